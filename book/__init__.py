@@ -1,0 +1,1 @@
+"""What is traded and how orders match. No I/O, no clock, no floats."""

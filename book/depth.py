@@ -1,0 +1,25 @@
+"""Views of a book: its best levels, and what taking a given amount would cost."""
+
+from itertools import islice
+
+from book.instrument import Instrument
+from book.order import Side
+from book.orderbook import OrderBook
+
+
+def depth(book: OrderBook, side: Side, levels: int) -> list[tuple[int, int]]:
+    """(price, amount) of the best levels of a side, best first."""
+    return [(level.price, level.amount) for level in islice(book.side(side), levels)]
+
+
+def impact_price(book: OrderBook, instrument: Instrument, side: Side, amount: int) -> int | None:
+    """Average price of taking `amount` from a side, or None where it holds less than that."""
+    left = amount
+    cost = 0
+    for level in book.side(side):
+        taken = min(left, level.amount)
+        cost += instrument.cost(taken, level.price)
+        left -= taken
+        if not left:
+            return instrument.average_price(amount, cost)
+    return None

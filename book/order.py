@@ -1,0 +1,181 @@
+"""Orders: what a participant asks of the book, and how far it has come."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import msgspec
+from attrs import define
+
+if TYPE_CHECKING:
+    from book.orderbook import Level
+
+
+class Side(Enum):
+    """The side of an order; `sign` is +1 where the position grows."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    sign: int
+    opposite: Side
+
+
+Side.BUY.sign, Side.SELL.sign = 1, -1
+Side.BUY.opposite, Side.SELL.opposite = Side.SELL, Side.BUY
+
+
+class OrderType(Enum):
+    """How an order is priced."""
+
+    LIMIT = "limit"
+    MARKET = "market"
+    MARKET_LIMIT = "market_limit"
+
+
+class TimeInForce(Enum):
+    """How long what does not match at once may rest."""
+
+    GOOD_TIL_CANCELLED = "good_til_cancelled"
+    GOOD_TIL_DAY = "good_til_day"
+    IMMEDIATE_OR_CANCEL = "immediate_or_cancel"
+    FILL_OR_KILL = "fill_or_kill"
+
+    rests: bool
+
+
+for _time_in_force in TimeInForce:
+    _time_in_force.rests = _time_in_force in (
+        TimeInForce.GOOD_TIL_CANCELLED,
+        TimeInForce.GOOD_TIL_DAY,
+    )
+
+
+class OrderState(Enum):
+    """Where an order is in its life."""
+
+    OPEN = "open"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+class CancelReason(Enum):
+    """Why an order left the book unfilled. No reason is given for what its own terms ended."""
+
+    USER_REQUEST = "user_request"
+    AUTOLIQUIDATION = "autoliquidation"
+    CANCEL_ON_DISCONNECT = "cancel_on_disconnect"
+    EDIT_POST_ONLY_REJECT = "edit_post_only_reject"
+    REDUCE_ONLY = "reduce_only"
+    SELF_TRADE = "self_trade"
+    SETTLEMENT = "settlement"
+
+
+class SelfTrading(Enum):
+    """What happens when a taker meets an order of its own account."""
+
+    REJECT_TAKER = "reject_taker"
+    CANCEL_MAKER = "cancel_maker"
+
+
+class OrderRecord(msgspec.Struct, frozen=True, gc=False):
+    """An order as it stood at one moment. Prices and amounts in 1e-8, times in milliseconds.
+
+    `price` is 0 for a market order; `average_price` is 0 before the first fill.
+    """
+
+    order_id: int
+    account: int
+    instrument: str
+    side: Side
+    type: OrderType
+    original_type: OrderType | None
+    time_in_force: TimeInForce
+    price: int
+    amount: int
+    filled: int
+    average_price: int
+    label: str
+    post_only: bool
+    reject_post_only: bool
+    reduce_only: bool
+    risk_reducing: bool
+    replaced: bool
+    liquidation: bool
+    state: OrderState
+    cancel_reason: CancelReason | None
+    created: int
+    updated: int
+    session: int
+
+
+@define(eq=False, kw_only=True)
+class Order:
+    """A live order. While it rests it is a link in the queue of its price level.
+
+    `cost` is the exact accumulator behind the average price; its unit is the instrument's
+    affair (see `Instrument.cost`). `session` is 0 where no connection placed the order.
+    """
+
+    order_id: int
+    account: int
+    instrument: str
+    side: Side
+    type: OrderType
+    time_in_force: TimeInForce
+    price: int
+    amount: int
+    label: str = ""
+    original_type: OrderType | None = None
+    post_only: bool = False
+    reject_post_only: bool = False
+    reduce_only: bool = False
+    risk_reducing: bool = False
+    replaced: bool = False
+    liquidation: bool = False
+    filled: int = 0
+    cost: int = 0
+    average_price: int = 0
+    state: OrderState = OrderState.OPEN
+    cancel_reason: CancelReason | None = None
+    created: int = 0
+    updated: int = 0
+    session: int = 0
+    level: Level | None = None
+    before: Order | None = None
+    after: Order | None = None
+
+    @property
+    def remaining(self) -> int:
+        """What is still to be filled, in 1e-8 amount units."""
+        return self.amount - self.filled
+
+    def record(self) -> OrderRecord:
+        """The order as it stands, as a value."""
+        return OrderRecord(
+            self.order_id,
+            self.account,
+            self.instrument,
+            self.side,
+            self.type,
+            self.original_type,
+            self.time_in_force,
+            self.price,
+            self.amount,
+            self.filled,
+            self.average_price,
+            self.label,
+            self.post_only,
+            self.reject_post_only,
+            self.reduce_only,
+            self.risk_reducing,
+            self.replaced,
+            self.liquidation,
+            self.state,
+            self.cancel_reason,
+            self.created,
+            self.updated,
+            self.session,
+        )

@@ -1,0 +1,60 @@
+"""The scales of every number in the core, and the rounding rules.
+
+All numbers are integers. A name says its scale: `Price` and `Amount` count 1e-8,
+`Money` and `Rate` 1e-12, funding indices 1e-24. Every division names its rounding:
+in the venue's favour where it holds margin, half-even where two sides meet.
+"""
+
+from typing import NewType
+
+Price = NewType("Price", int)
+"""Quote currency per unit of base, in 1e-8."""
+
+Amount = NewType("Amount", int)
+"""Contracts' own unit (USD when inverse, base coin when linear), in 1e-8. Signed for positions."""
+
+Money = NewType("Money", int)
+"""Settlement currency, in 1e-12: one tick of profit on the smallest contract is still exact."""
+
+Rate = NewType("Rate", int)
+"""A fraction of one, in 1e-12."""
+
+Millis = NewType("Millis", int)
+"""Venue time: milliseconds since 1970-01-01 UTC."""
+
+SCALE = 10**8
+MONEY = 10**12
+RATE = 10**12
+FUNDING = 10**24
+
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def ceil_div(numerator: int, denominator: int) -> int:
+    """Quotient rounded towards plus infinity. `//` is its floor twin."""
+    return -(-numerator // denominator)
+
+
+def round_half_even(numerator: int, denominator: int) -> int:
+    """Quotient rounded to nearest, ties to even; odd in the numerator. `denominator` > 0.
+
+    Being odd is what makes two sides of a trade meet: f(-n) == -f(n).
+    """
+    quotient, rest = divmod(numerator, denominator)
+    twice = 2 * rest
+    if twice > denominator or (twice == denominator and quotient & 1):
+        return quotient + 1
+    return quotient
+
+
+def inverse_value(size: int, price: int) -> int:
+    """Money value of `size` USD at `price`: size / price, rounded half-even."""
+    return round_half_even(size * MONEY, price)
+
+
+def linear_value(size: int, price: int) -> int:
+    """Money value of `size` coins at `price`: size x price, rounded half-even."""
+    return round_half_even(size * price, SCALE * SCALE // MONEY)
