@@ -1,0 +1,239 @@
+"""The configuration: what a TOML file may say, and what holds when it says nothing.
+
+Every key is a field of a Struct below, with its default; docs/CONFIGURATION.md gives the meanings.
+Numbers of money and price are read exactly and kept in the core's integer units.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from book.units import MONEY, SCALE, Money, Price
+from gateway.scope import ScopeError, parse_scope
+from gateway.settings import ConfigError, Endpoint, one_of, refuse_unknown, section, shown
+
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Bytes = Annotated[int, Meta(ge=1024, le=2**24)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+PerSecond = Annotated[float, Meta(gt=0, le=10**9)]
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.:@+-]+$")]
+
+
+class Server(Struct, frozen=True, gc=False):
+    """[server]: where it listens and how it presents itself."""
+
+    http: Endpoint = Endpoint("127.0.0.1", 8080)
+    websocket: Endpoint = Endpoint("127.0.0.1", 8081)
+    testnet: bool = True
+    strict: bool = False
+
+
+class Limits(Struct, frozen=True, gc=False):
+    """[limits]: rate-limit credits, which `enabled` turns on, and safety limits, always on."""
+
+    enabled: bool = False
+    # The API's own credits: each pool fills by `credits_per_second` and each request costs some.
+    credits_per_second: Count = 10_000
+    general_pool: Count = 50_000
+    general_cost: Count = 500
+    get_instruments_pool: Count = 500_000
+    get_instruments_cost: Count = 10_000
+    subscribe_pool: Count = 30_000
+    subscribe_cost: Count = 3_000
+    transaction_log_pool: Count = 80_000
+    transaction_log_cost: Count = 10_000
+    move_positions_pool: Count = 600_000
+    move_positions_cost: Count = 100_000
+    # The best tier of the API. Cancelling all has the same numbers in a pool of its own, so that
+    # whoever has spent everything on orders can still get out.
+    matching_per_second: PerSecond = 30.0
+    matching_burst: Count = 100
+    cancel_all_per_second: PerSecond = 30.0
+    cancel_all_burst: Count = 100
+    undecided_requests: Count = 8
+    # The API's size of a request, as frame or as body.
+    frame_bytes: Bytes = 32_768
+    body_bytes: Bytes = 32_768
+    # A request fits one packet or a few: five seconds is a slow mobile link, not a client's need.
+    body_seconds: Seconds = 5.0
+    handshake_seconds: Seconds = 5.0
+    # Longer than a network's hiccup, short enough that memory held for the dead stays small.
+    send_seconds: Seconds = 10.0
+    idle_seconds: Seconds = 600.0
+    connections_per_address: Count = 32
+    # Failed ones only, so that working bots never meet it; secrets are not guessed at 20 a minute.
+    login_attempts: Count = 20
+    # Two calls at the API's 500 channels: every channel of every instrument that we list.
+    subscriptions_per_connection: Count = 1_000
+    open_orders_per_account: Count = 10_000
+
+
+class Risk(Struct, frozen=True, gc=False):
+    """[risk]: how losses are met and how long the venue trades unsupervised."""
+
+    loss_policy: Literal["adl", "socialise"] = "adl"
+    insurance_fund: dict[str, Money] = field(
+        default_factory=lambda: {
+            "BTC": Money(10 * MONEY),
+            "ETH": Money(100 * MONEY),
+            "USDC": Money(500_000 * MONEY),
+        }
+    )
+    supervision_seconds: Annotated[int, Meta(ge=2, le=3_600)] = 5
+    parameter_set: Literal["legacy-2025"] = "legacy-2025"
+
+
+class Fixed(Struct, frozen=True, gc=False):
+    """[[index]] with source = "fixed": one price, moved by shocks alone."""
+
+    name: str
+    price: Price
+
+
+class Walk(Struct, frozen=True, gc=False):
+    """[[index]] with source = "walk": a seeded random walk from `price`."""
+
+    name: str
+    price: Price
+    volatility: Annotated[float, Meta(ge=0, le=10)] = 0.6
+    drift: Annotated[float, Meta(ge=-10, le=10)] = 0.0
+    jumps: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    jump_size: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    seed: Annotated[int, Meta(ge=0)] = 1
+
+
+class Csv(Struct, frozen=True, gc=False):
+    """[[index]] with source = "csv": recorded prices, played `speed` times as fast."""
+
+    name: str
+    file: Path
+    speed: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0
+
+
+Index = Fixed | Walk | Csv
+SOURCES: Final[dict[str, type[Index]]] = {"fixed": Fixed, "walk": Walk, "csv": Csv}
+
+# The indices of the instruments that the venue lists, as they walk when a file says nothing.
+DEFAULT_WALKS: Final = {
+    walk.name: walk
+    for walk in (
+        Walk("btc_usd", Price(65_000 * SCALE)),
+        Walk("btc_usdc", Price(65_000 * SCALE)),
+        Walk("eth_usd", Price(3_500 * SCALE), volatility=0.75),
+        Walk("eth_usdc", Price(3_500 * SCALE), volatility=0.75),
+        Walk("sol_usdc", Price(150 * SCALE), volatility=0.9),
+    )
+}
+
+
+class Account(Struct, frozen=True, gc=False):
+    """[[account]]: a client with one API key and opening deposits."""
+
+    name: Name
+    client_id: Name
+    client_secret: Annotated[str, Meta(min_length=1, max_length=256)]
+    deposits: dict[str, Money] = field(default_factory=dict)
+    scope: str = "mainaccount account:read_write trade:read_write wallet:read_write"
+
+    def __repr__(self) -> str:
+        """Without the secret, so that no log or traceback shows it."""
+        return f"Account(name={self.name!r}, client_id={self.client_id!r})"
+
+
+class Config(Struct, frozen=True, gc=False):
+    """The whole configuration. `index` holds every index of the venue, sorted by name."""
+
+    server: Server = Server()
+    limits: Limits = Limits()
+    risk: Risk = field(default_factory=Risk)
+    index: tuple[Index, ...] = tuple(DEFAULT_WALKS.values())
+    account: tuple[Account, ...] = ()
+
+
+def load(path: Path) -> Config:
+    """Read the file at `path`. Raises ConfigError, also when it cannot be read or is not TOML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        return parse(text, folder=path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse(text: str, folder: Path = Path()) -> Config:
+    """Read TOML `text`; `folder` is where relative file names start. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}") from error
+    refuse_unknown("the file", raw, Config.__struct_fields__)
+    server = section(Server, "[server]", raw.get("server", {}))
+    if server.http == server.websocket and server.http.port:
+        raise ConfigError(
+            f"[server], key `websocket`: {server.websocket} is taken by `http`;"
+            " HTTP and WebSocket need a port each"
+        )
+    return Config(
+        server=server,
+        limits=section(Limits, "[limits]", raw.get("limits", {})),
+        risk=section(Risk, "[risk]", raw.get("risk", {})),
+        index=_indices(raw.get("index", []), folder),
+        account=_accounts(raw.get("account", [])),
+    )
+
+
+def _indices(tables: object, folder: Path) -> tuple[Index, ...]:
+    """What the file names, and the default walk of whatever it does not."""
+    named: dict[str, Index] = {}
+    for place, table in _tables("index", tables):
+        name = one_of(place, "name", table.get("name"), tuple(DEFAULT_WALKS))
+        if name in named:
+            raise ConfigError(f'{place}, key `name`: "{name}" is already the name of another index')
+        source = one_of(place, "source", table.get("source", "walk"), tuple(SOURCES))
+        if source == "walk":
+            base = msgspec.structs.asdict(DEFAULT_WALKS[name])
+            named[name] = section(Walk, place, table, base=base, also=("source",))
+        elif source == "csv":
+            played = section(Csv, place, table, also=("source",))
+            named[name] = msgspec.structs.replace(played, file=folder / played.file)
+        else:
+            named[name] = section(Fixed, place, table, also=("source",))
+    indices: dict[str, Index] = {**DEFAULT_WALKS, **named}
+    return tuple(indices[name] for name in sorted(indices))
+
+
+def _accounts(tables: object) -> tuple[Account, ...]:
+    accounts: list[Account] = []
+    for place, table in _tables("account", tables):
+        account = section(Account, place, table)
+        for key in ("name", "client_id"):
+            value = getattr(account, key)
+            if value in {getattr(other, key) for other in accounts}:
+                raise ConfigError(
+                    f'{place}, key `{key}`: "{value}" is taken by an account above;'
+                    " each needs its own"
+                )
+        try:
+            parse_scope(account.scope, strict=True)
+        except ScopeError as error:
+            raise ConfigError(f"{place}, key `scope`: {error}") from error
+        accounts.append(account)
+    return tuple(accounts)
+
+
+def _tables(name: str, raw: object) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Each table of an array of tables with its place in words."""
+    if not isinstance(raw, list):
+        raise ConfigError(f"`{name}`: expected tables that each begin with [[{name}]]")
+    for number, table in enumerate(raw, start=1):
+        place = f"[[{name}]] no. {number}"
+        if not isinstance(table, dict):
+            raise ConfigError(f"{place}: expected a table of keys, not {shown(table)}")
+        yield place, table

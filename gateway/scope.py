@@ -1,0 +1,123 @@
+"""What a login may do: the scope string of the API, read, narrowed, asked and written.
+
+A scope is blank-separated tokens: where the login lives (`connection`, or `session:<name>`),
+permissions (`trade:read_write`), and bounds (`expires:<seconds>`, `ip:<address>`).
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+AREAS: Final = ("account", "trade", "wallet", "block_trade", "block_rfq", "custody")
+LEVELS: Final = ("none", "read", "read_write")
+
+# A UUID has 36 characters; the rest is room for a prefix. Names are kept per key, hence a bound.
+_SESSION_NAME = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_LABEL = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_SECONDS = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+
+
+class ScopeError(ValueError):
+    """A scope token that cannot be read; the message names it."""
+
+
+class Scope(msgspec.Struct, frozen=True, gc=False):
+    """Parsed scope. `levels` maps area to an index into LEVELS; an area left out was not named.
+
+    `session` None is the `connection` scope: the login ends with its connection.
+    """
+
+    levels: dict[str, int]
+    mainaccount: bool = False
+    session: str | None = None
+    expires_seconds: int | None = None
+    address: str | None = None
+    name: str | None = None
+
+    def allows(self, need: str) -> bool:
+        """Whether a method that needs `need` (`trade:read`, `mainaccount`) may be called."""
+        if need == "mainaccount":
+            return self.mainaccount
+        area, _, level = need.partition(":")
+        return self.levels.get(area, 0) >= LEVELS.index(level)
+
+    def within(self, limit: "Scope") -> "Scope":
+        """This request cut down to what a key's `limit` has: narrower, never refused.
+
+        A request that names no area asks for all that the key has: bots that only name a session
+        expect to trade. One that names some gets those and no others. `mainaccount` comes with
+        the key, asked for or not; a key bound to an address stays bound to it.
+        """
+        wanted = self.levels or limit.levels
+        return Scope(
+            levels={
+                area: min(level, limit.levels.get(area, 0))
+                for area, level in wanted.items()
+                if min(level, limit.levels.get(area, 0))
+            },
+            mainaccount=limit.mainaccount,
+            session=self.session,
+            expires_seconds=min(
+                (each for each in (self.expires_seconds, limit.expires_seconds) if each),
+                default=None,
+            ),
+            address=limit.address or self.address,
+            name=self.name or limit.name,
+        )
+
+    def __str__(self) -> str:
+        """The scope as the API writes it: session or connection first."""
+        tokens = [f"session:{self.session}" if self.session else "connection"]
+        if self.mainaccount:
+            tokens.append("mainaccount")
+        tokens += [f"{area}:{LEVELS[self.levels[area]]}" for area in AREAS if area in self.levels]
+        if self.expires_seconds:
+            tokens.append(f"expires:{self.expires_seconds}")
+        if self.address:
+            tokens.append(f"ip:{self.address}")
+        if self.name:
+            tokens.append(f"name:{self.name}")
+        return " ".join(tokens)
+
+
+def parse_scope(text: str, *, strict: bool = False) -> Scope:
+    """Read a scope string; the last of two tokens about the same thing counts.
+
+    A permission that we do not know grants nothing and is passed over, because clients ask for
+    what other venues have; `strict` refuses it, for scopes that an operator wrote.
+    Raises ScopeError for a session, lifetime or label that cannot be read.
+    """
+    levels: dict[str, int] = {}
+    mainaccount = False
+    session: str | None = None
+    expires: int | None = None
+    address: str | None = None
+    name: str | None = None
+    for token in text.split():
+        head, _, tail = token.partition(":")
+        if token == "connection":  # noqa: S105 - the API calls it so; not a secret
+            session = None
+        elif token == "mainaccount":  # noqa: S105
+            mainaccount = True
+        elif head == "session":
+            session = _matched(_SESSION_NAME, tail, token)
+        elif head == "expires":
+            expires = int(_matched(_SECONDS, tail, token))
+        elif head == "ip":
+            address = None if tail == "*" else tail
+        elif head == "name":
+            name = _matched(_LABEL, tail, token)
+        elif head in AREAS and tail in LEVELS:
+            levels[head] = LEVELS.index(tail)
+        elif strict:
+            raise ScopeError(
+                f"unknown scope `{token}`: areas are {', '.join(AREAS)}, levels {', '.join(LEVELS)}"
+            )
+    return Scope(levels, mainaccount, session, expires, address, name)
+
+
+def _matched(pattern: re.Pattern[str], value: str, token: str) -> str:
+    if not pattern.fullmatch(value):
+        raise ScopeError(f"cannot read scope `{token}`")
+    return value

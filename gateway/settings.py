@@ -1,0 +1,188 @@
+"""Reading a table of a TOML file into a Struct, with errors that say where and what would be right.
+
+The fields of the Struct are the schema: their names are the keys, their types and bounds the
+values. msgspec checks the plain types; those of ours that it does not know have readers here.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal, Inexact, localcontext
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import FieldInfo
+
+from book.units import MONEY, SCALE, Money, Price
+
+CURRENCIES: Final = ("BTC", "ETH", "USDC")
+
+# Largest price, and largest amount of one currency, that a file may name: far above any market,
+# far below where a price in 1e-8 would pass 64 bits.
+MAX_PRICE: Final = 10**9
+MAX_FUNDS: Final = 10**12
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: the message says where, and what would be right."""
+
+
+class Endpoint(Struct, frozen=True, gc=False):
+    """A TCP address to listen on; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """As written in the file and in URLs: IPv6 hosts in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Section = TypeVar("Section", bound=Struct)
+
+
+def section(
+    kind: type[Section],
+    place: str,
+    raw: object,
+    *,
+    base: Mapping[str, object] | None = None,
+    also: tuple[str, ...] = (),
+) -> Section:
+    """Build a Struct from one table, over the values of `base`; `also` are keys read elsewhere.
+
+    `place` names the table in errors. Raises ConfigError for unknown and missing keys and for
+    values of the wrong type or out of bounds.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{place}: expected a table of keys, not {shown(raw)}")
+    fields: dict[str, FieldInfo] = {each.name: each for each in msgspec.structs.fields(kind)}
+    refuse_unknown(place, raw, (*fields, *also))
+    values = dict(base or {})
+    for key, value in raw.items():
+        if key in fields:
+            values[key] = _value(f"{place}, key `{key}`", fields[key].type, value)
+    for name, each in fields.items():
+        if each.required and name not in values:
+            raise ConfigError(f"{place}: key `{name}` is missing")
+    return kind(**values)
+
+
+def one_of(place: str, key: str, raw: object, choices: tuple[str, ...]) -> str:
+    """The word that `key` holds, refused unless it is one of `choices`; None means no such key."""
+    if raw is None:
+        raise ConfigError(f"{place}: key `{key}` is missing; it is one of {', '.join(choices)}")
+    return _choice(f"{place}, key `{key}`", raw, choices)
+
+
+def refuse_unknown(place: str, raw: Mapping[str, object], known: tuple[str, ...]) -> None:
+    """Raise ConfigError for the first key that is not known, with the one probably meant."""
+    for key in raw:
+        if key not in known:
+            raise ConfigError(
+                f"{place}: unknown key `{key}`{_hint(key, known)}; known: {', '.join(known)}"
+            )
+
+
+def shown(raw: object) -> str:
+    """A value as the file would write it."""
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    return f'"{raw}"' if isinstance(raw, str) else str(raw)
+
+
+def _value(place: str, kind: Any, raw: Any) -> object:
+    """One value in the type of its field."""
+    if get_origin(kind) is Literal:
+        return _choice(place, raw, get_args(kind))
+    reader = _READERS.get(kind)
+    if reader is not None:
+        return reader(place, raw)
+    if isinstance(raw, Decimal) and not raw.is_finite():
+        raise ConfigError(f"{place}: expected a finite number, not {raw}")
+    try:
+        value: object = msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{place}: {error}, not {shown(raw)}") from error
+    return value
+
+
+def _endpoint(place: str, raw: object) -> Endpoint:
+    right = 'expected "HOST:PORT", such as "127.0.0.1:8080" or "[::1]:0"'
+    if not isinstance(raw, str):
+        raise ConfigError(f"{place}: {right}, not {shown(raw)}")
+    host, _, port = raw.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not host or (":" in host) != bracketed or not (port.isascii() and port.isdigit()):
+        raise ConfigError(f"{place}: {right}, not {shown(raw)}")
+    if int(port) > 65_535:
+        raise ConfigError(f"{place}: {right}; port {port} is above 65535")
+    return Endpoint(host, int(port))
+
+
+def _price(place: str, raw: object) -> Price:
+    price = _units(place, raw, SCALE, MAX_PRICE)
+    if price == 0:
+        raise ConfigError(f"{place}: expected a price above 0")
+    return Price(price)
+
+
+def _funds(place: str, raw: object) -> dict[str, Money]:
+    """Currency to amount, in Money."""
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"{place}: expected a table such as {{ BTC = 10, USDC = 500000 }}, not {shown(raw)}"
+        )
+    refuse_unknown(place, raw, CURRENCIES)
+    return {
+        currency: Money(_units(f"{place}, key `{currency}`", raw[currency], MONEY, MAX_FUNDS))
+        for currency in sorted(raw)
+    }
+
+
+def _units(place: str, raw: object, scale: int, most: int) -> int:
+    """A number of the file as an integer count of 1/scale, refused rather than rounded."""
+    if isinstance(raw, bool) or not isinstance(raw, int | Decimal):
+        raise ConfigError(f"{place}: expected a number, not {shown(raw)}")
+    number = Decimal(raw)
+    if not (number.is_finite() and 0 <= number <= most):
+        raise ConfigError(f"{place}: expected a number from 0 to {most}, not {raw}")
+    decimals = len(str(scale)) - 1
+    with localcontext(prec=60) as context:
+        context.traps[Inexact] = True
+        try:
+            return int(number.quantize(Decimal(1).scaleb(-decimals)).scaleb(decimals))
+        except Inexact as error:
+            raise ConfigError(f"{place}: {raw} has more than {decimals} decimals") from error
+
+
+def _file(place: str, raw: object) -> Path:
+    if not isinstance(raw, str) or not raw:
+        raise ConfigError(f"{place}: expected the name of a file, not {shown(raw)}")
+    return Path(raw)
+
+
+_READERS: Final[dict[object, Callable[[str, object], object]]] = {
+    Endpoint: _endpoint,
+    Price: _price,
+    dict[str, Money]: _funds,
+    Path: _file,
+}
+
+
+def _choice(place: str, raw: object, choices: tuple[str, ...]) -> str:
+    if isinstance(raw, str) and raw in choices:
+        return raw
+    raise ConfigError(
+        f"{place}: {shown(raw)} is not one of {', '.join(choices)}{_hint(raw, choices)}"
+    )
+
+
+def _hint(raw: object, known: Iterable[str]) -> str:
+    """The known word that was probably meant, also when only the case differs."""
+    by_folded = {word.casefold(): word for word in known}
+    close = get_close_matches(str(raw).casefold(), by_folded, n=1)
+    return f"; did you mean `{by_folded[close[0]]}`?" if close else ""

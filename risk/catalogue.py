@@ -1,0 +1,119 @@
+"""Parameter set `legacy-2025`: contracts, ticks, fees, bands and margins of that year's venue.
+
+Percentages are written as people write them; `_rate` turns them into 1e-12.
+Margin slopes are per base coin: 0.005 % per BTC, 0.0004 % per ETH, 0.0005 % per SOL.
+"""
+
+from decimal import Decimal
+
+from book.instrument import Contract
+from book.units import RATE, SCALE
+from risk.terms import Terms
+
+
+def _rate(percent: str) -> int:
+    return int(Decimal(percent) * RATE / 100)
+
+
+def _units(number: str) -> int:
+    return int(Decimal(number) * SCALE)
+
+
+def _contract(
+    family: str, *, size: str, tick: str, index: str = "", dated: bool = False
+) -> Contract:
+    base, _, quote = family.partition("_")
+    return Contract(
+        family=family,
+        base=base,
+        quote=quote or "USD",
+        currency=quote or base,
+        index=index or f"{base}_{quote or 'USD'}".lower(),
+        inverse=not quote,
+        dated=dated,
+        contract_size=_units(size),
+        minimum=_units(size),
+        tick=_units(tick),
+        maker_rate=_rate("0"),
+        weekly_maker_rate=_rate("-0.01") if dated else _rate("0"),
+        taker_rate=_rate("0.05"),
+        band_rate=_rate("3") if dated else _rate("1.5"),
+    )
+
+
+def _terms(
+    contract: Contract,
+    *,
+    initial: str,
+    maintenance: str,
+    slope: str,
+    liquidation: str,
+    impact: str,
+    limit: str,
+    mark_step: str = "0.01",
+) -> Terms:
+    return Terms(
+        initial_base=_rate(initial),
+        initial_slope=_rate(slope),
+        maintenance_base=_rate(maintenance),
+        maintenance_slope=_rate(slope),
+        liquidation_rate=_rate(liquidation),
+        delivery_rate=_rate("0.025"),
+        mark_band_rate=_rate("3") if contract.dated else _rate("0.5"),
+        mark_step=_units(mark_step),
+        impact_amount=_units(impact),
+        funding_dampener=_rate("0.025"),
+        funding_cap=_rate("0.5"),
+        position_limit=_units(limit),
+    )
+
+
+def _bitcoin(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
+    terms = _terms(
+        contract,
+        initial="2",
+        maintenance="1",
+        slope="0.005",
+        liquidation="0.75",
+        impact=impact,
+        limit=limit,
+    )
+    return contract, terms
+
+
+def _ether(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
+    terms = _terms(
+        contract,
+        initial="2",
+        maintenance="1",
+        slope="0.0004",
+        liquidation="0.9",
+        impact=impact,
+        limit=limit,
+    )
+    return contract, terms
+
+
+def _solana(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
+    terms = _terms(
+        contract,
+        initial="4",
+        maintenance="2",
+        slope="0.0005",
+        liquidation="0.9",
+        impact=impact,
+        limit=limit,
+        mark_step="0.0001",
+    )
+    return contract, terms
+
+
+LEGACY_2025: tuple[tuple[Contract, Terms], ...] = (
+    _bitcoin(_contract("BTC", size="10", tick="0.5"), impact="10000", limit="50000000"),
+    _bitcoin(_contract("BTC", size="10", tick="2.5", dated=True), impact="10000", limit="50000000"),
+    _ether(_contract("ETH", size="1", tick="0.05"), impact="5000", limit="25000000"),
+    _ether(_contract("ETH", size="1", tick="0.25", dated=True), impact="5000", limit="25000000"),
+    _bitcoin(_contract("BTC_USDC", size="0.0001", tick="0.5"), impact="0.1", limit="500"),
+    _ether(_contract("ETH_USDC", size="0.001", tick="0.05"), impact="2", limit="10000"),
+    _solana(_contract("SOL_USDC", size="0.1", tick="0.01"), impact="30", limit="200000"),
+)

@@ -1,0 +1,101 @@
+"""Where an instrument trades: its book, its mark, its funding, and who holds what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from sortedcontainers import SortedDict
+
+from book.instrument import Instrument
+from book.order import Order
+from book.orderbook import OrderBook
+from risk.events import MarketState
+from risk.terms import Terms
+
+if TYPE_CHECKING:
+    from risk.position import Position
+
+
+@define(eq=False)
+class Index:
+    """A reference price. It holds its last value; `integral` is price x milliseconds so far.
+
+    `since` is the time of the first price, `updated` that of the last; both 0 before.
+    """
+
+    name: str
+    price: int = 0
+    since: int = 0
+    updated: int = 0
+    integral: int = 0
+
+    def set(self, price: int, time: int) -> None:
+        """A new price holds from `time` on."""
+        if not self.since:
+            self.since = time
+        self.integral = self.integral_at(time)
+        self.price, self.updated = price, time
+
+    def integral_at(self, time: int) -> int:
+        """Price x milliseconds from `since` to a time not before the last update."""
+        return self.integral + self.price * (time - self.updated)
+
+
+@define(eq=False)
+class Averaging:
+    """The start of the window over which a delivery price is averaged."""
+
+    since: int
+    integral: int
+
+
+@define(eq=False)
+class Market:
+    """One instrument's trading state.
+
+    `mark` is 0 until the index has a price; `low` and `high` are the band around it.
+    `premium` is the running average of fair price minus index, moved last at
+    `premium_second` (whole seconds). `funding_index` is what a size of one unit has paid
+    since listing, in 1e-24; `funding_rate` is the rate per 8 hours now in force and
+    `rate_integral` its sum over milliseconds. `open_interest` is the long side's total.
+    """
+
+    instrument: Instrument
+    terms: Terms
+    index: Index
+    book: OrderBook
+    state: MarketState = MarketState.OPEN
+    mark: int = 0
+    low: int = 0
+    high: int = 0
+    premium: int = 0
+    premium_second: int = 0
+    funding_rate: int = 0
+    funding_index: int = 0
+    funding_time: int = 0
+    rate_integral: int = 0
+    averaging: Averaging | None = None
+    settlement_price: int = 0
+    delivery_price: int = 0
+    last_price: int = 0
+    last_tick: int = 0
+    trades: int = 0
+    open_interest: int = 0
+    good_til_day: dict[int, Order] = field(factory=dict)
+    positions: SortedDict[int, Position] = field(factory=SortedDict)
+
+    @property
+    def name(self) -> str:
+        """The instrument's name."""
+        return self.instrument.name
+
+    @property
+    def currency(self) -> str:
+        """Settlement currency."""
+        return self.instrument.contract.currency
+
+    @property
+    def is_open(self) -> bool:
+        """Whether orders may trade here."""
+        return self.state is MarketState.OPEN

@@ -1,0 +1,151 @@
+"""Positions: how a fill becomes cash, fees and realised profit.
+
+A position is (size, carry). Carry is the signed sum of the trade values of its open part, so
+unrealised profit is carry - value(size, mark), and both sides of a trade move carry by the
+same integer. Reducing moves carry, in proportion, to the session's realised profit.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from book.order import Order, Side
+from book.units import FUNDING, MONEY, SCALE, round_half_even
+from risk.market import Market
+
+
+@define(eq=False)
+class Position:
+    """What one account holds in one market, and what its open orders may make of it.
+
+    `cost` accumulates the prices of the open part (see `Instrument.cost`). `realised` is the
+    session's realised profit including `funding`. `buys` and `sells` are the open amounts of
+    orders that are not reduce-only; `reducing` are those that are, oldest first.
+    `reserves` holds what each open order may cost beyond margin (see risk.margin), valid at
+    marks version `reserves_at`. `profit`, `initial` and `maintenance` are the wallet's cache.
+    """
+
+    account: int
+    market: Market
+    size: int = 0
+    carry: int = 0
+    cost: int = 0
+    realised: int = 0
+    funding: int = 0
+    funding_index: int = 0
+    buys: int = 0
+    sells: int = 0
+    orders: dict[int, Order] = field(factory=dict)
+    reducing: dict[int, Order] = field(factory=dict)
+    reserves: dict[int, int] = field(factory=dict)
+    reserved: int = 0
+    reserves_at: int = -1
+    profit: int = 0
+    initial: int = 0
+    maintenance: int = 0
+
+    @property
+    def side(self) -> Side | None:
+        """The side that opened it, None when flat."""
+        if not self.size:
+            return None
+        return Side.BUY if self.size > 0 else Side.SELL
+
+    @property
+    def average_price(self) -> int:
+        """Average price of the open part over its life, in 1e-8; 0 when flat."""
+        return self.market.instrument.average_price(abs(self.size), self.cost)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be lost by forgetting it."""
+        return not (self.size or self.orders or self.realised)
+
+    def accrued_funding(self, funding_index: int) -> int:
+        """Money paid (negative) or received since funding was last booked."""
+        moved = funding_index - self.funding_index
+        if not moved or not self.size:
+            return 0
+        return -round_half_even(self.size * moved, SCALE * FUNDING // MONEY)
+
+    def book_funding(self, funding_index: int) -> int:
+        """Move accrued funding into the session's result; returns what was booked.
+
+        The caller books the opposite to the funding pool, so that money is conserved.
+        """
+        amount = self.accrued_funding(funding_index)
+        self.funding_index = funding_index
+        self.funding += amount
+        self.realised += amount
+        return amount
+
+    def trade(self, amount: int, price: int, value: int) -> int:
+        """Fill `amount` (signed) whose trade value is `value` (signed alike); returns profit.
+
+        Closes first and opens with the rest, so one fill may flip the position. Funding must
+        have been booked up to now.
+        """
+        closing = 0
+        if self.size * amount < 0:
+            closing = min(abs(amount), abs(self.size))
+        if not closing:
+            self._open(amount, price, value)
+            return 0
+        part = closing if amount > 0 else -closing
+        closing_value = round_half_even(value * closing, abs(amount))
+        profit = self._close(part, closing_value)
+        if part != amount:
+            self._open(amount - part, price, value - closing_value)
+        return profit
+
+    def _open(self, amount: int, price: int, value: int) -> None:
+        self.size += amount
+        self.carry += value
+        self.cost += self.market.instrument.cost(abs(amount), price)
+
+    def _close(self, amount: int, value: int) -> int:
+        held = abs(self.size)
+        closing = abs(amount)
+        carry = round_half_even(self.carry * closing, held)
+        self.size += amount
+        self.carry -= carry
+        self.cost -= round_half_even(self.cost * closing, held)
+        profit = carry + value
+        self.realised += profit
+        return profit
+
+    def settle(self, price: int) -> int:
+        """Move the session's result at `price` out; returns it. Carry starts anew from there."""
+        value = self.market.instrument.value(self.size, price)
+        result = self.realised + self.carry - value
+        self.carry = value
+        self.realised = self.funding = 0
+        return result
+
+
+@define(eq=False)
+class Wallet:
+    """One account's money in one currency: the unit of margin.
+
+    `session_profit` is the sum of its positions' realised profit. `profit` (unrealised, with
+    accrued funding), `initial` and `maintenance` are sums over positions, valid at marks
+    version `marks`; they are kept by risk.margin. `round` is the tick of the last
+    liquidation round.
+    """
+
+    account: int
+    currency: str
+    balance: int = 0
+    session_profit: int = 0
+    fees: int = 0
+    positions: dict[str, Position] = field(factory=dict)
+    marks: int = -1
+    profit: int = 0
+    initial: int = 0
+    maintenance: int = 0
+    round: int = -1
+
+    @property
+    def margin_balance(self) -> int:
+        """Balance + session profit + unrealised profit; needs `margin.refresh` first."""
+        return self.balance + self.session_profit + self.profit

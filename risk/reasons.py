@@ -1,0 +1,35 @@
+"""Why the venue refuses a command."""
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """A refusal, named as the API names it; the gateway knows the number of each."""
+
+    ACCOUNT_LOCKED = "account_locked"
+    ACCOUNT_UNKNOWN = "user_not_found"
+    ALREADY_FILLED = "already_filled"
+    AMOUNT_BELOW_MINIMUM = "qty_too_low"
+    AMOUNT_OFF_STEP = "invalid_amount"
+    CURRENCY_UNKNOWN = "invalid_currency"
+    INSTRUMENT_CLOSED = "orderbook_closed"
+    INSTRUMENT_UNKNOWN = "invalid_or_unsupported_instrument"
+    NOTHING_TO_REDUCE = "nothing_to_reduce"
+    NOT_ENOUGH_FUNDS = "not_enough_funds"
+    NO_LIQUIDITY = "no_liquidity"
+    NO_POSITION = "no_position"
+    ORDER_NOT_FOUND = "order_not_found"
+    ORDER_OVERLAP = "order_overlap"
+    ORDERS_OVER_LIMIT = "max_open_orders"
+    PERMISSION_DENIED = "permission_denied"
+    POSITION_OVER_LIMIT = "max_future_position_size"
+    POST_ONLY_NOT_ALLOWED = "post_only_not_allowed"
+    POST_ONLY_PRICE = "post_only_price_modification_not_possible"
+    POST_ONLY_REJECT = "post_only_reject"
+    PRICE_OFF_TICK = "price_wrong_tick"
+    PRICE_TOO_HIGH = "price_too_high"
+    PRICE_TOO_LOW = "price_too_low"
+    SESSION_ENDED = "session_ended"
+    SETTLEMENT_IN_PROGRESS = "settlement_in_progress"
+    TIMED_OUT = "timed_out"
+    UNSUPERVISED = "temporarily_unavailable"

@@ -1,0 +1,1 @@
+"""Sessions are state: an order of a session that is not live is refused."""

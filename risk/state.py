@@ -1,0 +1,118 @@
+"""The whole state of the venue: plain data, changed only by the functions beside it."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+
+from attrs import define, field
+from sortedcontainers import SortedDict
+
+from book.order import Order, SelfTrading
+from risk.commands import Origin, SetProduct
+from risk.events import Event
+from risk.market import Index, Market
+from risk.phases import Phase
+from risk.position import Position, Wallet
+from risk.terms import Parameters
+from risk.watch import Watch
+
+FEES, INSURANCE, FUNDING_POOL, ROUNDING, DEFICIT = 1, 2, 3, 4, 5
+SYSTEM_ACCOUNTS = {
+    FEES: "fees",
+    INSURANCE: "insurance fund",
+    FUNDING_POOL: "funding pool",
+    ROUNDING: "rounding",
+    DEFICIT: "deficit",
+}
+FIRST_CLIENT = 101
+"""Client accounts are numbered from here; what is below belongs to the venue itself."""
+
+
+@define(eq=False)
+class Account:
+    """A participant. `orders` are its open orders in every market, oldest first."""
+
+    number: int
+    name: str
+    created: int
+    wallets: dict[str, Wallet] = field(factory=dict)
+    orders: dict[int, Order] = field(factory=dict)
+    self_trading: SelfTrading = SelfTrading.REJECT_TAKER
+    cancel_on_disconnect: bool = False
+
+
+@define(eq=False)
+class Session:
+    """A live connection of an account; `orders` are the open orders it placed."""
+
+    number: int
+    account: int
+    cancel_on_disconnect: bool = False
+    last_request: int = 0
+    orders: dict[int, Order] = field(factory=dict)
+
+
+class Due(IntEnum):
+    """What time brings by itself, in the order in which it happens at one moment."""
+
+    EXPIRY = 0
+    SETTLEMENT = 1
+    LISTING = 2
+    AVERAGING = 3
+
+
+@define(eq=False)
+class State:
+    """Everything that `apply` may change. Read it freely between two entries.
+
+    `marks` counts the changes of any mark price or funding index; `ticks` counts Ticks.
+    `due` is a heap of (time, kind, name). `phases` is work in progress, first in line first.
+    `deposited` is deposits minus withdrawals per currency. `watch` is derived from the rest.
+    """
+
+    time: int = 0
+    sequence: int = 0
+    ticks: int = 0
+    marks: int = 0
+    heartbeat: int = 0
+    parameters: Parameters = field(factory=Parameters)
+    products: dict[tuple[str, bool], SetProduct] = field(factory=dict)
+    indices: dict[str, Index] = field(factory=dict)
+    markets: dict[str, Market] = field(factory=dict)
+    expired: deque[Market] = field(factory=lambda: deque(maxlen=100))
+    accounts: dict[int, Account] = field(factory=dict)
+    wallets: dict[str, SortedDict[int, Wallet]] = field(factory=dict)
+    sessions: dict[int, Session] = field(factory=dict)
+    first_session: int = 0
+    deposited: dict[str, int] = field(factory=dict)
+    due: list[tuple[int, Due, str]] = field(factory=list)
+    phases: deque[Phase] = field(factory=deque)
+    instruments: int = 0
+    orders: int = 0
+    trades: int = 0
+    watch: Watch = field(factory=Watch)
+    origin: Origin = field(factory=Origin)
+    events: list[Event] = field(factory=list)
+
+    def emit(self, event: Event) -> None:
+        """Report something that happened; it leaves when the entry is done."""
+        self.events.append(event)
+
+    def wallet(self, account: int, currency: str) -> Wallet:
+        """An account's wallet, made when first needed. The account must exist."""
+        wallets = self.accounts[account].wallets
+        wallet = wallets.get(currency)
+        if wallet is None:
+            wallet = wallets[currency] = Wallet(account, currency)
+            self.wallets.setdefault(currency, SortedDict())[account] = wallet
+        return wallet
+
+    def position(self, account: int, market: Market) -> Position:
+        """An account's position in a market, made when first needed."""
+        position = market.positions.get(account)
+        if position is None:
+            position = Position(account, market, funding_index=market.funding_index)
+            market.positions[account] = position
+            self.wallet(account, market.currency).positions[market.name] = position
+        return position

@@ -1,0 +1,231 @@
+"""The order book and the naive one are given the same commands and must agree on everything."""
+
+from collections import Counter
+
+from attrs import define, field
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from book.depth import depth
+from book.matching import Stop, fillable, match, passive_price, shrinks
+from book.order import Order, SelfTrading, Side, TimeInForce
+from book.orderbook import OrderBook
+from tests.book.factory import BTC_PERPETUAL, limit_order
+from tests.oracle import Fill, NaiveBook, NaiveOrder
+
+TICK = BTC_PERPETUAL.contract.tick
+
+# Few of each, so that orders meet, queue up and belong to the same account all the time.
+ACCOUNTS = st.integers(1, 4)
+PRICES = st.integers(1, 6).map(lambda ticks: ticks * TICK)
+AMOUNTS = st.integers(1, 12)
+POSITIONS = st.dictionaries(ACCOUNTS, st.integers(-20, 20))
+
+
+@define
+class Clearing:
+    """A real book with the least a clearing house does around it: positions and reduce-only."""
+
+    positions: Counter[int]
+    book: OrderBook = field(factory=lambda: OrderBook(BTC_PERPETUAL.name))
+    fills: list[Fill] = field(factory=list)
+    reduce_only: dict[int, dict[int, Order]] = field(factory=dict)
+
+    def filled(self, maker: Order, taker: Order, amount: int) -> None:
+        self.fills.append(Fill(maker.order_id, taker.order_id, maker.price, amount))
+        if not maker.remaining:
+            self.forget(maker)
+        for order in (maker, taker):
+            self.positions[order.account] += order.side.sign * amount
+            self.trim(order.account)
+
+    def self_trade(self, maker: Order) -> None:
+        self.cancel(maker)
+
+    def trim(self, account: int) -> None:
+        """Shrink reduce-only orders, newest first, to what the position still has room for."""
+        orders = self.reduce_only.get(account)
+        if not orders:
+            return
+        remaining = {order_id: order.remaining for order_id, order in orders.items()}
+        sign = next(iter(orders.values())).side.sign
+        exposed = max(-sign * self.positions[account], 0)
+        for order_id, amount in shrinks(remaining, sum(remaining.values()) - exposed):
+            order = orders[order_id]
+            if amount == order.remaining:
+                self.cancel(order)
+            else:
+                self.book.shrink(order, amount)
+
+    def reducing(self, account: int) -> tuple[int, list[Order]]:
+        return abs(self.positions[account]), list(self.reduce_only.get(account, {}).values())
+
+    def place(self, order: Order, self_trading: SelfTrading) -> None:
+        whole = fillable(self.book, order, order.price, self_trading, self.reducing)
+        if order.time_in_force is TimeInForce.FILL_OR_KILL and not whole:
+            return
+        stop = match(self.book, order, order.price, self_trading, self)
+        assert whole == (stop is Stop.FILLED)
+        assert (not order.remaining) == (stop is Stop.FILLED)
+        if stop is Stop.NO_PRICE and order.time_in_force.rests:
+            self.book.add(order)
+            if order.reduce_only:
+                self.reduce_only.setdefault(order.account, {})[order.order_id] = order
+
+    def cancel(self, order: Order) -> None:
+        self.book.remove(order)
+        self.forget(order)
+
+    def forget(self, order: Order) -> None:
+        if order.reduce_only:
+            del self.reduce_only[order.account][order.order_id]
+
+
+class BookAgainstOracle(RuleBasedStateMachine):
+    """Drives both books; `shown` is the depth that a reader of the level changes would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_id = 0
+        self.shown: dict[tuple[Side, int], int] = {}
+
+    @initialize(positions=POSITIONS)
+    def open_positions(self, positions: dict[int, int]) -> None:
+        """Accounts start with positions, so that reduce-only orders have room from the start."""
+        self.clearing = Clearing(Counter(positions))
+        self.book = self.clearing.book
+        self.oracle = NaiveBook(TICK, Counter(positions))
+
+    @rule(
+        account=ACCOUNTS,
+        side=st.sampled_from(Side),
+        price=PRICES,
+        amount=AMOUNTS,
+        time_in_force=st.sampled_from(TimeInForce),
+        self_trading=st.sampled_from(SelfTrading),
+    )
+    def place(
+        self,
+        account: int,
+        side: Side,
+        price: int,
+        amount: int,
+        time_in_force: TimeInForce,
+        self_trading: SelfTrading,
+    ) -> None:
+        naive = NaiveOrder(self.new_id(), account, side, price, amount)
+        self.place_in_both(naive, time_in_force, self_trading)
+
+    @rule(
+        account=ACCOUNTS,
+        side=st.sampled_from(Side),
+        price=PRICES,
+        amount=AMOUNTS,
+        time_in_force=st.sampled_from(TimeInForce),
+    )
+    def place_reduce_only(
+        self, account: int, side: Side, price: int, amount: int, time_in_force: TimeInForce
+    ) -> None:
+        amount = min(amount, self.oracle.room(account, side))
+        if amount > 0:
+            naive = NaiveOrder(self.new_id(), account, side, price, amount, reduce_only=True)
+            self.place_in_both(naive, time_in_force, SelfTrading.CANCEL_MAKER)
+
+    @rule(account=ACCOUNTS, side=st.sampled_from(Side), price=PRICES, amount=AMOUNTS)
+    def place_post_only(self, account: int, side: Side, price: int, amount: int) -> None:
+        naive = NaiveOrder(self.new_id(), account, side, price, amount)
+        self.oracle.slide(naive)
+        assert naive.price == passive_price(self.book, BTC_PERPETUAL, side, price)
+        if naive.price > 0:
+            before = len(self.clearing.fills)
+            self.place_in_both(naive, TimeInForce.GOOD_TIL_CANCELLED, SelfTrading.REJECT_TAKER)
+            assert before == len(self.clearing.fills)
+            assert naive.order_id in self.book.orders
+
+    @precondition(lambda self: self.book.orders)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        order = data.draw(st.sampled_from(list(self.book.orders.values())))
+        self.clearing.cancel(order)
+        self.oracle.orders = [o for o in self.oracle.orders if o.order_id != order.order_id]
+
+    @precondition(lambda self: any(order.left > 1 for order in self.oracle.orders))
+    @rule(data=st.data())
+    def shrink(self, data: st.DataObject) -> None:
+        naive = data.draw(st.sampled_from([o for o in self.oracle.orders if o.left > 1]))
+        amount = data.draw(st.integers(1, naive.left - 1))
+        self.book.shrink(self.book.orders[naive.order_id], amount)
+        naive.left -= amount
+
+    @rule()
+    def publish(self) -> None:
+        """Whenever the changes are taken, they lead from the depth last shown to the present."""
+        for change in self.book.take_changes():
+            level = change.side, change.price
+            assert change.before == self.shown.pop(level, 0)
+            assert change.before != change.after
+            if change.after:
+                self.shown[level] = change.after
+        present = {
+            (side, price): total for side in Side for price, total in self.oracle.depth(side)
+        }
+        assert present == self.shown
+        assert () == self.book.take_changes()
+
+    @invariant()
+    def books_agree(self) -> None:
+        self.book.check()
+        for side in Side:
+            levels = self.oracle.depth(side)
+            assert levels == depth(self.book, side, len(levels) + 1)
+            assert levels[:2] == depth(self.book, side, 2)
+            queue = [(order.order_id, order.left) for order in self.oracle.ranked(side)]
+            assert queue == [
+                (order.order_id, order.remaining)
+                for level in self.book.side(side)
+                for order in level
+            ]
+            best = self.book.best(side)
+            assert queue[:1] == ([(best.order_id, best.remaining)] if best else [])
+            assert (levels[0][0] if levels else None) == self.book.best_price(side)
+        assert self.oracle.positions == self.clearing.positions
+
+    def new_id(self) -> int:
+        self.last_id += 1
+        return self.last_id
+
+    def place_in_both(
+        self, naive: NaiveOrder, time_in_force: TimeInForce, self_trading: SelfTrading
+    ) -> None:
+        order = limit_order(
+            naive.order_id,
+            naive.account,
+            naive.side,
+            naive.price,
+            naive.left,
+            time_in_force=time_in_force,
+            reduce_only=naive.reduce_only,
+        )
+        assert self.oracle.crosses(naive) == self.book.crosses(naive.side, naive.price)
+        already = len(self.clearing.fills)
+        self.clearing.place(order, self_trading)
+        fills = self.oracle.place(naive, time_in_force, self_trading)
+        assert fills == self.clearing.fills[already:]
+        assert naive.left == order.remaining
+
+    def teardown(self) -> None:
+        if hasattr(self, "book"):
+            self.publish()
+
+
+BookAgainstOracle.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
+)
+test_book_and_oracle_agree = BookAgainstOracle.TestCase

@@ -1,0 +1,134 @@
+"""A naive order book, a list and a sort: slow, right by reading, what `book/` is tested against.
+
+It shares nothing with the real book but the names of the sides and modes. There are no levels,
+no links and no running totals: every question is answered from the one list, from scratch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import deepcopy
+from typing import NamedTuple
+
+from attrs import define, field
+
+from book.order import SelfTrading, Side, TimeInForce
+
+
+class Fill(NamedTuple):
+    """`amount` of a maker's order traded against a taker's at the maker's price."""
+
+    maker: int
+    taker: int
+    price: int
+    amount: int
+
+
+@define
+class NaiveOrder:
+    """An order with `left` still to be traded."""
+
+    order_id: int
+    account: int
+    side: Side
+    price: int
+    left: int
+    reduce_only: bool = False
+
+
+@define
+class NaiveBook:
+    """Resting orders in the order of their arrival, and each account's position."""
+
+    tick: int
+    positions: Counter[int]
+    orders: list[NaiveOrder] = field(factory=list)
+
+    def ranked(self, side: Side) -> list[NaiveOrder]:
+        """Orders of a side as they trade: by price, within one by arrival (sorts are stable)."""
+        ours = [order for order in self.orders if order.side is side]
+        return sorted(ours, key=lambda order: order.price, reverse=side is Side.BUY)
+
+    def depth(self, side: Side) -> list[tuple[int, int]]:
+        """(price, total) of each price of a side, best first."""
+        totals: dict[int, int] = {}
+        for order in self.ranked(side):
+            totals[order.price] = totals.get(order.price, 0) + order.left
+        return list(totals.items())
+
+    def room(self, account: int, side: Side) -> int:
+        """What a reduce-only order of that side could take off the account's position now."""
+        position = self.positions[account]
+        exposed = max(-position, 0) if side is Side.BUY else max(position, 0)
+        return exposed - sum(
+            order.left
+            for order in self.orders
+            if order.account == account and order.side is side and order.reduce_only
+        )
+
+    def crosses(self, order: NaiveOrder) -> bool:
+        """Whether any resting order would trade with this one."""
+        return any(_acceptable(order, maker) for maker in self.ranked(order.side.opposite))
+
+    def slide(self, order: NaiveOrder) -> None:
+        """Post-only: move the price away, tick by tick, until nothing crosses."""
+        while self.crosses(order):
+            order.price -= self.tick if order.side is Side.BUY else -self.tick
+
+    def place(
+        self, order: NaiveOrder, time_in_force: TimeInForce, self_trading: SelfTrading
+    ) -> list[Fill]:
+        """Trade an order as far as it goes; what is left rests if its terms let it."""
+        if time_in_force is TimeInForce.FILL_OR_KILL and not self.fills_whole(order, self_trading):
+            return []
+        fills, refused = self.trade(order, self_trading)
+        if order.left and time_in_force.rests and not refused:
+            self.orders.append(order)
+        return fills
+
+    def fills_whole(self, taker: NaiveOrder, self_trading: SelfTrading) -> bool:
+        """Whether a taker would be filled whole: by trying it out on a copy."""
+        trial, order = deepcopy((self, taker))
+        trial.trade(order, self_trading)
+        return not order.left
+
+    def trade(self, taker: NaiveOrder, self_trading: SelfTrading) -> tuple[list[Fill], bool]:
+        """Fills of a taker, and whether it was refused because it met its own account."""
+        fills: list[Fill] = []
+        while taker.left:
+            makers = [m for m in self.ranked(taker.side.opposite) if _acceptable(taker, m)]
+            if not makers:
+                break
+            maker = makers[0]
+            if maker.account == taker.account:
+                if self_trading is SelfTrading.REJECT_TAKER:
+                    return fills, True
+                self.orders.remove(maker)
+                continue
+            amount = min(taker.left, maker.left)
+            fills.append(Fill(maker.order_id, taker.order_id, maker.price, amount))
+            buyer, seller = (taker, maker) if taker.side is Side.BUY else (maker, taker)
+            self.positions[buyer.account] += amount
+            self.positions[seller.account] -= amount
+            maker.left -= amount
+            taker.left -= amount
+            self.trim_reduce_only()
+            self.orders = [order for order in self.orders if order.left]
+        return fills, False
+
+    def trim_reduce_only(self) -> None:
+        """Let reduce-only orders keep what their account's position has room for, oldest first."""
+        granted: Counter[tuple[int, Side]] = Counter()
+        for order in self.orders:
+            if order.reduce_only:
+                position = self.positions[order.account]
+                exposed = -position if order.side is Side.BUY else position
+                free = max(exposed, 0) - granted[order.account, order.side]
+                order.left = min(order.left, free)
+                granted[order.account, order.side] += order.left
+
+
+def _acceptable(taker: NaiveOrder, maker: NaiveOrder) -> bool:
+    if taker.side is Side.BUY:
+        return maker.price <= taker.price
+    return maker.price >= taker.price
