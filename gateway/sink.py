@@ -1,0 +1,33 @@
+"""What publishes to a client writes here: plain calls, none of which waits or raises."""
+
+from typing import Protocol
+
+
+class Sink(Protocol):
+    """One client's way out. WebSocket connections have an outbox; an HTTP request has one place.
+
+    Nothing that a sink is given can be taken back: what was accepted is written in this order, or
+    the connection ends. After a cut every call is accepted and does nothing, so that whoever
+    publishes need not ask first.
+    """
+
+    @property
+    def number(self) -> int:
+        """The session that the client speaks in; 0 for HTTP."""
+        ...
+
+    def reply(self, data: bytes) -> None:
+        """Answer one request, in the place that it took before it was read; always fits."""
+        ...
+
+    def private(self, data: bytes) -> None:
+        """Push what belongs to an account; without room the connection is cut with 1008."""
+        ...
+
+    def offer(self, data: bytes) -> bool:
+        """Push public data; False means full: nothing was queued, and nothing else happened."""
+        ...
+
+    def cut(self, code: int, reason: str) -> None:
+        """End the connection with a WebSocket close code; only the first call counts."""
+        ...
