@@ -9,7 +9,7 @@ import math
 import random
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from attrs import Factory, define, field
 
 from book.units import HOUR, SCALE, SECOND, Millis, Price
 from gateway import config
-from gateway.config import ConfigError
+from gateway.settings import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -160,8 +160,8 @@ class CsvIndex(IndexSource):
     `times` are milliseconds, increasing; `prices` are levels; both as long.
     """
 
-    times: array[int]
-    prices: array[float]
+    times: Sequence[int]
+    prices: Sequence[float]
     speed: float = 1.0
     _origin: Millis | None = field(default=None, init=False)
 
