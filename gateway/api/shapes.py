@@ -1,0 +1,216 @@
+"""Orders, trades, positions and summaries as the API writes them.
+
+Pure functions from the core's values to JSON-able dicts. Fields that strict clients insist on
+are always there; a field that means nothing for an instrument is left out.
+"""
+
+from collections.abc import Sequence
+
+from book.instrument import Instrument
+from book.order import OrderRecord, OrderState, Side
+from book.units import SCALE
+from gateway.api import wire
+from risk.events import Traded, TradeSide
+from risk.views import PositionView, Summary
+
+Json = dict[str, object]
+
+_DIRECTIONS = {None: "zero", Side.BUY: "buy", Side.SELL: "sell"}
+_CLOSED = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
+
+
+def contracts(instrument: Instrument, amount: int) -> wire.Number:
+    """How many contracts an amount is."""
+    return wire.amount(amount * SCALE // instrument.contract.contract_size)
+
+
+def order_json(order: OrderRecord, instrument: Instrument) -> Json:
+    """An order; the optional fields are there when they say something.
+
+    A market order has no limit: its `price` is what it was filled at on average, because
+    clients want a number there.
+    """
+    shape: Json = {
+        "order_id": wire.order_id(order.instrument, order.order_id),
+        "order_state": order.state.value,
+        "order_type": order.type.value,
+        "time_in_force": order.time_in_force.value,
+        "instrument_name": order.instrument,
+        "direction": order.side.value,
+        "label": order.label,
+        "price": wire.price(order.price or order.average_price),
+        "amount": wire.amount(order.amount),
+        "contracts": contracts(instrument, order.amount),
+        "filled_amount": wire.amount(order.filled),
+        "average_price": wire.price(order.average_price),
+        "max_show": wire.amount(order.amount),
+        "creation_timestamp": order.created,
+        "last_update_timestamp": order.updated,
+        "post_only": order.post_only,
+        "reject_post_only": order.reject_post_only,
+        "reduce_only": order.reduce_only,
+        "risk_reducing": order.risk_reducing,
+        "replaced": order.replaced,
+        "is_liquidation": order.liquidation,
+        "mmp": False,
+        "api": True,
+        "web": False,
+        "user_id": order.account,
+    }
+    if order.original_type is not None:
+        shape["original_order_type"] = order.original_type.value
+    if order.cancel_reason is not None:
+        shape["cancel_reason"] = order.cancel_reason.value
+    return shape
+
+
+def is_closed(order: OrderRecord) -> bool:
+    """Whether nothing can happen to the order any more."""
+    return order.state in _CLOSED
+
+
+def public_trade_json(trade: Traded, instrument: Instrument) -> Json:
+    """A trade as everybody sees it; `direction` is the taker's."""
+    shape: Json = {
+        "trade_id": wire.trade_id(trade.instrument, trade.trade_id),
+        "trade_seq": trade.sequence,
+        "instrument_name": trade.instrument,
+        "timestamp": trade.time,
+        "direction": trade.taker.side.value,
+        "tick_direction": trade.tick,
+        "price": wire.price(trade.price),
+        "amount": wire.amount(trade.amount),
+        "contracts": contracts(instrument, trade.amount),
+        "index_price": wire.price(trade.index),
+        "mark_price": wire.price(trade.mark),
+    }
+    liquidated = "M" * trade.maker.liquidation + "T" * trade.taker.liquidation
+    if liquidated:
+        shape["liquidation"] = liquidated
+    return shape
+
+
+def user_trade_json(trade: Traded, side: TradeSide, instrument: Instrument) -> Json:
+    """A trade as one of its parties sees it; `direction` is the party's own side.
+
+    A position that passed outside the book (order 0) was liquidated as well.
+    """
+    shape = public_trade_json(trade, instrument)
+    passed = side.liquidation or not side.order_id
+    shape |= {
+        "direction": side.side.value,
+        "order_id": wire.order_id(trade.instrument, side.order_id),
+        "order_type": "liquidation" if passed else side.type.value,
+        "state": side.state.value,
+        "liquidity": "T" if side is trade.taker else "M",
+        "fee": wire.money(side.fee),
+        "fee_currency": instrument.currency,
+        "profit_loss": wire.money(side.profit),
+        "matching_id": None,
+        "label": side.label,
+        "post_only": side.post_only,
+        "reduce_only": side.reduce_only,
+        "risk_reducing": False,
+        "mmp": False,
+        "api": True,
+        "self_trade": False,
+        "user_id": side.account,
+    }
+    return shape
+
+
+def own_trades_json(trades: Sequence[Traded], account: int, instrument: Instrument) -> list[Json]:
+    """An account's side of each trade; both sides where it traded with itself."""
+    return [
+        user_trade_json(trade, side, instrument)
+        for trade in trades
+        for side in (trade.taker, trade.maker)
+        if side.account == account
+    ]
+
+
+def position_json(position: PositionView, instrument: Instrument) -> Json:
+    """A position as its holder sees it; `size` is signed, direction `zero` when flat."""
+    shape: Json = {
+        "instrument_name": position.instrument,
+        "kind": "future",
+        "direction": _DIRECTIONS[_side(position.size)],
+        "size": wire.amount(position.size),
+        "size_currency": wire.money(position.delta),
+        "average_price": wire.price(position.average_price),
+        "mark_price": wire.price(position.mark),
+        "index_price": wire.price(position.index),
+        "settlement_price": wire.price(position.settlement_price),
+        "floating_profit_loss": wire.money(position.floating),
+        "realized_profit_loss": wire.money(position.realised),
+        "total_profit_loss": wire.money(position.total),
+        "initial_margin": wire.money(position.initial),
+        "maintenance_margin": wire.money(position.maintenance),
+        "open_orders_margin": wire.money(position.open_orders_margin),
+        "delta": wire.money(position.delta),
+        "leverage": position.leverage,
+        "estimated_liquidation_price": (
+            None if position.liquidation_price is None else wire.price(position.liquidation_price)
+        ),
+    }
+    if instrument.perpetual:
+        shape["realized_funding"] = wire.money(position.funding)
+    return shape
+
+
+def _side(size: int) -> Side | None:
+    if not size:
+        return None
+    return Side.BUY if size > 0 else Side.SELL
+
+
+def summary_json(summary: Summary) -> Json:
+    """An account in one currency, without what only the extended form has.
+
+    Every contract here is a future, so that the options' figures are zero and the futures'
+    are the account's.
+    """
+    return {
+        "currency": summary.currency,
+        "balance": wire.money(summary.balance),
+        "equity": wire.money(summary.margin_balance),
+        "margin_balance": wire.money(summary.margin_balance),
+        "available_funds": wire.money(summary.available),
+        "available_withdrawal_funds": wire.money(summary.withdrawable),
+        "initial_margin": wire.money(summary.initial),
+        "maintenance_margin": wire.money(summary.maintenance),
+        "projected_initial_margin": wire.money(summary.projected_initial),
+        "projected_maintenance_margin": wire.money(summary.projected_maintenance),
+        "spot_reserve": 0.0,
+        "additional_reserve": 0.0,
+        "fee_balance": 0.0,
+        "locked_balance": 0.0,
+        "total_pl": wire.money(summary.profit),
+        "session_rpl": wire.money(summary.realised),
+        "session_upl": wire.money(summary.unrealised),
+        "futures_pl": wire.money(summary.profit),
+        "futures_session_rpl": wire.money(summary.realised),
+        "futures_session_upl": wire.money(summary.unrealised),
+        **_NO_OPTIONS,
+        "delta_total": wire.money(summary.delta),
+        "projected_delta_total": wire.money(summary.delta),
+        "delta_total_map": {index: wire.money(delta) for index, delta in summary.deltas},
+        "portfolio_margining_enabled": False,
+        "cross_collateral_enabled": False,
+        "margin_model": "segregated_sm",
+    }
+
+
+_NO_OPTIONS: Json = {
+    "options_pl": 0.0,
+    "options_session_rpl": 0.0,
+    "options_session_upl": 0.0,
+    "options_value": 0.0,
+    "options_delta": 0.0,
+    "options_gamma": 0.0,
+    "options_vega": 0.0,
+    "options_theta": 0.0,
+    "options_gamma_map": {},
+    "options_vega_map": {},
+    "options_theta_map": {},
+}
