@@ -23,10 +23,12 @@ from tests.oracle import Fill, NaiveBook, NaiveOrder
 TICK = BTC_PERPETUAL.contract.tick
 
 # Few of each, so that orders meet, queue up and belong to the same account all the time.
-ACCOUNTS = st.integers(1, 4)
-PRICES = st.integers(1, 6).map(lambda ticks: ticks * TICK)
+ACCOUNTS = st.sampled_from([1, 2, 3])
+MIDDLE = 3 * TICK
+PRICES = st.integers(1, 5).map(lambda ticks: ticks * TICK)
 AMOUNTS = st.integers(1, 12)
-POSITIONS = st.dictionaries(ACCOUNTS, st.integers(-20, 20))
+CROWD = st.lists(st.tuples(ACCOUNTS, PRICES, AMOUNTS, st.booleans()), min_size=8, max_size=24)
+POSITIONS = st.fixed_dictionaries({account: st.integers(-30, 30) for account in (1, 2, 3)})
 
 
 @define
@@ -96,12 +98,20 @@ class BookAgainstOracle(RuleBasedStateMachine):
         self.last_id = 0
         self.shown: dict[tuple[Side, int], int] = {}
 
-    @initialize(positions=POSITIONS)
-    def open_positions(self, positions: dict[int, int]) -> None:
-        """Accounts start with positions, so that reduce-only orders have room from the start."""
+    @initialize(positions=POSITIONS, crowd=CROWD)
+    def open_with_a_crowd(
+        self, positions: dict[int, int], crowd: list[tuple[int, int, int, bool]]
+    ) -> None:
+        """Accounts start with positions and a full book: takers and reduce-only have work."""
         self.clearing = Clearing(Counter(positions))
         self.book = self.clearing.book
         self.oracle = NaiveBook(TICK, Counter(positions))
+        for account, price, amount, reduce_only in crowd:
+            if reduce_only:
+                self.place_reduce_only(account, price, amount, TimeInForce.GOOD_TIL_CANCELLED)
+            else:
+                side = Side.BUY if price < MIDDLE else Side.SELL
+                self.place_post_only(account, side, price, amount)
 
     @rule(
         account=ACCOUNTS,
@@ -126,13 +136,32 @@ class BookAgainstOracle(RuleBasedStateMachine):
     @rule(
         account=ACCOUNTS,
         side=st.sampled_from(Side),
+        amount=st.integers(1, 60),
+        time_in_force=st.sampled_from(TimeInForce),
+        self_trading=st.sampled_from(SelfTrading),
+    )
+    def sweep(
+        self,
+        account: int,
+        side: Side,
+        amount: int,
+        time_in_force: TimeInForce,
+        self_trading: SelfTrading,
+    ) -> None:
+        """A taker that accepts any price, and may want more than there is."""
+        price = MIDDLE + side.sign * 2 * TICK
+        self.place(account, side, price, amount, time_in_force, self_trading)
+
+    @rule(
+        account=ACCOUNTS,
         price=PRICES,
         amount=AMOUNTS,
         time_in_force=st.sampled_from(TimeInForce),
     )
     def place_reduce_only(
-        self, account: int, side: Side, price: int, amount: int, time_in_force: TimeInForce
+        self, account: int, price: int, amount: int, time_in_force: TimeInForce
     ) -> None:
+        side = Side.SELL if self.oracle.positions[account] > 0 else Side.BUY
         amount = min(amount, self.oracle.room(account, side))
         if amount > 0:
             naive = NaiveOrder(self.new_id(), account, side, price, amount, reduce_only=True)

@@ -1,0 +1,159 @@
+"""What is listed when: Fridays, month ends and quarter ends, all at 08:00 UTC."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from book.calendar import (
+    Period,
+    date_code,
+    day_of,
+    expiries,
+    expiry_on,
+    last_friday,
+    next_settlement,
+)
+from book.units import DAY, HOUR
+
+WEEK, MONTH = Period.WEEK, Period.MONTH
+TIMES = st.integers(
+    expiry_on(date(2000, 1, 1)),
+    expiry_on(date(2099, 1, 1)),
+)
+
+
+def at(text: str) -> int:
+    """Milliseconds of a UTC time such as 2026-06-26T08:00."""
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def listed(text: str) -> list[tuple[str, Period]]:
+    """Names and periods of what is listed at a time."""
+    return [(date_code(expiry), period) for expiry, period in expiries(at(text))]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        pytest.param(
+            "2026-06-03T12:00",
+            [("5JUN26", WEEK), ("12JUN26", WEEK), ("26JUN26", MONTH)],
+            id="in a quarter's last month its end is the quarter's",
+        ),
+        pytest.param(
+            "2026-07-01T00:00",
+            [("3JUL26", WEEK), ("10JUL26", WEEK), ("31JUL26", MONTH), ("25SEP26", MONTH)],
+            id="elsewhere there are four",
+        ),
+        pytest.param(
+            "2026-05-29T07:59:59.999",
+            [("29MAY26", MONTH), ("5JUN26", WEEK), ("26JUN26", MONTH)],
+            id="a Friday that is a month end is a monthly",
+        ),
+        pytest.param(
+            "2026-05-29T08:00",
+            [("5JUN26", WEEK), ("12JUN26", WEEK), ("26JUN26", MONTH)],
+            id="at 08:00 it has ended and the next month's end is the nearest",
+        ),
+        pytest.param(
+            "2026-06-26T07:59:59.999",
+            [("26JUN26", MONTH), ("3JUL26", WEEK)],
+            id="Friday, month end and quarter end in one",
+        ),
+        pytest.param(
+            "2026-06-26T08:00",
+            [("3JUL26", WEEK), ("10JUL26", WEEK), ("31JUL26", MONTH), ("25SEP26", MONTH)],
+            id="at 08:00 all three roll",
+        ),
+        pytest.param(
+            "2026-06-05T08:00",
+            [("12JUN26", WEEK), ("19JUN26", WEEK), ("26JUN26", MONTH)],
+            id="an ordinary Friday at 08:00",
+        ),
+        pytest.param(
+            "2026-12-28T00:00",
+            [("1JAN27", WEEK), ("8JAN27", WEEK), ("29JAN27", MONTH), ("26MAR27", MONTH)],
+            id="after the year's last expiry",
+        ),
+        pytest.param(
+            "2026-12-20T00:00",
+            [("25DEC26", MONTH), ("1JAN27", WEEK)],
+            id="over the turn of the year",
+        ),
+    ],
+)
+def test_what_is_listed(time: str, expected: list[tuple[str, Period]]) -> None:
+    """The next two Fridays, the month end and the quarter end, each date once, soonest first."""
+    assert expected == listed(time)
+
+
+@given(TIMES)
+def test_expiries_are_future_fridays_at_eight(time: int) -> None:
+    """Ascending, ahead of the time asked for, and never a millisecond off a Friday's 08:00."""
+    found = [expiry for expiry, _ in expiries(time)]
+    assert sorted(set(found)) == found
+    for expiry in found:
+        moment = datetime.fromtimestamp(expiry // 1000, UTC)
+        assert (4, 8, 0, 0, 0) == (moment.weekday(), moment.hour, moment.minute, moment.second, 0)
+        assert expiry > time
+        assert expiry % HOUR == 0
+    assert found[1] - found[0] == 7 * DAY
+    assert found[0] - time <= 7 * DAY
+
+
+@given(TIMES, st.integers(0, 100 * DAY))
+def test_an_expiry_keeps_its_period_while_it_is_listed(time: int, later: int) -> None:
+    """A weekly never turns into a monthly: nobody's fees change under an open position."""
+    before, after = dict(expiries(time)), dict(expiries(time + later))
+    for expiry in before.keys() & after.keys():
+        assert before[expiry] is after[expiry]
+
+
+@given(TIMES, st.integers(0, 100 * DAY))
+def test_nothing_is_delisted_before_it_expires(time: int, later: int) -> None:
+    """What was listed and has not expired is still listed."""
+    alive = {expiry for expiry, _ in expiries(time) if expiry > time + later}
+    assert alive <= {expiry for expiry, _ in expiries(time + later)}
+
+
+@given(st.dates(date(1970, 1, 1), date(2200, 1, 1)))
+def test_last_friday_is_the_last_one(day: date) -> None:
+    """It is a Friday of the month, and a week later the month is over."""
+    found = last_friday(day.year, day.month)
+    assert (day.year, day.month, 4) == (found.year, found.month, found.weekday())
+    assert (found + timedelta(days=7)).month != day.month
+
+
+@pytest.mark.parametrize(
+    ("time", "settlement"),
+    [
+        ("2026-02-28T07:59:59.999", "2026-02-28T08:00"),
+        ("2026-02-28T08:00", "2026-03-01T08:00"),
+        ("2026-02-28T23:59:59.999", "2026-03-01T08:00"),
+        ("2026-03-01T00:00", "2026-03-01T08:00"),
+    ],
+)
+def test_the_next_settlement_is_strictly_ahead(time: str, settlement: str) -> None:
+    """At 08:00 itself the settlement is due, so the next one is tomorrow's."""
+    assert at(settlement) == next_settlement(at(time))
+
+
+@pytest.mark.parametrize(
+    ("time", "code"),
+    [
+        ("2026-06-05T08:00", "5JUN26"),
+        ("2026-12-25T08:00", "25DEC26"),
+        ("2009-01-03T00:00", "3JAN09"),
+    ],
+)
+def test_date_codes_write_the_day_bare_and_the_year_in_two(time: str, code: str) -> None:
+    """No leading zero in the day, two digits for the year, months in upper case English."""
+    assert code == date_code(at(time))
+
+
+@given(st.dates(date(1970, 1, 1), date(2200, 1, 1)))
+def test_a_day_holds_its_expiry(day: date) -> None:
+    """`day_of` and `expiry_on` are each other's inverse."""
+    assert day == day_of(expiry_on(day))

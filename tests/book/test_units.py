@@ -1,0 +1,80 @@
+"""Every division names its rounding, and two sides of a trade round alike."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from book.units import (
+    DAY,
+    MONEY,
+    SCALE,
+    ceil_div,
+    inverse_value,
+    linear_value,
+    round_half_even,
+)
+
+NUMERATORS = st.integers(-(10**30), 10**30)
+DENOMINATORS = st.integers(1, 10**20)
+
+
+@pytest.mark.parametrize(
+    ("numerator", "rounded"),
+    [(1, 0), (2, 0), (3, 1), (5, 1), (6, 2), (7, 2), (9, 2), (10, 2), (11, 3), (14, 4)],
+)
+def test_ties_go_to_even(numerator: int, rounded: int) -> None:
+    """Quarters: 0.5 and 2.5 round down, 1.5 and 3.5 up; the rest to nearest; both signs alike."""
+    assert rounded == round_half_even(numerator, 4)
+    assert -rounded == round_half_even(-numerator, 4)
+
+
+@given(NUMERATORS, DENOMINATORS)
+def test_round_half_even_is_what_python_does_to_fractions(numerator: int, denominator: int) -> None:
+    """Python's own `round` of the exact fraction is half-even too."""
+    assert round(Fraction(numerator, denominator)) == round_half_even(numerator, denominator)
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))
+def test_exact_ties_agree_as_well(half: int, denominator: int) -> None:
+    """Ties are rare among random fractions, so they are made: (2n + 1) / 2, scaled."""
+    numerator = (2 * half + 1) * denominator
+    assert round(Fraction(2 * half + 1, 2)) == round_half_even(numerator, 2 * denominator)
+
+
+@given(NUMERATORS, DENOMINATORS)
+def test_ceil_and_floor_enclose_the_fraction(numerator: int, denominator: int) -> None:
+    """`ceil_div` is the least integer not below; it equals `//` only where nothing is left over."""
+    ceiling = ceil_div(numerator, denominator)
+    assert (ceiling - 1) * denominator < numerator <= ceiling * denominator
+    assert (numerator % denominator != 0) == (ceiling - numerator // denominator == 1)
+
+
+@given(st.integers(-(10**20), 10**20), st.integers(1, 10**16))
+def test_values_are_odd_in_the_size(size: int, price: int) -> None:
+    """What the long gains the short loses, to the last unit."""
+    assert -inverse_value(size, price) == inverse_value(-size, price)
+    assert -linear_value(size, price) == linear_value(-size, price)
+
+
+def test_values_by_hand() -> None:
+    """10,000 USD at 50,000 are 0.2 BTC; 3 SOL at 150.25 are 450.75 USDC."""
+    assert MONEY // 5 == inverse_value(10_000 * SCALE, 50_000 * SCALE)
+    assert 45_075 * MONEY // 100 == linear_value(3 * SCALE, 15_025 * SCALE // 100)
+
+
+def test_one_tick_of_profit_on_the_smallest_contract_is_still_counted() -> None:
+    """10 USD from 100,000 to 100,000.5 earn 5e-10 BTC: 500 units of money, none of a satoshi."""
+    size, entry = 10 * SCALE, 100_000 * SCALE
+    assert 500 == inverse_value(size, entry) - inverse_value(size, entry + SCALE // 2)
+
+
+def test_a_linear_value_below_a_unit_rounds_half_even() -> None:
+    """Amount and price count 1e-8 each and money 1e-12, so a unit of money is 10,000 products."""
+    assert [0, 0, 1, 2, 2] == [linear_value(1, 5_000 * n) for n in (0, 1, 2, 3, 4)]
+
+
+def test_a_day_is_counted_in_milliseconds() -> None:
+    """Venue time is milliseconds."""
+    assert 86_400_000 == DAY
