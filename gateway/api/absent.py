@@ -1,0 +1,46 @@
+"""Methods of the API that the venue does not have: 10033, where an unknown name is -32601."""
+
+from typing import Final
+
+_PUBLIC: Final = """
+exchange_token fork_token
+get_expirations get_supported_index_names get_combos get_combo_ids get_combo_details
+get_announcements get_index get_index_chart_data get_order_book_by_instrument_id
+get_tradingview_chart_data get_volatility_index_data get_historical_volatility
+get_mark_price_history get_delivery_prices get_trade_volumes get_apr_history
+get_funding_rate_value get_funding_rate_history get_funding_chart_data
+get_last_settlements_by_instrument get_last_settlements_by_currency
+get_block_rfq_trades
+"""
+
+_PRIVATE: Final = """
+mass_quote cancel_quotes set_mmp_config get_mmp_config reset_mmp get_mmp_status
+move_positions create_combo get_leg_prices cancel_all_by_currency_pair
+verify_block_trade execute_block_trade simulate_block_trade approve_block_trade
+reject_block_trade get_block_trade get_block_trades get_block_trade_requests
+invalidate_block_trade_signature get_broker_trades get_broker_trade_requests
+create_block_rfq accept_block_rfq add_block_rfq_quote edit_block_rfq_quote cancel_block_rfq
+cancel_block_rfq_quote cancel_all_block_rfq_quotes cancel_block_rfq_trigger get_block_rfqs
+get_block_rfq_quotes get_block_rfq_makers get_block_rfq_user_info
+get_trigger_order_history get_settlement_history_by_instrument
+get_settlement_history_by_currency get_transaction_log
+get_subaccounts_details create_subaccount change_subaccount_name remove_subaccount
+toggle_subaccount_login toggle_notifications_from_subaccount set_email_for_subaccount
+create_api_key edit_api_key enable_api_key disable_api_key reset_api_key remove_api_key
+change_api_key_name change_scope_in_api_key list_api_keys
+change_margin_model set_disabled_trading_products get_user_locks get_access_log
+simulate_portfolio pme/simulate get_new_announcements set_announcement_as_read
+get_affiliate_program_info enable_affiliate_program get_email_language set_email_language
+get_deposits get_withdrawals get_transfers withdraw cancel_withdrawal
+submit_transfer_between_subaccounts submit_transfer_to_subaccount submit_transfer_to_user
+cancel_transfer_by_id create_deposit_address get_current_deposit_address
+add_to_address_book remove_from_address_book update_in_address_book get_address_book
+save_address_beneficiary get_address_beneficiary list_address_beneficiaries
+delete_address_beneficiary set_clearance_originator get_reward_eligibility
+"""
+
+NOT_IMPLEMENTED: Final = frozenset(
+    [f"public/{name}" for name in _PUBLIC.split()]
+    + [f"private/{name}" for name in _PRIVATE.split()]
+)
+"""Names that the table may come to hold; a row in the table wins over an entry here."""

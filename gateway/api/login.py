@@ -1,0 +1,66 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+from gateway.api.identity import api_error, count_failure, require_attempt
+from gateway.api.table import ANY_SCOPE, Call, Params, Submission, method
+from gateway.auth import AuthError, AuthParams, AuthResult, Principal
+from gateway.outcome import Close
+from risk.commands import StartSession
+
+NORMAL_CLOSE = 1000
+
+
+class LogoutParams(Params, frozen=True):
+    """`invalidate_token` ends all tokens of the log-in, refresh tokens included."""
+
+    invalidate_token: bool = True
+
+
+@method("public/auth", params=AuthParams)
+def auth(call: Call, params: AuthParams) -> object:
+    """Exchange credentials, a signature or a refresh token for an access token.
+
+    Over WebSocket the connection acts for the account from the next request on, which may be
+    under way already; the reply is sent when the venue has started the session.
+    """
+    session = call.session
+    require_attempt(session)
+    try:
+        result, principal = call.venue.authenticator.login(
+            params,
+            connection=session.connection,
+            address=session.address,
+            now=call.venue.wall.now(),
+        )
+    except AuthError as error:
+        count_failure(session, error)
+        raise api_error(error) from error
+    if not session.websocket:
+        return result
+    return _take_over(call, principal, result)
+
+
+def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
+    """Let the connection act for a principal; who logs in again keeps the session that runs."""
+    session = call.session
+    before = session.login
+    session.login = principal
+    if session.started and before is not None and before.account == principal.account:
+        return result
+
+    def undo() -> None:
+        session.login = before
+
+    session.started = True
+    command = StartSession(session=session.sink.number, account=principal.account)
+    return Submission(command, lambda _: result, undo)
+
+
+@method("private/logout", params=LogoutParams, scope=ANY_SCOPE, websocket_only=True)
+def logout(call: Call, params: LogoutParams) -> Close:
+    """Close the connection without a reply; its orders stay."""
+    assert call.login is not None
+    if params.invalidate_token:
+        call.venue.authenticator.tokens.invalidate(call.login)
+    return Close(NORMAL_CLOSE, "logout", quietly=True)

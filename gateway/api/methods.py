@@ -1,0 +1,11 @@
+"""All methods of the venue: importing this fills the table."""
+
+from __future__ import annotations
+
+from gateway.api import (  # noqa: F401 - each enters its methods into the table
+    login,
+)
+from gateway.api.absent import NOT_IMPLEMENTED
+from gateway.api.table import METHODS
+
+__all__ = ["METHODS", "NOT_IMPLEMENTED"]

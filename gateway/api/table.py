@@ -1,0 +1,196 @@
+"""The method table: what each method of the API needs, costs and takes, and who serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Final, TypeVar, get_args
+
+import msgspec
+from attrs import define
+
+from book.units import Millis
+from gateway.api.errors import ApiError, invalid
+from gateway.pending import Convert
+from risk.commands import Command
+
+if TYPE_CHECKING:
+    from gateway.auth import Principal
+    from gateway.session import Session
+    from gateway.venue import Venue
+
+
+class Cost(Enum):
+    """Which pool of rate-limit credits a method is paid from."""
+
+    GENERAL = "general"
+    GET_INSTRUMENTS = "get_instruments"
+    SUBSCRIBE = "subscribe"
+    TRANSACTION_LOG = "transaction_log"
+    MOVE_POSITIONS = "move_positions"
+    MATCHING = "matching"
+    CANCEL_ALL = "cancel_all"
+
+
+ANY_SCOPE: Final = "any"
+"""The scope of methods that need a log-in and no particular permission."""
+
+
+class Params(msgspec.Struct, frozen=True, gc=False):
+    """Base of all parameter types. Unknown keys are ignored, strings are read as the field's type.
+
+    A field without a default is required. JSON null counts as absent.
+    """
+
+
+class NoParams(Params, frozen=True):
+    """For methods that take nothing."""
+
+
+@define(frozen=True)
+class Submission:
+    """A handler's wish to change the venue: the command, and its answer's way to a result.
+
+    `refused` is called when the command did not take effect.
+    """
+
+    command: Command
+    convert: Convert
+    refused: Callable[[], None] | None = None
+
+
+@define(frozen=True)
+class Call:
+    """One request on its way through a handler. `login` is whom it acts for, None for nobody."""
+
+    venue: Venue
+    session: Session
+    login: Principal | None
+    now: Millis
+    micros_in: int
+
+    @property
+    def account(self) -> int:
+        """The account that the request acts for; only methods with a scope may ask."""
+        assert self.login is not None, "a method without a scope has no account"
+        return self.login.account
+
+
+P = TypeVar("P", bound=msgspec.Struct)
+Handler = Callable[[Call, P], object]
+
+
+@define(frozen=True)
+class Method:
+    """One row of the table. `scope` None is public; `lists` are the parameters that take lists."""
+
+    name: str
+    params: type[msgspec.Struct]
+    scope: str | None
+    cost: Cost
+    websocket_only: bool
+    handler: Callable[[Call, msgspec.Struct], object]
+    lists: frozenset[str]
+
+    def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
+        """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
+        text = bytes(raw) or b"{}"
+        try:
+            return msgspec.json.decode(text, type=self.params, strict=False)
+        except msgspec.ValidationError as error:
+            if b"null" not in text:
+                raise _complaint(error) from error
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ApiError(-32700) from error
+        return self._decode_without_nulls(text)
+
+    def _decode_without_nulls(self, text: bytes) -> msgspec.Struct:
+        try:
+            given = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            kept = {key: value for key, value in given.items() if bytes(value) != b"null"}
+            return msgspec.json.decode(msgspec.json.encode(kept), type=self.params, strict=False)
+        except msgspec.ValidationError as error:
+            raise _complaint(error) from error
+
+    def convert(self, query: Sequence[tuple[str, str]]) -> msgspec.Struct:
+        """Parameters from a query string's pairs. Raises ApiError -32602.
+
+        Lists come as JSON text, as repeated keys, or as `key[]`.
+        """
+        given: dict[str, object] = {}
+        for key, value in query:
+            name = key.removesuffix("[]")
+            if name not in self.lists:
+                given[name] = value
+            elif value.startswith("["):
+                given[name] = _json_list(name, value)
+            else:
+                listed = given.setdefault(name, [])
+                assert isinstance(listed, list)
+                listed.append(value)
+        try:
+            return msgspec.convert(given, type=self.params, strict=False)
+        except msgspec.ValidationError as error:
+            raise _complaint(error) from error
+
+
+METHODS: Final[dict[str, Method]] = {}
+
+
+def method(
+    name: str,
+    *,
+    params: type[P],
+    scope: str | None = None,
+    cost: Cost = Cost.GENERAL,
+    websocket_only: bool = False,
+) -> Callable[[Handler[P]], Handler[P]]:
+    """Enter a handler into the table.
+
+    A private method without a scope, and a public one with any, is a mistake: TypeError.
+    """
+    if name.startswith("private/") != (scope is not None):
+        raise TypeError(f"{name}: private methods name a scope, public ones none")
+    if name in METHODS:
+        raise TypeError(f"{name} is in the table already")
+
+    def enter(handler: Handler[P]) -> Handler[P]:
+        lists = frozenset(
+            field.name for field in msgspec.structs.fields(params) if _takes_list(field.type)
+        )
+        # The table holds handlers of all parameter types; each is only called with its own.
+        METHODS[name] = Method(name, params, scope, cost, websocket_only, handler, lists)  # type: ignore[arg-type]
+        return handler
+
+    return enter
+
+
+def _takes_list(kind: object) -> bool:
+    origin = getattr(kind, "__origin__", kind)
+    return origin in (list, tuple) or any(_takes_list(each) for each in get_args(kind))
+
+
+def _json_list(name: str, value: str) -> list[object]:
+    try:
+        return msgspec.json.decode(value, type=list[object])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise invalid(name) from error
+
+
+_WRONG: Final = "wrong format"
+_KINDS: Final[Mapping[str, str]] = {
+    "Object missing required field": "must not be null",
+    "Invalid enum value": "value not in list",
+}
+
+
+def _complaint(error: msgspec.ValidationError) -> ApiError:
+    """What msgspec says about a parameter, in the API's words."""
+    message = str(error)
+    reason = next((each for start, each in _KINDS.items() if message.startswith(start)), _WRONG)
+    _, found, path = message.partition("`$.")
+    if not found:
+        # A missing field is named in the sentence itself; nothing is named when all is wrong.
+        _, _, path = message.partition("field `")
+    name = path.partition("`")[0].partition("[")[0].partition(".")[0]
+    return invalid(name, reason) if name else ApiError(-32602, data={"reason": reason})

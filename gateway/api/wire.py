@@ -1,0 +1,233 @@
+"""The outermost layer: JSON-RPC envelopes, and numbers between JSON and the core's integers.
+
+Numbers leave as shortest decimals and come in as Decimals, read exactly from the JSON text: at no
+point is a price or an amount a float that was computed with.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from book.units import MONEY, SCALE, round_half_even
+from gateway.api.errors import INVALID_REQUEST, PARSE_ERROR, ApiError, invalid
+
+Number = float | Raw
+"""A JSON number; Raw text where a double would not show every digit."""
+
+# Any decimal of up to 15 digits survives the way through a double and back; 16 may not.
+_EXACT: Final = 10**15
+
+# Largest price, amount or money that a request may name: far above any market, and in 1e-8 still
+# inside 64 bits. Larger exponents are refused before anything is computed with them.
+_MOST: Final = 10**10
+
+_ENCODER: Final = msgspec.json.Encoder()
+encode = _ENCODER.encode
+
+
+def _number(units: int, decimals: int) -> Number:
+    if -_EXACT < units < _EXACT:
+        number: float = units / 10**decimals
+        return number
+    text = f"{Decimal(units).scaleb(-decimals):f}".rstrip("0")
+    return Raw((text + "0" if text.endswith(".") else text).encode())
+
+
+def price(units: int) -> Number:
+    """A price in 1e-8 as a JSON number."""
+    return _number(units, 8)
+
+
+def amount(units: int) -> Number:
+    """An amount in 1e-8 as a JSON number."""
+    return _number(units, 8)
+
+
+def money(units: int) -> Number:
+    """Money in 1e-12 as a JSON number of 8 decimals, rounded half-even."""
+    return _number(round_half_even(units, MONEY // SCALE), 8)
+
+
+def rate(units: int) -> Number:
+    """A rate in 1e-12 as a JSON number."""
+    return _number(units, 12)
+
+
+def text(units: int) -> str:
+    """A price in 1e-8 as messages spell it: `43666.4288`, `50000.0`."""
+    number = price(units)
+    return bytes(number).decode() if isinstance(number, Raw) else str(number)
+
+
+def units(number: Decimal, param: str, *, scale: int = SCALE) -> int:
+    """A number of a request as an integer count of 1/scale.
+
+    Raises ApiError, naming `param`, for what is not finite, too large or has too many decimals.
+    """
+    if not number.is_finite() or number.adjusted() >= len(str(_MOST)) - 1:
+        raise invalid(param)
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    decimals = len(str(scale)) - 1
+    if number and exponent < -decimals:
+        # Trailing zeros say nothing: 1.0000000000 has one digit that counts.
+        number = number.normalize()
+        exponent = number.as_tuple().exponent
+        assert isinstance(exponent, int)
+        if exponent < -decimals:
+            raise invalid(param, "too many decimals")
+    return int(number.scaleb(decimals))
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """One decoded request. `id` is the JSON text of the client's id, empty where there is none."""
+
+    method: str = ""
+    params: Raw = Raw()
+    id: Raw = Raw()
+
+
+class _OnlyId(msgspec.Struct, frozen=True, gc=False):
+    id: Raw = Raw()
+
+
+class Fault(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The `error` member of a reply."""
+
+    code: int
+    message: str
+    data: dict[str, object] | UnsetType = UNSET
+
+
+class _Reply(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    jsonrpc: str = "2.0"
+    id: Raw | UnsetType = UNSET
+    result: object = UNSET
+    error: Fault | UnsetType = UNSET
+    usIn: int  # noqa: N815 - the wire's name
+    usOut: int  # noqa: N815
+    usDiff: int  # noqa: N815
+    testnet: bool
+
+
+class _Pushed(msgspec.Struct, frozen=True, gc=False):
+    method: str
+    params: dict[str, object]
+    jsonrpc: str = "2.0"
+
+
+class BadFrameError(Exception):
+    """A frame that is no request. `id` is the id to answer under, as far as it could be read."""
+
+    def __init__(self, error: ApiError, id: Raw | None = None) -> None:  # noqa: A002
+        self.error = error
+        self.id = id or Raw()
+        super().__init__(str(error))
+
+
+_REQUEST: Final = msgspec.json.Decoder(Request)
+_ONLY_ID: Final = msgspec.json.Decoder(_OnlyId)
+_ID: Final = msgspec.json.Decoder(int | str)
+
+
+def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") -> Request:
+    """Read one request; `limit` is in bytes, `method` what its path says. Raises BadFrameError.
+
+    Arrays are refused: the API has no batches. `id` may be any integer or string, 0 included.
+    """
+    data = frame.encode() if isinstance(frame, str) else frame
+    if len(data) > limit:
+        raise BadFrameError(ApiError(INVALID_REQUEST, "request entity too large"))
+    try:
+        # Skipped values are not looked into by the decoder, and neither is their encoding.
+        data.decode()
+        request = _REQUEST.decode(data)
+    except msgspec.ValidationError as error:
+        fault = ApiError(INVALID_REQUEST, data={"reason": str(error)})
+        raise BadFrameError(fault, _salvage(data)) from error
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        raise BadFrameError(ApiError(PARSE_ERROR)) from error
+    identity = _identity(request.id)
+    if needs_id and not bytes(identity):
+        raise BadFrameError(ApiError(INVALID_REQUEST, data={"reason": "id is required"}))
+    name = (request.method or method).removeprefix("/")
+    if not name:
+        raise BadFrameError(ApiError(INVALID_REQUEST, data={"reason": "no method"}), identity)
+    return Request(name, request.params, identity)
+
+
+def _salvage(data: bytes) -> Raw:
+    """The id of a JSON value that is no request, so that its sender can tell which it was."""
+    try:
+        return _identity(_ONLY_ID.decode(data).id)
+    except (msgspec.DecodeError, BadFrameError):
+        return Raw()
+
+
+def _identity(raw: Raw) -> Raw:
+    """The id as it will be echoed: the client's own text, so that no type or digit is lost."""
+    if bytes(raw) in (b"", b"null"):
+        return Raw()
+    try:
+        _ID.decode(raw)
+    except msgspec.DecodeError as error:
+        reason = "id must be an integer or a string"
+        raise BadFrameError(ApiError(INVALID_REQUEST, data={"reason": reason})) from error
+    return raw
+
+
+class Stamp(msgspec.Struct, frozen=True, gc=False):
+    """What a reply needs besides its content: the request's id, when it came, what server."""
+
+    id: Raw
+    micros_in: int
+    testnet: bool
+
+
+def result(stamp: Stamp, value: object, micros_out: int) -> bytes:
+    """A successful reply."""
+    return encode(_reply(stamp, micros_out, result=value))
+
+
+def fault(stamp: Stamp, error: ApiError, micros_out: int) -> bytes:
+    """A refusal."""
+    told = Fault(error.code, error.message, error.data if error.data is not None else UNSET)
+    return encode(_reply(stamp, micros_out, error=told))
+
+
+def _reply(
+    stamp: Stamp, micros_out: int, *, result: object = UNSET, error: Fault | UnsetType = UNSET
+) -> _Reply:
+    return _Reply(
+        id=stamp.id if bytes(stamp.id) else UNSET,
+        result=result,
+        error=error,
+        usIn=stamp.micros_in,
+        usOut=micros_out,
+        usDiff=micros_out - stamp.micros_in,
+        testnet=stamp.testnet,
+    )
+
+
+def heartbeat(kind: str) -> bytes:
+    """A heartbeat frame; `kind` is `heartbeat`, or `test_request`, which wants an answer."""
+    return encode(_Pushed("heartbeat", {"type": kind}))
+
+
+def order_id(instrument: str, number: int) -> str:
+    """An order's id as the API writes it: digits for BTC, else with the family in front."""
+    return _prefixed(instrument, number)
+
+
+def trade_id(instrument: str, number: int) -> str:
+    """A trade's id as the API writes it, prefixed as order ids are."""
+    return _prefixed(instrument, number)
+
+
+def _prefixed(instrument: str, number: int) -> str:
+    family = instrument.partition("-")[0]
+    return str(number) if family == "BTC" else f"{family}-{number}"

@@ -1,0 +1,48 @@
+"""What a request comes to: a reply, a command for the inbox, or the end of the connection."""
+
+from __future__ import annotations
+
+from attrs import define
+
+from gateway.pending import OK, Pending
+from risk.commands import Command, Origin
+
+
+@define(frozen=True)
+class Reply:
+    """A finished reply. `status` is the HTTP status that goes with it."""
+
+    data: bytes
+    status: int = OK
+
+
+@define(frozen=True)
+class Submit:
+    """A command for the inbox. The feed already expects its answer under `origin`.
+
+    Where it cannot be put into the inbox: `feed.forget(origin)`, and `pending.refuse(code)` is
+    the reply.
+    """
+
+    command: Command
+    origin: Origin
+    pending: Pending
+
+
+@define(frozen=True)
+class Close:
+    """The end of the connection. `quietly` is a log-out, which spares the session's orders."""
+
+    code: int
+    reason: str
+    quietly: bool = False
+
+
+@define(frozen=True)
+class Push:
+    """A frame that answers nothing: a heartbeat."""
+
+    data: bytes
+
+
+Outcome = Reply | Submit | Close

@@ -1,0 +1,91 @@
+"""A request that the venue has not decided yet, and the reply that it will become."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from attrs import define, field
+
+from gateway.api import wire
+from gateway.api.errors import ApiError, refusal
+from gateway.clock import Clock
+from risk.events import Answer, Refused
+
+Convert = Callable[[Answer], object]
+"""From the venue's answer to the reply's `result`; may raise ApiError instead."""
+
+OK: Final = HTTPStatus.OK.value
+
+
+@define(eq=False)
+class Undecided:
+    """How many requests of each account wait for the venue's decision; `most` of one may."""
+
+    most: int | None
+    counts: Counter[int] = field(factory=Counter)
+
+    def take(self, account: int) -> None:
+        """Count one more. Raises ApiError 10047 when the account has too many already."""
+        if self.most is not None and self.counts[account] >= self.most:
+            raise ApiError(10047)
+        self.counts[account] += 1
+
+    def give(self, account: int) -> None:
+        """Count one less."""
+        self.counts[account] -= 1
+        if not self.counts[account]:
+            del self.counts[account]
+
+
+@define(eq=False)
+class Pending:
+    """A request between its command and its answer.
+
+    Whoever holds it calls `answer` or `refuse` for the reply's bytes, or `abandon` where nobody
+    is left to read one; each also frees the account's place among the undecided. `status` is the
+    HTTP status of what was last returned. `refused` undoes what the session assumed.
+    """
+
+    stamp: wire.Stamp
+    clock: Clock
+    account: int
+    undecided: Undecided
+    convert: Convert
+    refused: Callable[[], None] | None = None
+    status: int = OK
+    _open: bool = field(default=True, init=False)
+
+    def answer(self, event: Answer) -> bytes:
+        """The reply to the venue's answer."""
+        self._release()
+        if isinstance(event, Refused):
+            return self._fault(refusal(event.reason, event.detail))
+        try:
+            result = self.convert(event)
+        except ApiError as error:
+            return self._fault(error)
+        self.status = OK
+        return wire.result(self.stamp, result, self.clock.micros())
+
+    def refuse(self, code: int) -> bytes:
+        """The reply where the command never reached the venue: 10047, 11051, 13028."""
+        self._release()
+        return self._fault(ApiError(code))
+
+    def abandon(self) -> None:
+        """Nobody waits for the reply any more; safe to call at any time, also after an answer."""
+        self._release()
+
+    def _fault(self, error: ApiError) -> bytes:
+        if self.refused is not None:
+            self.refused()
+        self.status = error.status
+        return wire.fault(self.stamp, error, self.clock.micros())
+
+    def _release(self) -> None:
+        if self._open:
+            self._open = False
+            self.undecided.give(self.account)

@@ -1,0 +1,70 @@
+"""The venue as a request handler sees it: everything that it may read, in one place."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from attrs import Factory, define, field
+
+from book.instrument import Contract
+from gateway.api.errors import ApiError
+from gateway.pending import Undecided
+from risk.market import Market
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from risk.exchange import Exchange
+
+    from gateway.archive import Archive
+    from gateway.auth import Authenticator
+    from gateway.clock import Clock
+    from gateway.config import Config
+    from gateway.feed import Feed
+    from gateway.limits import RateLimits
+
+
+def _undecided(venue: Venue) -> Undecided:
+    limits = venue.config.limits
+    return Undecided(limits.undecided_requests if limits.enabled else None)
+
+
+@define(eq=False)
+class Venue:
+    """What handlers read, and the few things that they count. Nothing in here waits.
+
+    `clock` tells venue time; `wall` is the real one, which signatures and tokens go by.
+    `node` and `start` go into every origin. `closing` is set when the venue shuts down: from then
+    on nothing that would change it is taken. `http_requests` numbers the requests of session 0,
+    which all HTTP clients share.
+    """
+
+    config: Config
+    clock: Clock
+    exchange: Exchange
+    wall: Clock
+    authenticator: Authenticator
+    limits: RateLimits
+    feed: Feed
+    archive: Archive
+    node: int = 0
+    start: int = 0
+    closing: bool = False
+    undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
+    http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
+
+    def market(self, name: str) -> Market:
+        """A market, open or lately expired. Raises ApiError 13020."""
+        state = self.exchange.state
+        market = state.markets.get(name)
+        if market is None:
+            market = next((each for each in state.expired if each.name == name), None)
+        if market is None:
+            raise ApiError(13020)
+        return market
+
+    def contract(self, instrument: str) -> Contract:
+        """The contract of an instrument that is, or was, listed; KeyError for any other name."""
+        family, _, expiry = instrument.partition("-")
+        return self.exchange.state.products[family, expiry != "PERPETUAL"].contract
