@@ -14,8 +14,8 @@ class Contract(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `family` is the part of the name before the dash: `BTC`, `SOL_USDC`. An inverse contract
     is counted in USD and settled in its base coin, a linear one is counted in the base coin
     and settled in its quote. Prices, ticks and sizes are in 1e-8, rates in 1e-12.
-    `tick_steps` holds (above this price, this tick), ascending. `band_rate` bounds what a
-    limit may ask, around the mark.
+    `tick_steps` holds (above this price, this tick), ascending; each such price is a multiple of
+    the ticks on both sides of it. `band_rate` bounds what a limit may ask, around the mark.
     """
 
     family: str

@@ -39,7 +39,8 @@ def match(
     """Trade `taker` against the book up to `limit`, one maker at a time."""
     sign = taker.side.sign
     makers = book.side(taker.side.opposite)
-    while taker.filled < taker.amount:
+    left = taker.remaining
+    while left > 0:
         level = makers.best
         if level is None or sign * (limit - level.price) < 0:
             return Stop.NO_PRICE
@@ -50,7 +51,8 @@ def match(
                 return Stop.SELF_TRADE
             settler.self_trade(maker)
             continue
-        amount = min(taker.remaining, maker.remaining)
+        amount = min(left, maker.remaining)
+        left -= amount
         taker.filled += amount
         book.fill(maker, amount)
         settler.filled(maker, taker, amount)
@@ -66,9 +68,9 @@ def fillable(
 ) -> bool:
     """Whether `match` would fill the whole taker, without touching anything.
 
-    `reducing(account)` gives the size of the account's position and its resting reduce-only
-    orders, oldest first: a fill of another of its orders may shrink those before the taker
-    reaches them, so the walk keeps their books as `match` would.
+    `reducing(account)` gives the unsigned size of the account's position and its resting
+    reduce-only orders, oldest first: a fill of another of its orders may shrink those before the
+    taker reaches them, so the walk keeps their books as `match` would.
     """
     left = taker.remaining
     rooms: dict[int, _Room] = {}

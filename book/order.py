@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
-from attrs import define
+from attrs import define, field
 
 if TYPE_CHECKING:
     from book.orderbook import Level
@@ -83,7 +83,7 @@ class SelfTrading(Enum):
 class OrderRecord(msgspec.Struct, frozen=True, gc=False):
     """An order as it stood at one moment. Prices and amounts in 1e-8, times in milliseconds.
 
-    `price` is 0 for a market order; `average_price` is 0 before the first fill.
+    `price` of a market order is its bound; `average_price` is 0 before the first fill.
     """
 
     order_id: int
@@ -143,9 +143,9 @@ class Order:
     created: int = 0
     updated: int = 0
     session: int = 0
-    level: Level | None = None
-    before: Order | None = None
-    after: Order | None = None
+    level: Level | None = field(default=None, repr=False)
+    before: Order | None = field(default=None, repr=False)
+    after: Order | None = field(default=None, repr=False)
 
     @property
     def remaining(self) -> int:

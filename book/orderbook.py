@@ -61,20 +61,16 @@ class Level:
 class BookSide:
     """The levels of one side. `keys` sorts best first: ascending asks, negated bids.
 
-    `touched` remembers what each changed level held when its changes were last taken.
+    `best` is the level that trades first; it is kept, since every fill and every check of a
+    price asks for it. `touched` remembers what each changed level held when its changes were
+    last taken.
     """
 
     side: Side
+    best: Level | None = None
     levels: dict[int, Level] = field(factory=dict)
     keys: SortedList = field(factory=SortedList)
     touched: dict[int, int] = field(factory=dict)
-
-    @property
-    def best(self) -> Level | None:
-        """The level that trades first."""
-        if not self.levels:
-            return None
-        return self.levels[-self.side.sign * self.keys[0]]
 
     def __iter__(self) -> Iterator[Level]:
         """Levels, best first. Do not change the side meanwhile."""
@@ -88,6 +84,8 @@ class BookSide:
         if level is None:
             level = self.levels[price] = Level(price)
             self.keys.add(-self.side.sign * price)
+            if self.best is None or self.side.sign * (price - self.best.price) > 0:
+                self.best = level
         self.touched.setdefault(price, level.amount)
         return level
 
@@ -95,6 +93,8 @@ class BookSide:
         """Forget a level that has no orders left."""
         del self.levels[level.price]
         self.keys.remove(-self.side.sign * level.price)
+        if level is self.best:
+            self.best = next(iter(self), None)
 
     def take_changes(self) -> Iterator[LevelChange]:
         """What changed since the last call, net, in the order it was first touched."""
@@ -117,20 +117,18 @@ class OrderBook:
 
     def side(self, side: Side) -> BookSide:
         """The side on which such orders rest."""
-        return self.bids if side is Side.BUY else self.asks
+        # By sign, because Python 3.11 takes 0.1 us to look `Side.BUY` up by its name.
+        return self.bids if side.sign > 0 else self.asks
 
     def add(self, order: Order) -> None:
         """Rest an order behind all others at its price."""
+        assert order.level is None, "the order rests already"
         self.side(order.side).level_for(order.price).append(order)
         self.orders[order.order_id] = order
 
     def remove(self, order: Order) -> None:
         """Take a resting order out of the book."""
-        level = self._touch(order)
-        level.unlink(order)
-        del self.orders[order.order_id]
-        if level.head is None:
-            self.side(order.side).drop(level)
+        self._leave(order, self._touch(order))
 
     def shrink(self, order: Order, amount: int) -> None:
         """Lower a resting order's total by `amount`; it keeps its place. Something must be left."""
@@ -145,7 +143,7 @@ class OrderBook:
         level.amount -= amount
         order.filled += amount
         if order.filled == order.amount:
-            self.remove(order)
+            self._leave(order, level)
 
     def best(self, side: Side) -> Order | None:
         """The order that trades first on a side."""
@@ -174,6 +172,7 @@ class OrderBook:
         for side in (self.bids, self.asks):
             sign = -side.side.sign
             assert list(side.keys) == sorted(sign * price for price in side.levels), "keys"
+            assert side.best is next(iter(side), None), "best"
             for level in side:
                 seen += self._check_level(side, level)
         assert seen == len(self.orders), "every order rests at one level"
@@ -193,13 +192,18 @@ class OrderBook:
             assert order.price == level.price, "price"
             assert order.remaining > 0, "remaining"
             assert order.state is OrderState.OPEN, "state"
-            assert self.orders[order.order_id] is order, "index"
+            assert self.orders.get(order.order_id) is order, "index"
             previous = order
         return len(orders)
 
     def _touch(self, order: Order) -> Level:
         level = order.level
         assert level is not None, "the order does not rest"
-        side = self.bids if order.side is Side.BUY else self.asks
-        side.touched.setdefault(level.price, level.amount)
+        self.side(order.side).touched.setdefault(level.price, level.amount)
         return level
+
+    def _leave(self, order: Order, level: Level) -> None:
+        level.unlink(order)
+        del self.orders[order.order_id]
+        if level.head is None:
+            self.side(order.side).drop(level)

@@ -1,6 +1,7 @@
 """The order book and the naive one are given the same commands and must agree on everything."""
 
 from collections import Counter
+from copy import deepcopy
 
 from attrs import define, field
 from hypothesis import settings
@@ -136,21 +137,26 @@ class BookAgainstOracle(RuleBasedStateMachine):
     @rule(
         account=ACCOUNTS,
         side=st.sampled_from(Side),
-        amount=st.integers(1, 60),
+        price=PRICES,
+        beyond=st.integers(-2, 1),
         time_in_force=st.sampled_from(TimeInForce),
         self_trading=st.sampled_from(SelfTrading),
     )
-    def sweep(
+    def place_at_the_edge(
         self,
         account: int,
         side: Side,
-        amount: int,
+        price: int,
+        beyond: int,
         time_in_force: TimeInForce,
         self_trading: SelfTrading,
     ) -> None:
-        """A taker that accepts any price, and may want more than there is."""
-        price = MIDDLE + side.sign * 2 * TICK
-        self.place(account, side, price, amount, time_in_force, self_trading)
+        """A taker that wants just what there is, a little less, or one more: the edge of FOK."""
+        greedy = NaiveOrder(0, account, side, price, 10**6)
+        fills, _ = deepcopy(self.oracle).trade(greedy, self_trading)
+        amount = sum(fill.amount for fill in fills) + beyond
+        if amount > 0:
+            self.place(account, side, price, amount, time_in_force, self_trading)
 
     @rule(
         account=ACCOUNTS,

@@ -1,0 +1,281 @@
+"""The order book: queues, levels, their changes, and the views on them."""
+
+import pytest
+
+from book.depth import depth, impact_price
+from book.events import LevelChange
+from book.order import Order, OrderState, Side
+from book.orderbook import OrderBook
+from book.units import SCALE
+from tests.book.factory import BTC_PERPETUAL, SOL_PERPETUAL, limit_order
+
+BUY, SELL = Side.BUY, Side.SELL
+
+
+@pytest.fixture
+def book() -> OrderBook:
+    return OrderBook(BTC_PERPETUAL.name)
+
+
+def rest(book: OrderBook, order_id: int, side: Side, price: int, amount: int) -> Order:
+    order = limit_order(order_id, order_id, side, price, amount)
+    book.add(order)
+    return order
+
+
+def queue(book: OrderBook, side: Side) -> list[int]:
+    """Order ids of a side in the order in which they trade."""
+    book.check()
+    return [order.order_id for level in book.side(side) for order in level]
+
+
+def test_an_empty_book_has_no_best(book: OrderBook) -> None:
+    """Nothing to trade with, nothing to cross, nothing changed."""
+    assert (None, None) == (book.best(BUY), book.best_price(SELL))
+    assert not book.crosses(BUY, 10**15)
+    assert not book.crosses(SELL, 1)
+    assert () == book.take_changes()
+    book.check()
+
+
+def test_price_comes_before_time(book: OrderBook) -> None:
+    """The highest bid and the lowest ask trade first, and at one price the oldest does."""
+    for order_id, price in enumerate([98, 99, 97, 99, 98], start=1):
+        rest(book, order_id, BUY, price, 1)
+    for order_id, price in enumerate([102, 101, 103, 101, 102], start=11):
+        rest(book, order_id, SELL, price, 1)
+    assert [2, 4, 1, 5, 3] == queue(book, BUY)
+    assert [12, 14, 11, 15, 13] == queue(book, SELL)
+    assert (99, 101) == (book.best_price(BUY), book.best_price(SELL))
+    best_bid, best_ask = book.best(BUY), book.best(SELL)
+    assert best_bid is book.orders[2]
+    assert best_ask is book.orders[12]
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "left"), [([1], [2, 3]), ([2], [1, 3]), ([3], [1, 2]), ([2, 1], [3])]
+)
+def test_cancelling_leaves_the_others_in_place(
+    book: OrderBook, cancelled: list[int], left: list[int]
+) -> None:
+    """Whether at the front, in the middle or at the end of its queue."""
+    orders = {order_id: rest(book, order_id, SELL, 100, 5) for order_id in (1, 2, 3)}
+    for order_id in cancelled:
+        book.remove(orders[order_id])
+    assert left == queue(book, SELL)
+    assert [(100, 5 * len(left))] == depth(book, SELL, 10)
+
+
+def test_the_last_order_takes_its_level_with_it(book: OrderBook) -> None:
+    """The next price is the best then, and the emptied price can be used again."""
+    first = rest(book, 1, BUY, 100, 5)
+    rest(book, 2, BUY, 99, 5)
+    book.remove(first)
+    assert 99 == book.best_price(BUY)
+    rest(book, 3, BUY, 100, 1)
+    assert [3, 2] == queue(book, BUY)
+
+
+def test_a_removed_order_can_rest_again_at_the_end(book: OrderBook) -> None:
+    """An edit that loses priority takes the order out and puts it back behind the others."""
+    order = rest(book, 1, SELL, 100, 5)
+    rest(book, 2, SELL, 100, 5)
+    book.remove(order)
+    book.add(order)
+    assert [2, 1] == queue(book, SELL)
+
+
+def test_shrinking_keeps_the_place(book: OrderBook) -> None:
+    """An edit to less at the same price leaves the order where it queues."""
+    order = rest(book, 1, SELL, 100, 5)
+    rest(book, 2, SELL, 100, 5)
+    book.shrink(order, 2)
+    assert [1, 2] == queue(book, SELL)
+    assert (3, 3, 0) == (order.amount, order.remaining, order.filled)
+    assert [(100, 8)] == depth(book, SELL, 1)
+
+
+@pytest.mark.parametrize("amount", [-1, 0, 3, 4])
+def test_shrinking_must_leave_something(book: OrderBook, amount: int) -> None:
+    """Of 5 with 2 filled, 3 remain: taking 3 is a cancel, taking none or less is a mistake."""
+    order = rest(book, 1, SELL, 100, 5)
+    book.fill(order, 2)
+    with pytest.raises(AssertionError):
+        book.shrink(order, amount)
+
+
+def test_a_partly_filled_order_keeps_its_place(book: OrderBook) -> None:
+    """Filling is not editing: what is left trades next."""
+    order = rest(book, 1, BUY, 100, 5)
+    rest(book, 2, BUY, 100, 5)
+    book.fill(order, 4)
+    assert [1, 2] == queue(book, BUY)
+    assert (4, 1) == (order.filled, order.remaining)
+    book.fill(order, 1)
+    assert [2] == queue(book, BUY)
+
+
+@pytest.mark.parametrize("amount", [-1, 0, 6])
+def test_a_fill_is_positive_and_no_more_than_what_remains(book: OrderBook, amount: int) -> None:
+    """Anything else is a mistake of the caller."""
+    order = rest(book, 1, BUY, 100, 5)
+    with pytest.raises(AssertionError):
+        book.fill(order, amount)
+
+
+def test_an_order_rests_at_most_once(book: OrderBook) -> None:
+    """Adding it again, and removing what does not rest, are mistakes of the caller."""
+    order = rest(book, 1, BUY, 100, 5)
+    with pytest.raises(AssertionError):
+        book.add(order)
+    book.remove(order)
+    with pytest.raises(AssertionError):
+        book.remove(order)
+
+
+def test_an_order_prints_without_its_neighbours(book: OrderBook) -> None:
+    """A failed assertion shows one order, however long the queue that it stands in."""
+    for order_id in range(5_000):
+        rest(book, order_id, BUY, 100, 5)
+    assert repr(book.orders[0]) == repr(limit_order(0, 0, BUY, 100, 5))
+
+
+def test_crossing_begins_at_the_best_opposite_price(book: OrderBook) -> None:
+    """A buy at the best ask trades, one unit lower it rests; likewise for sells."""
+    rest(book, 1, BUY, 99, 1)
+    rest(book, 2, SELL, 101, 1)
+    assert [False, True, True] == [book.crosses(BUY, price) for price in (100, 101, 102)]
+    assert [True, True, False] == [book.crosses(SELL, price) for price in (98, 99, 100)]
+
+
+def test_changes_are_net(book: OrderBook) -> None:
+    """Between two looks a level may change often; the reader sees before and after, once."""
+    order = rest(book, 1, BUY, 99, 5)
+    rest(book, 2, BUY, 99, 2)
+    rest(book, 3, SELL, 101, 4)
+    assert (LevelChange(BUY, 99, 0, 7), LevelChange(SELL, 101, 0, 4)) == book.take_changes()
+    book.fill(order, 3)
+    book.shrink(order, 1)
+    assert (LevelChange(BUY, 99, 7, 3),) == book.take_changes()
+    assert () == book.take_changes()
+
+
+def test_what_came_and_went_between_two_looks_is_no_change(book: OrderBook) -> None:
+    """Neither a level that appeared and vanished nor one that was emptied and refilled."""
+    old = rest(book, 1, SELL, 101, 4)
+    book.take_changes()
+    book.remove(rest(book, 2, SELL, 100, 1))
+    book.remove(old)
+    rest(book, 3, SELL, 101, 4)
+    assert () == book.take_changes()
+    assert [(101, 4)] == depth(book, SELL, 5)
+
+
+def test_a_level_that_ends_changes_to_zero(book: OrderBook) -> None:
+    """That is how a reader knows to forget it."""
+    order = rest(book, 1, SELL, 101, 4)
+    book.take_changes()
+    book.remove(order)
+    assert (LevelChange(SELL, 101, 4, 0),) == book.take_changes()
+
+
+def test_changes_come_bids_first_and_then_as_touched(book: OrderBook) -> None:
+    """The order is fixed, so that every replica publishes the same."""
+    for order_id, (side, price) in enumerate([(SELL, 105), (BUY, 98), (SELL, 103), (BUY, 99)]):
+        rest(book, order_id, side, price, 1)
+    assert [98, 99, 105, 103] == [change.price for change in book.take_changes()]
+
+
+def test_depth_shows_no_more_levels_than_asked_for(book: OrderBook) -> None:
+    """Best first, each price once with its total."""
+    for order_id, price in enumerate([101, 103, 102, 101]):
+        rest(book, order_id, SELL, price, 10 + order_id)
+    assert [] == depth(book, BUY, 5)
+    assert [(101, 23), (102, 12)] == depth(book, SELL, 2)
+    assert [(101, 23), (102, 12), (103, 11)] == depth(book, SELL, 5)
+
+
+def test_the_impact_price_averages_over_the_levels_it_takes(book: OrderBook) -> None:
+    """100 at 20,000 and 100 of the 300 at 30,000: 24,000 inverse, 25,000 linear."""
+    rest(book, 1, SELL, 20_000 * SCALE, 100 * SCALE)
+    rest(book, 2, SELL, 30_000 * SCALE, 300 * SCALE)
+    assert 24_000 * SCALE == impact_price(book, BTC_PERPETUAL, SELL, 200 * SCALE)
+    assert 25_000 * SCALE == impact_price(book, SOL_PERPETUAL, SELL, 200 * SCALE)
+    assert 20_000 * SCALE == impact_price(book, BTC_PERPETUAL, SELL, 100 * SCALE)
+
+
+def test_a_side_that_holds_too_little_has_no_impact_price(book: OrderBook) -> None:
+    """The whole side is just enough; a unit more is too much."""
+    rest(book, 1, BUY, 100 * SCALE, 7)
+    rest(book, 2, BUY, 99 * SCALE, 3)
+    assert impact_price(book, BTC_PERPETUAL, BUY, 10) is not None
+    assert impact_price(book, BTC_PERPETUAL, BUY, 11) is None
+    assert impact_price(book, BTC_PERPETUAL, SELL, 1) is None
+
+
+def break_level_total(book: OrderBook) -> None:
+    book.asks.levels[101].amount += 1
+
+
+def break_link(book: OrderBook) -> None:
+    book.orders[3].before = None
+
+
+def break_tail(book: OrderBook) -> None:
+    book.asks.levels[101].tail = book.orders[2]
+
+
+def break_index(book: OrderBook) -> None:
+    del book.orders[2]
+
+
+def break_keys(book: OrderBook) -> None:
+    book.asks.keys.add(105)
+
+
+def break_best(book: OrderBook) -> None:
+    book.bids.best = None
+
+
+def break_remaining(book: OrderBook) -> None:
+    book.orders[1].filled = book.orders[1].amount
+    book.bids.levels[99].amount = 0
+
+
+def break_state(book: OrderBook) -> None:
+    book.orders[1].state = OrderState.CANCELLED
+
+
+def break_sides(book: OrderBook) -> None:
+    rest(book, 4, SELL, 99, 1)
+
+
+def break_price(book: OrderBook) -> None:
+    book.orders[2].price = 102
+
+
+BREAKAGES = [
+    break_level_total,
+    break_link,
+    break_tail,
+    break_index,
+    break_keys,
+    break_best,
+    break_remaining,
+    break_state,
+    break_sides,
+    break_price,
+]
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.__name__)
+def test_check_finds_what_is_broken(book: OrderBook, breakage: object) -> None:
+    """A proof that cannot fail proves nothing: each invariant is broken once."""
+    rest(book, 1, BUY, 99, 5)
+    rest(book, 2, SELL, 101, 5)
+    rest(book, 3, SELL, 101, 5)
+    book.check()
+    assert callable(breakage)
+    breakage(book)
+    with pytest.raises(AssertionError):
+        book.check()
