@@ -15,7 +15,7 @@ import risk
 def _require_sibling(package: ModuleType, home: Path) -> None:
     """Raise ImportError naming the file that was found in place of our `package` under `home`."""
     expected = home / package.__name__
-    found = Path(package.__file__).resolve() if package.__file__ else Path(*package.__path__)
+    found = Path(package.__file__ or package.__path__[0]).resolve()
     if found.parent != expected:
         raise ImportError(
             f"`import {package.__name__}` found {found}, which shadows {expected}:"

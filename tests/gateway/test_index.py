@@ -102,6 +102,17 @@ def test_a_walk_steps_on_whole_seconds() -> None:
     assert len({walk.price(after(second * SECOND)) for second in range(10)}) > 5
 
 
+def test_a_walk_does_not_go_back_by_hours() -> None:
+    """Earlier seconds of the hour can be read again; for an earlier hour there is no price."""
+    walk = WalkIndex(WALK)
+    walk.price(START)
+    later = walk.price(after(HOUR + SECOND))
+    walk.price(after(HOUR + 9 * SECOND))
+    assert later == walk.price(after(HOUR + SECOND))
+    with pytest.raises(NoPriceError, match="time went back by 1 h"):
+        walk.price(after(HOUR - SECOND))
+
+
 def test_seed_and_name_make_the_walk() -> None:
     """The same seed repeats a walk; another seed, or another index with that seed, differs."""
     other_seed = msgspec.structs.replace(WALK, seed=8)

@@ -1,0 +1,200 @@
+"""How much anybody may ask for: rate-limit credits and failed log-ins.
+
+Nothing here waits or reads a clock: times are seconds of a monotonic clock, passed in, and an
+answer is a Verdict. All memory is bounded, whatever the number of addresses.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+import msgspec
+from attrs import Factory, define, field
+
+from gateway.api.table import Cost
+from gateway.config import Limits
+
+LOGIN_WINDOW_SECONDS: Final = 60.0
+
+# Accounts and addresses remembered, some 200 bytes each. Idle for a minute, a pool is full and a
+# window empty, and forgetting it changes nothing. Whoever makes us forget an earlier one needs
+# this many addresses of their own, and with those needs no such trick.
+SUBJECTS: Final = 20_000
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """Whether something may happen: its truth value. If not now, `wait_seconds` says when.
+
+    It is infinite for what never can.
+    """
+
+    wait_seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether it may happen now."""
+        return self.wait_seconds == 0
+
+
+ALLOWED: Final = Verdict()
+
+
+@define
+class CreditPool:
+    """Credits that come back by the second up to `size`, and are spent on requests.
+
+    It starts full. Between two times it lets through at most `size` and what came back meanwhile.
+    """
+
+    size: float
+    per_second: float
+    updated_at: float
+    level: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """A new subject has its whole burst."""
+        self.level = self.size
+
+    def take(self, cost: float, now: float) -> Verdict:
+        """Spend `cost` if there is as much; a refusal costs nothing."""
+        gained = max(0.0, now - self.updated_at) * self.per_second
+        self.level = min(self.size, self.level + gained)
+        self.updated_at = max(self.updated_at, now)
+        if cost <= self.level:
+            self.level -= cost
+            return ALLOWED
+        missing = cost - self.level
+        return Verdict(math.inf if cost > self.size else missing / self.per_second)
+
+
+class Tariff(msgspec.Struct, frozen=True, gc=False):
+    """A kind of pool: its size, what it gets back each second, and the price of one request."""
+
+    size: float
+    per_second: float
+    price: float
+
+
+def tariffs(limits: Limits) -> dict[Cost, Tariff]:
+    """The API's pools, with the numbers of the configuration."""
+    refill = limits.credits_per_second
+    return {
+        Cost.GENERAL: Tariff(limits.general_pool, refill, limits.general_cost),
+        Cost.GET_INSTRUMENTS: Tariff(
+            limits.get_instruments_pool, refill, limits.get_instruments_cost
+        ),
+        Cost.SUBSCRIBE: Tariff(limits.subscribe_pool, refill, limits.subscribe_cost),
+        Cost.TRANSACTION_LOG: Tariff(
+            limits.transaction_log_pool, refill, limits.transaction_log_cost
+        ),
+        Cost.MOVE_POSITIONS: Tariff(limits.move_positions_pool, refill, limits.move_positions_cost),
+        Cost.MATCHING: Tariff(limits.matching_burst, limits.matching_per_second, 1),
+        Cost.CANCEL_ALL: Tariff(limits.cancel_all_burst, limits.cancel_all_per_second, 1),
+    }
+
+
+@define
+class CreditPools:
+    """The pools of every account (by number) and of every address (by text)."""
+
+    tariffs: Mapping[Cost, Tariff]
+    most: int = SUBJECTS
+    # In order of use, the longest unused first.
+    _pools: dict[tuple[int | str, Cost], CreditPool] = field(default=Factory(dict), init=False)
+
+    def __len__(self) -> int:
+        """Pools remembered."""
+        return len(self._pools)
+
+    def spend(self, subject: int | str, cost: Cost, now: float) -> Verdict:
+        """Pay for one request of this cost."""
+        tariff = self.tariffs[cost]
+        key = (subject, cost)
+        pool = self._pools.pop(key, None) or CreditPool(tariff.size, tariff.per_second, now)
+        self._pools[key] = pool
+        if len(self._pools) > self.most:
+            del self._pools[next(iter(self._pools))]
+        return pool.take(tariff.price, now)
+
+
+@define
+class LoginAttempts:
+    """Failed log-ins of each address in the last minute: at most `most`, then none is tried.
+
+    Only failures count. Bots that log in with the right secret never meet this limit, and an
+    attempt that is refused here does not prolong it.
+    """
+
+    most: int
+    addresses: int = SUBJECTS
+    # Times of failures, oldest first; addresses in order of their last one.
+    _failures: dict[str, deque[float]] = field(default=Factory(dict), init=False)
+
+    def __len__(self) -> int:
+        """Addresses remembered."""
+        return len(self._failures)
+
+    def may_try(self, address: str, now: float) -> Verdict:
+        """Whether this address may try to log in."""
+        failures = self._failures.get(address)
+        if failures is None or len(failures) < self.most:
+            return ALLOWED
+        wait = failures[0] + LOGIN_WINDOW_SECONDS - now
+        return Verdict(wait) if wait > 0 else ALLOWED
+
+    def failed(self, address: str, now: float) -> None:
+        """Count a failure."""
+        # The newest `most` tell all: the window is over when the oldest of them is.
+        failures = self._failures.pop(address, None) or deque(maxlen=self.most)
+        while failures and failures[0] + LOGIN_WINDOW_SECONDS <= now:
+            failures.popleft()
+        failures.append(now)
+        self._failures[address] = failures
+        if len(self._failures) > self.addresses:
+            del self._failures[next(iter(self._failures))]
+
+
+@define
+class RateLimits:
+    """All of it for one venue, with its clock: `now` gives seconds of a monotonic clock."""
+
+    pools: CreditPools
+    logins: LoginAttempts
+    now: Callable[[], float]
+
+    def spend(self, subject: int | str, cost: Cost) -> Verdict:
+        """Pay for one request of an account, or of an address where nobody is logged in."""
+        paying = network_of(subject) if isinstance(subject, str) else subject
+        return self.pools.spend(paying, cost, self.now())
+
+    def may_login(self, address: str) -> Verdict:
+        """Whether a client of this address may try to log in."""
+        return self.logins.may_try(network_of(address), self.now())
+
+    def login_failed(self, address: str) -> None:
+        """Count a failed log-in of this address."""
+        self.logins.failed(network_of(address), self.now())
+
+
+def rate_limits(limits: Limits, now: Callable[[], float]) -> RateLimits:
+    """The limits as configured. Whether credits are asked for at all is up to the caller."""
+    return RateLimits(CreditPools(tariffs(limits)), LoginAttempts(limits.login_attempts), now)
+
+
+@lru_cache(maxsize=4_096)
+def network_of(address: str) -> str:
+    """Whom an address counts as: itself, or its /64 network in IPv6, which one host has whole.
+
+    IPv4 in IPv6 clothes counts as IPv4, and what is no IP address (a Unix socket) as it is.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Network((int(parsed), 64), strict=False))

@@ -1,0 +1,196 @@
+"""Rate-limit credits and failed log-ins."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.api.table import Cost
+from gateway.config import Limits
+from gateway.limits import (
+    CreditPool,
+    CreditPools,
+    LoginAttempts,
+    Tariff,
+    Verdict,
+    network_of,
+    rate_limits,
+    tariffs,
+)
+
+
+def test_a_pool_gives_its_burst_and_then_its_rate() -> None:
+    """50,000 credits at 500 a request are 100 at once, then 20 a second."""
+    pool = CreditPool(50_000, 10_000, updated_at=0.0)
+    assert 100 == sum(bool(pool.take(500, 0.0)) for _ in range(150))
+    assert Verdict(0.05) == pool.take(500, 0.0)
+    assert 20 == sum(bool(pool.take(500, 1.0)) for _ in range(150))
+
+
+def test_a_refusal_costs_nothing() -> None:
+    """Asking in vain does not push the next permission away."""
+    pool = CreditPool(1, 1, updated_at=0.0)
+    assert pool.take(1, 0.0)
+    assert [False] * 9 == [bool(pool.take(1, tenth / 10)) for tenth in range(1, 10)]
+    assert pool.take(1, 1.0)
+
+
+def test_what_costs_more_than_the_pool_holds_never_passes() -> None:
+    """The wait is then infinite."""
+    assert Verdict(math.inf) == CreditPool(10, 1, updated_at=0.0).take(11, 1e9)
+
+
+steps = st.lists(st.tuples(st.floats(-5, 50), st.floats(0.001, 120)), min_size=1, max_size=60)
+
+
+@given(steps, st.floats(1, 100), st.floats(0.01, 100))
+def test_a_pool_never_lets_through_more_than_burst_and_refill(
+    steps: list[tuple[float, float]], size: float, per_second: float
+) -> None:
+    """Also when time goes back: from any passage to any later one, at most size + time x rate."""
+    pool = CreditPool(size, per_second, updated_at=0.0)
+    now = latest = 0.0
+    passed: list[tuple[float, float]] = []
+    for pause, cost in steps:
+        now = max(0.0, now + pause)
+        latest = max(latest, now)
+        if pool.take(cost, now):
+            passed.append((latest, cost))
+        assert 0 <= pool.level <= size
+    for first in range(len(passed)):
+        spent = 0.0
+        for at, cost in passed[first:]:
+            spent += cost
+            assert spent <= (size + (at - passed[first][0]) * per_second) * (1 + 1e-9)
+
+
+@given(steps, st.floats(1, 100), st.floats(0.01, 100))
+def test_the_wait_that_a_verdict_gives_is_enough(
+    steps: list[tuple[float, float]], size: float, per_second: float
+) -> None:
+    """Whoever waits as long as told, and a microsecond, is let through."""
+    pool = CreditPool(size, per_second, updated_at=0.0)
+    now = 0.0
+    for pause, cost in steps:
+        now += abs(pause)
+        verdict = pool.take(cost, now)
+        if not verdict and verdict.wait_seconds < math.inf:
+            now += verdict.wait_seconds + 1e-6
+            assert pool.take(cost, now)
+
+
+@pytest.mark.parametrize(
+    ("cost", "burst", "per_minute"),
+    [
+        (Cost.GENERAL, 100, 1_200),
+        (Cost.GET_INSTRUMENTS, 50, 60),
+        (Cost.SUBSCRIBE, 10, 200),
+        (Cost.TRANSACTION_LOG, 8, 60),
+        (Cost.MOVE_POSITIONS, 6, 6),
+        (Cost.MATCHING, 100, 1_800),
+        (Cost.CANCEL_ALL, 100, 1_800),
+    ],
+)
+def test_the_defaults_are_those_of_the_api(cost: Cost, burst: int, per_minute: int) -> None:
+    """Bursts and sustained rates of each class of methods, as the API publishes them."""
+    pools = CreditPools(tariffs(Limits()))
+    assert burst == sum(bool(pools.spend(7, cost, 0.0)) for _ in range(burst + 50))
+    tariff = tariffs(Limits())[cost]
+    assert per_minute == pytest.approx(tariff.per_second / tariff.price * 60)
+
+
+def test_every_cost_has_a_tariff() -> None:
+    """No method can be without a pool."""
+    assert set(Cost) == set(tariffs(Limits()))
+
+
+def test_subjects_and_classes_have_pools_of_their_own() -> None:
+    """Neither another account, an address, nor another class of methods drains a pool."""
+    pools = CreditPools({Cost.MATCHING: Tariff(1, 1, 1), Cost.CANCEL_ALL: Tariff(1, 1, 1)})
+    assert pools.spend(1, Cost.MATCHING, 0.0)
+    assert not pools.spend(1, Cost.MATCHING, 0.0)
+    assert pools.spend(2, Cost.MATCHING, 0.0)
+    assert pools.spend("1", Cost.MATCHING, 0.0)
+    assert pools.spend(1, Cost.CANCEL_ALL, 0.0)
+
+
+def test_the_number_of_pools_is_bounded() -> None:
+    """The pool longest unused is forgotten first; one in use keeps its debt."""
+    pools = CreditPools({Cost.GENERAL: Tariff(1, 0.001, 1)}, most=10)
+    assert pools.spend("flooder", Cost.GENERAL, 0.0)
+    for number in range(1_000):
+        assert pools.spend(number, Cost.GENERAL, 0.0)
+        assert not pools.spend("flooder", Cost.GENERAL, 0.0)
+    assert 10 == len(pools)
+
+
+def test_failed_log_ins_close_the_door_for_a_minute() -> None:
+    """After as many failures as allowed none is tried until the oldest is a minute old."""
+    attempts = LoginAttempts(3)
+    for second in (0.0, 10.0, 20.0):
+        assert attempts.may_try("10.0.0.1", second)
+        attempts.failed("10.0.0.1", second)
+    assert Verdict(35.0) == attempts.may_try("10.0.0.1", 25.0)
+    assert attempts.may_try("10.0.0.2", 25.0)
+    assert attempts.may_try("10.0.0.1", 60.0)
+    attempts.failed("10.0.0.1", 60.0)
+    assert Verdict(9.0) == attempts.may_try("10.0.0.1", 61.0)
+
+
+@given(st.lists(st.floats(0, 30), max_size=80), st.integers(1, 5))
+def test_no_minute_has_more_failures_than_allowed(pauses: list[float], most: int) -> None:
+    """However attempts are spaced, any window of a minute holds at most that many failures."""
+    attempts = LoginAttempts(most)
+    now = 0.0
+    failures: list[float] = []
+    for pause in pauses:
+        now += pause
+        recent = [at for at in failures if at + 60 > now]
+        assert bool(attempts.may_try("a", now)) == (len(recent) < most)
+        if len(recent) < most:
+            attempts.failed("a", now)
+            failures.append(now)
+
+
+def test_the_memory_of_failures_is_bounded() -> None:
+    """Addresses that failed longest ago are forgotten first; failures per address are bounded."""
+    attempts = LoginAttempts(2, addresses=5)
+    for number in range(100):
+        attempts.failed(str(number), float(number) / 100)
+        attempts.failed("guesser", float(number) / 100)
+    assert 5 == len(attempts)
+    assert not attempts.may_try("guesser", 1.0)
+    assert 2 == len(attempts._failures["guesser"])
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> None:
+    """One host has a whole /64, so that limits by single address would not bind it."""
+    assert network == network_of(address)
+
+
+def test_a_venues_limits_follow_its_clock_and_configuration() -> None:
+    """Credits and failed log-ins of one network are counted together, and time heals both."""
+    now = 0.0
+    limits = rate_limits(Limits(matching_burst=1, login_attempts=1), lambda: now)
+    assert limits.spend("2001:db8::1", Cost.MATCHING)
+    assert not limits.spend("2001:db8::2", Cost.MATCHING)
+    assert limits.spend(7, Cost.MATCHING)
+    limits.login_failed("2001:db8::1")
+    assert not limits.may_login("2001:db8::2")
+    now = 60.0
+    assert limits.spend("2001:db8::2", Cost.MATCHING)
+    assert limits.may_login("2001:db8::2")
