@@ -180,13 +180,26 @@ def parse(text: str, folder: Path = Path()) -> Config:
             f"[server], key `websocket`: {server.websocket} is taken by `http`;"
             " HTTP and WebSocket need a port each"
         )
+    limits = section(Limits, "[limits]", raw.get("limits", {}))
+    _require_affordable(limits)
     return Config(
         server=server,
-        limits=section(Limits, "[limits]", raw.get("limits", {})),
+        limits=limits,
         risk=section(Risk, "[risk]", raw.get("risk", {})),
         index=_indices(raw.get("index", []), folder),
         account=_accounts(raw.get("account", [])),
     )
+
+
+def _require_affordable(limits: Limits) -> None:
+    """Refuse a pool that cannot hold the price of one request: the method would never pass."""
+    for pool in (name for name in Limits.__struct_fields__ if name.endswith("_pool")):
+        cost = pool.removesuffix("_pool") + "_cost"
+        if getattr(limits, cost) > getattr(limits, pool):
+            raise ConfigError(
+                f"[limits], key `{cost}`: {getattr(limits, cost)} is more than `{pool}`,"
+                f" {getattr(limits, pool)}; such a request would never pass"
+            )
 
 
 def _indices(tables: object, folder: Path) -> tuple[Index, ...]:

@@ -115,6 +115,10 @@ WALK = '[[index]]\nname = "btc_usd"\n'
         ('[server]\nhttp = "127.0.0.1:8081"', "[server], key `websocket`: 127.0.0.1:8081 is taken"),
         ("[server]\nstrict = 1", "[server], key `strict`: Expected `bool`, got `int`, not 1"),
         ("[limits]\nframe_bytes = 10", "key `frame_bytes`: Expected `int` >= 1024, not 10"),
+        (
+            "[limits]\ngeneral_pool = 100",
+            "key `general_cost`: 500 is more than `general_pool`, 100",
+        ),
         ("[limits]\nidle_seconds = nan", "`idle_seconds`: expected a finite number, not NaN"),
         ("[limits]\nlogin_attempts = true", "Expected `int`, got `bool`, not true"),
         (
