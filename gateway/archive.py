@@ -1,0 +1,372 @@
+"""What has happened: trades, closed orders, settlements, the day's statistics. All in memory.
+
+It is derived from events alone and may be lost: nothing in the core reads it. Everything that
+reads it goes through the queries below, so that a database can stand behind them. It keeps the
+latest of each kind, per account or per instrument, so that its size is bounded by theirs.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+from attrs import define, field
+
+from book.instrument import Instrument
+from book.order import OrderRecord, OrderState, OrderType, Side
+from gateway.stats import Day, Funding
+from risk.events import (
+    Event,
+    MarketChanged,
+    MarketSettled,
+    MarksChanged,
+    OrderChanged,
+    PositionSettled,
+    SettlementKind,
+    Traded,
+    TradeSide,
+    Transferred,
+)
+from risk.market import Market
+from risk.state import FIRST_CLIENT, State
+
+TRADES: Final = 10_000
+"""Public trades per instrument: ten of the largest pages, about 6 MB where the market is busy."""
+
+OWN_TRADES: Final = 10_000
+"""Trades per account. They share the trade with the public list, so that one costs 100 bytes."""
+
+FILLED_ORDERS: Final = 5_000
+"""Closed orders per account that traded: five of the largest pages, about 2 MB."""
+
+UNFILLED_ORDERS: Final = 1_000
+"""Closed orders per account that did not: market makers leave thousands, and few ask for them."""
+
+SETTLEMENTS: Final = 1_000
+"""Settlements per instrument and per account: one of the largest pages, years of them."""
+
+_CLOSED: Final = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
+
+T = TypeVar("T")
+
+
+class OwnTrade(NamedTuple):
+    """A trade and the side of it that is the account's."""
+
+    trade: Traded
+    side: TradeSide
+
+
+class Range(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Which trades: bounds are inclusive, None is open. `ascending` is oldest first."""
+
+    first_id: int | None = None
+    last_id: int | None = None
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+    start: int | None = None
+    end: int | None = None
+    count: int = 10
+    ascending: bool = False
+
+    def before(self, trade: Traded) -> bool:
+        """Whether the trade is older than all that is wanted."""
+        return (
+            (self.first_id is not None and trade.trade_id < self.first_id)
+            or (self.first_sequence is not None and trade.sequence < self.first_sequence)
+            or (self.start is not None and trade.time < self.start)
+        )
+
+    def after(self, trade: Traded) -> bool:
+        """Whether the trade is newer than all that is wanted."""
+        return (
+            (self.last_id is not None and trade.trade_id > self.last_id)
+            or (self.last_sequence is not None and trade.sequence > self.last_sequence)
+            or (self.end is not None and trade.time > self.end)
+        )
+
+
+@define(eq=False)
+class AccountHistory:
+    """One account's past, oldest first. Orders are kept by number."""
+
+    trades: deque[OwnTrade] = field(factory=lambda: deque(maxlen=OWN_TRADES))
+    filled: OrderedDict[int, OrderRecord] = field(factory=OrderedDict)
+    unfilled: OrderedDict[int, OrderRecord] = field(factory=OrderedDict)
+    settlements: deque[PositionSettled] = field(factory=lambda: deque(maxlen=SETTLEMENTS))
+
+    def close(self, order: OrderRecord) -> None:
+        """Keep an order that has ended, and let the oldest go."""
+        kept, most = (
+            (self.filled, FILLED_ORDERS) if order.filled else (self.unfilled, UNFILLED_ORDERS)
+        )
+        kept[order.order_id] = order
+        if len(kept) > most:
+            kept.popitem(last=False)
+
+
+@define(eq=False)
+class InstrumentHistory:
+    """One instrument's past, oldest first."""
+
+    day: Day
+    trades: deque[Traded] = field(factory=lambda: deque(maxlen=TRADES))
+    settlements: deque[MarketSettled] = field(factory=lambda: deque(maxlen=SETTLEMENTS))
+    funding: Funding = field(factory=Funding)
+
+
+@define(eq=False)
+class Archive:
+    """The venue's past, as far back as the limits above reach.
+
+    `state` is read for instruments, and at the moment of an event only.
+    """
+
+    state: State
+    listed: dict[str, Instrument] = field(factory=dict, init=False)
+    instruments: dict[str, InstrumentHistory] = field(factory=dict, init=False)
+    accounts: dict[int, AccountHistory] = field(factory=dict, init=False)
+    deliveries: dict[str, deque[MarketSettled]] = field(factory=dict, init=False)
+
+    def record(self, events: Iterable[Event]) -> None:
+        """Take in the events of one entry, right after it was applied."""
+        for event in events:
+            match event:
+                case OrderChanged():
+                    self._order(event.order)
+                case Traded():
+                    self._traded(event)
+                case MarksChanged():
+                    self._marks()
+                case Transferred():
+                    for account, own in passed(event, self.state):
+                        self._account(account).trades.append(own)
+                case PositionSettled() if event.account >= FIRST_CLIENT:
+                    self._account(event.account).settlements.append(event)
+                case MarketSettled():
+                    self._settled(event)
+                case MarketChanged():
+                    self._forget_instruments()
+                case _:
+                    pass
+
+    def trades(self, instruments: Iterable[str], wanted: Range) -> tuple[list[Traded], bool]:
+        """Public trades of these instruments, and whether there are more of them."""
+        kept = [self.instruments[name].trades for name in instruments if name in self.instruments]
+        merged = heapq.merge(
+            *(trades if wanted.ascending else reversed(trades) for trades in kept),
+            key=lambda trade: trade.trade_id,
+            reverse=not wanted.ascending,
+        )
+        return _page(merged, wanted, lambda trade: trade)
+
+    def own_trades(
+        self, account: int, wanted: Range, fits: Callable[[str], bool]
+    ) -> tuple[list[OwnTrade], bool]:
+        """An account's trades in the instruments that fit, and whether there are more of them."""
+        kept = self._past(account).trades
+        ordered = kept if wanted.ascending else reversed(kept)
+        matching = (own for own in ordered if fits(own.trade.instrument))
+        return _page(matching, wanted, lambda own: own.trade)
+
+    def order_trades(self, account: int, order_id: int) -> list[OwnTrade]:
+        """The trades of one order, oldest first."""
+        return [own for own in self._past(account).trades if own.side.order_id == order_id]
+
+    def order(self, account: int, order_id: int) -> OrderRecord | None:
+        """A closed order of the account, while it is kept."""
+        past = self._past(account)
+        return past.filled.get(order_id) or past.unfilled.get(order_id)
+
+    def orders(
+        self,
+        account: int,
+        fits: Callable[[str], bool],
+        *,
+        unfilled: bool,
+        offset: int,
+        count: int,
+    ) -> list[OrderRecord]:
+        """Closed orders in the instruments that fit, latest change first.
+
+        `unfilled` includes those that ended without a trade.
+        """
+        past = self._past(account)
+        closed: Iterator[OrderRecord] = iter(reversed(past.filled.values()))
+        if unfilled:
+            closed = heapq.merge(
+                closed,
+                reversed(past.unfilled.values()),
+                key=lambda order: order.updated,
+                reverse=True,
+            )
+        matching = (order for order in closed if fits(order.instrument))
+        return list(islice(matching, offset, offset + count))
+
+    def instrument(self, name: str) -> Instrument | None:
+        """An instrument that is or was listed: histories name it long after its market is gone."""
+        known = self.listed.get(name)
+        if known is None:
+            market = find(self.state, name)
+            if market is not None:
+                known = self.listed[name] = market.instrument
+        return known
+
+    def delivered(self, index: str) -> Sequence[MarketSettled]:
+        """Deliveries at an index's price, oldest first, one for each instrument."""
+        return self.deliveries.get(index, ())
+
+    def settlements(self, instrument: str) -> Sequence[MarketSettled]:
+        """An instrument's settlements, oldest first."""
+        history = self.instruments.get(instrument)
+        return history.settlements if history is not None else ()
+
+    def own_settlements(self, account: int) -> Sequence[PositionSettled]:
+        """An account's settlements, oldest first."""
+        return self._past(account).settlements
+
+    def day(self, instrument: Instrument) -> Day:
+        """The statistics of an instrument's last 24 hours."""
+        history = self.instruments.get(instrument.name)
+        return history.day if history is not None else Day(instrument)
+
+    def funding(self, market: Market) -> int:
+        """What a perpetual's funding came to in the last 8 hours, in 1e-12."""
+        history = self.instruments.get(market.name)
+        return history.funding.paid(market, self.state.time) if history is not None else 0
+
+    def _order(self, order: OrderRecord) -> None:
+        if order.state in _CLOSED and order.account >= FIRST_CLIENT:
+            self._account(order.account).close(order)
+
+    def _traded(self, trade: Traded) -> None:
+        history = self._instrument(trade.instrument)
+        if history is not None:
+            history.trades.append(trade)
+            history.day.note(trade)
+        for side in (trade.taker, trade.maker):
+            if side.account >= FIRST_CLIENT:
+                self._account(side.account).trades.append(OwnTrade(trade, side))
+
+    def _settled(self, event: MarketSettled) -> None:
+        history = self._instrument(event.instrument)
+        if history is None:
+            return
+        history.settlements.append(event)
+        if event.kind is SettlementKind.DELIVERY:
+            index = self.listed[event.instrument].contract.index
+            kept = self.deliveries.setdefault(index, deque(maxlen=SETTLEMENTS))
+            kept.append(event)
+
+    def _marks(self) -> None:
+        for market in self.state.markets.values():
+            history = self._instrument(market.name) if market.instrument.perpetual else None
+            if history is not None:
+                history.funding.note(market, self.state.time)
+
+    def _forget_instruments(self) -> None:
+        """Let go of the histories of instruments that the venue itself no longer knows."""
+        for name in [name for name in self.instruments if find(self.state, name) is None]:
+            del self.instruments[name]
+
+    def _account(self, account: int) -> AccountHistory:
+        history = self.accounts.get(account)
+        if history is None:
+            history = self.accounts[account] = AccountHistory()
+        return history
+
+    def _past(self, account: int) -> AccountHistory:
+        return self.accounts.get(account) or AccountHistory()
+
+    def _instrument(self, name: str) -> InstrumentHistory | None:
+        """An instrument's history; None where one entry both listed it and forgot it again."""
+        history = self.instruments.get(name)
+        if history is None:
+            instrument = self.instrument(name)
+            if instrument is not None:
+                history = self.instruments[name] = InstrumentHistory(Day(instrument))
+        return history
+
+
+def find(state: State, name: str) -> Market | None:
+    """A market by name: listed, or expired not long ago."""
+    market = state.markets.get(name)
+    if market is None:
+        market = next((gone for gone in state.expired if gone.name == name), None)
+    return market
+
+
+def passed(event: Transferred, state: State) -> list[tuple[int, OwnTrade]]:
+    """A transfer outside the book as trades of the client accounts that it concerns.
+
+    Without it a client who adds up its own trades would not arrive at its position. There is no
+    order behind it, which number 0 says, and no fee.
+    """
+    market = find(state, event.instrument)
+    if market is None:
+        return []
+    taker = _passing(event.account, event.side, event.profit, liquidated=True)
+    maker = _passing(
+        event.counterparty, event.side.opposite, event.counterparty_profit, liquidated=False
+    )
+    trade = Traded(
+        event.trade_id,
+        market.trades,
+        event.instrument,
+        event.time,
+        event.price,
+        event.amount,
+        market.last_tick,
+        market.index.price,
+        market.mark,
+        maker,
+        taker,
+    )
+    return [
+        (side.account, OwnTrade(trade, side))
+        for side in (taker, maker)
+        if side.account >= FIRST_CLIENT
+    ]
+
+
+def _passing(account: int, side: Side, profit: int, *, liquidated: bool) -> TradeSide:
+    return TradeSide(
+        account,
+        0,
+        OrderType.MARKET,
+        OrderState.FILLED,
+        side,
+        "",
+        0,
+        profit,
+        False,  # noqa: FBT003 - the event's fields are positional
+        False,  # noqa: FBT003
+        liquidated,
+    )
+
+
+def _page(
+    ordered: Iterable[T], wanted: Range, trade_of: Callable[[T], Traded]
+) -> tuple[list[T], bool]:
+    """The first `count` that are in range, and whether another one follows.
+
+    Trades are ordered by number, time and sequence alike, so the walk ends where the range does.
+    """
+    early, past = (
+        (wanted.before, wanted.after) if wanted.ascending else (wanted.after, wanted.before)
+    )
+    page: list[T] = []
+    for item in ordered:
+        trade = trade_of(item)
+        if past(trade):
+            break
+        if early(trade):
+            continue
+        if len(page) == wanted.count:
+            return page, True
+        page.append(item)
+    return page, False

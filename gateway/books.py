@@ -1,0 +1,118 @@
+"""Book channels: for each interval a chain of changes from the state that was last published.
+
+The state as last published is never copied: it is the live book with the levels that changed
+since then set back. So a stream costs as much as what changed, and nothing while nobody listens.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from book.order import Side
+from book.orderbook import BookSide
+from gateway.api import wire
+from gateway.stream import Framer, StateStream
+from risk.events import BookChanged
+from risk.market import Market
+
+Row = tuple[str, wire.Number, wire.Number]
+
+
+@define(eq=False)
+class Levels:
+    """One side's levels that changed since the last publication: price to (before)."""
+
+    side: Side
+    moved: dict[int, tuple[int, int]] = field(factory=dict)
+
+    def note(self, price: int, before: int) -> None:
+        """A level went from one amount to another; 0 is no level."""
+        earlier = self.moved.get(price)
+        self.moved[price] = before if earlier is None else earlier[0]
+
+    def take(self) -> list[Row]:
+        """The net changes, and a fresh start."""
+        rows: list[Row] = []
+        for price, (before) in self.moved.items():
+            if before != now:
+                action = "delete" if not now else "change" if before else "new"
+                rows.append((action, wire.price(price), wire.amount()))
+        self.moved.clear()
+        return rows
+
+    def published(self, live: BookSide) -> list[Row]:
+        """All levels as last published, best first."""
+        levels = {level.price: level.amount for level in live}
+        if self.moved:
+            levels |= {price: before for price, (before, _) in self.moved.items()}
+            prices = sorted(levels, reverse=self.side is Side.BUY)
+            levels = {price: levels[price] for price in prices if levels[price]}
+        return [("new", wire.price(price), wire.amount(amount)) for price, amount in levels.items()]
+
+
+@define(eq=False)
+class BookStream(StateStream):
+    """`book.{instrument}.{interval}`: a snapshot, then changes that name their predecessor.
+
+    `change_id` is the entry that last changed what was published, `latest` the one that last
+    changed the book. A listener who has not got the snapshot yet, or missed a change, gets a
+    snapshot in place of the next one.
+    """
+
+    market: Market
+    change_id: int
+    latest: int = field(init=False)
+    time: int
+    bids: Levels = field(factory=lambda: Levels(Side.BUY), init=False)
+    asks: Levels = field(factory=lambda: Levels(Side.SELL), init=False)
+    _snapshot: bytes | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.latest = self.change_id
+
+    def note(self, event: BookChanged, sequence: int, time: int) -> None:
+        """Entry `sequence` changed the book. The live book must show this entry and no later."""
+        for change in event.changes:
+            levels = self.bids if change.side is Side.BUY else self.asks
+            levels.note(change.price, change.before, change.after)
+        self.latest, self.time = sequence, time
+
+    def take(self) -> list[bytes]:
+        """The change since the last publication; none where levels only moved to and fro."""
+        bids, asks = self.bids.take(), self.asks.take()
+        if not bids and not asks:
+            return []
+        previous, self.change_id, self._snapshot = self.change_id, self.latest, None
+        change = {
+            "type": "change",
+            "timestamp": self.time,
+            "instrument_name": self.market.name,
+            "prev_change_id": previous,
+            "change_id": self.change_id,
+            "bids": bids,
+            "asks": asks,
+        }
+        return [wire.encode(change)]
+
+    def snapshot(self) -> list[bytes]:
+        """The book as last published; kept until the next change, for all who want it."""
+        if self._snapshot is None:
+            self._snapshot = wire.encode(
+                {
+                    "type": "snapshot",
+                    "timestamp": self.time,
+                    "instrument_name": self.market.name,
+                    "change_id": self.change_id,
+                    "bids": self.bids.published(self.market.book.bids),
+                    "asks": self.asks.published(self.market.book.asks),
+                }
+            )
+        return [self._snapshot]
+
+    def push(self, data: bytes) -> None:
+        """Send a snapshot to those who cannot use a change, and the change to all others."""
+        current = [listener for listener in self.listeners.values() if not listener.behind]
+        self.catch_up()
+        frame = Framer(data)
+        for listener in current:
+            self.send(listener, frame(listener))

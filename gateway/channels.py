@@ -1,0 +1,128 @@
+"""Channel names: what a client may subscribe to, read from the string that it sends.
+
+    book|ticker|perpetual.{instrument}.{interval}        quote.{instrument}
+    trades.{instrument|kind.currency}.{interval}         deribit_price_index.{index}
+    user.orders|trades|changes.{instrument|kind.currency}.{interval}
+    user.portfolio.{currency}
+
+Currencies may be written in any letter case. Names are compared here, not looked up: whether an
+instrument is listed is the feed's affair.
+"""
+
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+ANY: Final = "any"
+KINDS: Final = frozenset({"future", "option", "spot", "combo", "future_combo", "option_combo", ANY})
+
+
+class Topic(Enum):
+    """What a channel is about; within one entry their order here is the order of delivery."""
+
+    ORDERS = "user.orders"
+    OWN_TRADES = "user.trades"
+    CHANGES = "user.changes"
+    TRADES = "trades"
+    BOOK = "book"
+    QUOTE = "quote"
+    TICKER = "ticker"
+    INDEX = "deribit_price_index"
+    PERPETUAL = "perpetual"
+    PORTFOLIO = "user.portfolio"
+
+    rank: int
+
+
+for _rank, _topic in enumerate(Topic):
+    _topic.rank = _rank
+
+
+class Interval(Enum):
+    """How often a channel speaks: at each change, or about what changed since last time."""
+
+    RAW = "raw"
+    FAST = "100ms"
+    SLOW = "agg2"
+
+
+PRIVATE: Final = frozenset({Topic.ORDERS, Topic.OWN_TRADES, Topic.CHANGES, Topic.PORTFOLIO})
+_BY_MARKET: Final = frozenset({Topic.TRADES, Topic.ORDERS, Topic.OWN_TRADES, Topic.CHANGES})
+_WITHOUT_INTERVAL: Final = frozenset({Topic.QUOTE, Topic.INDEX, Topic.PORTFOLIO})
+_INTERVALS: Final = {interval.value: interval for interval in Interval}
+_TOPICS: Final = {topic.value: topic for topic in Topic}
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """One channel. Names that differ only in a currency's letter case are the same channel.
+
+    `subject` is an instrument, an index, a currency (or `any`), or `kind.currency`, and
+    `currency` the currency among these, upper case, empty where there is none. What has no
+    interval speaks at each change, as RAW does.
+    """
+
+    topic: Topic
+    subject: str
+    currency: str
+    interval: Interval
+
+    @property
+    def scope(self) -> str | None:
+        """The scope that a listener needs; None for public channels."""
+        if self.topic is Topic.PORTFOLIO:
+            return "account:read"
+        return "trade:read" if self.topic in PRIVATE else None
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether it is public, but refused (13778) to clients that are not logged in."""
+        return (
+            self.interval is Interval.RAW
+            and self.topic not in PRIVATE
+            and self.topic not in _WITHOUT_INTERVAL
+        )
+
+
+def parse(name: str) -> Channel | None:
+    """The channel of that name, or None where we have none such."""
+    head, *parts = name.split(".")
+    if head == "user" and parts:
+        head = f"user.{parts.pop(0)}"
+    topic = _TOPICS.get(head)
+    if topic is None or not all(parts):
+        return None
+    interval = Interval.RAW
+    if topic not in _WITHOUT_INTERVAL:
+        found = _INTERVALS.get(parts.pop()) if parts else None
+        if found is None:
+            return None
+        interval = found
+    return _channel(topic, parts, interval)
+
+
+def _channel(topic: Topic, parts: list[str], interval: Interval) -> Channel | None:
+    if len(parts) == 2 and topic in _BY_MARKET and parts[0] in KINDS:
+        currency = _currency(parts[1])
+        return Channel(topic, f"{parts[0]}.{currency}", currency, interval)
+    if len(parts) != 1:
+        return None
+    if topic is Topic.PORTFOLIO:
+        currency = _currency(parts[0])
+        return Channel(topic, currency, currency, interval)
+    return Channel(topic, parts[0], "", interval)
+
+
+def _currency(text: str) -> str:
+    return ANY if text.lower() == ANY else text.upper()
+
+
+def subjects(instrument: str, kind: str, currency: str) -> tuple[str, ...]:
+    """Every subject under which something about an instrument is told."""
+    return (
+        instrument,
+        f"{kind}.{currency}",
+        f"{kind}.{ANY}",
+        f"{ANY}.{currency}",
+        f"{ANY}.{ANY}",
+    )
