@@ -25,18 +25,18 @@ class Levels:
     side: Side
     moved: dict[int, tuple[int, int]] = field(factory=dict)
 
-    def note(self, price: int, before: int) -> None:
+    def note(self, price: int, before: int, after: int) -> None:
         """A level went from one amount to another; 0 is no level."""
         earlier = self.moved.get(price)
-        self.moved[price] = before if earlier is None else earlier[0]
+        self.moved[price] = (before if earlier is None else earlier[0], after)
 
     def take(self) -> list[Row]:
         """The net changes, and a fresh start."""
         rows: list[Row] = []
-        for price, (before) in self.moved.items():
-            if before != now:
-                action = "delete" if not now else "change" if before else "new"
-                rows.append((action, wire.price(price), wire.amount()))
+        for price, (before, after) in self.moved.items():
+            if before != after:
+                action = "delete" if not after else "change" if before else "new"
+                rows.append((action, wire.price(price), wire.amount(after)))
         self.moved.clear()
         return rows
 

@@ -1,0 +1,169 @@
+"""Markets as the API writes them: tickers, quotes, books, summaries and instruments.
+
+A missing best price is 0.0 in tickers and quotes, because live clients parse a number there,
+and null in book summaries.
+"""
+
+from __future__ import annotations
+
+from book.instrument import Instrument
+from book.order import Side
+from book.units import RATE, SCALE, round_half_even
+from gateway.api import wire
+from gateway.api.shapes import Json
+from gateway.archive import Archive
+from gateway.stats import Figures
+from risk import marks
+from risk.events import MarketState
+from risk.market import Market
+
+NEVER = 32_503_708_800_000
+"""The expiry of what has none, as the API writes it: the year 3000."""
+
+Top = tuple[int, int, int, int]
+
+
+def top(market: Market) -> Top:
+    """Best bid price and amount, best ask price and amount; zeros where a side is empty."""
+    bid, ask = market.book.side(Side.BUY).best, market.book.side(Side.SELL).best
+    return (
+        bid.price if bid is not None else 0,
+        bid.amount if bid is not None else 0,
+        ask.price if ask is not None else 0,
+        ask.amount if ask is not None else 0,
+    )
+
+
+def _best(market: Market) -> Json:
+    bid, bid_amount, ask, ask_amount = top(market)
+    return {
+        "best_bid_price": wire.price(bid),
+        "best_bid_amount": wire.amount(bid_amount),
+        "best_ask_price": wire.price(ask),
+        "best_ask_amount": wire.amount(ask_amount),
+    }
+
+
+def quote_json(market: Market) -> Json:
+    """The best prices, without their time."""
+    return {"instrument_name": market.name, **_best(market)}
+
+
+def _price_or_null(price: int | None) -> wire.Number | None:
+    return wire.price(price) if price else None
+
+
+def _volumes(figures: Figures) -> Json:
+    change = figures.change
+    return {
+        "volume": wire.money(figures.base),
+        "volume_usd": wire.money(figures.quote),
+        "volume_notional": wire.money(figures.quote),
+        "high": _price_or_null(figures.high),
+        "low": _price_or_null(figures.low),
+        "price_change": None if change is None else change / 10_000,
+    }
+
+
+def ticker_json(market: Market, archive: Archive, now: int) -> Json:
+    """Everything about a market's prices, without the time of it."""
+    shape: Json = {
+        "instrument_name": market.name,
+        "state": market.state.value,
+        "stats": _volumes(archive.day(market.instrument).figures(now)),
+        "open_interest": wire.amount(market.open_interest),
+        **_best(market),
+        "index_price": wire.price(market.index.price),
+        "min_price": wire.price(market.low),
+        "max_price": wire.price(market.high),
+        "mark_price": wire.price(market.mark),
+        "last_price": _price_or_null(market.last_price),
+        "settlement_price": wire.price(market.settlement_price),
+        "estimated_delivery_price": wire.price(marks.estimated_delivery(market, now)),
+    }
+    if market.state is MarketState.DELIVERED:
+        shape["delivery_price"] = wire.price(market.delivery_price)
+    if market.instrument.perpetual:
+        shape["current_funding"] = wire.rate(market.funding_rate)
+        shape["funding_8h"] = wire.rate(archive.funding(market))
+        shape["interest_value"] = interest(market)
+    return shape
+
+
+def interest(market: Market) -> wire.Number:
+    """What holding one unit of size has paid since listing, in the settlement currency."""
+    return wire.rate(round_half_even(market.funding_index, RATE))
+
+
+def perpetual_json(market: Market) -> Json:
+    """The funding rate now in force, without the time of it."""
+    return {
+        "interest": wire.rate(market.funding_rate),
+        "index_price": wire.price(market.index.price),
+    }
+
+
+def summary_json(market: Market, archive: Archive, now: int) -> Json:
+    """A market in a list of many."""
+    contract = market.instrument.contract
+    bid, _, ask, _ = top(market)
+    shape: Json = {
+        "instrument_name": market.name,
+        "base_currency": contract.base,
+        "quote_currency": contract.quote,
+        **_volumes(archive.day(market.instrument).figures(now)),
+        "last": _price_or_null(market.last_price),
+        "bid_price": _price_or_null(bid),
+        "ask_price": _price_or_null(ask),
+        "mid_price": wire.price(round_half_even(bid + ask, 2)) if bid and ask else None,
+        "mark_price": wire.price(market.mark),
+        "open_interest": wire.amount(market.open_interest),
+        "estimated_delivery_price": wire.price(marks.estimated_delivery(market, now)),
+        "creation_timestamp": now,
+    }
+    if market.instrument.perpetual:
+        shape["current_funding"] = wire.rate(market.funding_rate)
+        shape["funding_8h"] = wire.rate(archive.funding(market))
+    return shape
+
+
+def contract_size(instrument: Instrument) -> int | wire.Number:
+    """The size of one contract, an integer wherever it is whole."""
+    size = instrument.contract.contract_size
+    return wire.amount(size) if size % SCALE else size // SCALE
+
+
+def instrument_json(market: Market) -> Json:
+    """The terms of an instrument."""
+    instrument, contract = market.instrument, market.instrument.contract
+    kind = "reversed" if contract.inverse else "linear"
+    return {
+        "instrument_name": instrument.name,
+        "instrument_id": instrument.number,
+        "kind": "future",
+        "instrument_type": kind,
+        "future_type": kind,
+        "base_currency": contract.base,
+        "quote_currency": contract.quote,
+        "counter_currency": contract.quote,
+        "settlement_currency": contract.currency,
+        "price_index": contract.index,
+        "underlying_type": "crypto",
+        "settlement_period": instrument.period.value,
+        "creation_timestamp": instrument.created,
+        "expiration_timestamp": NEVER if instrument.expiry is None else instrument.expiry,
+        "is_active": market.state is not MarketState.DELIVERED,
+        "state": market.state.value,
+        "tick_size": wire.price(contract.tick),
+        "tick_size_steps": [
+            {"above_price": wire.price(above), "tick_size": wire.price(tick)}
+            for above, tick in contract.tick_steps
+        ],
+        "contract_size": contract_size(instrument),
+        "min_trade_amount": wire.amount(contract.minimum),
+        "maker_commission": wire.rate(instrument.maker_rate),
+        "taker_commission": wire.rate(instrument.taker_rate),
+        "max_liquidation_commission": wire.rate(market.terms.liquidation_rate),
+        "max_leverage": RATE // market.terms.initial_base,
+        "rfq": False,
+    }
