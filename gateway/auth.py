@@ -214,7 +214,7 @@ class Authenticator:
         # Only who holds the secret gets to see these two reasons.
         if abs(now - at) > WINDOW_MILLIS:
             raise _bad_credentials(f"timestamp is {now - at} ms from the server's clock")
-        if not self._replays.setdefault(client_id, _Signatures()).is_new(expected, at, now):
+        if not self._replays.setdefault(client_id, _Signatures()).is_new(expected, at):
             raise _bad_credentials("this signature has been used")
         return key
 
@@ -235,8 +235,8 @@ class _Signatures:
     _seen: dict[bytes, int] = field(default=Factory(dict), init=False)
     _floor: int = field(default=0, init=False)
 
-    def is_new(self, signature: bytes, at: int, now: int) -> bool:
-        """Whether a signature made at `at`, within the window of `now`, comes for the first time.
+    def is_new(self, signature: bytes, at: int) -> bool:
+        """Whether a signature made at `at`, within the window, comes for the first time.
 
         A full memory forgets the older half and refuses timestamps up to there: a key that signs
         more than it holds narrows its own window, and gets no replay accepted.
@@ -246,7 +246,7 @@ class _Signatures:
         self._seen[signature] = at
         if len(self._seen) > SIGNATURES_PER_KEY:
             times = sorted(self._seen.values())
-            self._floor = max(times[len(times) // 2], now - WINDOW_MILLIS - 1)
+            self._floor = times[len(times) // 2]
             self._seen = {each: made for each, made in self._seen.items() if made > self._floor}
         return True
 

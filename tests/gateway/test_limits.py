@@ -36,6 +36,12 @@ def test_a_refusal_costs_nothing() -> None:
     assert pool.take(1, 1.0)
 
 
+def test_time_that_goes_back_gives_no_credit() -> None:
+    """The seconds between a reading and an earlier one are not paid out twice."""
+    pool = CreditPool(1, 1, updated_at=0.0)
+    assert [True, False, False, True] == [bool(pool.take(1, at)) for at in (10.0, 5.0, 10.5, 11.0)]
+
+
 def test_what_costs_more_than_the_pool_holds_never_passes() -> None:
     """The wait is then infinite."""
     assert Verdict(math.inf) == CreditPool(10, 1, updated_at=0.0).take(11, 1e9)

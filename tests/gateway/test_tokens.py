@@ -137,6 +137,14 @@ def test_invalidated_tokens_do_not_come_back(tokens: Tokens) -> None:
     assert new.principal == tokens.read(new.access, "c1", ADDRESS, NOW)
 
 
+def test_an_invalidated_session_makes_room(tokens: Tokens) -> None:
+    """It no longer counts among the key's 16, so that a new one pushes nobody out."""
+    pairs = [issue(tokens, f"session:s{number}") for number in range(16)]
+    tokens.invalidate(pairs[5].principal)
+    issue(tokens, "session:s16")
+    assert pairs[0].principal == tokens.read(pairs[0].access, "c1", ADDRESS, NOW)
+
+
 def test_a_full_memory_revives_nothing(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past its bound the memory of cut lines refuses whole old lines rather than forget."""
     monkeypatch.setattr(module, "CUT_LINES", 10)
