@@ -99,3 +99,8 @@ class Market:
     def is_open(self) -> bool:
         """Whether orders may trade here."""
         return self.state is MarketState.OPEN
+
+    def ended(self, time: int) -> bool:
+        """Whether the instrument has expired by `time`."""
+        expiry = self.instrument.expiry
+        return expiry is not None and expiry <= time

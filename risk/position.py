@@ -20,7 +20,8 @@ class Position:
 
     `cost` accumulates the prices of the open part (see `Instrument.cost`). `realised` is the
     session's realised profit including `funding`. `buys` and `sells` are the open amounts of
-    orders that are not reduce-only; `reducing` are those that are, oldest first.
+    orders that are not reduce-only; `reducing` are those that are, oldest first, `reduced` their
+    open amount.
     `reserves` holds what each open order may cost beyond margin (see risk.margin), valid at
     marks version `reserves_at`. `profit`, `initial` and `maintenance` are the wallet's cache.
     """
@@ -35,6 +36,7 @@ class Position:
     funding_index: int = 0
     buys: int = 0
     sells: int = 0
+    reduced: int = 0
     orders: dict[int, Order] = field(factory=dict)
     reducing: dict[int, Order] = field(factory=dict)
     reserves: dict[int, int] = field(factory=dict)
@@ -59,7 +61,7 @@ class Position:
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting it."""
-        return not (self.size or self.orders or self.realised)
+        return not (self.size or self.carry or self.orders or self.realised)
 
     def accrued_funding(self, funding_index: int) -> int:
         """Money paid (negative) or received since funding was last booked."""

@@ -1,1 +1,100 @@
-"""Sessions are state: an order of a session that is not live is refused."""
+"""Sessions are state: an order of a session that is not live is refused.
+
+So the end of a connection may overtake what that connection still had in the inbox, and
+nothing rests for the dead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from book.order import CancelReason
+from risk import phases
+from risk.commands import EndSession, EndSessions, SetCancelOnDisconnect, StartSession
+from risk.events import Done, SessionEnded
+from risk.reasons import Reason
+from risk.state import Session
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+_OVERTAKEN = 1024
+"""How many ends to remember that came before their start. The inbox holds 256 commands, so no
+more starts than that can ever be overtaken."""
+
+
+def start_session(state: State, command: StartSession) -> None:
+    """Make a session live, or live for another account."""
+    account = state.accounts.get(command.account)
+    if account is None:
+        return state.refuse(Reason.ACCOUNT_UNKNOWN)
+    session = state.sessions.get(command.session)
+    if session is None:
+        if command.session < state.first_session or command.session in state.overtaken:
+            state.overtaken.pop(command.session, None)
+            return state.refuse(Reason.SESSION_ENDED)
+        session = Session(command.session, command.account, account.cancel_on_disconnect)
+        session.last_request = state.origin.request
+        state.sessions[command.session] = session
+    elif session.account != command.account:
+        session.account = command.account
+        session.cancel_on_disconnect = account.cancel_on_disconnect
+    return state.emit(Done(state.origin))
+
+
+def end_session(state: State, command: EndSession) -> None:
+    """End a session; unless it logged out, cancel its orders where that was asked for."""
+    session = state.sessions.pop(command.session, None)
+    if session is None:
+        _remember(state, command.session)
+        return
+    if not command.quietly and session.cancel_on_disconnect:
+        cancel_orders_of(state, session)
+    else:
+        state.emit(SessionEnded(session.number))
+
+
+def end_sessions(state: State, command: EndSessions) -> None:
+    """End all sessions of earlier starts, as if their connections had dropped."""
+    state.first_session = max(state.first_session, command.before)
+    for number in [number for number in state.sessions if number < command.before]:
+        session = state.sessions.pop(number)
+        if session.cancel_on_disconnect:
+            cancel_orders_of(state, session)
+    state.emit(Done(state.origin))
+
+
+def set_cancel_on_disconnect(state: State, command: SetCancelOnDisconnect) -> None:
+    """Set a session's rule, or with session 0 the default of the account's later sessions."""
+    account = state.accounts.get(command.account)
+    if account is None:
+        return state.refuse(Reason.ACCOUNT_UNKNOWN)
+    if command.session:
+        session = state.sessions.get(command.session)
+        if session is None:
+            return state.refuse(Reason.SESSION_ENDED)
+        session.cancel_on_disconnect = command.enabled
+    else:
+        account.cancel_on_disconnect = command.enabled
+    return state.emit(Done(state.origin))
+
+
+def cancel_orders_of(state: State, session: Session) -> None:
+    """Cancel a session's open orders, account by account."""
+    owners = {order.account: None for order in session.orders.values()}
+    for owner in owners:
+        phase = phases.CancelOrders(
+            account=owner,
+            order_ids=[
+                order_id for order_id, order in session.orders.items() if order.account == owner
+            ],
+            reason=CancelReason.CANCEL_ON_DISCONNECT,
+        )
+        phases.begin(state, phase)
+    state.emit(SessionEnded(session.number))
+
+
+def _remember(state: State, number: int) -> None:
+    state.overtaken[number] = None
+    if len(state.overtaken) > _OVERTAKEN:
+        del state.overtaken[next(iter(state.overtaken))]

@@ -10,10 +10,11 @@ from sortedcontainers import SortedDict
 
 from book.order import Order, SelfTrading
 from risk.commands import Origin, SetProduct
-from risk.events import Event
+from risk.events import Event, Refused
 from risk.market import Index, Market
 from risk.phases import Phase
 from risk.position import Position, Wallet
+from risk.reasons import Reason
 from risk.terms import Parameters
 from risk.watch import Watch
 
@@ -68,7 +69,10 @@ class State:
 
     `marks` counts the changes of any mark price or funding index; `ticks` counts Ticks.
     `due` is a heap of (time, kind, name). `phases` is work in progress, first in line first.
-    `deposited` is deposits minus withdrawals per currency. `watch` is derived from the rest.
+    `overtaken` are sessions that ended before they started. `deposited` is deposits minus
+    withdrawals per currency. `watch` is derived from the rest.
+    What follows `origin` lives for one entry: its answers and facts, and what it touched, to be
+    reported once and as it stands at the end.
     """
 
     time: int = 0
@@ -85,6 +89,7 @@ class State:
     wallets: dict[str, SortedDict[int, Wallet]] = field(factory=dict)
     sessions: dict[int, Session] = field(factory=dict)
     first_session: int = 0
+    overtaken: dict[int, None] = field(factory=dict)
     deposited: dict[str, int] = field(factory=dict)
     due: list[tuple[int, Due, str]] = field(factory=list)
     phases: deque[Phase] = field(factory=deque)
@@ -94,10 +99,33 @@ class State:
     watch: Watch = field(factory=Watch)
     origin: Origin = field(factory=Origin)
     events: list[Event] = field(factory=list)
+    touched_orders: dict[int, Order] = field(factory=dict)
+    touched_markets: dict[str, Market] = field(factory=dict)
+    touched_wallets: dict[tuple[int, str], Wallet] = field(factory=dict)
+    moved: dict[tuple[int, str], Position] = field(factory=dict)
+
+    def currencies(self) -> list[str]:
+        """All settlement currencies, in the order in which products brought them."""
+        return list(self.wallets)
 
     def emit(self, event: Event) -> None:
         """Report something that happened; it leaves when the entry is done."""
         self.events.append(event)
+
+    def refuse(self, reason: Reason, detail: str = "") -> None:
+        """Answer the present command: nothing changed, and why."""
+        self.emit(Refused(self.origin, reason, detail))
+
+    def touch(self, wallet: Wallet) -> None:
+        """Note that a wallet's numbers moved."""
+        self.touched_wallets[wallet.account, wallet.currency] = wallet
+
+    def forget_if_idle(self, position: Position) -> None:
+        """Drop a position that holds nothing, so that the state does not grow with history."""
+        if position.idle:
+            market = position.market
+            if market.positions.pop(position.account, None) is not None:
+                del self.accounts[position.account].wallets[market.currency].positions[market.name]
 
     def wallet(self, account: int, currency: str) -> Wallet:
         """An account's wallet, made when first needed. The account must exist."""
@@ -110,9 +138,29 @@ class State:
 
     def position(self, account: int, market: Market) -> Position:
         """An account's position in a market, made when first needed."""
-        position = market.positions.get(account)
+        position: Position | None = market.positions.get(account)
         if position is None:
             position = Position(account, market, funding_index=market.funding_index)
             market.positions[account] = position
             self.wallet(account, market.currency).positions[market.name] = position
         return position
+
+    def fee_account(self, currency: str) -> Wallet:
+        """Where trading fees go."""
+        return self.wallet(FEES, currency)
+
+    def insurance(self, currency: str) -> Wallet:
+        """The insurance fund."""
+        return self.wallet(INSURANCE, currency)
+
+    def funding_pool(self, currency: str) -> Wallet:
+        """The other side of every funding payment; it holds what rounding leaves."""
+        return self.wallet(FUNDING_POOL, currency)
+
+    def rounding(self, currency: str) -> Wallet:
+        """What settlements leave when values of many positions are rounded one by one."""
+        return self.wallet(ROUNDING, currency)
+
+    def deficit(self, currency: str) -> Wallet:
+        """Losses that nobody has borne yet; never above zero."""
+        return self.wallet(DEFICIT, currency)

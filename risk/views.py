@@ -5,7 +5,20 @@ Views change nothing but caches, and are never part of a decision.
 
 from __future__ import annotations
 
+from math import isqrt
+from typing import TYPE_CHECKING
+
 import msgspec
+
+from book.instrument import Instrument
+from book.order import Side
+from book.units import MONEY, RATE, SCALE
+from risk import margin
+from risk.market import Market
+from risk.position import Position, Wallet
+
+if TYPE_CHECKING:
+    from risk.state import State
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -58,3 +71,157 @@ class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     open_orders_margin: int
     leverage: int
     liquidation_price: int | None
+
+
+def summary(state: State, account: int, currency: str) -> Summary:
+    """An account in one currency, at the present marks."""
+    wallet = state.wallet(account, currency)
+    margin.refresh(state, wallet)
+    held = list(wallet.positions.values())
+    accrued = sum(p.accrued_funding(p.market.funding_index) for p in held)
+    realised = wallet.session_profit + accrued
+    unrealised = wallet.profit - accrued
+    nearest = _nearest_expiry(held)
+    later = [p for p in held if p.market.instrument.expiry != nearest or nearest is None]
+    deltas: dict[str, int] = {}
+    for position in held:
+        name = position.market.index.name
+        deltas[name] = deltas.get(name, 0) + delta(position.market, position.size)
+    return Summary(
+        currency=currency,
+        balance=wallet.balance,
+        realised=realised,
+        unrealised=unrealised,
+        margin_balance=wallet.margin_balance,
+        available=wallet.margin_balance - wallet.initial,
+        withdrawable=margin.withdrawable(state, wallet),
+        initial=wallet.initial,
+        maintenance=wallet.maintenance,
+        projected_initial=sum(p.initial for p in later),
+        projected_maintenance=sum(p.maintenance for p in later),
+        profit=sum(lifetime_profit(p) for p in held),
+        fees=wallet.fees,
+        delta=sum(deltas.values()),
+        deltas=tuple(sorted(deltas.items())),
+    )
+
+
+def position(state: State, account: int, market: Market) -> PositionView:
+    """A position at the present marks; one that is not held is all zero."""
+    held: Position | None = market.positions.get(account)
+    wallet = state.wallet(account, market.currency)
+    margin.refresh(state, wallet)
+    if held is None:
+        held = Position(account, market, funding_index=market.funding_index)
+    accrued = held.accrued_funding(market.funding_index)
+    alone = margin.initial(market, held.size) if held.size else 0
+    return PositionView(
+        instrument=market.name,
+        size=held.size,
+        delta=delta(market, held.size),
+        average_price=held.average_price,
+        mark=market.mark,
+        index=market.index.price,
+        settlement_price=market.settlement_price,
+        floating=held.profit - accrued,
+        realised=held.realised + accrued,
+        funding=held.funding + accrued,
+        total=lifetime_profit(held),
+        initial=alone,
+        maintenance=held.maintenance,
+        open_orders_margin=max(0, held.initial - alone),
+        leverage=_leverage(market, held.size),
+        liquidation_price=liquidation_price(wallet, held),
+    )
+
+
+def order_margin(account: int, market: Market, side: Side, amount: int, price: int) -> int:
+    """Initial margin in Money that an order of its own would need, fee and loss included."""
+    size = side.sign * amount
+    loss = max(0, -margin.profit_at_mark(market, side, amount, price))
+    fee = margin.fee(market, amount, price, market.instrument.taker_rate)
+    held: Position | None = market.positions.get(account)
+    if held is None:
+        return margin.initial(market, size) + loss + fee
+    low, high = margin.extremes(held)
+    before = margin.worst_initial(market, low, high)
+    after = margin.worst_initial(market, low + min(size, 0), high + max(size, 0))
+    return max(0, after - before) + loss + fee
+
+
+def delta(market: Market, size: int) -> int:
+    """A signed size in base coins, 1e-12."""
+    if not size:
+        return 0
+    coins = margin.base_size(market, size)
+    return coins if size > 0 else -coins
+
+
+def lifetime_profit(position: Position) -> int:
+    """Profit at the mark since the average price, settlements left aside."""
+    if not position.size:
+        return 0
+    instrument: Instrument = position.market.instrument
+    mark, average = position.market.mark, position.average_price
+    return instrument.value(position.size, average) - instrument.value(position.size, mark)
+
+
+def _leverage(market: Market, size: int) -> int:
+    """The highest leverage that initial margin allows at this size."""
+    coins = margin.base_size(market, size) if size and market.mark else 0
+    terms = market.terms
+    return RATE // (terms.initial_base + terms.initial_slope * coins // MONEY)
+
+
+def _nearest_expiry(positions: list[Position]) -> int | None:
+    expiries = [
+        p.market.instrument.expiry for p in positions if p.market.instrument.expiry is not None
+    ]
+    return min(expiries, default=None)
+
+
+def liquidation_price(wallet: Wallet, position: Position) -> int | None:
+    """The mark at which this market alone would bring the wallet to its maintenance margin.
+
+    Solved from margin balance = maintenance margin with everything else unchanged; for inverse
+    positions in n = |size| / price, where maintenance is a*n + b*n*n.
+    """
+    market, size = position.market, position.size
+    if not size:
+        return None
+    slack = wallet.margin_balance - (wallet.maintenance - position.maintenance)
+    coins = margin.base_size(market, size)
+    if not market.instrument.contract.inverse:
+        return _linear_liquidation(market, size, coins, slack)
+    terms = market.terms
+    sign = 1 if size > 0 else -1
+    linear = RATE * sign + terms.maintenance_base
+    constant = slack + sign * coins
+    root = _positive_root(terms.maintenance_slope, linear, constant)
+    return abs(size) * MONEY // root if root else None
+
+
+def _positive_root(slope: int, linear: int, constant: int) -> int:
+    """The n (1e-12) with slope*n*n + linear*n = constant that a falling balance meets; 0 if none.
+
+    `slope` is 1e-12 per coin, `linear` 1e-12. A short (linear < 0) owes maintenance once n has
+    fallen below the smaller root; a long once it has risen above the only positive one.
+    """
+    if not slope:
+        root = constant * RATE // linear
+        return max(0, root)
+    square = linear * linear + 4 * slope * constant // MONEY * RATE
+    if square < 0:
+        return 0
+    root = (isqrt(square) - linear) if linear > 0 else (-linear - isqrt(square))
+    return max(0, root * MONEY // (2 * slope))
+
+
+def _linear_liquidation(market: Market, size: int, coins: int, slack: int) -> int | None:
+    """Linear: slack + Q * (P - mark) = |Q| * P * rate, the index moving with the mark."""
+    terms = market.terms
+    rate = terms.maintenance_base + terms.maintenance_slope * coins // MONEY
+    fixed = size * market.mark * (MONEY // SCALE) // SCALE - slack
+    per_price = size * RATE - abs(size) * rate
+    price = fixed * RATE * SCALE // (per_price * (MONEY // SCALE)) if per_price else 0
+    return price if price > 0 else None

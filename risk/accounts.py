@@ -1,0 +1,76 @@
+"""Accounts and the money that comes in and goes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from risk import margin
+from risk.commands import Deposit, OpenAccount, SetSelfTrading, Withdraw
+from risk.events import Done
+from risk.reasons import Reason
+from risk.state import FIRST_CLIENT, Account
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+def open_account(state: State, command: OpenAccount) -> None:
+    """Open a client account; opening one that is open already changes nothing."""
+    if command.account < FIRST_CLIENT:
+        return state.refuse(Reason.PERMISSION_DENIED)
+    if command.account not in state.accounts:
+        account = Account(command.account, command.name, state.time)
+        state.accounts[command.account] = account
+        for currency in state.currencies():
+            state.wallet(command.account, currency)
+    return state.emit(Done(state.origin))
+
+
+def deposit(state: State, command: Deposit) -> None:
+    """Credit an account, which may be the insurance fund."""
+    refusal = _unknown(state, command)
+    if refusal is not None:
+        return state.refuse(refusal)
+    wallet = state.wallet(command.account, command.currency)
+    _move(state, command.account, command.currency, command.amount)
+    state.watch.mark_dirty(wallet)
+    return state.emit(Done(state.origin))
+
+
+def withdraw(state: State, command: Withdraw) -> None:
+    """Debit an account by what no margin needs."""
+    refusal = _unknown(state, command)
+    if refusal is not None:
+        return state.refuse(refusal)
+    wallet = state.wallet(command.account, command.currency)
+    if margin.is_locked(state, wallet):
+        return state.refuse(Reason.ACCOUNT_LOCKED)
+    if command.amount > margin.withdrawable(state, wallet):
+        return state.refuse(Reason.NOT_ENOUGH_FUNDS)
+    _move(state, command.account, command.currency, -command.amount)
+    state.watch.mark_dirty(wallet)
+    return state.emit(Done(state.origin))
+
+
+def set_self_trading(state: State, command: SetSelfTrading) -> None:
+    """Choose what happens when the account meets its own orders."""
+    account = state.accounts.get(command.account)
+    if account is None:
+        return state.refuse(Reason.ACCOUNT_UNKNOWN)
+    account.self_trading = command.mode
+    return state.emit(Done(state.origin))
+
+
+def _unknown(state: State, command: Deposit | Withdraw) -> Reason | None:
+    if command.account not in state.accounts:
+        return Reason.ACCOUNT_UNKNOWN
+    if command.currency not in state.currencies():
+        return Reason.CURRENCY_UNKNOWN
+    return None if command.amount > 0 else Reason.AMOUNT_BELOW_MINIMUM
+
+
+def _move(state: State, account: int, currency: str, amount: int) -> None:
+    wallet = state.wallet(account, currency)
+    wallet.balance += amount
+    state.deposited[currency] = state.deposited.get(currency, 0) + amount
+    state.touch(wallet)

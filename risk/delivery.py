@@ -1,0 +1,114 @@
+"""Delivery: a dated future ends, and its positions are paid out at the delivery price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from book.calendar import Period
+from book.order import CancelReason
+from risk import margin, orders
+from risk.events import MarketChanged, MarketSettled, MarketState, PositionSettled, SettlementKind
+from risk.execution import book_funding
+from risk.market import Market
+from risk.position import Position, Wallet
+from risk.settlement import rebase
+from risk.state import ROUNDING
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+@define(eq=False)
+class Delivery:
+    """The end of a dated future: orders cancelled, positions paid out at the delivery price."""
+
+    market: str
+    time: int
+    index: int
+    open_interest: int
+    cursor: int = 0
+    done: bool = False
+
+    def advance(self, state: State, budget: int) -> int:
+        """Cancel orders, deliver positions in account order, then take the market away."""
+        market = state.markets[self.market]
+        used = 0
+        while market.book.orders and used < budget:
+            orders.cancel(state, next(iter(market.book.orders.values())), CancelReason.SETTLEMENT)
+            used += 1
+        while used < budget and not self.done:
+            account = next(market.positions.irange(self.cursor, inclusive=(False, True)), None)
+            if account is None:
+                self._finish(state, market)
+            else:
+                self.cursor = account
+                self._deliver(state, market, market.positions[account])
+            used += 1
+        return used
+
+    def _deliver(self, state: State, market: Market, position: Position) -> None:
+        wallet = state.wallet(position.account, market.currency)
+        book_funding(state, wallet, position)
+        size = position.size
+        result = rebase(state, wallet, position, market.delivery_price or market.mark)
+        state.position(ROUNDING, market).carry += position.carry
+        self._charge(state, market, wallet, size)
+        market.open_interest -= max(size, 0)
+        position.size = position.carry = position.cost = 0
+        if size:
+            state.emit(
+                PositionSettled(
+                    SettlementKind.DELIVERY,
+                    wallet.account,
+                    market.name,
+                    size,
+                    market.delivery_price,
+                    self.index,
+                    result,
+                    0,
+                    self.time,
+                )
+            )
+        margin.update(state, wallet, position)
+        state.watch.mark_dirty(wallet)
+        state.moved[wallet.account, market.name] = position
+        state.touch(wallet)
+
+    def _charge(self, state: State, market: Market, wallet: Wallet, size: int) -> None:
+        """The delivery fee; weeklies are free, and no account is brought below zero by it."""
+        if not size or market.instrument.period is Period.WEEK:
+            return
+        rate = market.terms.delivery_rate
+        fee = margin.fee(market, size, market.delivery_price, rate)
+        fee = max(0, min(fee, wallet.balance))
+        wallet.balance -= fee
+        wallet.fees += fee
+        state.fee_account(market.currency).balance += fee
+
+    def _finish(self, state: State, market: Market) -> None:
+        self.done = True
+        market.state = MarketState.DELIVERED
+        for position in list(market.positions.values()):
+            assert not position.size
+            del state.wallet(position.account, market.currency).positions[market.name]
+        market.positions.clear()
+        del state.markets[market.name]
+        state.expired.append(market)
+        state.watch.forget_market(market.name)
+        state.emit(
+            MarketSettled(
+                SettlementKind.DELIVERY,
+                market.name,
+                market.delivery_price,
+                self.index,
+                self.open_interest,
+                self.time,
+            )
+        )
+        state.emit(MarketChanged(market.name, market.state))
+
+    def facts(self) -> tuple[object, ...]:
+        """What was fixed when it was due, and how far it has come."""
+        return ("delivery", self.market, self.time, self.index, self.open_interest, self.cursor)

@@ -1,0 +1,157 @@
+"""The exchange: one deterministic function over one log of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+
+from risk import (
+    accounts,
+    digest,
+    invariants,
+    liquidation,
+    listing,
+    phases,
+    sessions,
+    supervision,
+    timeline,
+    trading,
+)
+from risk.commands import (
+    Cancel,
+    CancelAll,
+    ClosePosition,
+    Command,
+    Continue,
+    Deposit,
+    Edit,
+    EndSession,
+    EndSessions,
+    Entry,
+    Liquidate,
+    OpenAccount,
+    Place,
+    SetCancelOnDisconnect,
+    SetParameters,
+    SetProduct,
+    SetSelfTrading,
+    StartSession,
+    Tick,
+    Withdraw,
+)
+from risk.events import (
+    BookChanged,
+    Done,
+    Event,
+    OrderChanged,
+    PositionChanged,
+    WalletChanged,
+)
+from risk.reasons import Reason
+from risk.state import State
+
+
+def _go_on(state: State, _: Continue) -> None:
+    """Nothing of its own: every entry takes a slice of what is in progress."""
+    state.emit(Done(state.origin))
+
+
+_TABLE: dict[type[Command], Callable[[State, Any], None]] = {
+    Place: trading.place,
+    Edit: trading.edit,
+    Cancel: trading.cancel,
+    CancelAll: trading.cancel_all,
+    ClosePosition: trading.close_position,
+    StartSession: sessions.start_session,
+    EndSession: sessions.end_session,
+    EndSessions: sessions.end_sessions,
+    SetCancelOnDisconnect: sessions.set_cancel_on_disconnect,
+    OpenAccount: accounts.open_account,
+    Deposit: accounts.deposit,
+    Withdraw: accounts.withdraw,
+    SetSelfTrading: accounts.set_self_trading,
+    SetProduct: listing.set_product,
+    SetParameters: listing.set_parameters,
+    Tick: supervision.tick,
+    Liquidate: liquidation.liquidate,
+    Continue: _go_on,
+}
+
+_SESSION_COMMANDS = (StartSession, EndSession)
+"""What may come from a session that is not live."""
+
+
+@define(eq=False)
+class Exchange:
+    """The venue's state and the only function that changes it."""
+
+    state: State = field(factory=State)
+
+    def apply(self, entry: Entry) -> list[Event]:
+        """Let time pass, do what is due, then the command; returns what happened, in order.
+
+        A refusal is an event. An exception is a bug: the state is then not to be used.
+        """
+        state, command = self.state, entry.command
+        state.sequence = entry.sequence
+        state.origin = entry.origin
+        state.events = []
+        timeline.advance(state, entry.time)
+        phases.advance(state)
+        if self._admitted(entry):
+            _TABLE[type(command)](state, command)
+        if isinstance(command, Tick | Continue):
+            state.watch.advance(state, state.parameters.slice)
+        self._report()
+        return state.events
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is left that Continue entries should carry on."""
+        return bool(self.state.phases) or self.state.watch.behind
+
+    def check(self) -> None:
+        """Prove the identities of money and margin and every book's invariants."""
+        invariants.check(self.state)
+
+    def digest(self) -> str:
+        """A fingerprint of the whole state: the same entries give the same, everywhere."""
+        return digest.digest(self.state)
+
+    def _admitted(self, entry: Entry) -> bool:
+        """Whether the command may be heard: its session is live and it is not a repetition."""
+        number, request = entry.origin.session, entry.origin.request
+        if not number or isinstance(entry.command, _SESSION_COMMANDS):
+            return True
+        session = self.state.sessions.get(number)
+        if session is None:
+            self.state.refuse(Reason.SESSION_ENDED)
+            return False
+        if request and request <= session.last_request:
+            return False
+        session.last_request = request or session.last_request
+        return True
+
+    def _report(self) -> None:
+        """Tell of all that was touched, once each and as it now stands."""
+        state = self.state
+        for order in state.touched_orders.values():
+            state.emit(OrderChanged(order.record()))
+            market = state.markets.get(order.instrument)
+            position = market.positions.get(order.account) if market is not None else None
+            if position is not None:
+                state.forget_if_idle(position)
+        for account, name in state.moved:
+            state.emit(PositionChanged(account, name))
+        for name, market in state.touched_markets.items():
+            changes = market.book.take_changes()
+            if changes:
+                state.emit(BookChanged(name, changes))
+        for account, currency in state.touched_wallets:
+            state.emit(WalletChanged(account, currency))
+        state.touched_orders.clear()
+        state.moved.clear()
+        state.touched_markets.clear()
+        state.touched_wallets.clear()

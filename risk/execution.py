@@ -1,0 +1,149 @@
+"""What a fill does: money, positions, fees, orders, and the trade that the world sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from book.order import CancelReason, Order, OrderState
+from risk import margin, orders
+from risk.events import Traded, TradeSide
+from risk.market import Market
+from risk.position import Position, Wallet
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+@define(eq=False)
+class Execution:
+    """Settles the fills of one taker, one by one, before the next maker is chosen."""
+
+    state: State
+    market: Market
+    taker: Order
+    trades: list[Traded] = field(factory=list)
+
+    def filled(self, maker: Order, taker: Order, amount: int) -> None:
+        """Book one fill on both sides. Both orders already show it."""
+        state, market = self.state, self.market
+        price = maker.price
+        value = market.instrument.value(amount, price)
+        held = [state.position(maker.account, market), state.position(taker.account, market)]
+        for position in held:
+            market.open_interest -= max(position.size, 0)
+        sides = [
+            self._settle(held[0], maker, amount, price, value, market.instrument.maker_rate),
+            self._settle(held[1], taker, amount, price, value, market.instrument.taker_rate),
+        ]
+        for position in held:
+            market.open_interest += max(position.size, 0)
+        orders.executed(state, market, held[0], maker, amount)
+        for position in held:
+            orders.fit_reduce_only(state, position)
+            margin.update(state, state.wallet(position.account, market.currency), position)
+        self._report(price, amount, self._side(maker, sides[0]), self._side(taker, sides[1]))
+
+    def self_trade(self, maker: Order) -> None:
+        """Cancel the account's own maker."""
+        orders.cancel(self.state, maker, CancelReason.SELF_TRADE)
+
+    def _settle(
+        self, position: Position, order: Order, amount: int, price: int, value: int, rate: int
+    ) -> tuple[int, int]:
+        """Move position and money of one side; returns (profit, fee)."""
+        state, market = self.state, self.market
+        sign = order.side.sign
+        wallet = state.wallet(order.account, market.currency)
+        book_funding(state, wallet, position)
+        profit = position.trade(sign * amount, price, sign * value)
+        wallet.session_profit += profit
+        order.cost += market.instrument.cost(amount, price)
+        order.average_price = market.instrument.average_price(order.filled, order.cost)
+        order.updated = state.time
+        fee = self._charge(wallet, order, amount, price, rate)
+        state.touch(wallet)
+        state.watch.mark_dirty(wallet)
+        state.moved[order.account, market.name] = position
+        return profit, fee
+
+    def _charge(self, wallet: Wallet, order: Order, amount: int, price: int, rate: int) -> int:
+        state, market = self.state, self.market
+        if order.liquidation:
+            fee = liquidation_fee(market, order, amount, price)
+            receiver = state.insurance(market.currency)
+        else:
+            fee = margin.fee(market, amount, price, rate)
+            receiver = state.fee_account(market.currency)
+        wallet.balance -= fee
+        wallet.fees += fee
+        receiver.balance += fee
+        return fee
+
+    def _side(self, order: Order, settled: tuple[int, int]) -> TradeSide:
+        profit, fee = settled
+        return TradeSide(
+            order.account,
+            order.order_id,
+            order.type,
+            order.state if order.remaining else OrderState.FILLED,
+            order.side,
+            order.label,
+            fee,
+            profit,
+            order.post_only,
+            order.reduce_only,
+            order.liquidation,
+        )
+
+    def _report(self, price: int, amount: int, maker: TradeSide, taker: TradeSide) -> None:
+        state, market = self.state, self.market
+        state.trades += 1
+        market.trades += 1
+        market.last_tick = tick_direction(market, price)
+        market.last_price = price
+        trade = Traded(
+            state.trades,
+            market.trades,
+            market.name,
+            state.time,
+            price,
+            amount,
+            market.last_tick,
+            market.index.price,
+            market.mark,
+            maker,
+            taker,
+        )
+        self.trades.append(trade)
+        state.emit(trade)
+        state.touched_markets[market.name] = market
+
+
+def book_funding(state: State, wallet: Wallet, position: Position) -> None:
+    """Realise a position's accrued funding, against the funding pool."""
+    amount = position.book_funding(position.market.funding_index)
+    if amount:
+        wallet.session_profit += amount
+        state.funding_pool(wallet.currency).balance -= amount
+
+
+def liquidation_fee(market: Market, order: Order, amount: int, price: int) -> int:
+    """The liquidation rate, but never more than the fill left above the bankruptcy price.
+
+    `order.price` is that price. One unit is left for the rounding of both values.
+    """
+    signed = order.side.sign * amount
+    instrument = market.instrument
+    left = instrument.value(signed, price) - instrument.value(signed, order.price) - 1
+    return max(0, min(margin.fee(market, amount, price, market.terms.liquidation_rate), left))
+
+
+def tick_direction(market: Market, price: int) -> int:
+    """0 plus, 1 zero-plus, 2 minus, 3 zero-minus, against the trade before; the first is 0."""
+    if not market.last_price or price > market.last_price:
+        return 0
+    if price < market.last_price:
+        return 2
+    return 1 if market.last_tick in (0, 1) else 3

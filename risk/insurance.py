@@ -1,0 +1,158 @@
+"""The insurance fund: it takes over what cannot be liquidated, at the bankruptcy price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from book.order import Side
+from book.units import MONEY, SCALE, ceil_div, round_half_even
+from risk import margin
+from risk.events import Liquidated, LiquidationStep, Transferred
+from risk.execution import book_funding
+from risk.market import Market
+from risk.position import Position, Wallet
+from risk.state import INSURANCE
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+def bankruptcy_shares(wallet: Wallet) -> dict[str, int]:
+    """The part of the margin balance that stands behind each position, in Money.
+
+    In proportion to maintenance margin, rounded down; the last takes the rest, so that an
+    account closed at all its bankruptcy prices ends at exactly zero.
+    """
+    held = [position for position in wallet.positions.values() if position.size]
+    left, total = wallet.margin_balance, wallet.maintenance
+    shares = {}
+    for position in held:
+        share = wallet.margin_balance * position.maintenance // total
+        shares[position.market.name] = share
+        left -= share
+    if held:
+        shares[held[-1].market.name] += left
+    return shares
+
+
+def bankruptcy_price(market: Market, size: int, share: int) -> int | None:
+    """The price at which closing `size` costs `share` against the mark, on the tick.
+
+    Inverse long S / (S/M + B), short |S| / (|S|/M - B); linear M -/+ B / |Q|. Rounded in the
+    account's favour: up for a sale, down for a purchase. None where no price costs so much.
+    """
+    instrument, held = market.instrument, abs(size)
+    tick = instrument.contract.tick
+    if instrument.contract.inverse:
+        coins = held * MONEY + (share if size > 0 else -share) * market.mark
+        if coins <= 0:
+            return None
+        if size > 0:
+            return max(tick, instrument.ceil_to_tick(ceil_div(held * MONEY * market.mark, coins)))
+        return max(tick, instrument.floor_to_tick(held * MONEY * market.mark // coins))
+    distance = share * (SCALE * SCALE // MONEY)
+    if size > 0:
+        price = market.mark - distance // held
+        return max(tick, instrument.ceil_to_tick(price))
+    return max(tick, instrument.floor_to_tick(market.mark + distance // held))
+
+
+def hand_over(state: State, giver: Position, taker: Position, amount: int, share: int) -> None:
+    """Move `amount` of a position to another account, the giver losing `share` to it.
+
+    `share` is Money against the mark, and may be negative: then the taker bears a loss. Both
+    sides book the same trade value, so money and carry are conserved exactly.
+    """
+    market = giver.market
+    signed = -amount if giver.size > 0 else amount
+    value = market.instrument.value(signed, market.mark) - share
+    price = implied_price(market, signed, value)
+    wallets = [state.wallet(p.account, market.currency) for p in (giver, taker)]
+    market.open_interest -= max(giver.size, 0) + max(taker.size, 0)
+    profits = []
+    for wallet, position, sign in zip(wallets, (giver, taker), (1, -1), strict=True):
+        book_funding(state, wallet, position)
+        profit = position.trade(sign * signed, price, sign * value)
+        wallet.session_profit += profit
+        margin.update(state, wallet, position)
+        profits.append(profit)
+        state.touch(wallet)
+        state.watch.mark_dirty(wallet)
+        state.moved[wallet.account, market.name] = position
+    market.open_interest += max(giver.size, 0) + max(taker.size, 0)
+    state.trades += 1
+    state.emit(
+        Transferred(
+            state.trades,
+            giver.account,
+            taker.account,
+            market.name,
+            Side.SELL if signed < 0 else Side.BUY,
+            amount,
+            price,
+            profits[0],
+            profits[1],
+            state.time,
+        )
+    )
+
+
+def implied_price(market: Market, size: int, value: int) -> int:
+    """The price, in 1e-8, at which a signed size has a trade value; the mark where none has."""
+    if market.instrument.contract.inverse:
+        price = round_half_even(abs(size) * MONEY, abs(value)) if value * size > 0 else 0
+    else:
+        scaled = -value * (SCALE * SCALE // MONEY)
+        price = round_half_even(scaled if size > 0 else -scaled, abs(size))
+    return price if price > 0 else market.mark
+
+
+def accepts(state: State, position: Position, share: int) -> bool:
+    """Whether the fund would still have its initial margin after taking this position over."""
+    market = position.market
+    fund = state.insurance(market.currency)
+    margin.refresh(state, fund)
+    held = market.positions.get(INSURANCE)
+    size = held.size if held is not None else 0
+    needed = fund.initial - (held.initial if held is not None else 0)
+    needed += margin.initial(market, size + position.size)
+    return fund.margin_balance + share >= needed
+
+
+def take_over(state: State, position: Position, share: int) -> None:
+    """Move a whole position to the fund at its bankruptcy price."""
+    market, amount = position.market, abs(position.size)
+    fund = state.position(INSURANCE, market)
+    hand_over(state, position, fund, amount, share)
+    state.emit(
+        Liquidated(
+            position.account,
+            market.currency,
+            LiquidationStep.TAKEN_OVER,
+            market.name,
+            amount,
+            market.mark,
+        )
+    )
+
+
+def cover(state: State, wallet: Wallet) -> None:
+    """Bring an account that owes money and holds nothing back to zero, out of the fund.
+
+    What the fund cannot pay and keep its own margin goes to the deficit.
+    """
+    margin.refresh(state, wallet)
+    owed = -wallet.margin_balance
+    if owed <= 0:
+        return
+    fund = state.insurance(wallet.currency)
+    margin.refresh(state, fund)
+    paid = 0
+    if wallet is not fund:
+        paid = max(0, min(owed, fund.balance, fund.margin_balance - fund.initial))
+        fund.balance -= paid
+    state.deficit(wallet.currency).balance -= owed - paid
+    wallet.balance += owed
+    for touched in (fund, wallet):
+        state.touch(touched)
+        state.watch.mark_dirty(touched)

@@ -1,0 +1,174 @@
+"""The liquidation ladder: one round a Tick, each re-checked against the state as it is.
+
+1. cancel the account's orders; 2. reduce the position that needs most maintenance margin, an
+eighth at a time, by an immediate order bounded by the bankruptcy price; 3. hand over to the
+insurance fund when a round finds no fill and half the maintenance margin is gone, or when
+nothing is left; 4. deleverage, or socialise, what the fund cannot carry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from book.matching import match
+from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
+from book.units import RATE, ceil_div
+from risk import insurance, margin, orders, phases
+from risk.commands import Liquidate
+from risk.deleveraging import Deleverage
+from risk.events import Done, Liquidated, LiquidationStep
+from risk.execution import Execution
+from risk.position import Position, Wallet
+from risk.reasons import Reason
+from risk.state import INSURANCE
+from risk.terms import LossPolicy
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+PARTS = 8
+"""A round reduces a position by this part of it, but at least by the smallest order."""
+
+
+def pending(state: State, limit: int = 256) -> list[tuple[int, str]]:
+    """(account, currency) of what should be liquidated and has had no round since the last Tick.
+
+    Worst first: by shortfall as a part of maintenance margin, then by account. The insurance
+    fund comes last, wherever it holds what it took over.
+    """
+    found = []
+    for account, currency in state.watch.endangered:
+        wallet = state.wallet(account, currency)
+        if account == INSURANCE or wallet.round == state.ticks:
+            continue
+        margin.refresh(state, wallet)
+        shortfall = wallet.maintenance - wallet.margin_balance
+        if shortfall > 0:
+            found.append((-shortfall * RATE // max(1, wallet.maintenance), account, currency))
+    found.sort()
+    accounts = [(account, currency) for _, account, currency in found[:limit]]
+    for currency in state.currencies():
+        fund = state.insurance(currency)
+        if fund.round != state.ticks and any(p.size for p in fund.positions.values()):
+            accounts.append((INSURANCE, currency))
+    return accounts
+
+
+def liquidate(state: State, command: Liquidate) -> None:
+    """One round for one account in one currency, if it is due."""
+    if command.account not in state.accounts or command.currency not in state.currencies():
+        return state.refuse(Reason.ACCOUNT_UNKNOWN)
+    wallet = state.wallet(command.account, command.currency)
+    due = command.account == INSURANCE or margin.is_locked(state, wallet)
+    if due and wallet.round != state.ticks and not _unsettled(state, wallet):
+        wallet.round = state.ticks
+        _round(state, wallet)
+        state.watch.mark_dirty(wallet)
+        state.touch(wallet)
+    return state.emit(Done(state.origin))
+
+
+def _unsettled(state: State, wallet: Wallet) -> bool:
+    """Whether a settlement or an earlier hand-over is still at work on this wallet."""
+    if any(not position.market.is_open for position in wallet.positions.values()):
+        return True
+    return any(
+        isinstance(phase, Deleverage) and phase.account == wallet.account for phase in state.phases
+    )
+
+
+def _round(state: State, wallet: Wallet) -> None:
+    if _cancel_orders(state, wallet):
+        return
+    margin.refresh(state, wallet)
+    held = [position for position in wallet.positions.values() if position.size]
+    if not held:
+        insurance.cover(state, wallet)
+        return
+    if wallet.margin_balance <= 0:
+        _hand_over(state, wallet, held)
+        return
+    worst = max(held, key=lambda position: position.maintenance)
+    filled = _reduce(state, wallet, worst)
+    if filled or wallet.account == INSURANCE:
+        return
+    if 2 * wallet.margin_balance < wallet.maintenance:
+        _hand_over(state, wallet, [worst])
+
+
+def _cancel_orders(state: State, wallet: Wallet) -> bool:
+    """Step 1. True where there were more orders than one entry may cancel."""
+    account = state.accounts[wallet.account]
+    mine = [order for position in wallet.positions.values() for order in position.orders.values()]
+    for order in mine[: state.parameters.slice]:
+        orders.cancel(state, order, CancelReason.AUTOLIQUIDATION)
+    if mine:
+        _report(state, wallet, LiquidationStep.CANCELLED, "", 0, 0)
+    return len(mine) > state.parameters.slice and bool(account.orders)
+
+
+def _reduce(state: State, wallet: Wallet, position: Position) -> int:
+    """Step 2: sell or buy back one clip; returns what was filled.
+
+    The fund, which is in no hurry, also stays within the price band.
+    """
+    market = position.market
+    share = insurance.bankruptcy_shares(wallet)[market.name]
+    bound = insurance.bankruptcy_price(market, position.size, share)
+    closing = Side.SELL if position.size > 0 else Side.BUY
+    if bound is None:
+        bound = market.high
+    if wallet.account == INSURANCE:
+        bound = max(bound, market.low) if closing is Side.SELL else min(bound, market.high)
+    state.orders += 1
+    order = Order(
+        order_id=state.orders,
+        account=wallet.account,
+        instrument=market.name,
+        side=closing,
+        type=OrderType.LIMIT,
+        time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL,
+        price=bound,
+        amount=clip(position),
+        reduce_only=True,
+        liquidation=True,
+        created=state.time,
+        updated=state.time,
+    )
+    match(market.book, order, bound, SelfTrading.CANCEL_MAKER, Execution(state, market, order))
+    order.state = OrderState.FILLED if not order.remaining else OrderState.CANCELLED
+    state.touched_orders[order.order_id] = order
+    step = LiquidationStep.REDUCED if order.filled else LiquidationStep.UNFILLED
+    _report(state, wallet, step, market.name, order.filled, order.average_price or bound)
+    return order.filled
+
+
+def clip(position: Position) -> int:
+    """How much one round reduces: an eighth, rounded up to the contract, at least the minimum."""
+    contract = position.market.instrument.contract
+    held = abs(position.size)
+    part = ceil_div(held, PARTS)
+    whole = ceil_div(part, contract.contract_size) * contract.contract_size
+    return min(held, max(whole, contract.minimum))
+
+
+def _hand_over(state: State, wallet: Wallet, positions: list[Position]) -> None:
+    """Steps 3 and 4: to the fund, or to the other side, or to everybody."""
+    shares = insurance.bankruptcy_shares(wallet)
+    fund = wallet.account == INSURANCE
+    for position in positions:
+        share = shares[position.market.name]
+        if not fund and insurance.accepts(state, position, share):
+            insurance.take_over(state, position, share)
+        elif state.parameters.loss_policy is LossPolicy.DELEVERAGE:
+            phases.begin(state, Deleverage(wallet.account, position.market.name))
+        elif not fund:
+            insurance.take_over(state, position, share)
+    if state.parameters.loss_policy is LossPolicy.SOCIALISE:
+        insurance.cover(state, state.insurance(wallet.currency))
+
+
+def _report(
+    state: State, wallet: Wallet, step: LiquidationStep, market: str, amount: int, price: int
+) -> None:
+    state.emit(Liquidated(wallet.account, wallet.currency, step, market, amount, price))

@@ -1,0 +1,81 @@
+"""Products and listings: families are data, and their instruments follow the calendar."""
+
+from __future__ import annotations
+
+from heapq import heappush
+from typing import TYPE_CHECKING
+
+from book.calendar import expiries, next_settlement
+from book.instrument import Instrument, dated, perpetual
+from book.orderbook import OrderBook
+from risk import marks
+from risk.commands import SetParameters, SetProduct
+from risk.events import Done, MarketChanged
+from risk.market import Index, Market
+from risk.state import SYSTEM_ACCOUNTS, Account, Due
+from risk.terms import Terms
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+def set_parameters(state: State, command: SetParameters) -> None:
+    """Change the house rules."""
+    state.parameters = command.parameters
+    state.emit(Done(state.origin))
+
+
+def set_product(state: State, command: SetProduct) -> None:
+    """Offer a family and list what the calendar says, or give a listed one new risk terms.
+
+    What is listed keeps its contract: only instruments listed later get the new one.
+    """
+    contract = command.contract
+    state.products[contract.family, contract.dated] = command
+    state.indices.setdefault(contract.index, Index(contract.index))
+    for number, name in SYSTEM_ACCOUNTS.items():
+        state.accounts.setdefault(number, Account(number, name, state.time))
+    for account in state.accounts:
+        state.wallet(account, contract.currency)
+    for market in state.markets.values():
+        if market.instrument.contract.family == contract.family:
+            _retune(market, command)
+    state.marks += 1
+    list_due(state, command)
+    settlement = (next_settlement(state.time), Due.SETTLEMENT, "")
+    if settlement not in state.due:
+        heappush(state.due, settlement)
+    state.emit(Done(state.origin))
+
+
+def _retune(market: Market, command: SetProduct) -> None:
+    if market.instrument.contract.dated == command.contract.dated:
+        market.terms = command.terms
+
+
+def list_due(state: State, product: SetProduct) -> None:
+    """List every instrument of a family that the calendar has now and the venue has not."""
+    contract = product.contract
+    if not contract.dated:
+        _list(state, perpetual(contract, state.instruments + 1, state.time), product.terms)
+        return
+    for expiry, period in expiries(state.time):
+        instrument = dated(contract, state.instruments + 1, state.time, expiry, period)
+        _list(state, instrument, product.terms)
+
+
+def _list(state: State, instrument: Instrument, terms: Terms) -> None:
+    if instrument.name in state.markets:
+        return
+    state.instruments += 1
+    market = Market(
+        instrument, terms, state.indices[instrument.contract.index], OrderBook(instrument.name)
+    )
+    market.funding_time = state.time
+    state.markets[instrument.name] = market
+    marks.update(market, state.time)
+    if instrument.expiry is not None:
+        heappush(state.due, (instrument.expiry, Due.EXPIRY, instrument.name))
+        opens = instrument.expiry - marks.AVERAGING_WINDOW
+        heappush(state.due, (opens, Due.AVERAGING, instrument.name))
+    state.emit(MarketChanged(instrument.name, market.state))

@@ -1,0 +1,164 @@
+"""Standard margin: what a position must have behind it, and what open orders add to that.
+
+Initial margin of n base coins is (base + slope * n) * n, maintenance likewise with its own
+base; inverse contracts are margined in the coin itself, linear ones at the index (API
+reference, standard margin, `legacy-2025`). Every requirement is rounded up.
+
+A wallet caches its sums until a mark moves (`State.marks`), and one changed position only
+replaces its own part of them: in calm an order costs O(1), whatever else the account holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from book.order import Order, Side
+from book.units import MONEY, RATE, SCALE, ceil_div
+from risk.market import Market
+from risk.position import Position, Wallet
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+def base_size(market: Market, size: int) -> int:
+    """Base coins in a size, unsigned, in 1e-12; an inverse size is converted at the mark."""
+    if market.instrument.contract.inverse:
+        return ceil_div(abs(size) * MONEY, market.mark)
+    return abs(size) * (MONEY // SCALE)
+
+
+def initial(market: Market, size: int) -> int:
+    """Initial margin of a signed size, in Money."""
+    terms = market.terms
+    return _requirement(market, size, terms.initial_base, terms.initial_slope)
+
+
+def maintenance(market: Market, size: int) -> int:
+    """Maintenance margin of a signed size, in Money."""
+    terms = market.terms
+    return _requirement(market, size, terms.maintenance_base, terms.maintenance_slope)
+
+
+def _requirement(market: Market, size: int, base: int, slope: int) -> int:
+    if not size:
+        return 0
+    coins = base_size(market, size)
+    weighted = coins * (base * MONEY + slope * coins)
+    if market.instrument.contract.inverse:
+        return ceil_div(weighted, RATE * MONEY)
+    return ceil_div(weighted * market.index.price, RATE * MONEY * SCALE)
+
+
+def profit_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
+    """What a fill at `price` is worth at the mark, in Money; negative is a loss."""
+    instrument = market.instrument
+    signed = side.sign * amount
+    return instrument.value(signed, price) - instrument.value(signed, market.mark)
+
+
+def fee(market: Market, amount: int, price: int, rate: int) -> int:
+    """Fee on a fill, rounded up: a fee in the venue's favour, a rebate too."""
+    return ceil_div(market.instrument.notional(amount, price) * rate, RATE)
+
+
+def reserve(market: Market, order: Order) -> int:
+    """What a resting order may cost at once beyond margin: its loss against the mark, its fee."""
+    if order.reduce_only:
+        return 0
+    left = order.remaining
+    loss = max(0, 1 - profit_at_mark(market, order.side, left, order.price))
+    rate = market.instrument.maker_rate
+    return loss + (fee(market, left, order.price, rate) if rate > 0 else 0)
+
+
+def extremes(position: Position) -> tuple[int, int]:
+    """The lowest and highest size that the position's open orders can make of it."""
+    size, reduced = position.size, position.reduced
+    low = size - position.sells - (reduced if size > 0 else 0)
+    high = size + position.buys + (reduced if size < 0 else 0)
+    return low, high
+
+
+def worst_initial(market: Market, low: int, high: int) -> int:
+    """Initial margin of the worse of two sizes."""
+    return initial(market, low if -low > high else high)
+
+
+def refresh(state: State, wallet: Wallet) -> None:
+    """Bring the wallet's sums to the present marks."""
+    if wallet.marks == state.marks:
+        return
+    wallet.marks = state.marks
+    wallet.profit = wallet.initial = wallet.maintenance = 0
+    for position in wallet.positions.values():
+        _measure(state, position)
+        wallet.profit += position.profit
+        wallet.initial += position.initial
+        wallet.maintenance += position.maintenance
+
+
+def update(state: State, wallet: Wallet, position: Position) -> None:
+    """Take a changed position into the wallet's sums."""
+    if wallet.marks != state.marks:
+        return
+    wallet.profit -= position.profit
+    wallet.initial -= position.initial
+    wallet.maintenance -= position.maintenance
+    _measure(state, position)
+    wallet.profit += position.profit
+    wallet.initial += position.initial
+    wallet.maintenance += position.maintenance
+
+
+def _measure(state: State, position: Position) -> None:
+    market = position.market
+    if not market.mark:
+        return
+    size = position.size
+    position.profit = position.maintenance = 0
+    if size:
+        position.profit = (
+            position.carry
+            - market.instrument.value(size, market.mark)
+            + position.accrued_funding(market.funding_index)
+        )
+        position.maintenance = maintenance(market, size)
+    position.initial = worst_initial(market, *extremes(position)) + reserves(state, position)
+
+
+def reserves(state: State, position: Position) -> int:
+    """The sum of what the position's open orders reserve at the present mark."""
+    if position.reserves_at != state.marks:
+        position.reserves_at = state.marks
+        market = position.market
+        position.reserves = {
+            order_id: reserve(market, order) for order_id, order in position.orders.items()
+        }
+        position.reserved = sum(position.reserves.values())
+    return position.reserved
+
+
+def reserve_again(state: State, position: Position, order: Order) -> None:
+    """Replace what one open order reserves, after it opened or shrank."""
+    if position.reserves_at == state.marks:
+        amount = reserve(position.market, order)
+        position.reserved += amount - position.reserves.get(order.order_id, 0)
+        position.reserves[order.order_id] = amount
+
+
+def reserve_no_more(position: Position, order: Order) -> None:
+    """Forget what an order reserved that is gone."""
+    position.reserved -= position.reserves.pop(order.order_id, 0)
+
+
+def is_locked(state: State, wallet: Wallet) -> bool:
+    """Whether the account is below maintenance margin, and so in liquidation's hands."""
+    refresh(state, wallet)
+    return wallet.margin_balance < wallet.maintenance
+
+
+def withdrawable(state: State, wallet: Wallet) -> int:
+    """What may be taken out: cash that no margin needs. Unrealised profit is not cash."""
+    refresh(state, wallet)
+    return max(0, min(wallet.balance, wallet.margin_balance) - wallet.initial)

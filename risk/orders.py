@@ -1,0 +1,121 @@
+"""Open orders: everywhere one is known, it is known here at once or nowhere.
+
+The book, the account, the session, the position and its margin all hold an open order. These
+functions are the only ones that add it, shrink it or take it away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from book.matching import shrinks
+from book.order import CancelReason, Order, OrderState, Side, TimeInForce
+from risk import margin
+from risk.market import Market
+from risk.position import Position
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+def rest(state: State, market: Market, position: Position, order: Order) -> None:
+    """Put what is left of an order into the book."""
+    market.book.add(order)
+    state.accounts[order.account].orders[order.order_id] = order
+    session = state.sessions.get(order.session)
+    if session is not None:
+        session.orders[order.order_id] = order
+    if order.time_in_force is TimeInForce.GOOD_TIL_DAY:
+        market.good_til_day[order.order_id] = order
+    position.orders[order.order_id] = order
+    if order.reduce_only:
+        position.reducing[order.order_id] = order
+    _expose(position, order, order.remaining)
+    margin.reserve_again(state, position, order)
+    _changed(state, market, position, order)
+
+
+def executed(state: State, market: Market, position: Position, order: Order, amount: int) -> None:
+    """A resting order has been filled by `amount`; the book already shows it."""
+    _expose(position, order, -amount)
+    if order.remaining:
+        margin.reserve_again(state, position, order)
+    else:
+        order.state = OrderState.FILLED
+        _forget(state, market, position, order)
+    order.updated = state.time
+    state.touched_orders[order.order_id] = order
+
+
+def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
+    """End an open order."""
+    market = state.markets[order.instrument]
+    position = market.positions[order.account]
+    withdraw(state, market, position, order)
+    order.state = OrderState.CANCELLED
+    order.cancel_reason = reason
+    order.updated = state.time
+    _changed(state, market, position, order)
+
+
+def withdraw(state: State, market: Market, position: Position, order: Order) -> None:
+    """Take an open order out of the book without ending it: it is about to come back."""
+    _expose(position, order, -order.remaining)
+    market.book.remove(order)
+    _forget(state, market, position, order)
+    margin.update(state, state.wallet(order.account, market.currency), position)
+
+
+def shrink(state: State, order: Order, amount: int) -> None:
+    """Lower an open order's total by `amount`, less than what is left; it keeps its place."""
+    market = state.markets[order.instrument]
+    position = market.positions[order.account]
+    _expose(position, order, -amount)
+    market.book.shrink(order, amount)
+    margin.reserve_again(state, position, order)
+    order.updated = state.time
+    _changed(state, market, position, order)
+
+
+def fit_reduce_only(state: State, position: Position) -> None:
+    """Shrink reduce-only orders, newest first, to what there is still to reduce."""
+    if not position.reducing:
+        return
+    side = next(iter(position.reducing.values())).side
+    reducible = max(0, -side.sign * position.size)
+    remaining = {order_id: order.remaining for order_id, order in position.reducing.items()}
+    for order_id, amount in shrinks(remaining, position.reduced - reducible):
+        order = position.reducing[order_id]
+        if amount == order.remaining:
+            cancel(state, order, CancelReason.REDUCE_ONLY)
+        else:
+            shrink(state, order, amount)
+
+
+def _expose(position: Position, order: Order, amount: int) -> None:
+    if order.reduce_only:
+        position.reduced += amount
+    elif order.side is Side.BUY:
+        position.buys += amount
+    else:
+        position.sells += amount
+
+
+def _forget(state: State, market: Market, position: Position, order: Order) -> None:
+    order_id = order.order_id
+    del position.orders[order_id]
+    position.reducing.pop(order_id, None)
+    margin.reserve_no_more(position, order)
+    del state.accounts[order.account].orders[order_id]
+    market.good_til_day.pop(order_id, None)
+    session = state.sessions.get(order.session)
+    if session is not None:
+        session.orders.pop(order_id, None)
+
+
+def _changed(state: State, market: Market, position: Position, order: Order) -> None:
+    wallet = state.wallet(order.account, market.currency)
+    margin.update(state, wallet, position)
+    state.touched_orders[order.order_id] = order
+    state.touched_markets[market.name] = market
+    state.touch(wallet)

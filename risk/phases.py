@@ -1,0 +1,91 @@
+"""Work too large for one entry: a phase in the state, advanced a bounded number of steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import define, field
+
+from book.order import CancelReason, OrderRecord
+from risk import orders
+from risk.commands import Origin
+from risk.events import CancelledAll, SessionEnded
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+class Phase(Protocol):
+    """One piece of work in progress. `facts` is what a digest must see of it."""
+
+    done: bool
+
+    def advance(self, state: State, budget: int) -> int:
+        """Do at most `budget` steps, at least one where work is left; returns how many."""
+        ...
+
+    def facts(self) -> tuple[object, ...]:
+        """All that decides how it goes on, as plain values."""
+        ...
+
+
+def begin(state: State, phase: Phase) -> None:
+    """Start a phase: at once as far as a slice goes, unless others are waiting."""
+    if not state.phases:
+        phase.advance(state, state.parameters.slice)
+    if not phase.done:
+        state.phases.append(phase)
+
+
+def advance(state: State) -> None:
+    """One slice of the phases in line."""
+    budget = state.parameters.slice
+    while state.phases and budget > 0:
+        phase = state.phases[0]
+        budget -= max(1, phase.advance(state, budget))
+        if phase.done:
+            state.phases.popleft()
+
+
+@define(eq=False)
+class CancelOrders:
+    """Cancel these orders of an account, as far as they are still open; then tell who asked."""
+
+    account: int
+    order_ids: list[int]
+    reason: CancelReason
+    origin: Origin | None = None
+    session: int = 0
+    detailed: bool = False
+    next: int = 0
+    count: int = 0
+    records: list[OrderRecord] = field(factory=list)
+    done: bool = False
+
+    def advance(self, state: State, budget: int) -> int:
+        """Cancel the next orders; the last step reports."""
+        open_orders = state.accounts[self.account].orders
+        end = min(self.next + budget, len(self.order_ids))
+        for order_id in self.order_ids[self.next : end]:
+            order = open_orders.get(order_id)
+            if order is not None:
+                orders.cancel(state, order, self.reason)
+                self.count += 1
+                if self.detailed:
+                    self.records.append(order.record())
+        used, self.next = end - self.next, end
+        if end == len(self.order_ids):
+            self.done = True
+            self._report(state)
+        return used
+
+    def _report(self, state: State) -> None:
+        if self.origin is not None:
+            state.emit(CancelledAll(self.origin, self.count, tuple(self.records)))
+        if self.session:
+            state.emit(SessionEnded(self.session))
+
+    def facts(self) -> tuple[object, ...]:
+        """Which orders, and how far it has come."""
+        rest = self.order_ids[self.next :]
+        return ("cancel", self.account, self.reason.value, self.session, self.count, *rest)

@@ -1,0 +1,168 @@
+"""Checks before the book: a refusal, or None. They change nothing but the order they price.
+
+An order passes if the account would still have its initial margin in the worst case of all
+its open orders, or if it cannot raise what the account needs. Either way, executing it in
+full at its limit leaves the account at or above maintenance margin at an unchanged mark:
+profit is linear and maintenance convex in what is filled, so checking both ends is enough.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from book.matching import passive_price
+from book.order import Order, OrderType, Side, TimeInForce
+from book.units import text
+from risk import margin
+from risk.events import MarketState
+from risk.market import Market
+from risk.position import Position, Wallet
+from risk.reasons import Reason
+from risk.supervision import supervised
+
+if TYPE_CHECKING:
+    from risk.state import Account, State
+
+
+class Refusal(NamedTuple):
+    """Why not, and the number or text that belongs to it."""
+
+    reason: Reason
+    detail: str = ""
+
+
+def admit(
+    state: State, account: Account | None, market: Market | None, valid_until: int
+) -> Refusal | None:
+    """Whether this account may trade this market now at all."""
+    if account is None:
+        return Refusal(Reason.ACCOUNT_UNKNOWN)
+    if market is None:
+        return Refusal(Reason.INSTRUMENT_UNKNOWN)
+    if valid_until and state.time > valid_until:
+        return Refusal(Reason.TIMED_OUT)
+    if not market.is_open:
+        settling = market.state is MarketState.SETTLEMENT
+        return Refusal(Reason.SETTLEMENT_IN_PROGRESS if settling else Reason.INSTRUMENT_CLOSED)
+    if not market.mark:
+        return Refusal(Reason.UNSUPERVISED, "no index price yet")
+    if margin.is_locked(state, state.wallet(account.number, market.currency)):
+        return Refusal(Reason.ACCOUNT_LOCKED)
+    return None
+
+
+def shape(market: Market, order: Order) -> Refusal | None:
+    """Whether amount, flags and time in force make an order of this instrument."""
+    contract = market.instrument.contract
+    if order.amount < contract.minimum:
+        return Refusal(Reason.AMOUNT_BELOW_MINIMUM, text(contract.minimum))
+    if order.amount % contract.contract_size:
+        return Refusal(Reason.AMOUNT_OFF_STEP, text(contract.contract_size))
+    limit = order.type is OrderType.LIMIT
+    if order.post_only and not (limit and order.time_in_force.rests):
+        return Refusal(Reason.POST_ONLY_NOT_ALLOWED)
+    return None
+
+
+def price(market: Market, order: Order) -> Refusal | None:
+    """Give a market order its bound, and hold a limit to tick, band and post-only."""
+    buying = order.side is Side.BUY
+    if order.type is OrderType.MARKET:
+        order.price = market.high if buying else market.low
+        order.time_in_force = TimeInForce.IMMEDIATE_OR_CANCEL
+        tradable = market.book.crosses(order.side, order.price)
+        return None if tradable else Refusal(Reason.NO_LIQUIDITY)
+    if order.type is OrderType.MARKET_LIMIT:
+        best = market.book.best_price(order.side.opposite)
+        if best is None:
+            return Refusal(Reason.NO_LIQUIDITY)
+        order.price = best
+        order.original_type, order.type = order.type, OrderType.LIMIT
+    if order.price <= 0 or order.price % market.instrument.tick_at(order.price):
+        return Refusal(Reason.PRICE_OFF_TICK)
+    if buying and order.price > market.high:
+        return Refusal(Reason.PRICE_TOO_HIGH, text(market.high))
+    if not buying and order.price < market.low:
+        return Refusal(Reason.PRICE_TOO_LOW, text(market.low))
+    if order.post_only and market.book.crosses(order.side, order.price):
+        return _slide(market, order)
+    return None
+
+
+def _slide(market: Market, order: Order) -> Refusal | None:
+    if order.reject_post_only:
+        return Refusal(Reason.POST_ONLY_REJECT)
+    order.price = passive_price(market.book, market.instrument, order.side, order.price)
+    return None if order.price > 0 else Refusal(Reason.POST_ONLY_PRICE)
+
+
+def reduce(position: Position, order: Order, replaced: int) -> Refusal | None:
+    """Cap a reduce-only order to what other reduce-only orders leave of the position.
+
+    `replaced` is what an order that this one replaces holds of it now.
+    """
+    if not order.reduce_only:
+        return None
+    free = -order.side.sign * position.size - position.reduced + replaced
+    if free <= 0:
+        return Refusal(Reason.NOTHING_TO_REDUCE)
+    order.amount = order.filled + min(order.remaining, free)
+    return None
+
+
+def afford(
+    state: State, position: Position, order: Order, replaces: Order | None
+) -> Refusal | None:
+    """Whether the account can carry the order; marks the order `risk_reducing` if it must be."""
+    market = position.market
+    wallet = state.wallet(order.account, market.currency)
+    margin.refresh(state, wallet)
+    low, high = margin.extremes(position)
+    before = margin.worst_initial(market, low, high)
+    reserved = margin.reserves(state, position)
+    if replaces is not None:
+        reserved -= position.reserves.get(replaces.order_id, 0)
+        if not replaces.reduce_only:
+            low, high = _with(low, high, replaces.side, -replaces.remaining)
+    if not order.reduce_only:
+        low, high = _with(low, high, order.side, order.remaining)
+    limit = market.terms.position_limit
+    reducing = margin.worst_initial(market, low, high) <= before
+    if not reducing and max(high, -low) > limit:
+        return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
+    trusted = supervised(state, market)
+    if not reducing and not trusted:
+        return Refusal(Reason.UNSUPERVISED)
+    cost = _cost(market, order)
+    needed = margin.worst_initial(market, low, high) + reserved + cost
+    others = wallet.initial - position.initial
+    if trusted and wallet.margin_balance - others >= needed:
+        return None
+    order.risk_reducing = True
+    if reducing and _survives(market, wallet, position, order, cost):
+        return None
+    return Refusal(Reason.NOT_ENOUGH_FUNDS)
+
+
+def _with(low: int, high: int, side: Side, amount: int) -> tuple[int, int]:
+    return (low, high + amount) if side is Side.BUY else (low - amount, high)
+
+
+def _cost(market: Market, order: Order) -> int:
+    """The most that filling the order as a taker can cost at once.
+
+    Every fill rounds value, carry and fee by less than two units in all, and no fill is
+    smaller than a contract, so that much is added.
+    """
+    left = order.remaining
+    loss = -margin.profit_at_mark(market, order.side, left, order.price)
+    fee = margin.fee(market, left, order.price, market.instrument.taker_rate)
+    fills = left // market.instrument.contract.contract_size
+    return max(0, loss) + fee + 2 * fills + 2
+
+
+def _survives(market: Market, wallet: Wallet, position: Position, order: Order, cost: int) -> bool:
+    """Whether a full fill at the limit leaves maintenance margin; the empty one does already."""
+    after = margin.maintenance(market, position.size + order.side.sign * order.remaining)
+    needed = wallet.maintenance - position.maintenance + after
+    return wallet.margin_balance - cost >= needed

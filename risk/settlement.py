@@ -1,0 +1,192 @@
+"""Daily settlement: each session's profit and loss becomes cash, at 08:00 UTC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from book.order import CancelReason
+from risk import margin, orders
+from risk.events import (
+    LossShared,
+    MarketChanged,
+    MarketSettled,
+    MarketState,
+    PositionSettled,
+    SettlementKind,
+)
+from risk.execution import book_funding
+from risk.position import Position, Wallet
+from risk.state import FIRST_CLIENT
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+def rebase(state: State, wallet: Wallet, position: Position, price: int) -> int:
+    """Move a position's session result at `price` to the balance; returns it.
+
+    Values of many positions, rounded one by one, need not sum to zero: `rounding` takes the
+    other side, so that the market's carries still do.
+    """
+    session, carry = position.realised, position.carry
+    result = position.settle(price)
+    wallet.balance += result
+    wallet.session_profit -= session
+    moved = position.carry - carry
+    if moved:
+        rounding = state.rounding(wallet.currency)
+        state.position(rounding.account, position.market).carry -= moved
+        rounding.balance += moved
+    return result
+
+
+@define(eq=False)
+class Settlement:
+    """Daily settlement of a currency: session results become cash, market by market.
+
+    `marked` holds (mark, funding index) of each market as they stood when it was due.
+    Afterwards a deficit is spread over the session's winners, in proportion to their profits.
+    """
+
+    currency: str
+    time: int
+    marked: dict[str, tuple[int, int]]
+    deficit: int
+    cursor: int = 0
+    profits: dict[int, int] = field(factory=dict)
+    total: int = 0
+    sharing: list[int] | None = None
+    taxed: int = 0
+    done: bool = False
+
+    def advance(self, state: State, budget: int) -> int:
+        """Cancel good-til-day orders, settle accounts, share a deficit, reopen."""
+        used = self._cancel_day_orders(state, budget)
+        while used < budget and not self.done:
+            if self.sharing is None:
+                used += self._settle_next(state)
+            else:
+                used += self._share_next(state)
+        return used
+
+    def _cancel_day_orders(self, state: State, budget: int) -> int:
+        used = 0
+        for name in self.marked:
+            market = state.markets[name]
+            while market.good_til_day and used < budget:
+                order = next(iter(market.good_til_day.values()))
+                orders.cancel(state, order, CancelReason.SETTLEMENT)
+                used += 1
+        return used
+
+    def _settle_next(self, state: State) -> int:
+        wallets = state.wallets[self.currency]
+        account = next(wallets.irange(self.cursor, inclusive=(False, True)), None)
+        if account is None:
+            self._finish_settling(state)
+            return 1
+        self.cursor = account
+        self._settle_wallet(state, wallets[account])
+        return 1
+
+    def _settle_wallet(self, state: State, wallet: Wallet) -> None:
+        profit = 0
+        settled = [p for name, p in wallet.positions.items() if name in self.marked]
+        for position in settled:
+            market = position.market
+            mark, funding_index = self.marked[market.name]
+            later = market.funding_index
+            market.funding_index = funding_index
+            book_funding(state, wallet, position)
+            market.funding_index = later
+            size, paid = position.size, position.funding
+            result = rebase(state, wallet, position, mark)
+            profit += result
+            if size or result:
+                state.emit(
+                    PositionSettled(
+                        SettlementKind.SETTLEMENT,
+                        wallet.account,
+                        market.name,
+                        size,
+                        mark,
+                        market.index.price,
+                        result,
+                        paid,
+                        self.time,
+                    )
+                )
+                state.moved[wallet.account, market.name] = position
+            margin.update(state, wallet, position)
+            state.forget_if_idle(position)
+        if settled:
+            state.touch(wallet)
+        if self.deficit > 0 and profit > 0 and wallet.account >= FIRST_CLIENT:
+            self.profits[wallet.account] = profit
+
+    def _finish_settling(self, state: State) -> None:
+        for name, (mark, _) in self.marked.items():
+            market = state.markets[name]
+            market.settlement_price = mark
+            state.emit(
+                MarketSettled(
+                    SettlementKind.SETTLEMENT,
+                    name,
+                    mark,
+                    market.index.price,
+                    market.open_interest,
+                    self.time,
+                )
+            )
+        self.total = sum(self.profits.values())
+        self.sharing = list(reversed(self.profits))
+
+    def _share_next(self, state: State) -> int:
+        assert self.sharing is not None
+        if not self.sharing:
+            self._reopen(state)
+            return 1
+        account = self.sharing.pop()
+        profit = self.profits[account]
+        tax = min(profit, self.deficit * profit // self.total)
+        wallet = state.wallet(account, self.currency)
+        wallet.balance -= tax
+        state.deficit(self.currency).balance += tax
+        self.taxed += tax
+        state.touch(wallet)
+        state.watch.mark_dirty(wallet)
+        return 1
+
+    def _reopen(self, state: State) -> None:
+        self.done = True
+        if self.profits:
+            shared = LossShared(self.currency, self.deficit, self.total, self.taxed, self.time)
+            state.emit(shared)
+        later = {
+            name
+            for phase in state.phases
+            if isinstance(phase, Settlement) and phase is not self
+            for name in phase.marked
+        }
+        for name in self.marked:
+            market = state.markets[name]
+            if name not in later and not market.ended(state.time):
+                market.state = MarketState.OPEN
+                state.emit(MarketChanged(name, market.state))
+
+    def facts(self) -> tuple[object, ...]:
+        """What was fixed when it was due, and how far it has come."""
+        return (
+            "settlement",
+            self.currency,
+            self.time,
+            tuple(self.marked.items()),
+            self.deficit,
+            self.cursor,
+            tuple(self.profits.items()),
+            tuple(self.sharing or ()),
+            self.sharing is None,
+            self.taxed,
+        )

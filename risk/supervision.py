@@ -1,0 +1,37 @@
+"""Supervision is state: the heartbeat with its prices, and what holds when it is late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from risk import funding, marks
+from risk.commands import Tick
+from risk.events import Done, MarksChanged
+from risk.market import Index, Market
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+def tick(state: State, command: Tick) -> None:
+    """Take the index prices, move every mark, and put up whom that endangers."""
+    state.ticks += 1
+    state.marks += 1
+    state.heartbeat = state.time
+    for market in state.markets.values():
+        funding.accrue(market, state.time)
+    for name, price in command.prices:
+        if price > 0:
+            state.indices.setdefault(name, Index(name)).set(price, state.time)
+    for market in state.markets.values():
+        marks.update(market, state.time)
+        market.funding_rate = funding.rate(market)
+    state.watch.moved()
+    state.emit(MarksChanged())
+    state.emit(Done(state.origin))
+
+
+def supervised(state: State, market: Market) -> bool:
+    """Whether heartbeat and index are fresh enough to take on risk."""
+    oldest = state.time - state.parameters.supervision
+    return state.heartbeat >= oldest and market.index.updated >= oldest and market.mark > 0

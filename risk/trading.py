@@ -1,0 +1,268 @@
+"""Orders from request to rest: check, match, settle each fill, keep what may rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import evolve
+
+from book.matching import Stop, fillable, match
+from book.order import CancelReason, Order, OrderState, OrderType, Side, TimeInForce
+from risk import margin, orders, phases, pretrade
+from risk.commands import Cancel, CancelAll, ClosePosition, Edit, Place
+from risk.events import Cancelled, Ordered, Traded
+from risk.execution import Execution
+from risk.market import Market
+from risk.position import Position
+from risk.pretrade import Refusal
+from risk.reasons import Reason
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+_T = TypeVar("_T")
+
+
+def place(state: State, command: Place) -> None:
+    """Enter a new order."""
+    account = state.accounts.get(command.account)
+    market = state.markets.get(command.instrument)
+    refusal = pretrade.admit(state, account, market, command.valid_until)
+    if refusal is not None:
+        return state.refuse(*refusal)
+    assert account is not None
+    assert market is not None
+    if len(account.orders) >= state.parameters.open_orders:
+        return state.refuse(Reason.ORDERS_OVER_LIMIT, str(state.parameters.open_orders))
+    order = Order(
+        order_id=0,
+        account=command.account,
+        instrument=command.instrument,
+        side=command.side,
+        type=command.type,
+        time_in_force=command.time_in_force,
+        price=command.price,
+        amount=command.amount,
+        label=command.label,
+        post_only=command.post_only,
+        reject_post_only=command.reject_post_only,
+        reduce_only=command.reduce_only,
+        created=state.time,
+        updated=state.time,
+        session=state.origin.session,
+    )
+    if command.type is OrderType.MARKET:
+        order.original_type = OrderType.MARKET
+    return _answer(state, order, _enter(state, market, order))
+
+
+def close_position(state: State, command: ClosePosition) -> None:
+    """Enter a reduce-only order for the whole position."""
+    market = state.markets.get(command.instrument)
+    position = market.positions.get(command.account) if market is not None else None
+    if market is not None and (position is None or position.side is None):
+        return state.refuse(Reason.NO_POSITION)
+    side = position.side.opposite if position is not None and position.side else Side.SELL
+    return place(
+        state,
+        Place(
+            account=command.account,
+            instrument=command.instrument,
+            side=side,
+            amount=abs(position.size) if position is not None else 0,
+            type=OrderType.LIMIT if command.price else OrderType.MARKET,
+            price=command.price,
+            reduce_only=True,
+        ),
+    )
+
+
+def edit(state: State, command: Edit) -> None:
+    """Change an open order. A lower amount keeps its place; a new price or a higher one loses it.
+
+    An amount that is already filled ends the order as filled.
+    """
+    account = state.accounts.get(command.account)
+    order = account.orders.get(command.order_id) if account is not None else None
+    if order is None:
+        return state.refuse(Reason.ORDER_NOT_FOUND)
+    market = state.markets[order.instrument]
+    refusal = pretrade.admit(state, account, market, command.valid_until)
+    if refusal is not None:
+        return state.refuse(*refusal)
+    changed = evolve(
+        order,
+        price=_or(command.price, order.price),
+        amount=_or(command.amount, order.amount),
+        post_only=_or(command.post_only, order.post_only),
+        reject_post_only=_or(command.reject_post_only, order.reject_post_only),
+        reduce_only=_or(command.reduce_only, order.reduce_only),
+        replaced=True,
+        updated=state.time,
+        level=None,
+        before=None,
+        after=None,
+    )
+    if order.filled and changed.amount <= order.filled:
+        return _finish_filled(state, order)
+    same_place = changed.price == order.price and changed.amount <= order.amount
+    if same_place and changed.reduce_only == order.reduce_only:
+        return _edit_in_place(state, market, order, changed)
+    outcome = _enter(state, market, changed, replaces=order)
+    if isinstance(outcome, Refusal) and outcome.reason is Reason.POST_ONLY_REJECT:
+        orders.cancel(state, order, CancelReason.EDIT_POST_ONLY_REJECT)
+    return _answer(state, changed, outcome)
+
+
+def _or(new: _T | None, old: _T) -> _T:
+    return old if new is None else new
+
+
+def _edit_in_place(state: State, market: Market, order: Order, changed: Order) -> None:
+    refusal = pretrade.shape(market, changed)
+    if refusal is not None:
+        return state.refuse(*refusal)
+    order.post_only, order.reject_post_only = changed.post_only, changed.reject_post_only
+    order.replaced, order.updated = True, state.time
+    state.touched_orders[order.order_id] = order
+    if changed.amount < order.amount:
+        orders.shrink(state, order, order.amount - changed.amount)
+    return state.emit(Ordered(state.origin, order.record(), ()))
+
+
+def _finish_filled(state: State, order: Order) -> None:
+    orders.cancel(state, order, None)
+    order.amount = order.filled
+    order.state = OrderState.FILLED
+    order.replaced = True
+    state.emit(Ordered(state.origin, order.record(), ()))
+
+
+def cancel(state: State, command: Cancel) -> None:
+    """End one order by request."""
+    account = state.accounts.get(command.account)
+    order = account.orders.get(command.order_id) if account is not None else None
+    if order is None:
+        return state.refuse(Reason.ORDER_NOT_FOUND)
+    market = state.markets[order.instrument]
+    if margin.is_locked(state, state.wallet(order.account, market.currency)):
+        return state.refuse(Reason.ACCOUNT_LOCKED)
+    orders.cancel(state, order, CancelReason.USER_REQUEST)
+    return state.emit(Cancelled(state.origin, order.record()))
+
+
+def cancel_all(state: State, command: CancelAll) -> None:
+    """End every order that fits. Currencies in liquidation are left to it."""
+    account = state.accounts.get(command.account)
+    if account is None:
+        return state.refuse(Reason.ACCOUNT_UNKNOWN)
+    free = {
+        currency
+        for currency, wallet in account.wallets.items()
+        if not margin.is_locked(state, wallet)
+    }
+    if len(free) < len(account.wallets) and not free.intersection(command.currencies or free):
+        return state.refuse(Reason.ACCOUNT_LOCKED)
+    chosen = [
+        order.order_id
+        for order in account.orders.values()
+        if state.markets[order.instrument].currency in free and _fits(state, command, order)
+    ]
+    phase = phases.CancelOrders(
+        account=command.account,
+        order_ids=chosen,
+        reason=CancelReason.USER_REQUEST,
+        origin=state.origin,
+        detailed=command.detailed,
+    )
+    return phases.begin(state, phase)
+
+
+def _fits(state: State, command: CancelAll, order: Order) -> bool:
+    if command.instrument and order.instrument != command.instrument:
+        return False
+    currency = state.markets[order.instrument].currency
+    if command.currencies and currency not in command.currencies:
+        return False
+    if command.type is not None and order.type is not command.type:
+        return False
+    return not command.label or order.label == command.label
+
+
+def _answer(state: State, order: Order, outcome: Refusal | tuple[Traded, ...]) -> None:
+    if isinstance(outcome, Refusal):
+        return state.refuse(*outcome)
+    return state.emit(Ordered(state.origin, order.record(), outcome))
+
+
+def _enter(
+    state: State, market: Market, order: Order, replaces: Order | None = None
+) -> Refusal | tuple[Traded, ...]:
+    """Check an order, match it and rest what may rest; returns its trades."""
+    position = state.position(order.account, market)
+    refusal = _check(state, market, position, order, replaces)
+    if refusal is not None:
+        state.forget_if_idle(position)
+        return refusal
+    execution = Execution(state, market, order)
+    if replaces is not None:
+        orders.withdraw(state, market, position, replaces)
+    if _killed(state, market, order):
+        return _end(state, order, None)
+    if not order.order_id:
+        state.orders += 1
+        order.order_id = state.orders
+    stop = match(
+        market.book, order, order.price, state.accounts[order.account].self_trading, execution
+    )
+    if stop is Stop.FILLED:
+        order.state = OrderState.FILLED
+        state.touched_orders[order.order_id] = order
+        return tuple(execution.trades)
+    if stop is Stop.SELF_TRADE and not execution.trades and replaces is None:
+        state.forget_if_idle(position)
+        return Refusal(Reason.ORDER_OVERLAP)
+    if stop is Stop.SELF_TRADE:
+        _end(state, order, CancelReason.SELF_TRADE)
+    elif order.time_in_force.rests:
+        orders.rest(state, market, position, order)
+    else:
+        _end(state, order, None)
+    return tuple(execution.trades)
+
+
+def _check(
+    state: State, market: Market, position: Position, order: Order, replaces: Order | None
+) -> Refusal | None:
+    replaced = replaces.remaining if replaces is not None and replaces.reduce_only else 0
+    return (
+        pretrade.shape(market, order)
+        or pretrade.price(market, order)
+        or pretrade.reduce(position, order, replaced)
+        or pretrade.afford(state, position, order, replaces)
+    )
+
+
+def _killed(state: State, market: Market, order: Order) -> bool:
+    """Whether this is fill-or-kill and cannot be filled."""
+    if order.time_in_force is not TimeInForce.FILL_OR_KILL:
+        return False
+
+    def reducing(account: int) -> tuple[int, list[Order]]:
+        position = market.positions[account]
+        return abs(position.size), list(position.reducing.values())
+
+    mode = state.accounts[order.account].self_trading
+    return not fillable(market.book, order, order.price, mode, reducing)
+
+
+def _end(state: State, order: Order, reason: CancelReason | None) -> tuple[Traded, ...]:
+    """An order that does not rest is over."""
+    if not order.order_id:
+        state.orders += 1
+        order.order_id = state.orders
+    order.state = OrderState.CANCELLED
+    order.cancel_reason = reason
+    state.touched_orders[order.order_id] = order
+    return ()
