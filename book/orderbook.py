@@ -91,10 +91,11 @@ class BookSide:
 
     def drop(self, level: Level) -> None:
         """Forget a level that has no orders left."""
+        sign = -self.side.sign
         del self.levels[level.price]
-        self.keys.remove(-self.side.sign * level.price)
+        self.keys.remove(sign * level.price)
         if level is self.best:
-            self.best = next(iter(self), None)
+            self.best = self.levels[sign * self.keys[0]] if self.levels else None
 
     def take_changes(self) -> Iterator[LevelChange]:
         """What changed since the last call, net, in the order it was first touched."""
