@@ -17,6 +17,15 @@ from risk.events import Answer, Refused
 Convert = Callable[[Answer], object]
 """From the venue's answer to the reply's `result`; may raise ApiError instead."""
 
+Explain = Callable[[Refused], ApiError]
+"""From the venue's refusal to what the client is told."""
+
+
+def plainly(refused: Refused) -> ApiError:
+    """The refusal as the venue put it."""
+    return refusal(refused.reason, refused.detail)
+
+
 OK: Final = HTTPStatus.OK.value
 
 
@@ -46,7 +55,7 @@ class Pending:
 
     Whoever holds it calls `answer` or `refuse` for the reply's bytes, or `abandon` where nobody
     is left to read one; each also frees the account's place among the undecided. `status` is the
-    HTTP status of what was last returned. `refused` undoes what the session assumed.
+    HTTP status of what was last returned. `undo` takes back what the session assumed.
     """
 
     stamp: wire.Stamp
@@ -54,7 +63,8 @@ class Pending:
     account: int
     undecided: Undecided
     convert: Convert
-    refused: Callable[[], None] | None = None
+    explain: Explain = plainly
+    undo: Callable[[], None] | None = None
     status: int = OK
     _open: bool = field(default=True, init=False)
 
@@ -62,7 +72,7 @@ class Pending:
         """The reply to the venue's answer."""
         self._release()
         if isinstance(event, Refused):
-            return self._fault(refusal(event.reason, event.detail))
+            return self._fault(self.explain(event))
         try:
             result = self.convert(event)
         except ApiError as error:
@@ -80,8 +90,8 @@ class Pending:
         self._release()
 
     def _fault(self, error: ApiError) -> bytes:
-        if self.refused is not None:
-            self.refused()
+        if self.undo is not None:
+            self.undo()
         self.status = error.status
         return wire.fault(self.stamp, error, self.clock.micros())
 

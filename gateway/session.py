@@ -30,7 +30,6 @@ __all__ = ["Close", "HttpRequest", "Outcome", "Push", "Reply", "Session", "Submi
 
 POLICY_CLOSE: Final = 1008
 TOO_MANY_REQUESTS: Final = 10028
-MAINTENANCE: Final = 11051
 
 
 class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -98,7 +97,7 @@ class Session:
             self._stamp(Raw()),
             request.method,
             lambda method: method.convert(request.query),
-            lambda: self._identify_http(request, dict(request.query).get("access_token")),
+            lambda _public: self._identify_http(request, dict(request.query).get("access_token")),
         )
         return outcome
 
@@ -135,7 +134,9 @@ class Session:
             self._stamp(request.id),
             request.method,
             lambda method: method.decode(request.params),
-            lambda: self._identify_http(http, token) if http else self._identify(token),
+            lambda public: (
+                self._identify_http(http, token) if http else self._identify(token, public=public)
+            ),
         )
 
     def _stamp(self, identity: Raw) -> wire.Stamp:
@@ -147,7 +148,7 @@ class Session:
         stamp: wire.Stamp,
         name: str,
         read: Callable[[Method], msgspec.Struct],
-        identify: Callable[[], Principal | None],
+        identify: Callable[[bool], Principal | None],
     ) -> list[Outcome]:
         try:
             return [self._dispatch(stamp, name, read, identify)]
@@ -159,11 +160,11 @@ class Session:
         stamp: wire.Stamp,
         name: str,
         read: Callable[[Method], msgspec.Struct],
-        identify: Callable[[], Principal | None],
+        identify: Callable[[bool], Principal | None],
     ) -> Outcome:
         method = METHODS.get(name)
         try:
-            principal = identify()
+            principal = identify(method is None or method.scope is None)
         except ApiError as error:
             raise self._charged(error) from error
         self._pay(principal, method.cost if method else Cost.GENERAL)
@@ -182,13 +183,23 @@ class Session:
 
     def _submit(self, stamp: wire.Stamp, call: Call, wish: Submission) -> Submit:
         venue = self.venue
-        if venue.closing:
-            raise ApiError(MAINTENANCE)
-        venue.undecided.take(call.account)
+        account = call.account if wish.account is None else wish.account
+        try:
+            venue.admit(account)
+        except ApiError:
+            if wish.undo is not None:
+                wish.undo()
+            raise
         pending = Pending(
-            stamp, venue.clock, call.account, venue.undecided, wish.convert, wish.refused
+            stamp,
+            venue.clock,
+            account,
+            venue.undecided,
+            wish.convert,
+            wish.explain,
+            wish.undo,
         )
-        origin = self._origin(call.account)
+        origin = self._origin(account)
         venue.feed.expect(origin, pending, self.sink)
         return Submit(wish.command, origin, pending)
 
@@ -204,12 +215,19 @@ class Session:
             return Origin(venue.node, venue.start, self.sink.number, self._requests)
         return Origin(venue.node, venue.start, 0, next(venue.http_requests))
 
-    def _identify(self, token: str | None) -> Principal | None:
+    def _identify(self, token: str | None, *, public: bool) -> Principal | None:
         """Whom a WebSocket request acts for: its own token's principal, else the connection's."""
         if token is not None:
             return from_token(self, token)
-        if self.login is not None:
+        if self.login is None:
+            return None
+        try:
             require_valid(self, self.login)
+        except ApiError:
+            # Public methods stay open, the next log-in among them.
+            if public:
+                return None
+            raise
         return self.login
 
     def _identify_http(self, request: HttpRequest, token: str | None) -> Principal | None:

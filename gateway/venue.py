@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define, field
 
-from book.instrument import Contract
 from gateway.api.errors import ApiError
+from gateway.archive import find
 from gateway.pending import Undecided
 from risk.market import Market
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from risk.exchange import Exchange
 
     from gateway.archive import Archive
     from gateway.auth import Authenticator
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.config import Config
     from gateway.feed import Feed
     from gateway.limits import RateLimits
+    from risk.exchange import Exchange
 
 
 def _undecided(venue: Venue) -> Undecided:
@@ -54,17 +53,18 @@ class Venue:
     undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
+    def admit(self, account: int) -> None:
+        """Count one more undecided request of an account.
+
+        Raises ApiError: 11051 when the venue is shutting down, 10047 for one too many.
+        """
+        if self.closing:
+            raise ApiError(11051)
+        self.undecided.take(account)
+
     def market(self, name: str) -> Market:
         """A market, open or lately expired. Raises ApiError 13020."""
-        state = self.exchange.state
-        market = state.markets.get(name)
-        if market is None:
-            market = next((each for each in state.expired if each.name == name), None)
+        market = find(self.exchange.state, name)
         if market is None:
             raise ApiError(13020)
         return market
-
-    def contract(self, instrument: str) -> Contract:
-        """The contract of an instrument that is, or was, listed; KeyError for any other name."""
-        family, _, expiry = instrument.partition("-")
-        return self.exchange.state.products[family, expiry != "PERPETUAL"].contract

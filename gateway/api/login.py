@@ -50,11 +50,13 @@ def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
         return result
 
     def undo() -> None:
-        session.login = before
+        # A later log-in on the same connection may have taken its place meanwhile.
+        if session.login is principal:
+            session.login = before
 
     session.started = True
     command = StartSession(session=session.sink.number, account=principal.account)
-    return Submission(command, lambda _: result, undo)
+    return Submission(command, lambda _: result, undo=undo, account=principal.account)
 
 
 @method("private/logout", params=LogoutParams, scope=ANY_SCOPE, websocket_only=True)

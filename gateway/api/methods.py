@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from gateway.api import (  # noqa: F401 - each enters its methods into the table
+    account,
+    cancelling,
+    connection,
     login,
+    orders,
+    subscriptions,
+    trading,
 )
 from gateway.api.absent import NOT_IMPLEMENTED
 from gateway.api.table import METHODS

@@ -11,7 +11,7 @@ from attrs import define
 
 from book.units import Millis
 from gateway.api.errors import ApiError, invalid
-from gateway.pending import Convert
+from gateway.pending import Convert, Explain, plainly
 from risk.commands import Command
 
 if TYPE_CHECKING:
@@ -51,12 +51,15 @@ class NoParams(Params, frozen=True):
 class Submission:
     """A handler's wish to change the venue: the command, and its answer's way to a result.
 
-    `refused` is called when the command did not take effect.
+    `explain` words a refusal; `undo` is called when the command did not take effect. `account` is
+    whom it acts for where that is not the call's.
     """
 
     command: Command
     convert: Convert
-    refused: Callable[[], None] | None = None
+    explain: Explain = plainly
+    undo: Callable[[], None] | None = None
+    account: int | None = None
 
 
 @define(frozen=True)

@@ -57,16 +57,11 @@ def rate(units: int) -> Number:
     return _number(units, 12)
 
 
-def text(units: int) -> str:
-    """A price in 1e-8 as messages spell it: `43666.4288`, `50000.0`."""
-    number = price(units)
-    return bytes(number).decode() if isinstance(number, Raw) else str(number)
-
-
-def units(number: Decimal, param: str, *, scale: int = SCALE) -> int:
+def units(number: Decimal, param: str, *, scale: int = SCALE, finer: int | None = None) -> int:
     """A number of a request as an integer count of 1/scale.
 
-    Raises ApiError, naming `param`, for what is not finite, too large or has too many decimals.
+    Raises ApiError: -32602 naming `param` for what is not finite or too large, and for too many
+    decimals the code `finer`, -32602 where there is none.
     """
     if not number.is_finite() or number.adjusted() >= len(str(_MOST)) - 1:
         raise invalid(param)
@@ -79,7 +74,7 @@ def units(number: Decimal, param: str, *, scale: int = SCALE) -> int:
         exponent = number.as_tuple().exponent
         assert isinstance(exponent, int)
         if exponent < -decimals:
-            raise invalid(param, "too many decimals")
+            raise invalid(param, "too many decimals") if finer is None else ApiError(finer)
     return int(number.scaleb(decimals))
 
 

@@ -1,0 +1,194 @@
+"""The cancel family."""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from book.order import Order
+from gateway.api import shapes
+from gateway.api.currencies import ANY, Kind, all_listed, listed
+from gateway.api.errors import invalid
+from gateway.api.references import cancelling, explaining, find_order
+from gateway.api.table import Call, Cost, Params, Submission, method
+from risk.commands import Cancel, CancelAll
+from risk.events import Answer, Cancelled, CancelledAll
+
+if TYPE_CHECKING:
+    from gateway.venue import Venue
+
+
+class OrderFilter(Enum):
+    """Which types of orders; the venue has no trigger orders, so that only two select any."""
+
+    ALL = "all"
+    LIMIT = "limit"
+    TRIGGER_ALL = "trigger_all"
+    STOP = "stop"
+    TAKE = "take"
+    TRAILING_STOP = "trailing_stop"
+
+    @property
+    def has_resting(self) -> bool:
+        """Whether it includes orders that rest in the book, which are limit orders all."""
+        return self in (OrderFilter.ALL, OrderFilter.LIMIT)
+
+
+class CancelParams(Params, frozen=True):
+    """Parameters of private/cancel."""
+
+    order_id: str
+
+
+class CancelAllParams(Params, frozen=True):
+    """Parameters of private/cancel_all; `detailed` wants the orders rather than their number."""
+
+    detailed: bool = False
+
+
+class ByInstrument(Params, frozen=True):
+    """Parameters of private/cancel_all_by_instrument."""
+
+    instrument_name: str
+    type: OrderFilter = OrderFilter.ALL
+    detailed: bool = False
+
+
+class ByCurrency(Params, frozen=True):
+    """Parameters of private/cancel_all_by_currency."""
+
+    currency: str
+    kind: Kind = Kind.ANY
+    type: OrderFilter = OrderFilter.ALL
+    detailed: bool = False
+
+
+class ByKindOrType(Params, frozen=True):
+    """Parameters of private/cancel_all_by_kind_or_type; several currencies, or `any`."""
+
+    currency: str | list[str]
+    kind: Kind = Kind.ANY
+    type: OrderFilter = OrderFilter.ALL
+    detailed: bool = False
+
+
+class ByLabel(Params, frozen=True):
+    """Parameters of private/cancel_by_label."""
+
+    label: str
+    currency: str = ANY
+
+
+@method("private/cancel", params=CancelParams, scope="trade:read_write", cost=Cost.MATCHING)
+def cancel(call: Call, params: CancelParams) -> Submission:
+    """Cancel one order."""
+    order = find_order(call, params.order_id, cancelling)
+    return Submission(
+        Cancel(account=call.account, order_id=order.order_id),
+        lambda answer: _cancelled(answer, call.venue, order),
+        explain=explaining(call, order, cancelling),
+    )
+
+
+@method(
+    "private/cancel_all", params=CancelAllParams, scope="trade:read_write", cost=Cost.CANCEL_ALL
+)
+def cancel_all(call: Call, params: CancelAllParams) -> Submission:
+    """Cancel every order of the account."""
+    return _submit(call, CancelAll(account=call.account, detailed=params.detailed))
+
+
+@method(
+    "private/cancel_all_by_instrument",
+    params=ByInstrument,
+    scope="trade:read_write",
+    cost=Cost.CANCEL_ALL,
+)
+def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
+    """Cancel the orders in one instrument."""
+    name = call.venue.market(params.instrument_name).name
+    if not params.type.has_resting:
+        return _none(detailed=params.detailed)
+    command = CancelAll(account=call.account, instrument=name, detailed=params.detailed)
+    return _submit(call, command)
+
+
+@method(
+    "private/cancel_all_by_currency",
+    params=ByCurrency,
+    scope="trade:read_write",
+    cost=Cost.CANCEL_ALL,
+)
+def cancel_all_by_currency(call: Call, params: ByCurrency) -> object:
+    """Cancel the orders settled in one currency."""
+    return _by_currencies(call, params, listed(call.venue, params.currency))
+
+
+@method(
+    "private/cancel_all_by_kind_or_type",
+    params=ByKindOrType,
+    scope="trade:read_write",
+    cost=Cost.CANCEL_ALL,
+)
+def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
+    """Cancel the orders of a kind or type, settled in any of some currencies."""
+    given = [params.currency] if isinstance(params.currency, str) else params.currency
+    return _by_currencies(call, params, all_listed(call.venue, given))
+
+
+@method("private/cancel_by_label", params=ByLabel, scope="trade:read_write", cost=Cost.MATCHING)
+def cancel_by_label(call: Call, params: ByLabel) -> object:
+    """Cancel the orders of a label; the result is their number."""
+    if not params.label:
+        # To the core an empty label is no filter, and this must never cancel everything.
+        raise invalid("label", "must not be empty")
+    currencies = listed(call.venue, params.currency)
+    if not currencies:
+        return 0
+    command = CancelAll(account=call.account, currencies=currencies, label=params.label)
+    return _submit(call, command)
+
+
+def _by_currencies(
+    call: Call, params: ByCurrency | ByKindOrType, currencies: tuple[str, ...]
+) -> object:
+    # An empty filter would fit everything, so that nothing selected is answered here.
+    if not (currencies and params.kind.has_futures and params.type.has_resting):
+        return _none(detailed=params.detailed)
+    command = CancelAll(account=call.account, currencies=currencies, detailed=params.detailed)
+    return _submit(call, command)
+
+
+def _submit(call: Call, command: CancelAll) -> Submission:
+    return Submission(
+        command, lambda answer: _cancelled_all(answer, call.venue, detailed=command.detailed)
+    )
+
+
+def _none(*, detailed: bool) -> object:
+    return [] if detailed else 0
+
+
+def _cancelled(answer: Answer, venue: Venue, order: Order) -> object:
+    assert isinstance(answer, Cancelled)
+    return shapes.order_json(answer.order, venue.market(order.instrument).instrument)
+
+
+def _cancelled_all(answer: Answer, venue: Venue, *, detailed: bool) -> object:
+    assert isinstance(answer, CancelledAll)
+    if not detailed:
+        return answer.count
+    by_instrument = sorted(answer.orders, key=lambda order: order.instrument)
+    reports = []
+    for name, orders in groupby(by_instrument, key=lambda order: order.instrument):
+        instrument = venue.market(name).instrument
+        reports.append(
+            {
+                "currency": instrument.currency,
+                "type": "limit",
+                "instrument_name": name,
+                "result": [shapes.order_json(order, instrument) for order in orders],
+            }
+        )
+    return reports

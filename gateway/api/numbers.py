@@ -1,0 +1,45 @@
+"""Amounts, contracts and prices of a request, as the core counts them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from book.instrument import Contract
+from book.units import SCALE
+from gateway.api import wire
+from gateway.api.errors import ApiError, invalid
+
+INVALID_AMOUNT = 10021
+INVALID_PRICE = 10023
+PRICE_PRECISION = 10026
+NOT_WHOLE_CONTRACTS = 10027
+
+
+def amount_of(contract: Contract, amount: Decimal | None, contracts: Decimal | None) -> int | None:
+    """The amount in 1e-8 that `amount` or `contracts` asks for; None where neither is given.
+
+    Raises ApiError: 10021 for too many decimals, 10027 for parts of a contract, -32602 where the
+    two do not agree.
+    """
+    counted = None if contracts is None else _whole(contracts) * contract.contract_size // SCALE
+    if amount is None:
+        return counted
+    named = wire.units(amount, "amount", finer=INVALID_AMOUNT)
+    if counted is not None and counted != named:
+        raise invalid("contracts", "does not agree with amount")
+    return named
+
+
+def _whole(contracts: Decimal) -> int:
+    units = wire.units(contracts, "contracts", finer=NOT_WHOLE_CONTRACTS)
+    if units % SCALE:
+        raise ApiError(NOT_WHOLE_CONTRACTS)
+    return units
+
+
+def price_of(price: Decimal) -> int:
+    """A limit price in 1e-8. Raises ApiError: 10023 unless above 0, 10026 for its decimals."""
+    units = wire.units(price, "price", finer=PRICE_PRECISION)
+    if units <= 0:
+        raise ApiError(INVALID_PRICE)
+    return units

@@ -1,0 +1,125 @@
+"""Subscribing to channels and unsubscribing from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from gateway.api.errors import ApiError, invalid
+from gateway.api.table import ANY_SCOPE, Call, Cost, NoParams, Params, method
+from gateway.channels import Channel, parse
+
+RAW_NEEDS_LOGIN: Final = 13778
+
+# The API's number for one call; how many a connection may have in all is a setting.
+Channels = Annotated[list[str], Meta(max_length=500)]
+
+
+class ChannelParams(Params, frozen=True):
+    """Parameters of all methods that take channels."""
+
+    channels: Channels
+
+
+@method("public/subscribe", params=ChannelParams, cost=Cost.SUBSCRIBE, websocket_only=True)
+def subscribe_public(call: Call, params: ChannelParams) -> object:
+    """Subscribe to public channels; the result is what was subscribed to."""
+    return _subscribe(call, params.channels, private=False)
+
+
+@method(
+    "private/subscribe",
+    params=ChannelParams,
+    scope=ANY_SCOPE,
+    cost=Cost.SUBSCRIBE,
+    websocket_only=True,
+)
+def subscribe_private(call: Call, params: ChannelParams) -> object:
+    """Subscribe to any channels for which the log-in's scope is enough."""
+    return _subscribe(call, params.channels, private=True)
+
+
+@method("public/unsubscribe", params=ChannelParams, cost=Cost.SUBSCRIBE, websocket_only=True)
+def unsubscribe_public(call: Call, params: ChannelParams) -> object:
+    """Unsubscribe; the result is what had been subscribed to."""
+    return _unsubscribe(call, params.channels)
+
+
+@method(
+    "private/unsubscribe",
+    params=ChannelParams,
+    scope=ANY_SCOPE,
+    cost=Cost.SUBSCRIBE,
+    websocket_only=True,
+)
+def unsubscribe_private(call: Call, params: ChannelParams) -> object:
+    """Unsubscribe; the result is what had been subscribed to."""
+    return _unsubscribe(call, params.channels)
+
+
+@method("public/unsubscribe_all", params=NoParams, cost=Cost.SUBSCRIBE, websocket_only=True)
+def unsubscribe_all_public(call: Call, params: NoParams) -> object:  # noqa: ARG001
+    """Unsubscribe from every public channel."""
+    _unsubscribe(call, [name for name in call.session.channels if not _is_private(name)])
+    return "ok"
+
+
+@method(
+    "private/unsubscribe_all",
+    params=NoParams,
+    scope=ANY_SCOPE,
+    cost=Cost.SUBSCRIBE,
+    websocket_only=True,
+)
+def unsubscribe_all_private(call: Call, params: NoParams) -> object:  # noqa: ARG001
+    """Unsubscribe from every channel."""
+    _unsubscribe(call, list(call.session.channels))
+    return "ok"
+
+
+def _subscribe(call: Call, names: Iterable[str], *, private: bool) -> list[str]:
+    """Subscribe to what is known and allowed; the rest is left out without a word.
+
+    Raises ApiError: 13778 for raw public data without a log-in, -32602 for too many channels.
+    """
+    wanted: dict[str, None] = {}
+    for name in names:
+        channel = parse(name)
+        if channel is None:
+            continue
+        if channel.needs_login and call.login is None:
+            raise ApiError(RAW_NEEDS_LOGIN)
+        if channel.scope is None or (private and _may_listen(call, channel)):
+            wanted[name] = None
+    session = call.session
+    most = call.venue.config.limits.subscriptions_per_connection
+    if len(session.channels | wanted) > most:
+        raise invalid("channels", f"more than {most} channels on one connection")
+    account = None if call.login is None else call.account
+    accepted = call.venue.feed.subscribe(session.sink, account, list(wanted))
+    session.channels.update(dict.fromkeys(accepted))
+    return accepted
+
+
+def _may_listen(call: Call, channel: Channel) -> bool:
+    return (
+        call.login is not None
+        and channel.scope is not None
+        and call.login.scope.allows(channel.scope)
+    )
+
+
+def _unsubscribe(call: Call, names: Iterable[str]) -> list[str]:
+    session = call.session
+    held = [name for name in dict.fromkeys(names) if name in session.channels]
+    call.venue.feed.unsubscribe(session.sink, held)
+    for name in held:
+        del session.channels[name]
+    return held
+
+
+def _is_private(name: str) -> bool:
+    channel = parse(name)
+    return channel is not None and channel.scope is not None

@@ -1,0 +1,243 @@
+"""Orders from the client's side: buy, sell, edit, close a position."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from book.instrument import Instrument
+from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
+from gateway.api import shapes
+from gateway.api.errors import ApiError, invalid
+from gateway.api.numbers import amount_of, price_of
+from gateway.api.references import editing, explaining, find_by_label, find_order
+from gateway.api.table import Call, Cost, Params, Submission, method
+from risk.commands import ClosePosition, Edit, Place, SetSelfTrading
+from risk.events import Answer, Ordered
+
+INSTRUMENT_UNKNOWN: Final = 10020
+NOT_IMPLEMENTED: Final = 10033
+NO_ADVANCED_FUTURES: Final = 11038
+MMP_REQUIRED: Final = 13040
+
+Label = Annotated[str, Meta(max_length=64)]
+Millis = Annotated[int, Meta(ge=0, lt=2**53)]
+
+
+class Type(Enum):
+    """The API's order types, of which the venue has the first three."""
+
+    LIMIT = "limit"
+    MARKET = "market"
+    MARKET_LIMIT = "market_limit"
+    STOP_LIMIT = "stop_limit"
+    STOP_MARKET = "stop_market"
+    TAKE_LIMIT = "take_limit"
+    TAKE_MARKET = "take_market"
+    TRAILING_STOP = "trailing_stop"
+
+
+class CloseType(Enum):
+    """How a position may be closed."""
+
+    LIMIT = "limit"
+    MARKET = "market"
+
+
+class Terms(Params, frozen=True):
+    """What orders and edits have in common. `max_show` is the old name of `display_amount`."""
+
+    amount: Decimal | None = None
+    contracts: Decimal | None = None
+    price: Decimal | None = None
+    valid_until: Millis = 0
+    display_amount: Decimal | None = None
+    max_show: Decimal | None = None
+    advanced: str = ""
+
+
+class OrderParams(Terms, frozen=True, kw_only=True):
+    """Parameters of private/buy and private/sell."""
+
+    instrument_name: str
+    type: Type = Type.LIMIT
+    label: Label = ""
+    time_in_force: TimeInForce = TimeInForce.GOOD_TIL_CANCELLED
+    post_only: bool = False
+    reject_post_only: bool = False
+    reduce_only: bool = False
+    mmp: bool = False
+    linked_order_type: str = ""
+
+
+class Changes(Terms, frozen=True):
+    """What an edit may change; None keeps what is."""
+
+    post_only: bool | None = None
+    reject_post_only: bool | None = None
+    reduce_only: bool | None = None
+    mmp: bool | None = None
+
+
+class EditParams(Changes, frozen=True, kw_only=True):
+    """Parameters of private/edit."""
+
+    order_id: str
+
+
+class EditByLabelParams(Changes, frozen=True, kw_only=True):
+    """Parameters of private/edit_by_label."""
+
+    instrument_name: str
+    label: Label
+
+
+class CloseParams(Params, frozen=True):
+    """Parameters of private/close_position; `price` is for limit orders."""
+
+    instrument_name: str
+    type: CloseType
+    price: Decimal | None = None
+
+
+class SelfTradingParams(Params, frozen=True):
+    """Parameters of private/set_self_trading_config."""
+
+    mode: SelfTrading
+    extended_to_subaccounts: bool
+
+
+@method("private/buy", params=OrderParams, scope="trade:read_write", cost=Cost.MATCHING)
+def buy(call: Call, params: OrderParams) -> Submission:
+    """Enter a buy order."""
+    return _place(call, params, Side.BUY)
+
+
+@method("private/sell", params=OrderParams, scope="trade:read_write", cost=Cost.MATCHING)
+def sell(call: Call, params: OrderParams) -> Submission:
+    """Enter a sell order."""
+    return _place(call, params, Side.SELL)
+
+
+def _place(call: Call, params: OrderParams, side: Side) -> Submission:
+    instrument = _instrument(call, params.instrument_name)
+    kind = _order_type(params)
+    amount = amount_of(instrument.contract, params.amount, params.contracts)
+    if amount is None:
+        raise invalid("amount", "must not be null")
+    _require_plain(params, amount)
+    command = Place(
+        account=call.account,
+        instrument=instrument.name,
+        side=side,
+        amount=amount,
+        type=kind,
+        price=_limit(params.price) if kind is OrderType.LIMIT else 0,
+        time_in_force=params.time_in_force,
+        label=params.label,
+        post_only=params.post_only,
+        reject_post_only=params.post_only and params.reject_post_only,
+        reduce_only=params.reduce_only,
+        valid_until=params.valid_until,
+    )
+    return Submission(command, lambda answer: _ordered(answer, instrument))
+
+
+@method("private/edit", params=EditParams, scope="trade:read_write", cost=Cost.MATCHING)
+def edit(call: Call, params: EditParams) -> Submission:
+    """Change an open order; `amount` is its new total, with what is filled."""
+    return _edit(call, params, find_order(call, params.order_id, editing))
+
+
+@method(
+    "private/edit_by_label", params=EditByLabelParams, scope="trade:read_write", cost=Cost.MATCHING
+)
+def edit_by_label(call: Call, params: EditByLabelParams) -> Submission:
+    """Change the open order that has a label."""
+    return _edit(call, params, find_by_label(call, params.instrument_name, params.label))
+
+
+def _edit(call: Call, params: Changes, order: Order) -> Submission:
+    instrument = call.venue.exchange.state.markets[order.instrument].instrument
+    if params.mmp is not None:
+        raise invalid("mmp", "editing mmp flag is not supported")
+    amount = amount_of(instrument.contract, params.amount, params.contracts)
+    _require_plain(params, order.amount if amount is None else amount)
+    command = Edit(
+        account=call.account,
+        order_id=order.order_id,
+        amount=amount,
+        price=None if params.price is None else price_of(params.price),
+        post_only=params.post_only,
+        reject_post_only=params.reject_post_only,
+        reduce_only=params.reduce_only,
+        valid_until=params.valid_until,
+    )
+    return Submission(
+        command,
+        lambda answer: _ordered(answer, instrument),
+        explain=explaining(call, order, editing),
+    )
+
+
+@method("private/close_position", params=CloseParams, scope="trade:read_write", cost=Cost.MATCHING)
+def close_position(call: Call, params: CloseParams) -> Submission:
+    """Enter a reduce-only order for the whole position."""
+    instrument = _instrument(call, params.instrument_name)
+    price = _limit(params.price) if params.type is CloseType.LIMIT else 0
+    command = ClosePosition(account=call.account, instrument=instrument.name, price=price)
+    return Submission(command, lambda answer: _ordered(answer, instrument))
+
+
+@method("private/set_self_trading_config", params=SelfTradingParams, scope="account:read_write")
+def set_self_trading_config(call: Call, params: SelfTradingParams) -> Submission:
+    """Choose what happens when the account meets its own orders."""
+    if params.extended_to_subaccounts:
+        raise ApiError(NOT_IMPLEMENTED)
+    return Submission(SetSelfTrading(account=call.account, mode=params.mode), lambda _: "ok")
+
+
+def _instrument(call: Call, name: str) -> Instrument:
+    market = call.venue.exchange.state.markets.get(name)
+    if market is None:
+        raise ApiError(INSTRUMENT_UNKNOWN)
+    return market.instrument
+
+
+def _order_type(params: OrderParams) -> OrderType:
+    """The order's type. Raises ApiError for what the venue does not have, rather than trade it."""
+    if params.linked_order_type:
+        raise ApiError(NOT_IMPLEMENTED)
+    if params.mmp:
+        raise ApiError(MMP_REQUIRED)
+    try:
+        return OrderType(params.type.value)
+    except ValueError as error:
+        raise ApiError(NOT_IMPLEMENTED) from error
+
+
+def _require_plain(params: Terms, amount: int) -> None:
+    """Raise ApiError for option orders and for icebergs, which the venue does not have."""
+    if params.advanced:
+        raise ApiError(NO_ADVANCED_FUTURES)
+    for shown in (params.display_amount, params.max_show):
+        if shown is not None and shown.is_finite() and shown.scaleb(8) < amount:
+            raise ApiError(NOT_IMPLEMENTED)
+
+
+def _limit(price: Decimal | None) -> int:
+    if price is None:
+        raise invalid("price", "must not be null")
+    return price_of(price)
+
+
+def _ordered(answer: Answer, instrument: Instrument) -> object:
+    assert isinstance(answer, Ordered)
+    order = answer.order
+    return {
+        "order": shapes.order_json(order, instrument),
+        "trades": shapes.own_trades_json(answer.trades, order.account, instrument),
+    }
