@@ -14,6 +14,7 @@ from gateway.api import wire
 from gateway.stream import Framer, StateStream
 from risk.events import BookChanged
 from risk.market import Market
+from risk.state import State
 
 Row = tuple[str, wire.Number, wire.Number]
 
@@ -59,23 +60,24 @@ class BookStream(StateStream):
     snapshot in place of the next one.
     """
 
+    state: State
     market: Market
     change_id: int
     latest: int = field(init=False)
-    time: int
+    time: int = field(init=False)
     bids: Levels = field(factory=lambda: Levels(Side.BUY), init=False)
     asks: Levels = field(factory=lambda: Levels(Side.SELL), init=False)
     _snapshot: bytes | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.latest = self.change_id
+        self.latest, self.time = self.change_id, self.state.time
 
-    def note(self, event: BookChanged, sequence: int, time: int) -> None:
+    def note(self, event: BookChanged, sequence: int) -> None:
         """Entry `sequence` changed the book. The live book must show this entry and no later."""
         for change in event.changes:
             levels = self.bids if change.side is Side.BUY else self.asks
             levels.note(change.price, change.before, change.after)
-        self.latest, self.time = sequence, time
+        self.latest, self.time = sequence, self.state.time
 
     def take(self) -> list[bytes]:
         """The change since the last publication; none where levels only moved to and fro."""

@@ -1,0 +1,192 @@
+"""The feed: from an entry's events to the clients. Plain calls; nothing in here waits.
+
+Each connection is told of an entry in this order: reply, user.orders, user.trades,
+user.changes, public channels, user.portfolio. Raw channels speak when an entry is published,
+thinned ones when the timer flushes them, and only of what has changed in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Final
+
+from attrs import define, field
+
+from gateway.archive import Archive
+from gateway.channels import Interval
+from gateway.pending import Pending
+from gateway.routing import Router
+from gateway.sink import Sink
+from gateway.stream import Stream
+from gateway.subscriptions import Subscriptions
+from risk.commands import Entry, Origin
+from risk.events import Answer, Event
+from risk.state import State
+
+PORTFOLIOS_PER_FLUSH: Final = 64
+"""A mark moves every portfolio at once. At some 100 us each, so many hold the loop for 6 ms; ten
+flushes a second refresh 640 a second, and more than those take turns."""
+
+
+@define(frozen=True)
+class Waiting:
+    """A request whose answer is still to come, and who wants it."""
+
+    pending: Pending
+    sink: Sink
+
+
+@define(eq=False)
+class Feed:
+    """Answers requests and publishes events. `most` bounds the subscriptions of a connection.
+
+    Call `publish` right after each entry was applied, before the next one is: snapshots are
+    made from the live book. Call `flush` on a timer, once per interval.
+    """
+
+    state: State
+    archive: Archive
+    most: int = 1_000
+    _waiting: dict[Origin, Waiting] = field(factory=dict, init=False)
+    _asked: dict[int, dict[Origin, None]] = field(factory=dict, init=False)
+    _subscriptions: Subscriptions = field(init=False)
+    _router: Router = field(init=False)
+    _late: dict[Stream, None] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._subscriptions = Subscriptions(
+            self.state, self.archive, self.most, self.state.sequence
+        )
+        self._router = Router(self._subscriptions)
+
+    # Requests
+
+    def expect(self, origin: Origin, pending: Pending, sink: Sink) -> None:
+        """Remember who is to be told the answer to a request."""
+        self._waiting[origin] = Waiting(pending, sink)
+        self._asked.setdefault(sink.number, {})[origin] = None
+
+    def forget(self, origin: Origin) -> None:
+        """Expect the answer no more: the request did not reach the log."""
+        self._take(origin)
+
+    def drop(self, sink: Sink) -> None:
+        """Forget a connection: its subscriptions end, and nobody reads its answers any more.
+
+        For WebSocket sinks: those of HTTP share a number, and expect nothing but one answer.
+        """
+        for stream in self._subscriptions.forget(sink):
+            self._settle(stream)
+        for origin in list(self._asked.get(sink.number, ())):
+            waiting = self._take(origin)
+            if waiting is not None:
+                waiting.pending.abandon()
+
+    def _take(self, origin: Origin) -> Waiting | None:
+        waiting = self._waiting.pop(origin, None)
+        if waiting is not None:
+            asked = self._asked[waiting.sink.number]
+            del asked[origin]
+            if not asked:
+                del self._asked[waiting.sink.number]
+        return waiting
+
+    # Subscriptions
+
+    def subscribe(self, sink: Sink, account: int | None, names: Iterable[str]) -> list[str]:
+        """Listen to channels; returns those that are to be had, as they were spelled.
+
+        Scopes have been checked. The state of a channel follows with `greet`, so that the reply
+        can go first. Who listens already gets the state once more.
+        """
+        accepted = []
+        for name in dict.fromkeys(names):
+            stream = self._subscriptions.subscribe(sink, account, name)
+            if stream is not None:
+                accepted.append(name)
+                self._settle(stream)
+        return accepted
+
+    def greet(self, sink: Sink) -> None:
+        """Send a connection the state of the channels that it newly listens to.
+
+        Where nobody calls this, the next flush does it.
+        """
+        for stream in dict.fromkeys(self._subscriptions.of(sink).values()):
+            if stream in self._late:
+                stream.catch_up()
+                self._settle(stream)
+
+    def unsubscribe(self, sink: Sink, names: Iterable[str]) -> list[str]:
+        """Listen to channels no more; returns those that the connection did listen to."""
+        ended = []
+        for name in dict.fromkeys(names):
+            stream = self._subscriptions.unsubscribe(sink, name)
+            if stream is not None:
+                ended.append(name)
+                self._settle(stream)
+        return ended
+
+    def unsubscribe_all(self, sink: Sink) -> None:
+        """Listen to nothing any more."""
+        for stream in self._subscriptions.forget(sink):
+            self._settle(stream)
+
+    def subscribed(self, sink: Sink) -> list[str]:
+        """The channels that a connection listens to, oldest first."""
+        return list(self._subscriptions.of(sink))
+
+    def change_id(self, instrument: str) -> int:
+        """The number of the entry that last changed a book."""
+        return self._subscriptions.change_id(instrument)
+
+    def _settle(self, stream: Stream) -> None:
+        """Keep note of who is behind, and forget a stream that nobody listens to."""
+        if stream.late:
+            self._late[stream] = None
+        else:
+            self._late.pop(stream, None)
+        if not stream.listeners:
+            self._router.forget(stream)
+
+    # Events
+
+    def publish(self, entry: Entry, events: Sequence[Event]) -> None:
+        """Tell everybody concerned what an entry did."""
+        self.archive.record(events)
+        for event in events:
+            if isinstance(event, Answer):
+                self._answer(event)
+        self._router.note(events, entry.sequence)
+        self._flush(Interval.RAW)
+
+    def flush(self, interval: str) -> None:
+        """Publish what changed on the channels of an interval, `100ms` or `agg2`."""
+        if interval == Interval.FAST.value:
+            for stream in list(self._late):
+                stream.catch_up()
+                self._settle(stream)
+            self._refresh_portfolios()
+        self._flush(Interval(interval))
+
+    def _flush(self, interval: Interval) -> None:
+        for stream in self._router.take(interval):
+            self._tell(stream)
+
+    def _refresh_portfolios(self) -> None:
+        marked = self._router.marked
+        for stream in list(islice(marked, PORTFOLIOS_PER_FLUSH)):
+            del marked[stream]
+            stream.note_marks()
+            self._tell(stream)
+
+    def _tell(self, stream: Stream) -> None:
+        stream.flush()
+        if stream.stateful:
+            self._settle(stream)
+
+    def _answer(self, event: Answer) -> None:
+        waiting = self._take(event.origin)
+        if waiting is not None:
+            waiting.sink.reply(waiting.pending.answer(event))

@@ -1,0 +1,203 @@
+"""From events to the channels that they concern. What nobody listens to is not even encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import define, field
+
+from gateway.api import wire
+from gateway.api.shapes import order_json, public_trade_json, user_trade_json
+from gateway.archive import OwnTrade, passed
+from gateway.channels import ANY, Interval, subjects
+from gateway.happenings import PortfolioStream
+from gateway.stream import Stream
+from gateway.subscriptions import Routes, Subscriptions
+from risk.events import (
+    BookChanged,
+    Event,
+    MarketChanged,
+    MarketSettled,
+    MarksChanged,
+    OrderChanged,
+    PositionChanged,
+    Traded,
+    Transferred,
+    WalletChanged,
+)
+
+_KIND: Final = "future"
+
+
+@define(eq=False)
+class Router:
+    """Notes events in the streams concerned, and which streams those were.
+
+    `touched` holds, for each interval, the streams with something to tell; `marked` the
+    portfolios that are worth something else since marks moved, longest first.
+    """
+
+    subscriptions: Subscriptions
+    touched: dict[Interval, dict[Stream, None]] = field(
+        factory=lambda: {interval: {} for interval in Interval}, init=False
+    )
+    marked: dict[PortfolioStream, None] = field(factory=dict, init=False)
+    _subjects: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
+
+    def note(self, events: Sequence[Event], sequence: int) -> None:
+        """Take in the events of the entry with that number."""
+        for event in events:
+            match event:
+                case BookChanged():
+                    self._book_changed(event, sequence)
+                case OrderChanged():
+                    self._order_changed(event)
+                case Traded():
+                    self._traded(event)
+                case PositionChanged():
+                    self._position_changed(event)
+                case WalletChanged():
+                    self._wallet_changed(event)
+                case MarksChanged():
+                    self._marks_changed()
+                case Transferred():
+                    self._transferred(event)
+                case MarketChanged() | MarketSettled():
+                    self._market_changed(event.instrument)
+                case _:
+                    pass
+
+    def take(self, interval: Interval) -> list[Stream]:
+        """The streams of an interval that have something to tell, in the order of delivery."""
+        touched = self.touched[interval]
+        if not touched:
+            return []
+        self.touched[interval] = {}
+        return sorted(touched, key=lambda stream: stream.channel.topic.rank)
+
+    def forget(self, stream: Stream) -> None:
+        """A stream has no listeners left."""
+        self.touched[stream.channel.interval].pop(stream, None)
+        if isinstance(stream, PortfolioStream):
+            self.marked.pop(stream, None)
+
+    def _touch(self, stream: Stream) -> None:
+        self.touched[stream.channel.interval][stream] = None
+
+    def _book_changed(self, event: BookChanged, sequence: int) -> None:
+        self.subscriptions.change_ids[event.instrument] = sequence
+        public = self.subscriptions.public
+        for book in public.book.get(event.instrument, ()):
+            book.note(event, sequence)
+            self._touch(book)
+        for quote in public.quote.get(event.instrument, ()):
+            if quote.moved():
+                self._touch(quote)
+        for ticker in public.ticker.get(event.instrument, ()):
+            if ticker.moved():
+                self._touch(ticker)
+
+    def _order_changed(self, event: OrderChanged) -> None:
+        order = event.order
+        routes = self.subscriptions.accounts.get(order.account)
+        if routes is None:
+            return
+        streams = [
+            stream
+            for subject in self._subjects_of(order.instrument)
+            for stream in (*routes.orders.get(subject, ()), *routes.changes.get(subject, ()))
+        ]
+        if streams:
+            instrument = self.subscriptions.archive.instrument(order.instrument)
+            assert instrument is not None, "an order is for an instrument that was listed"
+            data = wire.encode(order_json(order, instrument))
+            for stream in streams:
+                stream.note_order(order.instrument, order.order_id, data)
+                self._touch(stream)
+
+    def _traded(self, trade: Traded) -> None:
+        public = self.subscriptions.public
+        streams = [
+            stream
+            for subject in self._subjects_of(trade.instrument)
+            for stream in public.trades.get(subject, ())
+        ]
+        if streams:
+            instrument = self.subscriptions.archive.instrument(trade.instrument)
+            assert instrument is not None, "a trade is in an instrument that was listed"
+            data = wire.encode(public_trade_json(trade, instrument))
+            for stream in streams:
+                stream.note(data)
+                self._touch(stream)
+        for ticker in public.ticker.get(trade.instrument, ()):
+            self._touch(ticker)
+        for side in (trade.taker, trade.maker):
+            self._own_trade(side.account, OwnTrade(trade, side))
+
+    def _transferred(self, event: Transferred) -> None:
+        self._market_changed(event.instrument)
+        for account, own in passed(event, self.subscriptions.state):
+            self._own_trade(account, own)
+
+    def _own_trade(self, account: int, own: OwnTrade) -> None:
+        routes = self.subscriptions.accounts.get(account)
+        if routes is None:
+            return
+        name = own.trade.instrument
+        streams = [
+            stream
+            for subject in self._subjects_of(name)
+            for stream in (*routes.own_trades.get(subject, ()), *routes.changes.get(subject, ()))
+        ]
+        if streams:
+            instrument = self.subscriptions.archive.instrument(name)
+            assert instrument is not None, "a trade is in an instrument that was listed"
+            data = wire.encode(user_trade_json(own.trade, own.side, instrument))
+            for stream in streams:
+                stream.note_trade(name, data)
+                self._touch(stream)
+
+    def _position_changed(self, event: PositionChanged) -> None:
+        routes = self.subscriptions.accounts.get(event.account)
+        if routes is None:
+            return
+        for subject in self._subjects_of(event.instrument):
+            for stream in routes.changes.get(subject, ()):
+                stream.note_position(event.instrument)
+                self._touch(stream)
+
+    def _wallet_changed(self, event: WalletChanged) -> None:
+        routes = self.subscriptions.accounts.get(event.account)
+        if routes is None:
+            return
+        for stream in _portfolios(routes, event.currency):
+            stream.note(event.currency)
+            self._touch(stream)
+
+    def _marks_changed(self) -> None:
+        public = self.subscriptions.public
+        for kind in (public.ticker, public.perpetual, public.index):
+            for streams in kind.values():
+                for stream in streams:
+                    self._touch(stream)
+        for portfolio in self.subscriptions.portfolios():
+            self.marked.setdefault(portfolio)
+
+    def _market_changed(self, instrument: str) -> None:
+        for ticker in self.subscriptions.public.ticker.get(instrument, ()):
+            self._touch(ticker)
+
+    def _subjects_of(self, name: str) -> tuple[str, ...]:
+        """Every subject that covers an instrument; none where nobody could have asked for it."""
+        known = self._subjects.get(name)
+        if known is None:
+            instrument = self.subscriptions.archive.instrument(name)
+            if instrument is None:
+                return ()
+            known = self._subjects[name] = subjects(name, _KIND, instrument.currency)
+        return known
+
+
+def _portfolios(routes: Routes, currency: str) -> list[PortfolioStream]:
+    return [*routes.portfolio.get(currency, ()), *routes.portfolio.get(ANY, ())]

@@ -1,0 +1,181 @@
+"""Who listens to what: the streams that have listeners, and where each kind of event finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import define, field
+
+from gateway.archive import Archive
+from gateway.books import BookStream
+from gateway.channels import ANY, PRIVATE, Channel, Topic, parse
+from gateway.happenings import (
+    ChangesStream,
+    OrdersStream,
+    OwnTradesStream,
+    PortfolioStream,
+    TradesStream,
+)
+from gateway.sink import Sink
+from gateway.stream import Stream
+from gateway.tickers import IndexStream, PerpetualStream, QuoteStream, TickerStream
+from risk.state import State
+
+
+@define(eq=False)
+class Routes:
+    """Streams by topic and subject: the public ones, or those of one account."""
+
+    orders: dict[str, list[OrdersStream]] = field(factory=dict)
+    own_trades: dict[str, list[OwnTradesStream]] = field(factory=dict)
+    changes: dict[str, list[ChangesStream]] = field(factory=dict)
+    trades: dict[str, list[TradesStream]] = field(factory=dict)
+    book: dict[str, list[BookStream]] = field(factory=dict)
+    quote: dict[str, list[QuoteStream]] = field(factory=dict)
+    ticker: dict[str, list[TickerStream]] = field(factory=dict)
+    index: dict[str, list[IndexStream]] = field(factory=dict)
+    perpetual: dict[str, list[PerpetualStream]] = field(factory=dict)
+    portfolio: dict[str, list[PortfolioStream]] = field(factory=dict)
+
+    def add(self, stream: Stream) -> None:
+        """Let events find a stream."""
+        self._of(stream).setdefault(stream.channel.subject, []).append(stream)
+
+    def remove(self, stream: Stream) -> None:
+        """Let events find it no more."""
+        routes = self._of(stream)
+        streams = routes[stream.channel.subject]
+        streams.remove(stream)
+        if not streams:
+            del routes[stream.channel.subject]
+
+    def _of(self, stream: Stream) -> dict[str, list[Any]]:
+        routes: dict[str, list[Any]] = getattr(self, stream.channel.topic.name.lower())
+        return routes
+
+    @property
+    def empty(self) -> bool:
+        """Whether no stream is left."""
+        return not any(getattr(self, topic.name.lower()) for topic in Topic)
+
+
+@define(eq=False)
+class Subscriptions:
+    """All subscriptions of all connections.
+
+    A stream exists as long as somebody listens to it. `most` bounds the subscriptions of one
+    connection. `change_ids` holds the entry that last changed each book; `since` stands for it
+    where none did since this process began.
+    """
+
+    state: State
+    archive: Archive
+    most: int
+    since: int
+    public: Routes = field(factory=Routes, init=False)
+    accounts: dict[int, Routes] = field(factory=dict, init=False)
+    change_ids: dict[str, int] = field(factory=dict, init=False)
+    _streams: dict[tuple[Channel, int], Stream] = field(factory=dict, init=False)
+    _of_sink: dict[int, dict[str, Stream]] = field(factory=dict, init=False)
+
+    def subscribe(self, sink: Sink, account: int | None, name: str) -> Stream | None:
+        """Listen to a channel, anew if need be; None where it is not to be had."""
+        channel = parse(name)
+        if channel is None or not self._admits(channel, account):
+            return None
+        owner = account if account is not None and channel.topic in PRIVATE else 0
+        mine = self._of_sink.setdefault(sink.number, {})
+        stream = self._streams.get((channel, owner))
+        if mine.get(name, stream) is not stream:
+            # The connection acts for another account than when it subscribed.
+            self.unsubscribe(sink, name)
+        if name not in mine and len(mine) >= self.most:
+            return None
+        if stream is None:
+            stream = self._streams[channel, owner] = self._make(channel, owner)
+            self._routes(owner).add(stream)
+        mine[name] = stream
+        stream.add(sink, name)
+        return stream
+
+    def unsubscribe(self, sink: Sink, name: str) -> Stream | None:
+        """Listen to a channel no more; None where the connection did not."""
+        stream = self._of_sink.get(sink.number, {}).pop(name, None)
+        if stream is not None:
+            stream.remove(sink, name)
+            if not stream.listeners:
+                self._end(stream)
+        return stream
+
+    def of(self, sink: Sink) -> dict[str, Stream]:
+        """A connection's subscriptions by name, oldest first."""
+        return self._of_sink.get(sink.number, {})
+
+    def forget(self, sink: Sink) -> list[Stream]:
+        """End all subscriptions of a connection; returns what it listened to."""
+        ended = [self.unsubscribe(sink, name) for name in list(self.of(sink))]
+        self._of_sink.pop(sink.number, None)
+        return [stream for stream in ended if stream is not None]
+
+    def change_id(self, instrument: str) -> int:
+        """The entry that last changed a book."""
+        return self.change_ids.get(instrument, self.since)
+
+    def portfolios(self) -> Iterator[PortfolioStream]:
+        """The portfolio streams of all accounts."""
+        for routes in self.accounts.values():
+            for streams in routes.portfolio.values():
+                yield from streams
+
+    def _admits(self, channel: Channel, account: int | None) -> bool:
+        if account is None and (channel.topic in PRIVATE or channel.needs_login):
+            return False
+        if channel.currency:
+            return channel.currency == ANY or channel.currency in self.state.currencies()
+        if channel.topic is Topic.INDEX:
+            return channel.subject in self.state.indices
+        market = self.state.markets.get(channel.subject)
+        if market is None:
+            return False
+        return channel.topic is not Topic.PERPETUAL or market.instrument.perpetual
+
+    def _routes(self, owner: int) -> Routes:
+        return self.accounts.setdefault(owner, Routes()) if owner else self.public
+
+    def _end(self, stream: Stream) -> None:
+        routes = self._routes(stream.account)
+        routes.remove(stream)
+        if stream.account and routes.empty:
+            del self.accounts[stream.account]
+        del self._streams[stream.channel, stream.account]
+
+    def _make(self, channel: Channel, owner: int) -> Stream:
+        state = self.state
+        match channel.topic:
+            case Topic.ORDERS:
+                return OrdersStream(channel, owner)
+            case Topic.OWN_TRADES:
+                return OwnTradesStream(channel, owner)
+            case Topic.CHANGES:
+                return ChangesStream(channel, owner, state)
+            case Topic.PORTFOLIO:
+                return PortfolioStream(channel, owner, state)
+            case Topic.TRADES:
+                return TradesStream(channel, owner)
+            case Topic.INDEX:
+                return IndexStream(channel, owner, state, state.indices[channel.subject])
+            case _:
+                return self._make_of_market(channel, owner)
+
+    def _make_of_market(self, channel: Channel, owner: int) -> Stream:
+        state, market = self.state, self.state.markets[channel.subject]
+        match channel.topic:
+            case Topic.BOOK:
+                return BookStream(channel, owner, state, market, self.change_id(market.name))
+            case Topic.QUOTE:
+                return QuoteStream(channel, owner, state, market)
+            case Topic.TICKER:
+                return TickerStream(channel, owner, state, market, self.archive)
+            case _:
+                return PerpetualStream(channel, owner, state, market)
