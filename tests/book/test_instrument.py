@@ -113,6 +113,12 @@ def test_the_band_holds_the_exact_one_and_is_less_than_a_tick_wider(
     assert high == instrument.ceil_to_tick(high)
 
 
+def test_a_band_that_reaches_just_past_a_tick_is_widened_to_the_next() -> None:
+    """1.015 x 83743.84236454 is 85000 and less than 1e-8: the highest buy is at 85000.5."""
+    _, high = BTC_PERPETUAL.band(dollars("83743.84236454"))
+    assert dollars("85000.5") == high
+
+
 def test_the_band_never_reaches_below_one_tick() -> None:
     """A price of zero or less cannot be traded, whatever the mark."""
     wide = msgspec.structs.replace(SOL_USDC, band_rate=2 * RATE)
@@ -194,3 +200,9 @@ def test_one_price_averages_to_itself(instrument: Instrument, count: int, price:
 def test_inverse_cost_is_in_units_of_funding() -> None:
     """Amount over price is a number of coins; it is counted in 1e-24."""
     assert FUNDING // 200 == BTC_PERPETUAL.cost(100 * SCALE, 20_000 * SCALE)
+
+
+def test_inverse_cost_is_rounded_to_nearest() -> None:
+    """Always cutting would drift over many fills: two thirds round up, one third down."""
+    assert 2 * FUNDING // 3 + 1 == BTC_PERPETUAL.cost(2, 3)
+    assert FUNDING // 3 == BTC_PERPETUAL.cost(1, 3)
