@@ -50,7 +50,7 @@ class Delivery:
 
     def _deliver(self, state: State, market: Market, position: Position) -> None:
         wallet = state.wallet(position.account, market.currency)
-        book_funding(state, wallet, position)
+        book_funding(state, wallet, position, market.funding_index)
         size = position.size
         result = rebase(state, wallet, position, market.delivery_price or market.mark)
         state.position(ROUNDING, market).carry += position.carry

@@ -56,7 +56,7 @@ class Execution:
         state, market = self.state, self.market
         sign = order.side.sign
         wallet = state.wallet(order.account, market.currency)
-        book_funding(state, wallet, position)
+        book_funding(state, wallet, position, market.funding_index)
         profit = position.trade(sign * amount, price, sign * value)
         wallet.session_profit += profit
         order.cost += market.instrument.cost(amount, price)
@@ -121,9 +121,9 @@ class Execution:
         state.touched_markets[market.name] = market
 
 
-def book_funding(state: State, wallet: Wallet, position: Position) -> None:
-    """Realise a position's accrued funding, against the funding pool."""
-    amount = position.book_funding(position.market.funding_index)
+def book_funding(state: State, wallet: Wallet, position: Position, funding_index: int) -> None:
+    """Realise what a position has accrued up to a funding index, against the funding pool."""
+    amount = position.book_funding(funding_index)
     if amount:
         wallet.session_profit += amount
         state.funding_pool(wallet.currency).balance -= amount

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from book.order import Side
 from book.units import MONEY, SCALE, ceil_div, round_half_even
-from risk import margin
+from risk import margin, orders
 from risk.events import Liquidated, LiquidationStep, Transferred
 from risk.execution import book_funding
 from risk.market import Market
@@ -71,7 +71,7 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
     market.open_interest -= max(giver.size, 0) + max(taker.size, 0)
     profits = []
     for wallet, position, sign in zip(wallets, (giver, taker), (1, -1), strict=True):
-        book_funding(state, wallet, position)
+        book_funding(state, wallet, position, market.funding_index)
         profit = position.trade(sign * signed, price, sign * value)
         wallet.session_profit += profit
         margin.update(state, wallet, position)
@@ -80,6 +80,8 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
         state.watch.mark_dirty(wallet)
         state.moved[wallet.account, market.name] = position
     market.open_interest += max(giver.size, 0) + max(taker.size, 0)
+    for position in (giver, taker):
+        orders.fit_reduce_only(state, position)
     state.trades += 1
     state.emit(
         Transferred(

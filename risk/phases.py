@@ -9,7 +9,7 @@ from attrs import define, field
 from book.order import CancelReason, OrderRecord
 from risk import orders
 from risk.commands import Origin
-from risk.events import CancelledAll, SessionEnded
+from risk.events import CancelledAll
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -30,11 +30,13 @@ class Phase(Protocol):
 
 
 def begin(state: State, phase: Phase) -> None:
-    """Start a phase: at once as far as a slice goes, unless others are waiting."""
-    if not state.phases:
-        phase.advance(state, state.parameters.slice)
+    """Start a phase with a slice of work at once; what is left of it goes before all others.
+
+    So an order that must go is gone before a settlement in progress lets anybody trade again.
+    """
+    phase.advance(state, state.parameters.slice)
     if not phase.done:
-        state.phases.append(phase)
+        state.phases.appendleft(phase)
 
 
 def advance(state: State) -> None:
@@ -55,7 +57,6 @@ class CancelOrders:
     order_ids: list[int]
     reason: CancelReason
     origin: Origin | None = None
-    session: int = 0
     detailed: bool = False
     next: int = 0
     count: int = 0
@@ -76,16 +77,11 @@ class CancelOrders:
         used, self.next = end - self.next, end
         if end == len(self.order_ids):
             self.done = True
-            self._report(state)
+            if self.origin is not None:
+                state.emit(CancelledAll(self.origin, self.count, tuple(self.records)))
         return used
-
-    def _report(self, state: State) -> None:
-        if self.origin is not None:
-            state.emit(CancelledAll(self.origin, self.count, tuple(self.records)))
-        if self.session:
-            state.emit(SessionEnded(self.session))
 
     def facts(self) -> tuple[object, ...]:
         """Which orders, and how far it has come."""
         rest = self.order_ids[self.next :]
-        return ("cancel", self.account, self.reason.value, self.session, self.count, *rest)
+        return ("cancel", self.account, self.reason.value, self.count, *rest)

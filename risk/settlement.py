@@ -97,10 +97,7 @@ class Settlement:
         for position in settled:
             market = position.market
             mark, funding_index = self.marked[market.name]
-            later = market.funding_index
-            market.funding_index = funding_index
-            book_funding(state, wallet, position)
-            market.funding_index = later
+            book_funding(state, wallet, position, funding_index)
             size, paid = position.size, position.funding
             result = rebase(state, wallet, position, mark)
             profit += result
@@ -123,6 +120,7 @@ class Settlement:
             state.forget_if_idle(position)
         if settled:
             state.touch(wallet)
+            state.watch.mark_dirty(wallet)
         if self.deficit > 0 and profit > 0 and wallet.account >= FIRST_CLIENT:
             self.profits[wallet.account] = profit
 
