@@ -31,6 +31,8 @@ __all__ = ["Close", "HttpRequest", "Outcome", "Push", "Reply", "Session", "Submi
 POLICY_CLOSE: Final = 1008
 TOO_MANY_REQUESTS: Final = 10028
 
+_MATCHING: Final = (Cost.MATCHING, Cost.CANCEL_ALL)
+
 
 class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An HTTP request as far as the API cares.
@@ -47,6 +49,16 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     authorization: str = ""
 
 
+class _OverdrawnError(ApiError):
+    """Credits are used up: by the API's rules the connection ends, too.
+
+    Not so for orders, whose limit working bots meet in busy moments.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(TOO_MANY_REQUESTS)
+
+
 class _Token(msgspec.Struct, frozen=True, gc=False):
     access_token: str | None = None
 
@@ -61,8 +73,7 @@ class Session:
 
     `opened_at` is the time of the connection's clock, in seconds, as are all times passed in
     later. `login` is whom the connection acts for. `started` says that the venue was asked to
-    start the session, and so has to be told when the connection ends. `channels` are its
-    subscriptions, oldest first.
+    start the session, and so has to be told when the connection ends.
     """
 
     venue: Venue
@@ -72,7 +83,6 @@ class Session:
     opened_at: float = field(default=0.0, kw_only=True)
     login: Principal | None = field(default=None, init=False)
     started: bool = field(default=False, init=False)
-    channels: dict[str, None] = field(factory=dict, init=False)
     liveness: Liveness = field(default=Factory(_liveness, takes_self=True), init=False)
     _requests: int = field(default=0, init=False)
 
@@ -243,7 +253,7 @@ class Session:
             return
         subject = self.address if principal is None else principal.account
         if not self.venue.limits.spend(subject, cost):
-            raise ApiError(TOO_MANY_REQUESTS)
+            raise ApiError(TOO_MANY_REQUESTS) if cost in _MATCHING else _OverdrawnError()
 
     def _charged(self, error: ApiError) -> ApiError:
         """A refusal that nobody is known for is paid for by the address that caused it."""
@@ -255,7 +265,7 @@ class Session:
 
     def _refuse(self, stamp: wire.Stamp, error: ApiError) -> list[Outcome]:
         reply = Reply(wire.fault(stamp, error, self.venue.clock.micros()), error.status)
-        if error.code == TOO_MANY_REQUESTS and self.websocket:
+        if isinstance(error, _OverdrawnError) and self.websocket:
             return [reply, Close(POLICY_CLOSE, error.message)]
         return [reply]
 

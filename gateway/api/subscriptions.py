@@ -62,7 +62,8 @@ def unsubscribe_private(call: Call, params: ChannelParams) -> object:
 @method("public/unsubscribe_all", params=NoParams, cost=Cost.SUBSCRIBE, websocket_only=True)
 def unsubscribe_all_public(call: Call, params: NoParams) -> object:  # noqa: ARG001
     """Unsubscribe from every public channel."""
-    _unsubscribe(call, [name for name in call.session.channels if not _is_private(name)])
+    held = call.venue.feed.subscribed(call.session.sink)
+    _unsubscribe(call, [name for name in held if not _is_private(name)])
     return "ok"
 
 
@@ -75,7 +76,7 @@ def unsubscribe_all_public(call: Call, params: NoParams) -> object:  # noqa: ARG
 )
 def unsubscribe_all_private(call: Call, params: NoParams) -> object:  # noqa: ARG001
     """Unsubscribe from every channel."""
-    _unsubscribe(call, list(call.session.channels))
+    call.venue.feed.unsubscribe_all(call.session.sink)
     return "ok"
 
 
@@ -93,14 +94,11 @@ def _subscribe(call: Call, names: Iterable[str], *, private: bool) -> list[str]:
             raise ApiError(RAW_NEEDS_LOGIN)
         if channel.scope is None or (private and _may_listen(call, channel)):
             wanted[name] = None
-    session = call.session
+    feed, sink = call.venue.feed, call.session.sink
     most = call.venue.config.limits.subscriptions_per_connection
-    if len(session.channels | wanted) > most:
+    if len(wanted.keys() | feed.subscribed(sink)) > most:
         raise invalid("channels", f"more than {most} channels on one connection")
-    account = None if call.login is None else call.account
-    accepted = call.venue.feed.subscribe(session.sink, account, list(wanted))
-    session.channels.update(dict.fromkeys(accepted))
-    return accepted
+    return feed.subscribe(sink, None if call.login is None else call.account, wanted)
 
 
 def _may_listen(call: Call, channel: Channel) -> bool:
@@ -112,12 +110,7 @@ def _may_listen(call: Call, channel: Channel) -> bool:
 
 
 def _unsubscribe(call: Call, names: Iterable[str]) -> list[str]:
-    session = call.session
-    held = [name for name in dict.fromkeys(names) if name in session.channels]
-    call.venue.feed.unsubscribe(session.sink, held)
-    for name in held:
-        del session.channels[name]
-    return held
+    return call.venue.feed.unsubscribe(call.session.sink, names)
 
 
 def _is_private(name: str) -> bool:

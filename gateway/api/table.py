@@ -97,7 +97,9 @@ class Method:
 
     def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
         """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
-        text = bytes(raw) or b"{}"
+        text = bytes(raw)
+        if text in (b"", b"null"):
+            text = b"{}"
         try:
             return msgspec.json.decode(text, type=self.params, strict=False)
         except msgspec.ValidationError as error:

@@ -6,7 +6,7 @@ point is a price or an amount a float that was computed with.
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Final
 
 import msgspec
@@ -21,9 +21,10 @@ Number = float | Raw
 # Any decimal of up to 15 digits survives the way through a double and back; 16 may not.
 _EXACT: Final = 10**15
 
-# Largest price, amount or money that a request may name: far above any market, and in 1e-8 still
-# inside 64 bits. Larger exponents are refused before anything is computed with them.
-_MOST: Final = 10**10
+# Digits before the point that a request's number may have: far more than any market needs, and in
+# 1e-8 still inside 64 bits. Larger exponents are refused before anything is computed with them.
+_DIGITS: Final = 10
+_CONTEXT: Final = Context(prec=40, traps=[Inexact, InvalidOperation])
 
 _ENCODER: Final = msgspec.json.Encoder()
 encode = _ENCODER.encode
@@ -63,19 +64,15 @@ def units(number: Decimal, param: str, *, scale: int = SCALE, finer: int | None 
     Raises ApiError: -32602 naming `param` for what is not finite or too large, and for too many
     decimals the code `finer`, -32602 where there is none.
     """
-    if not number.is_finite() or number.adjusted() >= len(str(_MOST)) - 1:
+    if not number.is_finite() or number.adjusted() >= _DIGITS:
         raise invalid(param)
-    exponent = number.as_tuple().exponent
-    assert isinstance(exponent, int)
     decimals = len(str(scale)) - 1
-    if number and exponent < -decimals:
-        # Trailing zeros say nothing: 1.0000000000 has one digit that counts.
-        number = number.normalize()
-        exponent = number.as_tuple().exponent
-        assert isinstance(exponent, int)
-        if exponent < -decimals:
-            raise invalid(param, "too many decimals") if finer is None else ApiError(finer)
-    return int(number.scaleb(decimals))
+    try:
+        exact = number.quantize(Decimal(1).scaleb(-decimals), context=_CONTEXT)
+    except Inexact as error:
+        told = invalid(param, "too many decimals") if finer is None else ApiError(finer)
+        raise told from error
+    return int(exact.scaleb(decimals, context=_CONTEXT))
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -138,8 +135,9 @@ def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") 
     if len(data) > limit:
         raise BadFrameError(ApiError(INVALID_REQUEST, "request entity too large"))
     try:
-        # Skipped values are not looked into by the decoder, and neither is their encoding.
-        data.decode()
+        if isinstance(frame, bytes):
+            # Values that the decoder skips are not looked into, and neither is their encoding.
+            frame.decode()
         request = _REQUEST.decode(data)
     except msgspec.ValidationError as error:
         fault = ApiError(INVALID_REQUEST, data={"reason": str(error)})

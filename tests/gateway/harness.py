@@ -1,0 +1,254 @@
+"""The gateway's decisions without its I/O: sessions, feed and exchange, each request at once.
+
+Everything is the real thing but sockets, tasks and clocks: commands go straight from a session
+into the exchange, and its events straight into the feed.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from attrs import Factory, define, field
+
+from book.units import SCALE, Millis
+from gateway import config
+from gateway.archive import Archive
+from gateway.auth import Authenticator, Keyring
+from gateway.bootstrap import differences, fill_keyring
+from gateway.feed import Feed
+from gateway.limits import rate_limits
+from gateway.session import Close, HttpRequest, Outcome, Reply, Session, Submit
+from gateway.tokens import Tokens
+from gateway.venue import Venue
+from risk.commands import Command, Continue, EndSession, Entry, Origin, Tick
+from risk.events import Event
+from risk.exchange import Exchange
+
+START = 1_760_000_000_000
+PRICES = {
+    "btc_usd": 65_000,
+    "btc_usdc": 65_000,
+    "eth_usd": 3_500,
+    "eth_usdc": 3_500,
+    "sol_usdc": 150,
+}
+ACCOUNTS = """
+[[account]]
+name = "alice"
+client_id = "alice-key"
+client_secret = "alice-secret"
+deposits = { BTC = 100, ETH = 1000, USDC = 1000000 }
+[[account]]
+name = "bob"
+client_id = "bob-key"
+client_secret = "bob-secret"
+deposits = { BTC = 100, ETH = 1000, USDC = 1000000 }
+[[account]]
+name = "reader"
+client_id = "reader-key"
+client_secret = "reader-secret"
+scope = "account:read trade:read"
+"""
+
+Json = dict[str, Any]
+
+
+@define
+class HandClock:
+    """A gateway.clock.Clock that moves when told to."""
+
+    time: int = START
+
+    def now(self) -> Millis:
+        """Milliseconds."""
+        return Millis(self.time)
+
+    def micros(self) -> int:
+        """Microseconds."""
+        return self.time * 1_000
+
+
+@define(eq=False)
+class Recorder:
+    """A gateway.sink.Sink that keeps everything, decoded."""
+
+    number: int
+    replies: list[Json] = field(factory=list)
+    pushes: list[Json] = field(factory=list)
+    cuts: list[tuple[int, str]] = field(factory=list)
+
+    def reply(self, data: bytes) -> None:
+        """Keep a reply."""
+        self.replies.append(msgspec.json.decode(data))
+
+    def private(self, data: bytes) -> None:
+        """Keep a push."""
+        self.pushes.append(msgspec.json.decode(data))
+
+    def offer(self, data: bytes) -> bool:
+        """Keep a push; there is always room."""
+        self.pushes.append(msgspec.json.decode(data))
+        return True
+
+    def cut(self, code: int, reason: str) -> None:
+        """Keep the close code."""
+        self.cuts.append((code, reason))
+
+
+@define(eq=False)
+class Harness:
+    """A venue whose accounts are funded, whose indices have prices, and whose books are empty."""
+
+    settings: str = ""
+    clock: HandClock = field(factory=HandClock)
+    seconds: float = 0.0
+    venue: Venue = field(init=False)
+    _sessions: count[int] = field(default=Factory(lambda: count(1)), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Start it as the real one is started."""
+        parsed = config.parse(self.settings + ACCOUNTS)
+        exchange = Exchange()
+        archive = Archive(exchange.state)
+        keyring = Keyring()
+        self.venue = Venue(
+            config=parsed,
+            clock=self.clock,
+            wall=self.clock,
+            exchange=exchange,
+            authenticator=Authenticator(keyring, Tokens(b"0" * 32)),
+            limits=rate_limits(parsed.limits, lambda: self.seconds),
+            feed=Feed(exchange.state, archive),
+            archive=archive,
+        )
+        for command in differences(parsed, exchange.state, 0):
+            self.apply(command)
+        fill_keyring(keyring, parsed, exchange.state)
+        self.tick()
+
+    @property
+    def exchange(self) -> Exchange:
+        """The exchange behind the sessions."""
+        return self.venue.exchange
+
+    def tick(self, **moved: float) -> None:
+        """A second passes; the indices stand at PRICES but for those that moved."""
+        self.clock.time += 1_000
+        prices = sorted((PRICES | moved).items())
+        self.apply(Tick(prices=tuple((name, int(price * SCALE)) for name, price in prices)))
+
+    def apply(self, command: Command, origin: Origin | None = None) -> list[Event]:
+        """Apply a command and all that has to follow it, and tell everybody."""
+        events = self._entry(command, origin or Origin())
+        while self.exchange.busy:
+            events += self._entry(Continue(), Origin())
+        return events
+
+    def _entry(self, command: Command, origin: Origin) -> list[Event]:
+        state = self.exchange.state
+        entry = Entry(state.sequence + 1, self.clock.time, origin, command)
+        events = self.exchange.apply(entry)
+        self.venue.feed.publish(entry, events)
+        return events
+
+    def connect(self, name: str = "") -> Client:
+        """A WebSocket client, logged in where a name is given."""
+        sink = Recorder(next(self._sessions))
+        client = Client(self, sink, Session(self.venue, sink, "127.0.0.1", websocket=True))
+        if name:
+            client.login(name)
+        return client
+
+    def http(self, request: HttpRequest, address: str = "127.0.0.1") -> tuple[int, Json]:
+        """Status and body that an HTTP request is answered with."""
+        sink = Recorder(0)
+        outcome = Session(self.venue, sink, address, websocket=False).receive_http(request)
+        if isinstance(outcome, Submit):
+            self.apply(outcome.command, outcome.origin)
+            return outcome.pending.status, sink.replies[0]
+        assert isinstance(outcome, Reply)
+        return outcome.status, msgspec.json.decode(outcome.data)
+
+    def get(self, target: str, authorization: str = "") -> tuple[int, Json]:
+        """The same for a GET of a target such as `/api/v2/public/test?x=1`."""
+        path, _, query = target.partition("?")
+        pairs = tuple(parse_qsl(query, keep_blank_values=True))
+        return self.http(
+            HttpRequest(
+                verb="GET",
+                target=target,
+                method=path.removeprefix("/api/v2/"),
+                query=pairs,
+                authorization=authorization,
+            )
+        )
+
+
+@define(eq=False)
+class Client:
+    """One WebSocket client of a harness."""
+
+    harness: Harness
+    sink: Recorder
+    session: Session
+    closed: Close | None = None
+    _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
+
+    def send(self, frame: bytes | str) -> list[Outcome]:
+        """What the session makes of a frame; nothing is applied yet."""
+        return self.session.receive(frame)
+
+    def carry_out(self, outcomes: list[Outcome]) -> None:
+        """Do what a connection does with outcomes."""
+        for outcome in outcomes:
+            match outcome:
+                case Reply(data=data):
+                    self.sink.reply(data)
+                case Submit(command=command, origin=origin):
+                    self.harness.apply(command, origin)
+                case Close():
+                    self.closed = outcome
+
+    def frame(self, method: str, params: Json) -> bytes:
+        """A request with the next id."""
+        request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+        return msgspec.json.encode(request)
+
+    def request(self, method: str, /, **params: object) -> Json:
+        """The whole reply to a request."""
+        before = len(self.sink.replies)
+        self.carry_out(self.send(self.frame(method, params)))
+        assert len(self.sink.replies) == before + 1, "one request, one reply"
+        return self.sink.replies[-1]
+
+    def call(self, method: str, /, **params: object) -> Any:
+        """The result of a request that must succeed."""
+        reply = self.request(method, **params)
+        assert "result" in reply, reply
+        return reply["result"]
+
+    def error(self, method: str, /, **params: object) -> Json:
+        """The error of a request that must be refused."""
+        reply = self.request(method, **params)
+        assert "error" in reply, reply
+        return dict(reply["error"])
+
+    def login(self, name: str, **params: object) -> Json:
+        """Log in with the client's secret; the result of public/auth."""
+        result: Json = self.call(
+            "public/auth",
+            grant_type="client_credentials",
+            client_id=f"{name}-key",
+            client_secret=f"{name}-secret",
+            **params,
+        )
+        return result
+
+    def hang_up(self) -> None:
+        """The connection drops."""
+        if self.session.started:
+            self.harness.apply(EndSession(session=self.sink.number))
+        self.harness.venue.feed.drop(self.sink)
