@@ -1,0 +1,192 @@
+"""One client's conversation over a WebSocket: reader, submitter, writer and pulse in one nursery.
+
+The reader asks the session what each frame comes to, the submitter waits for the inbox, the
+writer alone touches the sending side, so that no frame is ever cut in two by another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from gateway.inbox import LIST, Inbox
+from gateway.lane import Urgent
+from gateway.log import Proposal
+from gateway.outbox import GOING_AWAY, NORMAL, POLICY_VIOLATION, Farewell, Outbox
+from gateway.outcome import Close, Outcome, Push, Reply, Submit
+from gateway.session import Session
+from gateway.transport import DisconnectedError, Transport
+from gateway.wakeup import Wakeup
+from risk.commands import EndSession
+
+# A client that is told sooner would only try again; one that is told later has stopped waiting.
+INBOX_SECONDS: Final = 2.0
+# From the decision to part until the socket is closed, written replies included.
+GOODBYE_SECONDS: Final = 1.0
+# How long a parting client's undecided requests may take: many times what a full inbox takes.
+SETTLE_SECONDS: Final = 0.5
+
+QUEUE_FULL: Final = 10047
+MAINTENANCE: Final = 11051
+
+
+@define(eq=False)
+class Connection:
+    """A conversation from the end of the handshake to the beginning of the goodbye.
+
+    However `run` ends, also when it is cancelled, the end of a session that was started is put
+    into the lane with `propose`; `unstarted` is told of one that never was.
+    """
+
+    session: Session
+    outbox: Outbox
+    transport: Transport
+    inbox: Inbox
+    propose: Callable[[Urgent], None]
+    unstarted: Callable[[int], None]
+    send_seconds: float
+    _waiting: deque[tuple[Submit, float]] = field(factory=deque, init=False)
+    _submitted: Wakeup = field(factory=Wakeup, init=False)
+    _held: bool = field(default=False, init=False)
+    _quietly: bool = field(default=False, init=False)
+    _reading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _sending: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _nap: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _part_by: float = field(default=float("inf"), init=False)
+    _parting: Farewell = field(default=Farewell(GOING_AWAY, "server is stopping"), init=False)
+
+    def stop(self) -> None:
+        """Read no more; part with 1001 once all that was read is answered. A plain call."""
+        self._reading.cancel()
+
+    async def run(self) -> None:
+        """Converse until either side ends it. What is left to do then is `part`."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read, nursery.cancel_scope)
+                nursery.start_soon(self._submit)
+                nursery.start_soon(self._pulse)
+                await self._write()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        number = self.outbox.number
+        if self.session.started:
+            self.propose(EndSession(session=number, quietly=self._quietly))
+        else:
+            self.unstarted(number)
+        self.session.venue.feed.drop(self.outbox)
+
+    async def part(self) -> None:
+        """Say goodbye within what is left of its second, cancelled or not."""
+        farewell = self.outbox.farewell or Farewell(NORMAL, "")
+        now = trio.current_time()
+        with trio.CancelScope(shield=True, deadline=min(self._part_by, now + GOODBYE_SECONDS)):
+            await self.transport.close(farewell.code, farewell.reason)
+
+    async def _read(self, conversation: trio.CancelScope) -> None:
+        with self._reading:
+            try:
+                while True:
+                    await self._room()
+                    for frame in await self.transport.receive():
+                        self._hear(frame)
+            except DisconnectedError:
+                conversation.cancel()
+        with trio.move_on_after(SETTLE_SECONDS):
+            await self.outbox.settled()
+        self.outbox.cut(self._parting.code, self._parting.reason)
+
+    async def _room(self) -> None:
+        """Wait for a place for the next reply; a client that we do not hear is not silent."""
+        self._held = True
+        await self.outbox.room()
+        self._held = False
+
+    def _hear(self, frame: str | bytes) -> None:
+        if self._reading.cancel_called:
+            # The frame before said goodbye.
+            return
+        self.session.heard(trio.current_time())
+        for outcome in self.session.receive(frame):
+            self._act(outcome)
+        # Heartbeats that were just asked for begin before the nap that the pulse is in would end.
+        self._nap.deadline = min(self._nap.deadline, self.session.due())
+
+    def _act(self, outcome: Outcome) -> None:
+        match outcome:
+            case Reply(data=data):
+                self.outbox.reserve()
+                self.outbox.reply(data)
+            case Submit():
+                self.outbox.reserve()
+                self._waiting.append((outcome, trio.current_time() + INBOX_SECONDS))
+                self._submitted.set()
+            case Close(code=code, reason=reason, quietly=quietly):
+                self._quietly = quietly
+                self._parting = Farewell(code, reason)
+                self._reading.cancel()
+
+    async def _submit(self) -> None:
+        while True:
+            await self._submitted.wait()
+            while self._waiting:
+                _, deadline = self._waiting[0]
+                turn = [self._waiting.popleft()[0] for _ in range(min(LIST, len(self._waiting)))]
+                # The whole turn by its first deadline: it was read in one go, or nearly so.
+                with trio.CancelScope(deadline=deadline) as patience:
+                    try:
+                        await self.inbox.put([Proposal(each.command, each.origin) for each in turn])
+                    except trio.ClosedResourceError:
+                        self._refuse(turn, MAINTENANCE)
+                if patience.cancelled_caught:
+                    self._refuse(turn, QUEUE_FULL)
+
+    def _refuse(self, turn: list[Submit], code: int) -> None:
+        for each in turn:
+            self.session.venue.feed.forget(each.origin)
+            self.outbox.reply(each.pending.refuse(code))
+
+    async def _pulse(self) -> None:
+        while True:
+            with trio.CancelScope(deadline=self.session.due()) as self._nap:
+                await self.outbox.cut_off.wait()
+                self._part_by = trio.current_time() + GOODBYE_SECONDS
+                self._sending.deadline = min(self._sending.deadline, self._part_by)
+                return
+            now = trio.current_time()
+            if self._held:
+                self.session.heard(now)
+            for outcome in self.session.wake(now):
+                match outcome:
+                    case Push(data=data):
+                        self.outbox.private(data)
+                    case Close(code=code, reason=reason):
+                        self.outbox.cut(code, reason)
+
+    async def _write(self) -> None:
+        outbox = self.outbox
+        while True:
+            await outbox.wait()
+            messages = outbox.take()
+            if not messages:
+                if outbox.farewell is not None:
+                    return
+                continue
+            deadline = min(trio.current_time() + self.send_seconds, self._part_by)
+            with trio.CancelScope(deadline=deadline) as self._sending:
+                try:
+                    await self.transport.send(messages)
+                except DisconnectedError:
+                    return
+            if self._sending.cancelled_caught:
+                # Half a frame is out: no other may follow, not even a close frame.
+                outbox.dropped("unread")
+                outbox.cut(POLICY_VIOLATION, "connection_too_slow")
+                return

@@ -1,0 +1,144 @@
+"""The way in for WebSocket clients: slots, handshake, conversation, goodbye."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from http import HTTPStatus
+from itertools import count
+from typing import Final
+
+import trio
+from attrs import Factory, define, field
+
+from gateway.connection import Connection
+from gateway.intake import Intake
+from gateway.limits import network_of
+from gateway.metrics import Metrics
+from gateway.outbox import INTERNAL_ERROR, Outbox
+from gateway.session import Session
+from gateway.slots import Refusal, Slots
+from gateway.transport import PEER_ERRORS, WebSocketTransport, shake_hands
+from gateway.venue import Venue
+
+logger = logging.getLogger(__name__)
+
+# Clients that are told 429 or 503 in peace; each holds a socket for up to the handshake's
+# deadline. Beyond these it is an attack, and the socket is closed without a word.
+REFUSALS: Final = 256
+
+
+def _session_numbers(door: Door) -> Iterator[int]:
+    return count(door.venue.start * 2**32 + 1)
+
+
+@define(eq=False)
+class Door:
+    """Serves each accepted stream from its first byte to its last, and knows who is inside.
+
+    Session numbers carry the number of the process start in their upper half, so that none is
+    ever used twice.
+    """
+
+    venue: Venue
+    intake: Intake
+    slots: Slots
+    metrics: Metrics
+    _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
+    _inside: set[Connection] = field(factory=set, init=False)
+    _refusing: int = field(default=0, init=False)
+    _stopping: bool = field(default=False, init=False)
+
+    def stop(self) -> None:
+        """Let every client finish what it has sent, and part with 1001. A plain call."""
+        self._stopping = True
+        for connection in self._inside:
+            connection.stop()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """One client. One of the two boundaries that outlive an exception."""
+        try:
+            await self._serve(stream)
+        except Exception:
+            # In strict mode a bug in one conversation ends the venue, which is what tests want.
+            if self.venue.config.server.strict:
+                raise
+            logger.exception("a connection crashed")
+            self.metrics.crashes.labels("connection").inc()
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        try:
+            address = stream.socket.getpeername()[0]
+        except OSError:
+            # Gone before we looked.
+            return
+        number = next(self._numbers)
+        refusal = self.slots.take(number, network_of(address))
+        try:
+            if refusal is None:
+                await self._admit(stream, number, address)
+            else:
+                await self._turn_away(stream, refusal)
+        except* PEER_ERRORS:
+            pass
+
+    async def _turn_away(self, stream: trio.SocketStream, refusal: Refusal) -> None:
+        if self._refusing >= REFUSALS:
+            return
+        self._refusing += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._shake_hands(nursery, stream, refusal.value)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._refusing -= 1
+
+    async def _admit(self, stream: trio.SocketStream, number: int, address: str) -> None:
+        # The library's task runs in here, and ends when the goodbye has closed the stream.
+        async with trio.open_nursery() as nursery:
+            transport = None
+            try:
+                transport = await self._shake_hands(nursery, stream, None)
+            finally:
+                if transport is None:
+                    self.slots.free(number)
+            if transport is not None:
+                await self._converse(transport, number, address)
+            nursery.cancel_scope.cancel()
+
+    async def _shake_hands(
+        self, nursery: trio.Nursery, stream: trio.SocketStream, refusal: HTTPStatus | None
+    ) -> WebSocketTransport | None:
+        limits = self.venue.config.limits
+        return await shake_hands(
+            nursery,
+            stream,
+            frame_bytes=limits.frame_bytes,
+            seconds=limits.handshake_seconds,
+            refusal=refusal,
+        )
+
+    async def _converse(self, transport: WebSocketTransport, number: int, address: str) -> None:
+        outbox = Outbox(number, lambda kind: self.metrics.outbox_drops.labels(kind).inc())
+        now = trio.current_time()
+        connection = Connection(
+            Session(self.venue, outbox, address, websocket=True, opened_at=now),
+            outbox,
+            transport,
+            self.intake.inbox,
+            self.intake.propose,
+            self.slots.free,
+            self.venue.config.limits.send_seconds,
+        )
+        self._inside.add(connection)
+        if self._stopping:
+            connection.stop()
+        try:
+            await connection.run()
+        except Exception:
+            outbox.cut(INTERNAL_ERROR, "internal error")
+            await connection.part()
+            raise
+        finally:
+            self._inside.discard(connection)
+        await connection.part()

@@ -1,0 +1,70 @@
+"""Where the commands of clients wait for the log, each client in its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from gateway.log import Proposal
+
+# Bounded in commands, not in lists alone: whoever has much to say gets as many as whoever has
+# little, one list in turn. 16 x 16 is one batch, a few milliseconds of matching: deep enough that
+# the log never starves, shallow enough that nobody waits long behind what is already in.
+LIST: Final = 16
+LISTS: Final = 16
+
+Parcel = tuple[Sequence[Proposal], float]
+
+
+@define(eq=False)
+class Inbox:
+    """Lists of at most LIST commands, LISTS of them; further senders wait, first come first served.
+
+    A client has one list waiting at a time, which is what makes the turns fair.
+    `observe` is told the seconds that each list waited.
+    """
+
+    _wake: Callable[[], None]
+    _observe: Callable[[float], None]
+    _send: trio.MemorySendChannel[Parcel] = field(init=False)
+    _receive: trio.MemoryReceiveChannel[Parcel] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Open the channel."""
+        self._send, self._receive = trio.open_memory_channel[Parcel](LISTS)
+
+    @property
+    def depth(self) -> int:
+        """How many lists are in it, waiting senders not counted."""
+        return self._send.statistics().current_buffer_used
+
+    async def put(self, proposals: Sequence[Proposal]) -> None:
+        """Wait for a turn; from the return on the log decides. Cancelled, nothing was sent.
+
+        Raises trio.ClosedResourceError once the inbox is closed.
+        """
+        assert 0 < len(proposals) <= LIST, "a client's turn is one list"
+        parcel = (proposals, trio.current_time())
+        try:
+            self._send.send_nowait(parcel)
+        except trio.WouldBlock:
+            await self._send.send(parcel)
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        self._wake()
+
+    def take(self) -> Iterator[Proposal]:
+        """All that is in, in order; whoever waited moves up."""
+        now = trio.current_time()
+        for _ in range(min(LISTS, self.depth)):
+            proposals, since = self._receive.receive_nowait()
+            self._observe(now - since)
+            yield from proposals
+
+    def close(self) -> None:
+        """Take nothing more; what is in stays to be taken."""
+        self._send.close()
+        self._wake()

@@ -1,0 +1,93 @@
+"""What the venue itself proposes: it never waits, never overflows and is never left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final, TypeVar, assert_never
+
+from attrs import define, field
+
+from risk.commands import Continue, EndSession, Liquidate, Tick
+
+Urgent = Tick | Continue | Liquidate | EndSession
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+# Of each kind in one batch, beside the one Tick and the one Continue. A batch holds 256 commands
+# of clients, so 32 liquidations a batch keep up with any cascade that those can cause, and a
+# thousand connections lost at once take no more than a ninth of each batch from the others.
+SHARE: Final = 32
+
+
+@define(eq=False)
+class Lane:
+    """Session ends, ticks, liquidations and continuations on their way to the log.
+
+    Each kind is keyed, by session, by account and currency, or by being the newest of its kind,
+    so that what it holds is bounded by what exists. `put` is a plain call that never raises:
+    it is the clean-up of tasks that may not wait. After `close` it does nothing, for there is
+    nobody left to log it.
+    """
+
+    _wake: Callable[[], None]
+    _tick: Tick | None = field(default=None, init=False)
+    _continuation: Continue | None = field(default=None, init=False)
+    _liquidations: dict[tuple[int, str], Liquidate] = field(factory=dict, init=False)
+    _ends: dict[int, EndSession] = field(factory=dict, init=False)
+    _closed: bool = field(default=False, init=False)
+
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._tick or self._continuation or self._liquidations or self._ends)
+
+    def put(self, command: Urgent) -> None:
+        """Propose; a second proposal of the same key takes the place of the first."""
+        if self._closed:
+            return
+        match command:
+            case Tick():
+                self._tick = command
+            case Continue():
+                self._continuation = command
+            case Liquidate(account=account, currency=currency):
+                self._liquidations[account, currency] = command
+            case EndSession(session=session):
+                # The first word stands: a log-out is not undone by the hang-up that follows it.
+                self._ends.setdefault(session, command)
+            case _:
+                assert_never(command)
+        self._wake()
+
+    def ends(self, session: int) -> bool:
+        """Whether a session has ended that might still have commands in the inbox."""
+        end = self._ends.get(session)
+        return end is not None and not end.quietly
+
+    def take(self) -> list[Urgent]:
+        """This batch's share of what keeps the venue supervised."""
+        batch: list[Urgent] = []
+        if self._tick is not None:
+            batch.append(self._tick)
+            self._tick = None
+        if self._continuation is not None:
+            batch.append(self._continuation)
+            self._continuation = None
+        liquidations = list(_pop_oldest(self._liquidations))
+        return [*batch, *liquidations]
+
+    def take_ends(self) -> list[EndSession]:
+        """This batch's share of who has gone."""
+        return list(_pop_oldest(self._ends))
+
+    def close(self) -> None:
+        """The log takes nothing more; what waits is dropped."""
+        self._closed = True
+        self._tick = self._continuation = None
+        self._liquidations.clear()
+        self._ends.clear()
+
+
+def _pop_oldest(kept: dict[Key, Value]) -> Iterator[Value]:
+    for key in list(islice(kept, SHARE)):
+        yield kept.pop(key)

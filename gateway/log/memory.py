@@ -1,0 +1,39 @@
+"""A log in memory: durable for as long as the process lives."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attrs import define, field
+
+from gateway.clock import Clock
+from gateway.log import Durable, Source
+from risk.commands import Entry
+
+
+@define(eq=False)
+class MemoryLog:
+    """Stamps and numbers. It remembers the last `keep` entries: none unless asked to."""
+
+    clock: Clock
+    keep: int = 0
+    sequence: int = field(default=0, init=False)
+    entries: deque[Entry] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make room for what is kept."""
+        self.entries = deque(maxlen=self.keep)
+
+    async def run(self, source: Source, durable: Durable) -> None:
+        """Send each batch as soon as it is taken."""
+        with durable:
+            while batch := await source.take():
+                # One reading for all: what one sync makes durable together happened together.
+                now = self.clock.now()
+                entries = [
+                    Entry(sequence, now, proposal.origin, proposal.command)
+                    for sequence, proposal in enumerate(batch, self.sequence + 1)
+                ]
+                self.sequence += len(entries)
+                self.entries.extend(entries)
+                await durable.send(entries)

@@ -1,0 +1,88 @@
+"""The matcher: the only task that changes the venue, one durable entry after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import trio
+from attrs import define, field
+
+from gateway.lane import Urgent
+from risk.commands import Continue, EndSession, Entry, Tick
+from risk.events import Event
+
+Observer = Callable[[Entry, Sequence[Event]], None]
+
+# A batch of 256 entries takes several milliseconds; sockets and timers get their turn in between.
+SLICE_SECONDS: Final = 0.001
+
+
+class Applier(Protocol):
+    """What decides: risk.exchange.Exchange."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is left that one entry could not hold."""
+        ...
+
+    def apply(self, entry: Entry) -> list[Event]:
+        """The events of one entry."""
+        ...
+
+
+@define(eq=False)
+class Matcher:
+    """Applies entries in their order and hands each one's events on with a plain call.
+
+    `observers` are told of every entry and its events, in this order; `moved` is called when
+    marks have moved and the risk of accounts was looked at, which is the supervisor's cue;
+    `ended` frees the slot of a session whose end is in the log; `propose` is the lane's put.
+    None of them waits, and none may raise: an exception here is a bug of the venue, whose state
+    nobody may trust then.
+    """
+
+    exchange: Applier
+    propose: Callable[[Urgent], None]
+    moved: Callable[[], None]
+    ended: Callable[[int], None]
+    observers: list[Observer] = field(factory=list)
+    _continuing: bool = field(default=False, init=False)
+
+    async def run(self, durable: trio.MemoryReceiveChannel[Sequence[Entry]]) -> None:
+        """Apply what comes until the log ends.
+
+        An exception of `apply` passes, with the entry that raised it in its notes.
+        """
+        with durable:
+            pause_at = 0.0
+            async for batch in durable:
+                for entry in batch:
+                    self._apply(entry)
+                    # The real time that passed, also under a test's clock: it is the loop's.
+                    if time.perf_counter() >= pause_at:
+                        await trio.lowlevel.checkpoint()
+                        pause_at = time.perf_counter() + SLICE_SECONDS
+
+    def _apply(self, entry: Entry) -> None:
+        try:
+            events = self.exchange.apply(entry)
+        except Exception as error:
+            error.add_note(f"while applying entry {entry}")
+            raise
+        command = entry.command
+        if isinstance(command, EndSession):
+            self.ended(command.session)
+        elif isinstance(command, Tick):
+            self.moved()
+        elif isinstance(command, Continue):
+            # A Tick that endangers many is worked off in slices, each of which may find more.
+            self._continuing = False
+            self.moved()
+        # One at a time: each continues all that is begun.
+        if self.exchange.busy and not self._continuing:
+            self._continuing = True
+            self.propose(Continue())
+        for observe in self.observers:
+            observe(entry, events)

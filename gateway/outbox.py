@@ -1,0 +1,146 @@
+"""One connection's way out: bounded in messages and in bytes, with an answer to "full" for each.
+
+A reply has a place before its request is read; private events have places of their own, and no
+place left costs the connection; public data is offered, and its publisher deals with a refusal.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from gateway.wakeup import Wakeup
+
+# Requests of one connection that are read and not answered. A client that pipelines more than
+# this learns the pace from its socket; 256 is one batch of the log.
+REPLIES: Final = 256
+# One entry can end 256 orders of one account (risk.terms.Parameters.slice), each with an event on
+# up to four channels, and the writer runs between entries: a healthy reader never fills these.
+PRIVATE: Final = 8_192
+# Beyond these a reader of market data is behind by more than a second of a busy market, and is
+# better served by a new snapshot.
+PUBLIC: Final = 1_024
+PUBLIC_BYTES: Final = 2**20
+# Memory that a client who does not read can hold. Replies may go past it: they are limited by
+# not reading its next request while they do.
+BYTES: Final = 4 * 2**20
+# One write: enough to fill a packet train, small enough to be sent within one send deadline.
+WRITE_BYTES: Final = 64 * 2**10
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+INTERNAL_ERROR: Final = 1011
+
+
+@define(frozen=True)
+class Farewell:
+    """The close code and reason that a connection ends with."""
+
+    code: int
+    reason: str
+
+
+@define(eq=False)
+class Outbox:
+    """A gateway.sink.Sink that a writer task drains.
+
+    `dropped` is called with "private" or "public" for each message that did not fit. `cut_off`
+    is set when there is a `farewell`; what is queued by then is still there to be written.
+    """
+
+    number: int
+    dropped: Callable[[str], None]
+    farewell: Farewell | None = field(default=None, init=False)
+    cut_off: trio.Event = field(factory=trio.Event, init=False)
+    owed: int = field(default=0, init=False)
+    size: int = field(default=0, init=False)
+    _queue: deque[tuple[bytes, bool]] = field(factory=deque, init=False)
+    _reply_bytes: int = field(default=0, init=False)
+    _filled: Wakeup = field(factory=Wakeup, init=False)
+    _drained: Wakeup = field(factory=Wakeup, init=False)
+
+    def __len__(self) -> int:
+        """Messages queued."""
+        return len(self._queue)
+
+    # What the reader calls.
+
+    async def room(self) -> None:
+        """Wait until another request may be read: there is a place for its reply."""
+        while self.owed >= REPLIES or self._reply_bytes >= BYTES:
+            await self._drained.wait()
+
+    def reserve(self) -> None:
+        """Take the place of a reply; `reply` fills it, and it is free again when that is sent."""
+        self.owed += 1
+
+    async def settled(self) -> None:
+        """Wait until every reply that is owed is in the writer's hands."""
+        while self.owed:
+            await self._drained.wait()
+
+    # What publishers call.
+
+    def reply(self, data: bytes) -> None:
+        """Queue the reply to a request that has reserved its place."""
+        assert self.owed, "a reply takes its place before its request is read"
+        self._reply_bytes += len(data)
+        self._put(data, is_reply=True)
+
+    def private(self, data: bytes) -> None:
+        """Queue an event of an account; where it does not fit, the client is cut."""
+        if self.farewell is None and (len(self._queue) >= PRIVATE or self.size >= BYTES):
+            self.dropped("private")
+            # Whoever is this far behind does not read what is queued in a goodbye's time either.
+            self._queue.clear()
+            self.size = self._reply_bytes = 0
+            self.cut(POLICY_VIOLATION, "connection_too_slow")
+        self._put(data, is_reply=False)
+
+    def offer(self, data: bytes) -> bool:
+        """Queue public data if it fits."""
+        if self.farewell is None and (len(self._queue) >= PUBLIC or self.size >= PUBLIC_BYTES):
+            self.dropped("public")
+            return False
+        self._put(data, is_reply=False)
+        return True
+
+    def cut(self, code: int, reason: str) -> None:
+        """End the connection when what is queued is written, or a second has passed."""
+        if self.farewell is None:
+            self.farewell = Farewell(code, reason)
+            self.cut_off.set()
+            self._filled.set()
+
+    # What the writer calls.
+
+    async def wait(self) -> None:
+        """Wait until there is something to write or the connection is cut."""
+        if not self._queue and self.farewell is None:
+            await self._filled.wait()
+
+    def take(self) -> list[bytes]:
+        """What to write next, about WRITE_BYTES of it; empty when nothing is queued."""
+        taken: list[bytes] = []
+        size = 0
+        while self._queue and size < WRITE_BYTES:
+            data, is_reply = self._queue.popleft()
+            taken.append(data)
+            size += len(data)
+            if is_reply:
+                self.owed -= 1
+                self._reply_bytes -= len(data)
+        self.size -= size
+        self._drained.set()
+        return taken
+
+    def _put(self, data: bytes, *, is_reply: bool) -> None:
+        if self.farewell is None:
+            self._queue.append((data, is_reply))
+            self.size += len(data)
+            self._filled.set()

@@ -1,0 +1,265 @@
+"""The nursery tree of a running venue, and the way to embed one.
+
+Core (log, matcher) outside, then what feeds it (supervisor, timers), then connections, then
+listeners: started from the outside in, stopped from the inside out.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+from collections.abc import Sequence
+from functools import partial
+
+import trio
+from attrs import define, field
+
+from gateway.archive import Archive
+from gateway.auth import Authenticator, Keyring
+from gateway.bootstrap import Bootstrap, differences, fill_keyring, next_start
+from gateway.channels import Interval
+from gateway.clock import Clock, RealClock
+from gateway.config import Config
+from gateway.door import Door
+from gateway.feed import Feed
+from gateway.http import UNREAD_MILLIS, HttpGateway, serve_http
+from gateway.index import IndexBoard, open_board
+from gateway.intake import Intake
+from gateway.limits import rate_limits
+from gateway.log import Log
+from gateway.log.memory import MemoryLog
+from gateway.matcher import Matcher
+from gateway.metrics import Metrics
+from gateway.settings import Endpoint
+from gateway.slots import Slots
+from gateway.sockets import BACKLOG, address_of, bind
+from gateway.supervisor import Supervisor
+from gateway.tokens import Tokens
+from gateway.venue import Venue
+from risk import liquidation
+from risk.commands import Entry, Origin, Tick
+from risk.exchange import Exchange
+
+logger = logging.getLogger(__name__)
+
+# From the decision to stop until the last client is gone: what is undecided, half a second, and
+# a goodbye of one. What is still there then is cut off; the log needs the rest of two seconds.
+CLIENTS_SECONDS = 1.6
+TOKEN_SECRET_BYTES = 32
+_FLUSH_SECONDS = {Interval.FAST: 0.1, Interval.SLOW: 1.0}
+
+
+@define(eq=False)
+class Running:
+    """A venue that serves: where, and what whoever embeds it may read, move and stop."""
+
+    http: Endpoint
+    websocket: Endpoint
+    venue: Venue
+    board: IndexBoard
+    metrics: Metrics
+    supervisor: Supervisor
+    stopping: trio.Event
+    log_closed: trio.Event
+
+    @property
+    def http_url(self) -> str:
+        """What clients use as the base of HTTP requests."""
+        return f"http://{self.http}"
+
+    @property
+    def websocket_url(self) -> str:
+        """What clients open a WebSocket to."""
+        return f"ws://{self.websocket}/ws/api/v2"
+
+    def stop(self) -> None:
+        """Shut down in order: everything accepted is answered, everybody is told. A plain call."""
+        self.stopping.set()
+
+
+async def serve(
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    log: Log | None = None,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a venue until it is stopped; reports `Running` once clients can connect.
+
+    `clock` is venue time, the machine's by default. Cancelled, it ends at once, without goodbyes.
+    Raises ConfigError for a configuration that cannot be served.
+    """
+    clock = clock or RealClock()
+    sockets = (
+        bind(config.server.http, unread_millis=UNREAD_MILLIS),
+        bind(config.server.websocket),
+    )
+    with sockets[0], sockets[1]:
+        await _Server.build(config, clock, log or MemoryLog(clock)).run(sockets, task_status)
+
+
+@define(eq=False)
+class _Server:
+    venue: Venue
+    log: Log
+    board: IndexBoard
+    intake: Intake
+    metrics: Metrics
+    matcher: Matcher
+    supervisor: Supervisor
+    door: Door
+    stopping: trio.Event = field(factory=trio.Event)
+    log_closed: trio.Event = field(factory=trio.Event)
+
+    @classmethod
+    def build(cls, config: Config, clock: Clock, log: Log) -> _Server:
+        """Every part, wired; nothing runs yet."""
+        board = open_board(config.index)
+        exchange = Exchange()
+        state = exchange.state
+        start = next_start(state)
+        metrics = Metrics()
+        intake = Intake(Origin(start=start), metrics.inbox_wait.observe)
+        metrics.inbox_depth.set_function(lambda: intake.inbox.depth)
+        archive = Archive(state)
+        keyring = Keyring()
+        fill_keyring(keyring, config, state)
+        wall = RealClock()
+        venue = Venue(
+            config=config,
+            clock=clock,
+            exchange=exchange,
+            wall=wall,
+            authenticator=Authenticator(keyring, Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES))),
+            limits=rate_limits(config.limits, trio.current_time),
+            feed=Feed(state, archive, config.limits.subscriptions_per_connection),
+            archive=archive,
+            start=start,
+        )
+        supervisor = Supervisor(
+            clock=clock,
+            board=board,
+            pending=lambda: liquidation.pending(state),
+            propose=intake.propose,
+            crashed=metrics.crashes.labels("supervisor").inc,
+            strict=config.server.strict,
+        )
+        slots = Slots(config.limits.connections_per_address)
+        metrics.connections.set_function(lambda: len(slots))
+        matcher = Matcher(
+            exchange,
+            propose=intake.propose,
+            moved=supervisor.wake,
+            ended=slots.free,
+            observers=[metrics.applied, venue.feed.publish],
+        )
+        door = Door(venue, intake, slots, metrics)
+        return cls(venue, log, board, intake, metrics, matcher, supervisor, door)
+
+    async def run(
+        self, sockets: tuple[socket.socket, socket.socket], task_status: trio.TaskStatus[Running]
+    ) -> None:
+        """The tree. It ends from the inside, by the end of the stream through the core."""
+        # Hypercorn's writes cannot be cancelled. Out here they can delay the very end, and
+        # nothing that matters.
+        async with trio.open_nursery() as outside:
+            await self._run_core(outside, sockets, task_status)
+            self.log_closed.set()
+
+    async def _run_core(
+        self,
+        outside: trio.Nursery,
+        sockets: tuple[socket.socket, socket.socket],
+        task_status: trio.TaskStatus[Running],
+    ) -> None:
+        durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
+        try:
+            async with trio.open_nursery() as core:
+                core.start_soon(self.log.run, self.intake, durable)
+                core.start_soon(self.matcher.run, entries)
+                await self._bootstrap()
+                async with trio.open_nursery() as helpers:
+                    helpers.start_soon(self.supervisor.run)
+                    helpers.start_soon(self.metrics.watch_loop)
+                    for interval, seconds in _FLUSH_SECONDS.items():
+                        helpers.start_soon(self._flush, interval, seconds)
+                    await self._serve_clients(outside, sockets, task_status)
+                    helpers.cancel_scope.cancel()
+                self.intake.close()
+        finally:
+            self.intake.abort()
+
+    async def _bootstrap(self) -> None:
+        venue = self.venue
+        bootstrap = Bootstrap(
+            [
+                *differences(venue.config, venue.exchange.state, venue.start),
+                # With prices from the first moment on, a client can trade at once.
+                Tick(prices=self.board.prices(venue.clock.now())),
+            ],
+            Origin(venue.node, venue.start),
+        )
+        self.matcher.observers.append(bootstrap.observe)
+        await bootstrap.run(self.intake.inbox)
+        self.matcher.observers.remove(bootstrap.observe)
+
+    async def _serve_clients(
+        self,
+        outside: trio.Nursery,
+        sockets: tuple[socket.socket, socket.socket],
+        task_status: trio.TaskStatus[Running],
+    ) -> None:
+        http, websocket = sockets
+        running = Running(
+            address_of(http),
+            address_of(websocket),
+            self.venue,
+            self.board,
+            self.metrics,
+            self.supervisor,
+            self.stopping,
+            self.log_closed,
+        )
+        websocket.listen(BACKLOG)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(websocket))
+        async with trio.open_nursery() as connections:
+            gateway = HttpGateway(
+                self.venue, self.intake.inbox, self.metrics, partial(self._crashed, connections)
+            )
+            await outside.start(serve_http, gateway.application(), http, self.stopping)
+            async with trio.open_nursery() as listeners:
+                await listeners.start(
+                    partial(
+                        trio.serve_listeners,
+                        self.door.serve,
+                        [listener],
+                        handler_nursery=connections,
+                    )
+                )
+                task_status.started(running)
+                await self.stopping.wait()
+                listeners.cancel_scope.cancel()
+            self.venue.closing = True
+            self.door.stop()
+            connections.cancel_scope.deadline = trio.current_time() + CLIENTS_SECONDS
+            await gateway.idle()
+
+    def _crashed(self, connections: trio.Nursery, error: Exception) -> None:
+        """An HTTP handler raised: hypercorn answers 500 and goes on, unless we are strict."""
+        logger.error("an HTTP request crashed", exc_info=error)
+        self.metrics.crashes.labels("http").inc()
+        if self.venue.config.server.strict:
+            connections.start_soon(_raise, error)
+
+    async def _flush(self, interval: Interval, seconds: float) -> None:
+        due = trio.current_time()
+        while True:
+            # A loop that is late skips what it missed: a flush sends the newest state anyway.
+            due = max(due + seconds, trio.current_time())
+            await trio.sleep_until(due)
+            self.venue.feed.flush(interval.value)
+
+
+async def _raise(error: Exception) -> None:
+    raise error

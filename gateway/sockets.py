@@ -1,0 +1,38 @@
+"""Listening sockets of our own, so that their options are ours too."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from gateway.settings import ConfigError, Endpoint
+
+# Clients that connect in one burst, as after a restart; the system's own bound may be lower.
+BACKLOG: Final = 1_024
+
+
+def bind(endpoint: Endpoint, *, unread_millis: int = 0) -> socket.socket:
+    """A bound TCP socket that does not listen yet.
+
+    With `unread_millis` a connection ends when its peer leaves data unread for that long, however
+    the server waits for it; Linux only. Raises ConfigError where the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if unread_millis and hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Accepted sockets inherit it.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_millis)
+    try:
+        bound.bind((endpoint.host, endpoint.port))
+    except OSError as error:
+        bound.close()
+        raise ConfigError(f"cannot listen on {endpoint}: {error.strerror or error}") from error
+    return bound
+
+
+def address_of(bound: socket.socket) -> Endpoint:
+    """Where a socket is bound, with the port that the system chose."""
+    host, port = bound.getsockname()[:2]
+    return Endpoint(host, port)
