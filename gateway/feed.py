@@ -53,6 +53,7 @@ class Feed:
     _subscriptions: Subscriptions = field(init=False)
     _router: Router = field(init=False)
     _late: dict[Stream, None] = field(factory=dict, init=False)
+    _new: dict[int, dict[Stream, None]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._subscriptions = Subscriptions(
@@ -76,6 +77,7 @@ class Feed:
 
         For WebSocket sinks: those of HTTP share a number, and expect nothing but one answer.
         """
+        self._new.pop(sink.number, None)
         for stream in self._subscriptions.forget(sink):
             self._settle(stream)
         for origin in list(self._asked.get(sink.number, ())):
@@ -106,14 +108,16 @@ class Feed:
             if stream is not None:
                 accepted.append(name)
                 self._settle(stream)
+                if stream.stateful:
+                    self._new.setdefault(sink.number, {})[stream] = None
         return accepted
 
     def greet(self, sink: Sink) -> None:
         """Send a connection the state of the channels that it newly listens to.
 
-        Where nobody calls this, the next flush does it.
+        Call it after every reply: it costs nothing when there is nothing new.
         """
-        for stream in dict.fromkeys(self._subscriptions.of(sink).values()):
+        for stream in self._new.pop(sink.number, ()):
             if stream in self._late:
                 stream.catch_up()
                 self._settle(stream)

@@ -66,7 +66,7 @@ class Subscriptions:
 
     A stream exists as long as somebody listens to it. `most` bounds the subscriptions of one
     connection. `change_ids` holds the entry that last changed each book; `since` stands for it
-    where none did since this process began.
+    where none did since this process began: at least 1, because clients test ids for truth.
     """
 
     state: State
@@ -120,7 +120,7 @@ class Subscriptions:
 
     def change_id(self, instrument: str) -> int:
         """The entry that last changed a book."""
-        return self.change_ids.get(instrument, self.since)
+        return self.change_ids.get(instrument, max(1, self.since))
 
     def portfolios(self) -> Iterator[PortfolioStream]:
         """The portfolio streams of all accounts."""
