@@ -55,7 +55,7 @@ class Tally:
         self.makers.append(maker)
 
     def self_trade(self, maker: Order) -> None:
-        raise NotImplementedError("makers and takers are different accounts here")
+        raise AssertionError("makers and takers are different accounts here")
 
 
 def limit_order(order_id: int, account: int, side: Side, price: int, amount: int) -> Order:

@@ -96,6 +96,9 @@ class BookAgainstOracle(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.clearing = Clearing(Counter())
+        self.book = self.clearing.book
+        self.oracle = NaiveBook(TICK, Counter())
         self.last_id = 0
         self.shown: dict[tuple[Side, int], int] = {}
 
@@ -104,9 +107,8 @@ class BookAgainstOracle(RuleBasedStateMachine):
         self, positions: dict[int, int], crowd: list[tuple[int, int, int, bool]]
     ) -> None:
         """Accounts start with positions and a full book: takers and reduce-only have work."""
-        self.clearing = Clearing(Counter(positions))
-        self.book = self.clearing.book
-        self.oracle = NaiveBook(TICK, Counter(positions))
+        self.clearing.positions.update(positions)
+        self.oracle.positions.update(positions)
         for account, price, amount, reduce_only in crowd:
             if reduce_only:
                 self.place_reduce_only(account, price, amount, TimeInForce.GOOD_TIL_CANCELLED)
@@ -256,8 +258,7 @@ class BookAgainstOracle(RuleBasedStateMachine):
         assert naive.left == order.remaining
 
     def teardown(self) -> None:
-        if hasattr(self, "book"):
-            self.publish()
+        self.publish()
 
 
 BookAgainstOracle.TestCase.settings = settings(
