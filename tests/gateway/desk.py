@@ -6,6 +6,8 @@ whose owner may stop reading.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -16,7 +18,17 @@ from book.units import MONEY, SCALE, SECOND
 from gateway.archive import Archive
 from gateway.feed import Feed
 from risk.catalogue import LEGACY_2025
-from risk.commands import Command, Deposit, Entry, OpenAccount, Origin, Place, SetProduct, Tick
+from risk.commands import (
+    Command,
+    Continue,
+    Deposit,
+    Entry,
+    OpenAccount,
+    Origin,
+    Place,
+    SetProduct,
+    Tick,
+)
 from risk.events import Event, Ordered, Refused
 from risk.exchange import Exchange
 from risk.market import Market
@@ -86,6 +98,7 @@ class Desk:
     time: int = field(default=START, init=False)
     sequence: int = field(default=0, init=False)
     most: int = 1_000
+    _clients: Iterator[int] = field(factory=lambda: count(1_000), init=False)
 
     def __attrs_post_init__(self) -> None:
         self.archive = Archive(self.exchange.state)
@@ -145,6 +158,15 @@ class Desk:
         """Alice sells to Bob, who takes."""
         self.place(ALICE, Side.SELL, amount, price, instrument)
         self.place(BOB, Side.BUY, amount, price, instrument)
+
+    def settle(self) -> None:
+        """Carry on what is too large for one entry until nothing is left of it."""
+        while self.exchange.busy:
+            self.apply(Continue())
+
+    def joined(self) -> int:
+        """A session number that nobody had before."""
+        return next(self._clients)
 
     def market(self, name: str = BTC) -> Market:
         """A listed market."""
