@@ -54,7 +54,7 @@ class Tally:
     def filled(self, maker: Order, taker: Order, amount: int) -> None:  # noqa: ARG002 (protocol)
         self.makers.append(maker)
 
-    def self_trade(self, maker: Order) -> None:
+    def self_trade(self, maker: Order) -> None:  # noqa: ARG002 (protocol)
         raise AssertionError("makers and takers are different accounts here")
 
 
