@@ -58,3 +58,13 @@ def inverse_value(size: int, price: int) -> int:
 def linear_value(size: int, price: int) -> int:
     """Money value of `size` coins at `price`: size x price, rounded half-even."""
     return round_half_even(size * price, SCALE * SCALE // MONEY)
+
+
+def text(units: int, scale: int = SCALE) -> str:
+    """A number as people write it: no exponent, no trailing zeros."""
+    sign = "-" if units < 0 else ""
+    whole, part = divmod(abs(units), scale)
+    if not part:
+        return f"{sign}{whole}"
+    digits = f"{part:0{len(str(scale)) - 1}}".rstrip("0")
+    return f"{sign}{whole}.{digits}"

@@ -1,5 +1,6 @@
 """Every division names its rounding, and two sides of a trade round alike."""
 
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -14,6 +15,7 @@ from book.units import (
     inverse_value,
     linear_value,
     round_half_even,
+    text,
 )
 
 NUMERATORS = st.integers(-(10**30), 10**30)
@@ -78,3 +80,25 @@ def test_a_linear_value_below_a_unit_rounds_half_even() -> None:
 def test_a_day_is_counted_in_milliseconds() -> None:
     """Venue time is milliseconds."""
     assert 86_400_000 == DAY
+
+
+@pytest.mark.parametrize(
+    ("units", "written"),
+    [
+        (0, "0"),
+        (SCALE // 2, "0.5"),
+        (-SCALE // 2, "-0.5"),
+        (1, "0.00000001"),
+        (8_831_150_000_000, "88311.5"),
+        (-100 * SCALE, "-100"),
+    ],
+)
+def test_numbers_are_written_as_people_write_them(units: int, written: str) -> None:
+    """No exponent, no trailing zeros, nothing after a whole number."""
+    assert written == text(units)
+
+
+@given(st.integers(-(10**20), 10**20), st.sampled_from([SCALE, MONEY]))
+def test_what_is_written_is_exact(units: int, scale: int) -> None:
+    """Read back as a decimal it is the same number, whatever its scale."""
+    assert units == Fraction(Decimal(text(units, scale))) * scale
