@@ -3,8 +3,9 @@
 A wallet is safe while each mark, funding index and index price that it depends on stays in an
 interval, so that it need not be looked at. Its slack (margin balance - maintenance margin) is
 shared over its positions by notional, and each position turns its share into intervals. The
-ends of all intervals on one coordinate stand in two heaps; a coordinate that moves past an end
-puts that wallet up for an exact look, which gives it new intervals or calls it endangered.
+ends of all intervals on one side of a coordinate stand in a heap; a coordinate that moves past
+an end puts that wallet up for an exact look, which gives it new intervals or calls it
+endangered.
 
 All of this is derived from the state and decides nothing: what the watch proposes is checked
 again, exactly, where it is done.
@@ -12,8 +13,9 @@ again, exactly, where it is done.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -26,8 +28,8 @@ from risk.position import Position, Wallet
 if TYPE_CHECKING:
     from risk.state import State
 
-Coordinate = tuple[str, str]
-"""(instrument, "mark" | "funding" | "index")."""
+Edge = tuple[str, str, int]
+"""(instrument, "mark" | "funding" | "index", -1 for the low ends, +1 for the high ones)."""
 
 Key = tuple[int, str]
 """(account, currency)."""
@@ -42,34 +44,33 @@ _INDEX_PART = 8
 
 @define(eq=False)
 class Ends:
-    """Interval ends on one coordinate: a heap of (end, wallet, generation) per direction.
+    """One side's interval ends: heaps of (end, wallet, generation), the first to be crossed on top.
 
-    Low ends are stored negated, so that the first to be crossed is on top of both heaps.
-    Ends of earlier generations are dropped when they surface, or all together once they
-    may be more than half; so the heaps stay in proportion to what is watched.
+    Low ends are stored negated. Ends that a later generation has replaced are dropped when they
+    surface or when they are carried over: every `add` carries two from `older`, from its far
+    end, where a heap can lose entries without disorder. So the ends stay in proportion to what
+    is watched, and no step ever has all of them to tidy.
     """
 
-    low: list[tuple[int, Key, int]] = field(factory=list)
-    high: list[tuple[int, Key, int]] = field(factory=list)
-    room: int = 1024
+    fresh: list[tuple[int, Key, int]] = field(factory=list)
+    older: list[tuple[int, Key, int]] = field(factory=list)
 
-    def crossed(self, value: int, generations: dict[Key, int]) -> Key | None:
-        """Remove and return a wallet whose interval `value` has left, if there is one."""
-        for heap, reached in ((self.low, -value), (self.high, value)):
-            while heap and heap[0][0] < reached:
-                _, key, generation = heappop(heap)
-                if generations.get(key) == generation:
-                    return key
+    def add(self, end: int, key: Key, generations: dict[Key, int]) -> None:
+        """Put up an end of the wallet's present generation."""
+        heappush(self.fresh, (end, key, generations[key]))
+        if not self.older:
+            self.fresh, self.older = self.older, self.fresh
+        for _ in range(min(2, len(self.older))):
+            carried = self.older.pop()
+            if generations.get(carried[1]) == carried[2]:
+                heappush(self.fresh, carried)
+
+    def take(self, reached: int) -> tuple[int, Key, int] | None:
+        """Remove and return an end that lies before `reached`, if there is one."""
+        for heap in (self.fresh, self.older):
+            if heap and heap[0][0] < reached:
+                return heappop(heap)
         return None
-
-    def tidy(self, generations: dict[Key, int]) -> None:
-        """Drop what is out of date, if there may be much of it."""
-        if len(self.low) + len(self.high) <= self.room:
-            return
-        for heap in (self.low, self.high):
-            heap[:] = [end for end in heap if generations.get(end[1]) == end[2]]
-            heapify(heap)
-        self.room = max(1024, 2 * (len(self.low) + len(self.high)))
 
 
 @define(eq=False)
@@ -78,9 +79,10 @@ class Watch:
 
     `dirty` are wallets whose intervals no longer hold, `endangered` those found below
     maintenance margin when last looked at. `behind` tells that crossings may be left to do.
+    `generations` numbers the intervals that hold; a wallet that is not in it has none.
     """
 
-    ends: dict[Coordinate, Ends] = field(factory=dict)
+    ends: dict[Edge, Ends] = field(factory=dict)
     generations: dict[Key, int] = field(factory=dict)
     dirty: dict[Key, None] = field(factory=dict)
     endangered: dict[Key, None] = field(factory=dict)
@@ -91,40 +93,42 @@ class Watch:
         """The wallet's money or positions moved, other than by marks."""
         self.dirty[wallet.account, wallet.currency] = None
 
+    def retuned(self, market: Market) -> None:
+        """The market's terms have changed, and with them the margin of all who hold it."""
+        self.dirty.update(((account, market.currency), None) for account in market.positions)
+
     def moved(self) -> None:
         """Coordinates have moved: who is endangered is looked at again, and ends are crossed."""
         self.dirty.update(self.endangered)
         self.behind = True
 
     def advance(self, state: State, budget: int) -> None:
-        """Look at no more than `budget` wallets; `behind` says whether that was all."""
-        while self.dirty and budget > 0:
-            key = next(iter(self.dirty))
+        """Take no more than `budget` steps; `behind` says whether that was all."""
+        # In one go: to find the first key of a dict means to step over all that were deleted.
+        for key in list(islice(self.dirty, budget)):
             del self.dirty[key]
             self._look(state, key)
             budget -= 1
-        if budget > 0 and self.behind:
-            budget = self._cross(state, budget)
-        self.behind = self.behind and budget <= 0
+        if self.behind:
+            self.behind = self._cross(state, budget) <= 0
 
     def _cross(self, state: State, budget: int) -> int:
-        for (name, kind), ends in list(self.ends.items()):
-            market = state.markets.get(name)
-            if market is None:
-                continue
-            value = _value(market, kind)
+        """Look at wallets whose ends are crossed; returns what is left of the budget."""
+        for (name, kind, sign), ends in list(self.ends.items()):
+            reached = sign * _value(state.markets[name], kind)
             while budget > 0:
-                key = ends.crossed(value, self.generations)
-                if key is None:
+                crossed = ends.take(reached)
+                if crossed is None:
                     break
-                self._look(state, key)
+                _, key, generation = crossed
+                if self.generations.get(key) == generation:
+                    self._look(state, key)
                 budget -= 1
         return budget
 
     def _look(self, state: State, key: Key) -> None:
         """One exact look at a wallet: endangered, or safe within new intervals."""
-        account, currency = key
-        wallet = state.wallet(account, currency)
+        wallet = state.wallet(*key)
         margin.refresh(state, wallet)
         self.generations.pop(key, None)
         self.endangered.pop(key, None)
@@ -132,43 +136,43 @@ class Watch:
         if slack < 0:
             self.endangered[key] = None
             return
-        self._place(key, wallet, slack)
-
-    def _place(self, key: Key, wallet: Wallet, slack: int) -> None:
         held = [position for position in wallet.positions.values() if position.size]
-        if not held:
-            return
-        self.generation += 1
-        self.generations[key] = self.generation
-        weights = [
-            position.market.instrument.notional(position.size, position.market.mark)
-            for position in held
-        ]
-        total = sum(weights) or 1
-        for position, weight in zip(held, weights, strict=True):
-            for kind, low, high in intervals(position, slack * weight // total):
-                self._add((position.market.name, kind), key, low, high)
+        if held:
+            self.generation += 1
+            self.generations[key] = self.generation
+            for position, share in _shares(held, slack):
+                for kind, low, high in intervals(position, share):
+                    self._add(position.market.name, kind, key, low, high)
 
-    def _add(self, coordinate: Coordinate, key: Key, low: int | None, high: int | None) -> None:
-        ends = self.ends.get(coordinate)
-        if ends is None:
-            ends = self.ends[coordinate] = Ends()
-        if low is not None:
-            heappush(ends.low, (-low, key, self.generation))
-        if high is not None:
-            heappush(ends.high, (high, key, self.generation))
-        ends.tidy(self.generations)
+    def _add(self, name: str, kind: str, key: Key, low: int | None, high: int | None) -> None:
+        for sign, end in ((-1, low), (1, high)):
+            if end is not None:
+                edge = (name, kind, sign)
+                ends = self.ends.get(edge)
+                if ends is None:
+                    ends = self.ends[edge] = Ends()
+                ends.add(sign * end, key, self.generations)
 
     def forget_market(self, name: str) -> None:
         """A market is gone, and its coordinates with it."""
-        for kind in ("mark", "funding", "index"):
-            self.ends.pop((name, kind), None)
+        for edge in [edge for edge in self.ends if edge[0] == name]:
+            del self.ends[edge]
 
 
 def _value(market: Market, kind: str) -> int:
     if kind == "mark":
         return market.mark
     return market.funding_index if kind == "funding" else market.index.price
+
+
+def _shares(held: list[Position], slack: int) -> Iterable[tuple[Position, int]]:
+    """The slack, shared out by notional."""
+    weights = [
+        position.market.instrument.notional(position.size, position.market.mark)
+        for position in held
+    ]
+    total = sum(weights) or 1
+    return zip(held, [slack * weight // total for weight in weights], strict=True)
 
 
 def intervals(position: Position, share: int) -> Iterator[tuple[str, int | None, int | None]]:
@@ -185,12 +189,12 @@ def intervals(position: Position, share: int) -> Iterator[tuple[str, int | None,
         now = market.funding_index
         yield ("funding", None, now + reach) if size > 0 else ("funding", now - reach, None)
     if market.instrument.contract.inverse:
-        yield ("mark", *_inverse(market, size, max(0, share - _PAD)))
+        yield ("mark", *_inverse(market, size, share - _PAD))
         return
     part = share // _INDEX_PART
     coins = margin.base_size(market, size)
     rate = market.terms.maintenance_base * MONEY + market.terms.maintenance_slope * coins
-    reach = max(0, part - _PAD) * RATE * MONEY * SCALE // (coins * rate)
+    reach = max(0, part - _PAD) * RATE * MONEY * SCALE // max(1, coins * rate)
     yield "index", None, market.index.price + reach
     reach = max(0, share - part - _PAD) * (SCALE * SCALE // MONEY) // abs(size)
     yield (("mark", market.mark - reach, None) if size > 0 else ("mark", None, market.mark + reach))
@@ -201,8 +205,11 @@ def _inverse(market: Market, size: int, share: int) -> tuple[int | None, int | N
 
     A long loses n' - n as n rises, and maintenance a*n + b*n*n rises with it; while n at most
     doubles, one coin more costs at most 1 + a + 3*b*n. A short loses n - n' as n falls,
-    maintenance falling too; and as n rises it gains 1 a coin against a + 3*b*n.
+    maintenance falling too; and as n rises it gains 1 a coin against a + 3*b*n. Without a
+    share there is nothing to round by, and any such move is too far.
     """
+    if share <= 0:
+        return market.mark, None if size > 0 else market.mark
     terms = market.terms
     coins = margin.base_size(market, size)
     rate = terms.maintenance_base + ceil_div(3 * terms.maintenance_slope * coins, MONEY)
