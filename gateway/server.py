@@ -29,7 +29,7 @@ from gateway.intake import Intake
 from gateway.limits import rate_limits
 from gateway.log import Log
 from gateway.log.memory import MemoryLog
-from gateway.matcher import Matcher
+from gateway.matcher import Matcher, Observer
 from gateway.metrics import Metrics
 from gateway.settings import Endpoint
 from gateway.slots import Slots
@@ -52,7 +52,11 @@ _FLUSH_SECONDS = {Interval.FAST: 0.1, Interval.SLOW: 1.0}
 
 @define(eq=False)
 class Running:
-    """A venue that serves: where, and what whoever embeds it may read, move and stop."""
+    """A venue that serves: where, and what whoever embeds it may read, move and stop.
+
+    `observers` are told of every entry and its events from now on; whoever joins them must
+    neither wait nor raise.
+    """
 
     http: Endpoint
     websocket: Endpoint
@@ -60,6 +64,7 @@ class Running:
     board: IndexBoard
     metrics: Metrics
     supervisor: Supervisor
+    observers: list[Observer]
     stopping: trio.Event
     log_closed: trio.Event
 
@@ -218,6 +223,7 @@ class _Server:
             self.board,
             self.metrics,
             self.supervisor,
+            self.matcher.observers,
             self.stopping,
             self.log_closed,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -41,10 +41,8 @@ async def peer(script: Script) -> AsyncIterator[str]:
 
     async def welcome(request: WebSocketRequest) -> None:
         connection = await request.accept()
-        try:
+        with suppress(ConnectionClosed):
             await script(connection)
-        except ConnectionClosed:
-            pass
 
     with trio.fail_after(SECONDS):
         async with trio.open_nursery() as nursery:
@@ -151,10 +149,11 @@ async def test_a_cancelled_call_forgets_its_id_and_its_late_reply_harms_nobody()
         await reply(connection, first, "late")
         await reply(connection, second, "in time")
 
-    async with client_of(late) as client, trio.open_nursery() as nursery:
+    async with client_of(late) as client:
         with trio.CancelScope() as patience:
-            nursery.start_soon(_cancel_when, arrived, patience)
-            await client.call("public/slow")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_when, arrived, patience)
+                await client.call("public/slow")
         assert patience.cancelled_caught
         assert 0 == client.in_flight
         assert "in time" == await client.call("public/quick")
@@ -303,15 +302,14 @@ async def test_callers_wait_when_the_peer_reads_nothing_and_can_be_cancelled() -
         with pytest.raises(ConnectionEndedError):
             await client.call("public/test", {"text": text})
 
-    async with peer(deaf) as url, connect(url, heartbeat_seconds=0) as client:
-        async with trio.open_nursery() as nursery:
-            for _ in range(2_000):
-                nursery.start_soon(call, client)
-            with trio.move_on_after(0.3) as patience:
-                await client.call("public/test")
-            assert patience.cancelled_caught
-            assert client.in_flight < 2_000
-            stuck.set()
+    async with client_of(deaf) as client, trio.open_nursery() as nursery:
+        for _ in range(2_000):
+            nursery.start_soon(call, client)
+        with trio.move_on_after(0.3) as patience:
+            await client.call("public/test")
+        assert patience.cancelled_caught
+        assert client.in_flight < 2_000
+        stuck.set()
 
 
 async def test_the_venue_takes_the_log_in_and_tells_of_an_order_on_its_channel() -> None:
