@@ -1,0 +1,437 @@
+"""Orders through the API: what is accepted, what comes back, and every refusal in its words."""
+
+import pytest
+
+from tests.gateway.harness import PRICES, Client, Harness, Json
+
+PERPETUAL = "BTC-PERPETUAL"
+
+# Own type for each field that strict parsers insist on.
+ORDER_FIELDS = {
+    "order_id": str,
+    "order_state": str,
+    "order_type": str,
+    "time_in_force": str,
+    "instrument_name": str,
+    "creation_timestamp": int,
+    "last_update_timestamp": int,
+    "direction": str,
+    "price": float,
+    "label": str,
+    "post_only": bool,
+    "reject_post_only": bool,
+    "api": bool,
+    "amount": float,
+    "filled_amount": float,
+    "average_price": float,
+    "reduce_only": bool,
+    "contracts": float,
+    "replaced": bool,
+    "is_liquidation": bool,
+    "web": bool,
+}
+TRADE_FIELDS = {
+    "trade_id": str,
+    "trade_seq": int,
+    "instrument_name": str,
+    "timestamp": int,
+    "order_id": str,
+    "matching_id": type(None),
+    "direction": str,
+    "tick_direction": int,
+    "index_price": float,
+    "mark_price": float,
+    "price": float,
+    "amount": float,
+    "fee": float,
+    "fee_currency": str,
+    "state": str,
+    "order_type": str,
+    "liquidity": str,
+}
+
+
+@pytest.fixture
+def harness() -> Harness:
+    return Harness()
+
+
+@pytest.fixture
+def alice(harness: Harness) -> Client:
+    return harness.connect("alice")
+
+
+@pytest.fixture
+def bob(harness: Harness) -> Client:
+    return harness.connect("bob")
+
+
+def buy(client: Client, **params: object) -> Json:
+    """The order that a purchase at 64,500 unless told otherwise becomes."""
+    asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
+    order: Json = client.call("private/buy", **asked)["order"]
+    return order
+
+
+def refusal(client: Client, **params: object) -> tuple[int, str]:
+    """Code and message of the error that a purchase is refused with."""
+    asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
+    error = client.error("private/buy", **asked)
+    return error["code"], error["message"]
+
+
+def complaint(client: Client, **params: object) -> tuple[object, object]:
+    """Parameter and reason of the -32602 that a purchase is refused with."""
+    asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
+    error = client.error(
+        "private/buy", **{key: value for key, value in asked.items() if value is not None}
+    )
+    assert -32602 == error["code"]
+    return error["data"]["param"], error["data"]["reason"]
+
+
+def types(shape: Json, fields: dict[str, type]) -> dict[str, type]:
+    return {name: type(shape[name]) for name in fields}
+
+
+def test_an_order_has_every_field_that_strict_clients_insist_on(alice: Client) -> None:
+    """Present, and of the right type, from the first reply on."""
+    order = buy(alice, label="x1")
+    assert ORDER_FIELDS == types(order, ORDER_FIELDS)
+    shown = ("1", "open", "limit", "buy", "x1", 64_500.0, 100.0, 10.0, 0.0)
+    names = ("order_id", "order_state", "order_type", "direction", "label", "price", "amount")
+    assert shown == tuple(order[name] for name in (*names, "contracts", "average_price"))
+
+
+def test_a_trade_is_told_to_both_sides_as_their_own(alice: Client, bob: Client) -> None:
+    """The user's own direction, its own fee, M for who waited and T for who came."""
+    buy(alice)
+    sold = bob.call("private/sell", instrument_name=PERPETUAL, amount=40, type="market")
+    (taken,) = sold["trades"]
+    assert TRADE_FIELDS == types(taken, TRADE_FIELDS)
+    told = ("sell", "T", 64_500.0, 40.0, "BTC", "filled")
+    names = ("direction", "liquidity", "price", "amount", "fee_currency", "state")
+    assert told == tuple(taken[name] for name in names)
+    assert pytest.approx(40 / 64_500 * 0.0005, abs=1e-8) == taken["fee"]
+    assert "filled" == sold["order"]["order_state"]
+    mine = alice.call("private/get_order_state", order_id="1")
+    assert ("open", 40.0, 64_500.0) == (
+        mine["order_state"],
+        mine["filled_amount"],
+        mine["average_price"],
+    )
+
+
+def test_ids_carry_the_family_and_are_read_back(alice: Client) -> None:
+    """ETH-2 is found as ETH-2, not as 2 and not under another family."""
+    buy(alice)
+    ether = buy(alice, instrument_name="ETH-PERPETUAL", price=3_480)["order_id"]
+    sol = buy(alice, instrument_name="SOL_USDC-PERPETUAL", price=149, amount=1)["order_id"]
+    assert ["ETH-2", "SOL_USDC-3"] == [ether, sol]
+    for wrong in ("2", "BTC-2", "SOL_USDC-2", "ETH-99", "ETH-SLTS-2"):
+        assert 10004 == alice.error("private/cancel", order_id=wrong)["code"]
+    for broken in ("", "ETH-", "two", "-2", "2 ", "1" * 40):
+        assert 10025 == alice.error("private/cancel", order_id=broken)["code"]
+    assert "cancelled" == alice.call("private/cancel", order_id=ether)["order_state"]
+
+
+@pytest.mark.parametrize(
+    ("params", "amount"),
+    [
+        ({"amount": 100}, 100.0),
+        ({"amount": None, "contracts": 10}, 100.0),
+        ({"amount": 100, "contracts": 10}, 100.0),
+        ({"amount": "100.0"}, 100.0),
+        ({"instrument_name": "SOL_USDC-PERPETUAL", "price": 149, "amount": 0.3}, 0.3),
+        (
+            {"instrument_name": "ETH_USDC-PERPETUAL", "price": 3_480, "amount": None}
+            | {"contracts": 3},
+            0.003,
+        ),
+    ],
+)
+def test_amounts_are_counted_in_units_or_in_contracts(
+    alice: Client, params: Json, amount: float
+) -> None:
+    """Both may be sent as long as they agree."""
+    assert amount == buy(alice, **params)["amount"]
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"amount": None}, ("amount", "must not be null")),
+        ({"contracts": 9}, ("contracts", "does not agree with amount")),
+        ({"price": None}, ("price", "must not be null")),
+        ({"type": "sometimes"}, ("type", "value not in list")),
+        ({"time_in_force": "good_til_tomorrow"}, ("time_in_force", "value not in list")),
+        ({"label": "x" * 65}, ("label", "wrong format")),
+        ({"amount": "much"}, ("amount", "wrong format")),
+        ({"amount": 1e300}, ("amount", "wrong format")),
+        ({"instrument_name": None}, ("instrument_name", "must not be null")),
+        ({"instrument_name": 5}, ("instrument_name", "wrong format")),
+    ],
+)
+def test_a_wrong_parameter_is_named(alice: Client, params: Json, expected: tuple[str, str]) -> None:
+    """-32602 with the parameter and the reason."""
+    assert expected == complaint(alice, **params)
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "message"),
+    [
+        ({"instrument_name": "BTC-PERP"}, 10020, "invalid_or_unsupported_instrument"),
+        ({"amount": 5}, 10002, "qty_too_low"),
+        ({"amount": -10}, 10002, "qty_too_low"),
+        ({"amount": 0}, 10002, "qty_too_low"),
+        ({"amount": 105}, 10021, "invalid_amount"),
+        ({"amount": 10.123456789}, 10021, "invalid_amount"),
+        ({"contracts": 1.5, "amount": None}, 10027, "non_integer_contract_amount"),
+        ({"price": 64_500.25}, 10043, "price_wrong_tick"),
+        ({"price": 64_500.000000001}, 10026, "price_precision_exceeded"),
+        ({"price": 0}, 10023, "invalid_price"),
+        ({"price": -1}, 10023, "invalid_price"),
+        ({"price": 66_000}, 10007, "price_too_high 65975"),
+        ({"post_only": True, "time_in_force": "fill_or_kill"}, 11055, "post_only_not_allowed"),
+        ({"amount": 1_000_000_000}, 10018, "non_pme_max_future_position_size 50000000"),
+        (
+            {"instrument_name": "SOL_USDC-PERPETUAL", "amount": 100_000, "price": 149},
+            10009,
+            "not_enough_funds",
+        ),
+        ({"reduce_only": True}, 11030, "other_reject nothing_to_reduce"),
+        ({"type": "market"}, 11030, "other_reject no_liquidity"),
+        ({"valid_until": 1_760_000_000_000}, 13888, "timed_out"),
+        ({"type": "stop_limit", "trigger_price": 1, "trigger": "last_price"}, 10033, None),
+        ({"type": "trailing_stop", "trigger_offset": 1}, 10033, None),
+        ({"linked_order_type": "one_cancels_other"}, 10033, None),
+        ({"display_amount": 50}, 10033, None),
+        ({"max_show": 0}, 10033, None),
+        ({"advanced": "usd"}, 11038, "no_adv_for_futures"),
+        ({"mmp": True}, 13040, "mmp_required"),
+    ],
+)
+def test_every_refusal_has_its_code_and_message(
+    alice: Client, params: Json, code: int, message: str | None
+) -> None:
+    """What the venue does not do is refused by name, never taken for something else."""
+    asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
+    error = alice.error(
+        "private/buy", **{key: value for key, value in asked.items() if value is not None}
+    )
+    assert (code, message or "not_implemented") == (error["code"], error["message"])
+    assert [] == alice.call("private/get_open_orders")
+
+
+def test_a_sale_below_the_band_names_the_lowest_price(alice: Client) -> None:
+    """The message ends in the number, which some clients read."""
+    error = alice.error("private/sell", instrument_name=PERPETUAL, amount=10, price=60_000)
+    assert (10005, "price_too_low 64025") == (error["code"], error["message"])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"mmp": False, "advanced": "", "display_amount": 100, "max_show": 100},
+        {"direction": "buy", "code": "x", "linked_order_type": ""},
+        {"time_in_force": "good_til_day"},
+        {"reject_post_only": True},
+        {"valid_until": 1_760_000_001_000},
+        {"label": "ü" * 64},
+    ],
+)
+def test_what_means_nothing_special_is_accepted(alice: Client, params: Json) -> None:
+    """Clients send defaults, unknown keys, and sizes shown in full."""
+    assert "open" == buy(alice, **params)["order_state"]
+
+
+@pytest.mark.parametrize("time_in_force", ["good_til_cancelled", "fill_or_kill"])
+def test_a_market_order_may_name_a_time_in_force(
+    alice: Client, bob: Client, time_in_force: str
+) -> None:
+    """It is taken leniently: the order takes what there is."""
+    buy(alice)
+    sold = bob.call(
+        "private/sell",
+        instrument_name=PERPETUAL,
+        amount=100,
+        type="market",
+        time_in_force=time_in_force,
+    )
+    assert ("filled", "market") == (sold["order"]["order_state"], sold["order"]["order_type"])
+
+
+def test_a_market_limit_order_rests_where_it_traded(alice: Client, bob: Client) -> None:
+    """Its remainder is a limit order that says what it was."""
+    buy(alice, amount=50)
+    order = bob.call("private/sell", instrument_name=PERPETUAL, amount=80, type="market_limit")[
+        "order"
+    ]
+    shown = ("open", "limit", "market_limit", 64_500.0, 50.0)
+    names = ("order_state", "order_type", "original_order_type", "price", "filled_amount")
+    assert shown == tuple(order[name] for name in names)
+
+
+@pytest.mark.parametrize("time_in_force", ["fill_or_kill", "immediate_or_cancel"])
+def test_what_finds_no_counterpart_is_a_cancelled_order_not_an_error(
+    alice: Client, time_in_force: str
+) -> None:
+    """The call succeeds; the order is over, and nothing traded."""
+    result = alice.call(
+        "private/buy",
+        instrument_name=PERPETUAL,
+        amount=100,
+        price=64_500,
+        time_in_force=time_in_force,
+    )
+    assert ("cancelled", []) == (result["order"]["order_state"], result["trades"])
+
+
+def test_post_only_slides_and_reject_post_only_is_refused_exactly(
+    alice: Client, bob: Client
+) -> None:
+    """A tick from the other side, or 11054 with this message and no data."""
+    bob.call("private/sell", instrument_name=PERPETUAL, amount=10, price=65_000)
+    assert 64_999.5 == buy(alice, price=65_100, post_only=True)["price"]
+    error = alice.error(
+        "private/buy",
+        instrument_name=PERPETUAL,
+        amount=10,
+        price=65_000,
+        post_only=True,
+        reject_post_only=True,
+    )
+    assert {"code": 11054, "message": "post_only_reject"} == error
+
+
+def test_meeting_ones_own_order_is_an_overlap(alice: Client) -> None:
+    """10003, until the account wants its resting orders cancelled instead."""
+    buy(alice)
+    sale = {"instrument_name": PERPETUAL, "amount": 10, "price": 64_500}
+    assert 10003 == alice.error("private/sell", **sale)["code"]
+    mode = {"mode": "cancel_maker", "extended_to_subaccounts": False}
+    assert "ok" == alice.call("private/set_self_trading_config", **mode)
+    assert "open" == alice.call("private/sell", **sale)["order"]["order_state"]
+    assert "cancelled" == alice.call("private/get_order_state", order_id="1")["order_state"]
+    summary = alice.call("private/get_account_summary", currency="BTC", extended=True)
+    assert "cancel_maker" == summary["self_trading_reject_mode"]
+    mode["extended_to_subaccounts"] = True
+    assert 10033 == alice.error("private/set_self_trading_config", **mode)["code"]
+
+
+def test_an_edit_keeps_the_id_and_what_it_does_not_name(alice: Client) -> None:
+    """`amount` is the new total; `replaced` says that it happened."""
+    order_id = buy(alice, label="x")["order_id"]
+    edited = alice.call("private/edit", order_id=order_id, amount=60)["order"]
+    shown = (order_id, 60.0, 6.0, 64_500.0, "x", True)
+    names = ("order_id", "amount", "contracts", "price", "label", "replaced")
+    assert shown == tuple(edited[name] for name in names)
+    moved = alice.call("private/edit", order_id=order_id, contracts=7, price=64_400)["order"]
+    assert (70.0, 64_400.0) == (moved["amount"], moved["price"])
+
+
+def test_an_edit_may_trade(alice: Client, bob: Client) -> None:
+    """Edited to a crossing price, it answers with its trades as a new order would."""
+    bob.call("private/sell", instrument_name=PERPETUAL, amount=30, price=65_000)
+    order_id = buy(alice)["order_id"]
+    result = alice.call("private/edit", order_id=order_id, price=65_000)
+    assert [30.0] == [trade["amount"] for trade in result["trades"]]
+
+
+def test_an_order_is_edited_by_its_label_if_there_is_one_such(alice: Client) -> None:
+    """10004 for none, 13032 for several."""
+    edit = {"instrument_name": PERPETUAL, "label": "x", "amount": 60}
+    assert 10004 == alice.error("private/edit_by_label", **edit)["code"]
+    buy(alice, label="x")
+    buy(alice, label="x", instrument_name="BTC_USDC-PERPETUAL", amount=0.01)
+    assert 60.0 == alice.call("private/edit_by_label", **edit)["order"]["amount"]
+    buy(alice, label="x")
+    assert 13032 == alice.error("private/edit_by_label", **edit)["code"]
+
+
+def test_the_mmp_flag_cannot_be_edited(alice: Client) -> None:
+    """-32602 with the API's own reason."""
+    order_id = buy(alice)["order_id"]
+    error = alice.error("private/edit", order_id=order_id, mmp=False)
+    expected = {"param": "mmp", "reason": "editing mmp flag is not supported"}
+    assert (-32602, expected) == (error["code"], error["data"])
+
+
+def test_what_is_over_cannot_be_edited_and_what_is_not_ones_own_is_not_there(
+    alice: Client, bob: Client
+) -> None:
+    """10010 cancelled, 11008 filled, 10004 for an order of somebody else: nothing is given away."""
+    cancelled, filled, resting = (buy(alice)["order_id"] for _ in range(3))
+    alice.call("private/cancel", order_id=cancelled)
+    bob.call("private/sell", instrument_name=PERPETUAL, amount=100, price=64_500)
+    codes = [
+        client.error("private/edit", order_id=order_id, amount=50)["code"]
+        for client, order_id in ((alice, cancelled), (alice, filled), (bob, resting), (bob, "77"))
+    ]
+    assert [10010, 11008, 10004, 10004] == codes
+
+
+def test_an_order_that_closes_while_its_edit_is_on_its_way_is_told_apart(
+    alice: Client, bob: Client
+) -> None:
+    """The edit was sent while the order was open, and decided when it was not."""
+    order_id = buy(alice)["order_id"]
+    edit = alice.send(alice.frame("private/edit", {"order_id": order_id, "amount": 50}))
+    cancel = alice.send(alice.frame("private/cancel", {"order_id": order_id}))
+    bob.call("private/sell", instrument_name=PERPETUAL, amount=100, price=64_500)
+    alice.carry_out(edit)
+    alice.carry_out(cancel)
+    assert [11008, 11044] == [reply["error"]["code"] for reply in alice.sink.replies[-2:]]
+
+
+def test_a_position_is_closed_whole(alice: Client, bob: Client) -> None:
+    """A reduce-only order over all of it; without a position there is nothing to close."""
+    close = {"instrument_name": PERPETUAL, "type": "market"}
+    error = alice.error("private/close_position", **close)
+    assert (11030, "other_reject no_position") == (error["code"], error["message"])
+    buy(alice, amount=50)
+    bob.call("private/sell", instrument_name=PERPETUAL, amount=50, price=64_500)
+    buy(bob, amount=80, price=64_400)
+    result = alice.call("private/close_position", **close)
+    assert (50.0, True) == (result["order"]["filled_amount"], result["order"]["reduce_only"])
+    assert "zero" == alice.call("private/get_position", instrument_name=PERPETUAL)["direction"]
+
+
+def test_closing_at_a_limit_needs_a_price(alice: Client, bob: Client) -> None:
+    """And rests there."""
+    buy(alice, amount=50)
+    bob.call("private/sell", instrument_name=PERPETUAL, amount=50, price=64_500)
+    close = {"instrument_name": PERPETUAL, "type": "limit"}
+    error = alice.error("private/close_position", **close)
+    assert {"param": "price", "reason": "must not be null"} == error["data"]
+    order = alice.call("private/close_position", **close, price=65_500)["order"]
+    assert ("open", "sell", 65_500.0) == (
+        order["order_state"],
+        order["direction"],
+        order["price"],
+    )
+
+
+def test_orders_wait_for_the_first_index_price(harness: Harness) -> None:
+    """Without a mark there is no margin: 13028, which clients try again."""
+    harness.clock.time += 10_000
+    client = harness.connect("alice")
+    assert (13028, "temporarily_unavailable") == refusal(client)
+    harness.tick()
+    assert "open" == buy(client)["order_state"]
+
+
+def test_every_listed_perpetual_can_be_traded_at_once(harness: Harness, alice: Client) -> None:
+    """With an empty book the mark is the index, so that a limit near it is in the band."""
+    for name, market in harness.exchange.state.markets.items():
+        price = PRICES[market.index.name]
+        contracts = 10
+        order = alice.call("private/buy", instrument_name=name, contracts=contracts, price=price)[
+            "order"
+        ]
+        assert (name, "open", 10.0) == (
+            order["instrument_name"],
+            order["order_state"],
+            order["contracts"],
+        )
+    harness.exchange.check()
