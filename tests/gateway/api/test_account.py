@@ -163,12 +163,8 @@ def test_a_currency_that_is_not_ours_is_all_zeros_and_leaves_no_trace(
 ) -> None:
     """Bots ask for the currencies of their authors; a read must not change the state."""
     digest = harness.exchange.digest()
-    summary = alice.call("private/get_account_summary", currency="EURR")
-    assert ("EURR", 0.0, 0.0) == (
-        summary["currency"],
-        summary["equity"],
-        summary["available_funds"],
-    )
+    shown = alice.call("private/get_account_summary", currency="EURR")
+    assert ("EURR", 0.0, 0.0) == (shown["currency"], shown["equity"], shown["available_funds"])
     for wrong in ("SHELLS", "any"):
         error = alice.error("private/get_account_summary", currency=wrong)
         assert {"reason": "invalid currency", "param": "currency"} == error["data"]

@@ -1,0 +1,116 @@
+"""public/auth as clients call it; what the cryptography refuses is tested with it."""
+
+from hashlib import sha256
+from hmac import HMAC
+
+import pytest
+
+from tests.gateway.harness import Client, Harness, Json
+
+
+@pytest.fixture
+def client() -> Client:
+    return Harness().connect()
+
+
+def signature(stamp: int, nonce: str = "abc", data: str = "") -> Json:
+    message = f"{stamp}\n{nonce}\n{data}".encode()
+    return {
+        "grant_type": "client_signature",
+        "client_id": "alice-key",
+        "timestamp": stamp,
+        "nonce": nonce,
+        "data": data,
+        "signature": HMAC(b"alice-secret", message, sha256).hexdigest(),
+    }
+
+
+def test_a_login_answers_with_all_that_clients_read(client: Client) -> None:
+    """Tokens, their type, their lifetime in whole seconds, and the scope that was granted."""
+    granted = client.login("alice", state="mine")
+    types = {name: type(granted[name]) for name in ("access_token", "refresh_token", "expires_in")}
+    assert {"access_token": str, "refresh_token": str, "expires_in": int} == types
+    assert ("bearer", "mine") == (granted["token_type"], granted["state"])
+    assert granted["scope"].startswith("connection ")
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_signature_logs_in_with_its_timestamp_as_number_or_text(
+    client: Client, as_text: bool
+) -> None:
+    """ccxt sends milliseconds rendered as a string."""
+    params = signature(client.harness.clock.time)
+    if as_text:
+        params["timestamp"] = str(params["timestamp"])
+    assert "access_token" in client.call("public/auth", **params)
+    assert [] == client.call("private/get_open_orders")
+
+
+def test_a_refresh_token_replaces_the_tokens_before(client: Client) -> None:
+    """The new token counts, the old one and the used refresh token do not."""
+    first = client.login("alice", scope="session:one")
+    renewal = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
+    second = client.call("public/auth", **renewal)
+    assert 13009 == client.error("public/auth", **renewal)["code"]
+    stranger = client.harness.connect()
+    for token, code in ((first["access_token"], 13009), (second["access_token"], None)):
+        reply = stranger.request("private/get_open_orders", access_token=token)
+        assert code == reply.get("error", {}).get("code")
+    assert "session:one" == second["scope"].split()[0] == "session:" + second["sid"]
+
+
+def test_a_refresh_does_not_start_the_session_anew(client: Client) -> None:
+    """The session's own choice of cancel-on-disconnect survives it."""
+    granted = client.login("alice")
+    client.call("private/enable_cancel_on_disconnect")
+    client.call("public/auth", grant_type="refresh_token", refresh_token=granted["refresh_token"])
+    assert client.call("private/get_cancel_on_disconnect")["enabled"]
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "param"),
+    [
+        ({}, -32602, "grant_type"),
+        ({"grant_type": "password"}, -32602, "grant_type"),
+        ({"grant_type": "client_credentials"}, -32602, "client_id"),
+        ({"grant_type": "client_credentials", "client_id": "alice-key"}, -32602, "client_secret"),
+        (
+            {"grant_type": "client_credentials", "client_id": "nobody", "client_secret": "x"},
+            13004,
+            None,
+        ),
+        ({"grant_type": "refresh_token", "refresh_token": "x"}, 13009, None),
+        (signature(0) | {"timestamp": "noon"}, -32602, "timestamp"),
+        (signature(0), 13004, None),
+        ({"grant_type": 5}, -32602, "grant_type"),
+    ],
+)
+def test_a_refused_login_says_why_and_leaves_nobody_logged_in(
+    client: Client, params: Json, code: int, param: str | None
+) -> None:
+    """-32602 names the parameter; wrong credentials are 13004 whoever they are for."""
+    error = client.error("public/auth", **params)
+    found = (error.get("data") or {}).get("param")
+    assert (code, param) == (error["code"], found)
+    assert 10000 == client.error("private/get_open_orders")["code"]
+
+
+def test_a_refused_login_leaves_the_one_before(client: Client) -> None:
+    """A connection that is logged in stays so."""
+    client.login("alice")
+    wrong = {"grant_type": "client_credentials", "client_id": "bob-key", "client_secret": "?"}
+    assert 13004 == client.error("public/auth", **wrong)["code"]
+    assert [] == client.call("private/get_open_orders")
+
+
+def test_a_login_over_http_starts_no_session(client: Client) -> None:
+    """There is no connection that could end it; the token is for the requests that follow."""
+    harness = client.harness
+    status, body = harness.get(
+        "/api/v2/public/auth?grant_type=client_credentials"
+        "&client_id=alice-key&client_secret=alice-secret&scope=session:one"
+    )
+    assert 200 == status
+    assert {} == harness.exchange.state.sessions
+    token = body["result"]["access_token"]
+    assert [] == client.call("private/get_open_orders", access_token=token)
