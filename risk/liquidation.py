@@ -20,7 +20,7 @@ from risk.events import Done, Liquidated, LiquidationStep
 from risk.execution import Execution
 from risk.position import Position, Wallet
 from risk.reasons import Reason
-from risk.state import INSURANCE
+from risk.state import FIRST_CLIENT, INSURANCE
 from risk.terms import LossPolicy
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def pending(state: State, limit: int = 256) -> list[tuple[int, str]]:
     found = []
     for account, currency in state.watch.endangered:
         wallet = state.wallet(account, currency)
-        if account == INSURANCE or wallet.round == state.ticks:
+        if account < FIRST_CLIENT or wallet.round == state.ticks:
             continue
         margin.refresh(state, wallet)
         shortfall = wallet.maintenance - wallet.margin_balance
@@ -55,8 +55,10 @@ def pending(state: State, limit: int = 256) -> list[tuple[int, str]]:
 
 
 def liquidate(state: State, command: Liquidate) -> None:
-    """One round for one account in one currency, if it is due."""
-    if command.account not in state.accounts or command.currency not in state.currencies():
+    """One round for a client or the insurance fund in one currency, if it is due."""
+    account = state.accounts.get(command.account)
+    known = account is not None and command.currency in state.currencies()
+    if not known or INSURANCE != command.account < FIRST_CLIENT:
         return state.refuse(Reason.ACCOUNT_UNKNOWN)
     wallet = state.wallet(command.account, command.currency)
     due = command.account == INSURANCE or margin.is_locked(state, wallet)

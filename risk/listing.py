@@ -39,7 +39,7 @@ def set_product(state: State, command: SetProduct) -> None:
         state.wallet(account, contract.currency)
     for market in state.markets.values():
         if market.instrument.contract.family == contract.family:
-            _retune(market, command)
+            _retune(state, market, command)
     state.marks += 1
     list_due(state, command)
     settlement = (next_settlement(state.time), Due.SETTLEMENT, "")
@@ -48,9 +48,10 @@ def set_product(state: State, command: SetProduct) -> None:
     state.emit(Done(state.origin))
 
 
-def _retune(market: Market, command: SetProduct) -> None:
+def _retune(state: State, market: Market, command: SetProduct) -> None:
     if market.instrument.contract.dated == command.contract.dated:
         market.terms = command.terms
+        state.watch.retuned(market)
 
 
 def list_due(state: State, product: SetProduct) -> None:

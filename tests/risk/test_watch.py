@@ -1,0 +1,205 @@
+"""Whether the watch finds exactly those whom a full scan finds, whatever happens."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from attrs import define
+from msgspec.structs import replace
+
+from book.order import Side, TimeInForce
+from book.units import HOUR, MONEY, SCALE, SECOND
+from risk import liquidation, margin
+from risk.catalogue import LEGACY_2025
+from risk.commands import Cancel, Deposit, Liquidate, Place, SetProduct, Withdraw
+from risk.market import Market
+from risk.reasons import Reason
+from risk.state import FIRST_CLIENT, INSURANCE, ROUNDING
+from risk.watch import Key
+from tests.risk import venue as scene
+from tests.risk.venue import BTC, Venue, open_venue
+
+FAMILIES = ("BTC", "ETH", "BTC_USDC", "SOL_USDC")
+CLIENTS = [f"client {number}" for number in range(12)]
+LARGEST = {"BTC": 10**6, "ETH": 10**7, "USDC": 10**6}
+"""The most contracts of a trade, by currency: enough for the margin's slope to be felt."""
+
+
+def busy_venue() -> Venue:
+    """Some families, without limits; a maker who can trade anything; clients without money."""
+    catalogue = [
+        (contract, replace(terms, position_limit=10**30))
+        for contract, terms in LEGACY_2025
+        if contract.family in FAMILIES
+    ]
+    rich = {currency: str(10**12) for currency in LARGEST}
+    everybody = {"maker": rich} | {name: {} for name in CLIENTS}
+    # A slice so small that most Ticks need Continue entries.
+    return open_venue(catalogue=catalogue, checked=False, parameters={"slice": 7}, **everybody)
+
+
+@define
+class Bustle:
+    """Random things that happen at a venue."""
+
+    venue: Venue
+    chance: random.Random
+
+    def anything(self) -> None:
+        """Mostly trades."""
+        chance = self.chance.random()
+        if chance < 0.7:
+            self.trade()
+        elif chance < 0.95:
+            self.move_money()
+        else:
+            self.retune()
+
+    def trade(self) -> None:
+        """A client pays in what makes a trade more or less safe, and meets the maker."""
+        venue, chance = self.venue, self.chance
+        account = venue.number(chance.choice(CLIENTS))
+        market = chance.choice(list(venue.exchange.state.markets.values()))
+        most = LARGEST[market.currency]
+        contracts = chance.choice([1, 10, chance.randint(1, most // 50), chance.randint(1, most)])
+        amount = contracts * market.instrument.contract.contract_size
+        taker_fee = margin.fee(market, amount, market.mark, market.instrument.taker_rate)
+        paid = (margin.initial(market, amount) + taker_fee) * chance.choice([0, 1, 2, 5])
+        if paid:
+            venue.do(Deposit(account=account, currency=market.currency, amount=paid))
+        self._meet(account, market, chance.choice(list(Side)), amount)
+
+    def _meet(self, account: int, market: Market, side: Side, amount: int) -> None:
+        venue = self.venue
+        maker = venue.number("maker")
+        order = Place(
+            account=maker,
+            instrument=market.name,
+            side=side.opposite,
+            amount=amount,
+            price=market.instrument.floor_to_tick(market.mark),
+        )
+        quote = scene.order(venue.do(order))
+        kind = TimeInForce.IMMEDIATE_OR_CANCEL
+        venue.do(replace(order, account=account, side=side, time_in_force=kind))
+        venue.do(Cancel(account=maker, order_id=quote.order_id))
+
+    def move_money(self) -> None:
+        """A client takes out what is free, to the last unit, or pays a little in."""
+        venue, chance = self.venue, self.chance
+        state = venue.exchange.state
+        account = venue.number(chance.choice(CLIENTS))
+        currency = chance.choice(state.currencies())
+        free = margin.withdrawable(state, state.wallet(account, currency))
+        if free and chance.random() < 0.7:
+            venue.do(Withdraw(account=account, currency=currency, amount=free))
+        else:
+            amount = chance.randint(1, MONEY)
+            venue.do(Deposit(account=account, currency=currency, amount=amount))
+
+    def retune(self) -> None:
+        """A family gets another maintenance margin."""
+        product = self.chance.choice(list(self.venue.exchange.state.products.values()))
+        base = product.terms.initial_base // self.chance.choice([1, 2, 3])
+        terms = replace(product.terms, maintenance_base=base)
+        self.venue.do(SetProduct(contract=product.contract, terms=terms))
+
+    def pass_time(self) -> None:
+        """Prices step or jump; sometimes hours pass, in which funding is paid."""
+        venue, chance = self.venue, self.chance
+        for name, price in venue.prices.items():
+            step = chance.choice([0, 0, 0.0005, 0.01, 0.05])
+            factor = chance.gauss(1, step)
+            if chance.random() < 0.02:
+                factor = chance.choice([0.5, 3])
+            venue.prices[name] = max(SCALE, int(price * max(factor, 0.1)))
+        venue.tick(after=chance.choice([SECOND, SECOND, 10 * SECOND, HOUR, 5 * HOUR]))
+        venue.finish()
+
+
+def scanned(venue: Venue) -> list[Key]:
+    """Who is below maintenance margin, by looking at everybody."""
+    state = venue.exchange.state
+    return [
+        (account.number, currency)
+        for account in state.accounts.values()
+        if account.number >= FIRST_CLIENT or account.number == INSURANCE
+        for currency, wallet in sorted(account.wallets.items())
+        if margin.is_locked(state, wallet)
+    ]
+
+
+def watched(venue: Venue) -> list[Key]:
+    """Whom the watch calls endangered, accounts that only keep books left aside."""
+    keys = sorted(venue.exchange.state.watch.endangered)
+    return [key for key in keys if key[0] >= FIRST_CLIENT or key[0] == INSURANCE]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_watch_finds_whom_a_full_scan_finds(seed: int) -> None:
+    """After every Tick: through trades, money in and out, funding, gaps, settlement, delivery."""
+    bustle = Bustle(busy_venue(), random.Random(seed))
+    venue = bustle.venue
+    seen = 0
+    for _ in range(120):
+        for _ in range(bustle.chance.randint(0, 3)):
+            bustle.anything()
+        bustle.pass_time()
+        expected = scanned(venue)
+        assert expected == watched(venue)
+        seen += len(expected)
+    assert seen > 100, "the run endangers many"
+
+
+def test_new_terms_are_felt_at_the_next_tick() -> None:
+    """A higher maintenance margin endangers without that any price moves."""
+    venue = open_venue(alice={"BTC": "0.1"}, bob={"BTC": "0.1"})
+    venue.trade("alice", "bob", BTC, "200000", "50000")
+    venue.tick()
+    assert [] == watched(venue)
+    product = venue.exchange.state.products["BTC", False]
+    terms = replace(product.terms, maintenance_base=5 * product.terms.maintenance_base)
+    venue.do(SetProduct(contract=product.contract, terms=terms))
+    venue.tick()
+    both = [(venue.number("alice"), "BTC"), (venue.number("bob"), "BTC")]
+    assert both == scanned(venue)
+    assert both == watched(venue)
+
+
+def test_a_wallet_far_from_danger_is_not_looked_at() -> None:
+    """Prices that stay within all intervals cost no look at anybody."""
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
+    venue.trade("alice", "bob", BTC, "10000", "50000")
+    venue.tick()
+    looks = venue.exchange.state.watch.generation
+    for price in ("50100", "49000", "52000", "45000"):
+        venue.tick(btc_usd=price)
+    assert looks == venue.exchange.state.watch.generation
+    venue.tick(btc_usd="2000")
+    assert looks < venue.exchange.state.watch.generation
+
+
+def test_ends_stay_in_proportion_to_what_is_watched() -> None:
+    """Ten thousand new intervals of two wallets leave no more than a few ends."""
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"}, checked=False)
+    venue.trade("alice", "bob", BTC, "10000", "50000")
+    for _ in range(5000):
+        for name in ("alice", "bob"):
+            venue.exchange.state.watch.mark_dirty(venue.wallet(name, "BTC"))
+        venue.exchange.state.watch.advance(venue.exchange.state, 2)
+    kept = [len(ends.fresh) + len(ends.older) for ends in venue.exchange.state.watch.ends.values()]
+    assert max(kept) <= 8
+
+
+def test_the_accounts_that_only_keep_books_are_not_liquidated() -> None:
+    """Rounding may stand below zero; neither is that proposed nor would it be done."""
+    venue = open_venue(insurance={"BTC": "1"}, checked=False)
+    state = venue.exchange.state
+    state.rounding("BTC").balance -= 1
+    state.watch.mark_dirty(state.rounding("BTC"))
+    venue.tick()
+    assert [] == liquidation.pending(state)
+    events = venue.do(Liquidate(account=ROUNDING, currency="BTC"))
+    assert Reason.ACCOUNT_UNKNOWN == scene.reason(events)
+    assert MONEY == state.insurance("BTC").balance
