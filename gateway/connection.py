@@ -52,6 +52,7 @@ class Connection:
     _waiting: deque[tuple[Submit, float]] = field(factory=deque, init=False)
     _submitted: Wakeup = field(factory=Wakeup, init=False)
     _held: bool = field(default=False, init=False)
+    _dismissed: bool = field(default=False, init=False)
     _quietly: bool = field(default=False, init=False)
     _reading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _sending: trio.CancelScope = field(factory=trio.CancelScope, init=False)
@@ -110,8 +111,7 @@ class Connection:
         self._held = False
 
     def _hear(self, frame: str | bytes) -> None:
-        if self._reading.cancel_called:
-            # The frame before said goodbye.
+        if self._dismissed:
             return
         self.session.heard(trio.current_time())
         for outcome in self.session.receive(frame):
@@ -124,11 +124,14 @@ class Connection:
             case Reply(data=data):
                 self.outbox.reserve()
                 self.outbox.reply(data)
+                # What the request subscribed to follows its reply.
+                self.session.venue.feed.greet(self.outbox)
             case Submit():
                 self.outbox.reserve()
                 self._waiting.append((outcome, trio.current_time() + INBOX_SECONDS))
                 self._submitted.set()
             case Close(code=code, reason=reason, quietly=quietly):
+                self._dismissed = True
                 self._quietly = quietly
                 self._parting = Farewell(code, reason)
                 self._reading.cancel()

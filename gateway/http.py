@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
@@ -195,11 +196,12 @@ async def read_body(request: Request, most: int) -> bytes | None:
     chunks: list[bytes] = []
     size = 0
     try:
-        async for chunk in request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most:
-                break
+        async with aclosing(request.stream()) as stream:
+            async for chunk in stream:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > most:
+                    break
     except ClientDisconnect:
         return None
     return b"".join(chunks)

@@ -1,0 +1,340 @@
+"""Running pieces of the gateway for tests: a venue without sockets, and one with.
+
+`Floor` runs log, matcher and connections over transports in memory; `running` is the whole
+server on free ports of the loopback interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio_websocket
+from attrs import Factory, define, field
+
+from book.units import Millis
+from gateway import config
+from gateway.connection import Connection
+from gateway.inbox import LIST
+from gateway.intake import Intake
+from gateway.log import Durable, Log, Proposal, Source
+from gateway.log.memory import MemoryLog
+from gateway.matcher import Matcher
+from gateway.outbox import Outbox
+from gateway.server import Running, serve
+from gateway.session import Session
+from gateway.transport import DisconnectedError
+from risk.commands import CancelAll, Entry, Origin
+from tests.gateway.harness import ACCOUNTS, START, Harness, Json
+
+SEND_SECONDS = 10.0
+
+
+@define
+class TrioClock:
+    """A gateway.clock.Clock that goes with trio's, which tests own."""
+
+    def now(self) -> Millis:
+        """Milliseconds."""
+        return Millis(START + round(trio.current_time() * 1_000))
+
+    def micros(self) -> int:
+        """Microseconds."""
+        return self.now() * 1_000
+
+
+@define(eq=False)
+class GatedLog:
+    """A log that a test can stop: while the gate is shut, nothing becomes durable.
+
+    The batch that it has taken by then, or takes first, waits in it.
+    """
+
+    log: Log
+    gate: trio.Event = field(factory=trio.Event)
+
+    @classmethod
+    def open(cls, log: Log) -> GatedLog:
+        """With the gate open."""
+        gated = cls(log)
+        gated.gate.set()
+        return gated
+
+    def shut(self) -> None:
+        """Pass nothing on from now on."""
+        self.gate = trio.Event()
+
+    async def run(self, source: Source, durable: Durable) -> None:
+        """The log's own work, behind the gate."""
+        await self.log.run(_Gated(self, source), durable)
+
+
+@define(eq=False)
+class _Gated:
+    gated: GatedLog
+    source: Source
+
+    async def take(self) -> Sequence[Proposal]:
+        batch = await self.source.take()
+        await self.gated.gate.wait()
+        return batch
+
+
+@define(eq=False)
+class Wire:
+    """A gateway.transport.Transport in memory, and the client at its other end.
+
+    `window` is how many messages the client's side holds unread before sending to it blocks.
+    """
+
+    window: int = 1_000
+    closed: tuple[int, str] | None = field(default=None, init=False)
+    parted: trio.Event = field(factory=trio.Event, init=False)
+    _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
+    _to_venue: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = field(
+        factory=lambda: trio.open_memory_channel[bytes](0), init=False
+    )
+    _to_client: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = field(
+        default=Factory(lambda self: trio.open_memory_channel[bytes](self.window), takes_self=True),
+        init=False,
+    )
+
+    # The venue's end.
+
+    async def receive(self) -> Sequence[str | bytes]:
+        """The next frame of the client."""
+        try:
+            return [await self._to_venue[1].receive()]
+        except trio.EndOfChannel as end:
+            raise DisconnectedError from end
+
+    async def send(self, messages: Sequence[bytes]) -> None:
+        """Block while the client's window is full."""
+        for message in messages:
+            try:
+                await self._to_client[0].send(message)
+            except trio.BrokenResourceError as broken:
+                raise DisconnectedError from broken
+
+    async def close(self, code: int, reason: str) -> None:
+        """Keep the farewell for the test."""
+        self.closed = (code, reason)
+        self.parted.set()
+        self._to_client[0].close()
+        self._to_venue[1].close()
+
+    # The client's end.
+
+    async def ask(self, method: str, /, **params: object) -> int:
+        """Send a request; returns its id. Blocks while the venue does not read."""
+        number = next(self._ids)
+        frame = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        await self._to_venue[0].send(msgspec.json.encode(frame))
+        return number
+
+    async def read(self) -> Json:
+        """The next message of the venue."""
+        message: Json = msgspec.json.decode(await self._to_client[1].receive())
+        return message
+
+    async def call(self, method: str, /, **params: object) -> Json:
+        """A request and its whole reply; pushes in between are passed over."""
+        number = await self.ask(method, **params)
+        while True:
+            message = await self.read()
+            if message.get("id") == number:
+                return message
+
+    async def login(self, name: str) -> None:
+        """Log in with the client's secret."""
+        reply = await self.call("public/auth", **credentials(name))
+        assert "result" in reply, reply
+
+    def hang_up(self) -> None:
+        """The client is gone, without a word."""
+        self._to_venue[0].close()
+        self._to_client[1].close()
+
+
+def credentials(name: str) -> dict[str, str]:
+    """Parameters of public/auth."""
+    return {
+        "grant_type": "client_credentials",
+        "client_id": f"{name}-key",
+        "client_secret": f"{name}-secret",
+    }
+
+
+ORDER: dict[str, object] = {
+    "instrument_name": "BTC-PERPETUAL",
+    "amount": 10,
+    "type": "limit",
+    "price": 64_500,
+}
+
+
+@define(eq=False)
+class Floor:
+    """Log and matcher over a harness's venue, and connections over wires.
+
+    `applied` are the entries since the start; `log` can be stopped.
+    """
+
+    nursery: trio.Nursery
+    harness: Harness = field(factory=Harness)
+    intake: Intake = field(factory=Intake)
+    applied: list[Entry] = field(factory=list)
+    freed: list[int] = field(factory=list)
+    dropped: list[str] = field(factory=list)
+    log: GatedLog = field(init=False)
+    _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Start the core."""
+        log = MemoryLog(self.harness.clock)
+        log.sequence = self.harness.exchange.state.sequence
+        self.log = GatedLog.open(log)
+        matcher = Matcher(
+            self.harness.exchange,
+            propose=self.intake.propose,
+            moved=lambda: None,
+            ended=self.freed.append,
+            observers=[
+                lambda entry, _events: self.applied.append(entry),
+                self.harness.venue.feed.publish,
+            ],
+        )
+        durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
+        self.nursery.start_soon(self.log.run, self.intake, durable)
+        self.nursery.start_soon(matcher.run, entries)
+
+    def connect(self, window: int = 1_000) -> tuple[Wire, Connection]:
+        """A client that has shaken hands; its conversation runs in the nursery."""
+        wire = Wire(window)
+        outbox = Outbox(next(self._numbers), self.dropped.append)
+        now = trio.current_time()
+        session = Session(self.harness.venue, outbox, "127.0.0.1", websocket=True, opened_at=now)
+        connection = Connection(
+            session,
+            outbox,
+            wire,
+            self.intake.inbox,
+            self.intake.propose,
+            self.freed.append,
+            SEND_SECONDS,
+        )
+        self.nursery.start_soon(self._converse, connection)
+        return wire, connection
+
+    async def _converse(self, connection: Connection) -> None:
+        await connection.run()
+        await connection.part()
+
+    async def client(self, name: str, window: int = 1_000) -> Wire:
+        """A client that has logged in."""
+        wire, _ = self.connect(window)
+        await wire.login(name)
+        return wire
+
+    async def fill_inbox(self) -> None:
+        """Stop the log and leave no room: what comes now has to wait."""
+        self.log.shut()
+        proposal = Proposal(CancelAll(account=101), Origin(start=99))
+        while True:
+            with trio.move_on_after(0.001) as scope:
+                await self.intake.inbox.put([proposal] * LIST)
+            if scope.cancelled_caught:
+                return
+
+    @property
+    def orders(self) -> int:
+        """How many orders the venue ever took."""
+        return self.harness.exchange.state.orders
+
+
+@asynccontextmanager
+async def floor(settings: str = "") -> AsyncIterator[Floor]:
+    """A running floor; what is left of it is cancelled at the end."""
+    async with trio.open_nursery() as nursery:
+        yield Floor(nursery, Harness(settings))
+        nursery.cancel_scope.cancel()
+
+
+def settings_of(text: str, *, strict: bool = True) -> config.Config:
+    """A configuration on free ports, with the harness's accounts."""
+    server = f'[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\nstrict = {strict}\n'
+    return config.parse(server.replace("T", "t").replace("False", "false") + text + ACCOUNTS)
+
+
+@asynccontextmanager
+async def running(
+    text: str = "", *, strict: bool = True, log: Log | None = None
+) -> AsyncIterator[Running]:
+    """The whole server, stopped in order at the end."""
+    async with trio.open_nursery() as nursery:
+        venue = await nursery.start(partial(serve, settings_of(text, strict=strict), log=log))
+        yield venue
+        venue.stop()
+        nursery.cancel_scope.deadline = trio.current_time() + 5
+
+
+@define(eq=False)
+class Caller:
+    """A client over a real WebSocket."""
+
+    websocket: trio_websocket.WebSocketConnection
+    _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
+
+    async def ask(self, method: str, /, **params: object) -> int:
+        """Send a request; returns its id."""
+        number = next(self._ids)
+        frame = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        await self.websocket.send_message(msgspec.json.encode(frame).decode())
+        return number
+
+    async def read(self) -> Json:
+        """The next message."""
+        message: Json = msgspec.json.decode(await self.websocket.get_message())
+        return message
+
+    async def call(self, method: str, /, **params: object) -> Any:
+        """The result of a request that must succeed; pushes in between are passed over."""
+        number = await self.ask(method, **params)
+        while True:
+            message = await self.read()
+            if message.get("id") == number:
+                assert "result" in message, message
+                return message["result"]
+
+    async def login(self, name: str) -> None:
+        """Log in with the client's secret."""
+        await self.call("public/auth", **credentials(name))
+
+    async def closed(self) -> tuple[int, str | None]:
+        """Read to the end; the close code and reason."""
+        with pytest.raises(trio_websocket.ConnectionClosed) as caught:
+            await self._read_for_ever()
+        reason = caught.value.reason
+        return reason.code, reason.reason
+
+    async def _read_for_ever(self) -> None:
+        while True:
+            await self.websocket.get_message()
+
+
+@asynccontextmanager
+async def connect(venue: Running, name: str = "") -> AsyncIterator[Caller]:
+    """A WebSocket client, logged in where a name is given."""
+    async with trio_websocket.open_websocket_url(
+        venue.websocket_url, disconnect_timeout=1
+    ) as websocket:
+        caller = Caller(websocket)
+        if name:
+            await caller.login(name)
+        yield caller

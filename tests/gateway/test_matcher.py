@@ -1,0 +1,152 @@
+"""The matcher: the only writer, in the log's order, which never holds the loop for long."""
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+from attrs import define, field
+
+from book.order import Side
+from book.units import SCALE
+from gateway.lane import Urgent
+from gateway.matcher import Matcher
+from risk.commands import (
+    Command,
+    Continue,
+    EndSession,
+    Entry,
+    Origin,
+    Place,
+    SetCancelOnDisconnect,
+    SetParameters,
+    StartSession,
+    Tick,
+)
+from risk.events import Event, Ordered, SessionEnded
+from risk.exchange import Exchange
+from risk.terms import Parameters
+from tests.gateway.harness import START, Harness
+
+BUY = Place(
+    account=101,
+    instrument="BTC-PERPETUAL",
+    side=Side.BUY,
+    amount=10 * SCALE,
+    price=64_500 * SCALE,
+)
+
+
+@define(eq=False)
+class Scene:
+    """A matcher over a funded exchange, with everything that it calls written down."""
+
+    exchange: Exchange = field(factory=lambda: Harness().exchange)
+    seen: list[tuple[Entry, list[Event]]] = field(factory=list)
+    proposed: list[Urgent] = field(factory=list)
+    moved: list[str] = field(factory=list)
+    ended: list[int] = field(factory=list)
+    matcher: Matcher = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Wire it."""
+        self.matcher = Matcher(
+            self.exchange,
+            propose=self.proposed.append,
+            moved=lambda: self.moved.append("moved"),
+            ended=self.ended.append,
+            observers=[lambda entry, events: self.seen.append((entry, list(events)))],
+        )
+
+    def batch(self, *commands: Command, session: int = 0) -> list[Entry]:
+        """Commands as the log would pass them on."""
+        first = self.exchange.state.sequence + 1
+        time = max(START, self.exchange.state.time)
+        return [
+            Entry(number, time, Origin(session=session, request=number), command)
+            for number, command in enumerate(commands, first)
+        ]
+
+    async def apply(self, *batches: Sequence[Entry]) -> None:
+        """Let the matcher work through batches to the end of the stream."""
+        send, receive = trio.open_memory_channel[Sequence[Entry]](len(batches))
+        with send:
+            for batch in batches:
+                send.send_nowait(batch)
+        await self.matcher.run(receive)
+
+
+async def test_entries_are_applied_in_order_and_told_with_their_events() -> None:
+    """Observers hear of each entry before the next one is applied."""
+    scene = Scene()
+    batch = scene.batch(BUY, BUY, Tick(prices=()))
+    await scene.apply(batch[:2], batch[2:])
+    assert batch == [entry for entry, _ in scene.seen]
+    orders = [e.order.order_id for _, events in scene.seen for e in events if type(e) is Ordered]
+    assert [1, 2] == orders
+
+
+async def test_a_tick_wakes_the_supervisor_and_a_session_end_frees_its_slot() -> None:
+    """Both only once they are applied."""
+    scene = Scene()
+    await scene.apply(scene.batch(Tick(prices=()), EndSession(session=7), BUY))
+    assert ["moved"] == scene.moved
+    assert [7] == scene.ended
+
+
+async def test_other_tasks_run_while_a_long_batch_is_applied() -> None:
+    """No batch holds the loop: sockets and timers get a turn each millisecond."""
+    scene = Scene()
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    batch = scene.batch(*[BUY] * 400)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        await scene.apply(batch)
+        nursery.cancel_scope.cancel()
+    assert 400 == len(scene.seen)
+    # An order takes some 30 us or more: 400 of them are at least ten slices of a millisecond.
+    assert turns >= 8
+
+
+async def test_unfinished_work_is_continued_one_entry_at_a_time() -> None:
+    """A session with more orders than one slice ends over several Continue entries."""
+    scene = Scene()
+    await scene.apply(scene.batch(SetParameters(parameters=Parameters(slice=2))))
+    setup = [
+        StartSession(session=7, account=101),
+        SetCancelOnDisconnect(account=101, session=7, enabled=True),
+        *[BUY] * 7,
+    ]
+    await scene.apply(scene.batch(*setup, session=7))
+    assert 7 == len(scene.exchange.state.accounts[101].orders)
+    await scene.apply(scene.batch(EndSession(session=7)))
+    rounds = 0
+    while scene.proposed:
+        assert [Continue()] == scene.proposed, "one at a time"
+        scene.proposed.clear()
+        await scene.apply(scene.batch(Continue()))
+        rounds += 1
+    assert 0 == len(scene.exchange.state.accounts[101].orders)
+    assert rounds >= 3
+    ended = [e for _, events in scene.seen for e in events if type(e) is SessionEnded]
+    assert [SessionEnded(7)] == ended
+
+
+async def test_a_bug_in_apply_ends_the_matcher_and_names_the_entry() -> None:
+    """No state that such an exception left behind is used again."""
+
+    class Unheard(Command, frozen=True, kw_only=True):
+        """A command that the exchange has no function for."""
+
+    scene = Scene()
+    batch = scene.batch(BUY, Unheard(), BUY)
+    with pytest.raises(KeyError) as caught:
+        await scene.apply(batch)
+    assert [f"while applying entry {batch[1]}"] == caught.value.__notes__
+    assert 1 == len(scene.seen)

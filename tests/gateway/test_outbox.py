@@ -1,0 +1,160 @@
+"""The outbox: a place for every reply, a limit for everything else, an answer to "full"."""
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from gateway.outbox import (
+    BYTES,
+    PRIVATE,
+    PUBLIC,
+    PUBLIC_BYTES,
+    REPLIES,
+    WRITE_BYTES,
+    Farewell,
+    Outbox,
+)
+
+
+def make(dropped: list[str] | None = None) -> Outbox:
+    """An outbox of session 7."""
+    return Outbox(7, (dropped if dropped is not None else []).append)
+
+
+def drain(outbox: Outbox) -> list[bytes]:
+    """Everything that is queued, in order."""
+    messages: list[bytes] = []
+    while taken := outbox.take():
+        messages += taken
+    return messages
+
+
+def ask(outbox: Outbox, reply: bytes) -> None:
+    """A request and its reply."""
+    outbox.reserve()
+    outbox.reply(reply)
+
+
+def test_messages_leave_in_the_order_in_which_they_came() -> None:
+    """Reply, private and public share one queue: their order is the feed's."""
+    outbox = make()
+    ask(outbox, b"1")
+    outbox.private(b"2")
+    assert outbox.offer(b"3")
+    assert [b"1", b"2", b"3"] == drain(outbox)
+
+
+async def test_a_reader_waits_when_all_places_for_replies_are_taken() -> None:
+    """One more request is read as soon as one reply is on its way."""
+    outbox = make()
+    for _ in range(REPLIES):
+        await outbox.room()
+        outbox.reserve()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.room)
+        await wait_all_tasks_blocked()
+        assert 1 == len(nursery.child_tasks)
+        outbox.reply(b"x")
+        await wait_all_tasks_blocked()
+        assert 1 == len(nursery.child_tasks), "queued is not sent"
+        assert [b"x"] == outbox.take()
+        await wait_all_tasks_blocked()
+        assert 0 == len(nursery.child_tasks)
+
+
+async def test_a_reader_waits_while_large_replies_are_unread() -> None:
+    """Few places filled with much are full too."""
+    outbox = make()
+    ask(outbox, bytes(BYTES))
+    with trio.move_on_after(0) as scope:
+        await outbox.room()
+    assert scope.cancelled_caught
+    drain(outbox)
+    await outbox.room()
+
+
+def test_a_reply_fits_when_everything_else_is_full() -> None:
+    """Its place was taken before its request was read."""
+    outbox = make()
+    while outbox.offer(bytes(1_000)):
+        pass
+    ask(outbox, b"reply")
+    assert b"reply" == drain(outbox)[-1]
+
+
+def test_public_data_without_room_is_refused_by_count() -> None:
+    """The feed is told, and what is queued stays."""
+    dropped: list[str] = []
+    outbox = make(dropped)
+    assert all(outbox.offer(b"x") for _ in range(PUBLIC))
+    assert not outbox.offer(b"x")
+    assert ["public"] == dropped
+    assert PUBLIC == len(drain(outbox))
+    assert outbox.farewell is None
+
+
+def test_public_data_without_room_is_refused_by_size() -> None:
+    """A few snapshots can be as much as many changes."""
+    outbox = make()
+    assert outbox.offer(bytes(PUBLIC_BYTES))
+    assert not outbox.offer(b"x")
+
+
+def test_private_data_without_room_costs_the_connection() -> None:
+    """An account's events are never left out: it is cut with 1008, and what it missed is clear."""
+    dropped: list[str] = []
+    outbox = make(dropped)
+    for _ in range(PRIVATE):
+        outbox.private(b"x")
+    assert outbox.farewell is None
+    outbox.private(b"x")
+    assert Farewell(1008, "connection_too_slow") == outbox.farewell
+    assert ["private"] == dropped
+    assert [] == drain(outbox), "it does not read what is queued either"
+
+
+def test_after_a_cut_nothing_is_queued_and_nobody_is_told() -> None:
+    """Publishers need not ask whether a client is still there; the first farewell stands."""
+    dropped: list[str] = []
+    outbox = make(dropped)
+    outbox.private(b"before")
+    outbox.cut(1001, "going away")
+    outbox.cut(1008, "too late")
+    ask(outbox, b"x")
+    outbox.private(b"x")
+    assert outbox.offer(b"x")
+    assert [b"before"] == drain(outbox)
+    assert Farewell(1001, "going away") == outbox.farewell
+    assert [] == dropped
+
+
+def test_a_write_is_bounded_in_bytes() -> None:
+    """The send deadline is for one write, so one write is small."""
+    outbox = make()
+    for _ in range(5):
+        outbox.private(bytes(WRITE_BYTES // 2))
+    assert [2, 2, 1, 0] == [len(outbox.take()) for _ in range(4)]
+    assert 0 == outbox.size
+
+
+async def test_settled_means_that_every_reply_is_with_the_writer() -> None:
+    """A parting client is told everything that was decided for it."""
+    outbox = make()
+    outbox.reserve()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.settled)
+        await wait_all_tasks_blocked()
+        outbox.reply(b"x")
+        await wait_all_tasks_blocked()
+        assert 1 == len(nursery.child_tasks)
+        outbox.take()
+
+
+async def test_the_writer_is_woken_by_messages_and_by_a_cut() -> None:
+    """It needs no timer."""
+    outbox = make()
+    for news in (lambda: outbox.private(b"x"), lambda: outbox.cut(1000, "")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.wait)
+            await wait_all_tasks_blocked()
+            news()
+        outbox.take()
