@@ -6,22 +6,21 @@ changes it only through the commands that it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
-import msgspec
 from attrs import Factory, define, field
 from msgspec import Raw
 
 from gateway.api import wire
 from gateway.api.errors import METHOD_NOT_FOUND, ApiError
-from gateway.api.identity import from_header, from_token, require_valid
+from gateway.api.identity import identify
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED
 from gateway.api.table import ANY_SCOPE, Call, Cost, Method, Submission
 from gateway.auth import HTTP, Principal
 from gateway.liveness import Liveness, Sign
 from gateway.outcome import Close, Outcome, Push, Reply, Submit
 from gateway.pending import Pending
+from gateway.request import Asked, HttpRequest, from_query, from_rpc
 from gateway.sink import Sink
 from gateway.venue import Venue
 from risk.commands import Origin
@@ -34,21 +33,6 @@ TOO_MANY_REQUESTS: Final = 10028
 _MATCHING: Final = (Cost.MATCHING, Cost.CANCEL_ALL)
 
 
-class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """An HTTP request as far as the API cares.
-
-    `target` is path and query exactly as sent, since signatures cover it; `method` is what
-    follows `/api/v2/`, empty for the bare path; `query` are its decoded pairs in order.
-    """
-
-    verb: str
-    target: str
-    method: str
-    query: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    authorization: str = ""
-
-
 class _OverdrawnError(ApiError):
     """Credits are used up: by the API's rules the connection ends, too.
 
@@ -57,10 +41,6 @@ class _OverdrawnError(ApiError):
 
     def __init__(self) -> None:
         super().__init__(TOO_MANY_REQUESTS)
-
-
-class _Token(msgspec.Struct, frozen=True, gc=False):
-    access_token: str | None = None
 
 
 def _liveness(session: Session) -> Liveness:
@@ -96,19 +76,14 @@ class Session:
 
         Usually one outcome; a client that overdid it gets its refusal and the door.
         """
-        return self._receive(frame, "")
+        return self._receive(frame, None)
 
     def receive_http(self, request: HttpRequest) -> Outcome:
         """What one HTTP request comes to: a body is JSON-RPC, without one the query counts."""
         if request.verb == "POST" and request.body:
-            (outcome,) = self._receive(request.body, request.method, request)
-            return outcome
-        (outcome,) = self._serve(
-            self._stamp(Raw()),
-            request.method,
-            lambda method: method.convert(request.query),
-            lambda _public: self._identify_http(request, dict(request.query).get("access_token")),
-        )
+            (outcome,) = self._receive(request.body, request)
+        else:
+            (outcome,) = self._serve(from_query(self._stamp(Raw()), request))
         return outcome
 
     def heard(self, now: float) -> None:
@@ -129,67 +104,48 @@ class Session:
             case sign:
                 return [Close(POLICY_CLOSE, sign.value)]
 
-    def _receive(
-        self, frame: bytes | str, method: str, http: HttpRequest | None = None
-    ) -> list[Outcome]:
+    def _receive(self, frame: bytes | str, http: HttpRequest | None) -> list[Outcome]:
         limits = self.venue.config.limits
-        limit = limits.frame_bytes if self.websocket else limits.body_bytes
+        limit = limits.frame_bytes if http is None else limits.body_bytes
+        method = "" if http is None else http.method
         try:
-            request = wire.decode(frame, limit=limit, needs_id=self.websocket, method=method)
+            request = wire.decode(frame, limit=limit, needs_id=http is None, method=method)
         except wire.BadFrameError as bad:
-            stamp = self._stamp(bad.id)
-            return self._refuse(stamp, self._charged(bad.error))
-        token = _access_token(request.params)
-        return self._serve(
-            self._stamp(request.id),
-            request.method,
-            lambda method: method.decode(request.params),
-            lambda public: (
-                self._identify_http(http, token) if http else self._identify(token, public=public)
-            ),
-        )
+            return self._refuse(self._stamp(bad.id), self._charged(bad.error))
+        return self._serve(from_rpc(self._stamp(request.id), request, http))
 
     def _stamp(self, identity: Raw) -> wire.Stamp:
         venue = self.venue
         return wire.Stamp(identity, venue.clock.micros(), venue.config.server.testnet)
 
-    def _serve(
-        self,
-        stamp: wire.Stamp,
-        name: str,
-        read: Callable[[Method], msgspec.Struct],
-        identify: Callable[[bool], Principal | None],
-    ) -> list[Outcome]:
+    def _serve(self, asked: Asked) -> list[Outcome]:
         try:
-            return [self._dispatch(stamp, name, read, identify)]
+            return [self._dispatch(asked)]
         except ApiError as error:
-            return self._refuse(stamp, error)
+            return self._refuse(asked.stamp, error)
 
-    def _dispatch(
-        self,
-        stamp: wire.Stamp,
-        name: str,
-        read: Callable[[Method], msgspec.Struct],
-        identify: Callable[[bool], Principal | None],
-    ) -> Outcome:
-        method = METHODS.get(name)
+    def _dispatch(self, asked: Asked) -> Outcome:
+        method = METHODS.get(asked.method)
+        public = method is None or method.scope is None
         try:
-            principal = identify(method is None or method.scope is None)
+            principal = identify(self, asked, public=public)
         except ApiError as error:
             raise self._charged(error) from error
         self._pay(principal, method.cost if method else Cost.GENERAL)
         if method is None:
-            raise ApiError(10033 if name in NOT_IMPLEMENTED else METHOD_NOT_FOUND)
+            known = asked.method in NOT_IMPLEMENTED
+            raise ApiError(10033 if known else METHOD_NOT_FOUND)
         if method.websocket_only and not self.websocket:
             raise ApiError(10030)
         _require_scope(method, principal)
-        call = Call(self.venue, self, principal, self.venue.clock.now(), stamp.micros_in)
-        made = method.handler(call, read(method))
+        venue = self.venue
+        call = Call(venue, self, principal, venue.clock.now(), asked.stamp.micros_in)
+        made = method.handler(call, asked.read(method))
         if isinstance(made, Submission):
-            return self._submit(stamp, call, made)
+            return self._submit(asked.stamp, call, made)
         if isinstance(made, Close):
             return made
-        return Reply(wire.result(stamp, made, self.venue.clock.micros()))
+        return Reply(wire.result(asked.stamp, made, venue.clock.micros()))
 
     def _submit(self, stamp: wire.Stamp, call: Call, wish: Submission) -> Submit:
         venue = self.venue
@@ -225,28 +181,6 @@ class Session:
             return Origin(venue.node, venue.start, self.sink.number, self._requests)
         return Origin(venue.node, venue.start, 0, next(venue.http_requests))
 
-    def _identify(self, token: str | None, *, public: bool) -> Principal | None:
-        """Whom a WebSocket request acts for: its own token's principal, else the connection's."""
-        if token is not None:
-            return from_token(self, token)
-        if self.login is None:
-            return None
-        try:
-            require_valid(self, self.login)
-        except ApiError:
-            # Public methods stay open, the next log-in among them.
-            if public:
-                return None
-            raise
-        return self.login
-
-    def _identify_http(self, request: HttpRequest, token: str | None) -> Principal | None:
-        if token is not None:
-            return from_token(self, token)
-        if request.authorization:
-            return from_header(self, request)
-        return None
-
     def _pay(self, principal: Principal | None, cost: Cost) -> None:
         """Take the credits of a request. Raises ApiError 10028 where there are none left."""
         if not self.venue.config.limits.enabled:
@@ -278,14 +212,3 @@ def _require_scope(method: Method, principal: Principal | None) -> None:
         raise ApiError(10000)
     if method.scope != ANY_SCOPE and not principal.scope.allows(method.scope):
         raise ApiError(13021)
-
-
-def _access_token(params: Raw) -> str | None:
-    """The token that a request carries for itself, if any."""
-    if b'"access_token"' not in bytes(params):
-        return None
-    try:
-        return msgspec.json.decode(params, type=_Token).access_token
-    except msgspec.DecodeError:
-        # Whatever is wrong with the parameters is said when they are read as the method's.
-        return None

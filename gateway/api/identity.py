@@ -8,7 +8,8 @@ from gateway.api.errors import ApiError
 from gateway.auth import AuthError, Principal
 
 if TYPE_CHECKING:
-    from gateway.session import HttpRequest, Session
+    from gateway.request import Asked, HttpRequest
+    from gateway.session import Session
 
 BAD_CREDENTIALS = 13004
 
@@ -18,8 +19,28 @@ def api_error(error: AuthError) -> ApiError:
     return ApiError(error.code, error.message, None if error.data is None else {**error.data})
 
 
-def from_token(session: Session, token: str) -> Principal:
-    """The principal of an access token. Raises ApiError 13009."""
+def identify(session: Session, asked: Asked, *, public: bool) -> Principal | None:
+    """Whom a request acts for: its own credentials, else the connection's; None for nobody.
+
+    Raises ApiError for credentials that are refused: 10000, 12003, 13004, 13009.
+    """
+    if asked.token is not None:
+        return _from_token(session, asked.token)
+    if asked.http is not None and asked.http.authorization:
+        return _from_header(session, asked.http)
+    if session.login is None:
+        return None
+    try:
+        _require_valid(session, session.login)
+    except ApiError:
+        # Public methods stay open to a log-in that has expired, the next log-in among them.
+        if public:
+            return None
+        raise
+    return session.login
+
+
+def _from_token(session: Session, token: str) -> Principal:
     venue = session.venue
     try:
         return venue.authenticator.verify(
@@ -29,8 +50,7 @@ def from_token(session: Session, token: str) -> Principal:
         raise api_error(error) from error
 
 
-def from_header(session: Session, request: HttpRequest) -> Principal:
-    """The principal of an Authorization header. Raises ApiError 10000, 12003, 13004, 13009."""
+def _from_header(session: Session, request: HttpRequest) -> Principal:
     venue = session.venue
     require_attempt(session)
     try:
@@ -47,8 +67,7 @@ def from_header(session: Session, request: HttpRequest) -> Principal:
         raise api_error(error) from error
 
 
-def require_valid(session: Session, principal: Principal) -> None:
-    """Raise ApiError 13009 where a connection's log-in has expired or was taken back."""
+def _require_valid(session: Session, principal: Principal) -> None:
     venue = session.venue
     try:
         venue.authenticator.require_valid(principal, venue.wall.now())

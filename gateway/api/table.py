@@ -10,7 +10,7 @@ import msgspec
 from attrs import define
 
 from book.units import Millis
-from gateway.api.errors import ApiError, invalid
+from gateway.api.errors import INVALID_PARAMS, PARSE_ERROR, ApiError, invalid
 from gateway.pending import Convert, Explain, plainly
 from risk.commands import Command
 
@@ -101,21 +101,21 @@ class Method:
         if text in (b"", b"null"):
             text = b"{}"
         try:
-            return msgspec.json.decode(text, type=self.params, strict=False)
-        except msgspec.ValidationError as error:
-            if b"null" not in text:
-                raise _complaint(error) from error
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise ApiError(-32700) from error
-        return self._decode_without_nulls(text)
-
-    def _decode_without_nulls(self, text: bytes) -> msgspec.Struct:
-        try:
-            given = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-            kept = {key: value for key, value in given.items() if bytes(value) != b"null"}
-            return msgspec.json.decode(msgspec.json.encode(kept), type=self.params, strict=False)
+            return self._decode(text)
         except msgspec.ValidationError as error:
             raise _complaint(error) from error
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ApiError(PARSE_ERROR) from error
+
+    def _decode(self, text: bytes) -> msgspec.Struct:
+        try:
+            return msgspec.json.decode(text, type=self.params, strict=False)
+        except msgspec.ValidationError:
+            if b"null" not in text:
+                raise
+        given = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        kept = {key: value for key, value in given.items() if bytes(value) != b"null"}
+        return msgspec.json.decode(msgspec.json.encode(kept), type=self.params, strict=False)
 
     def convert(self, query: Sequence[tuple[str, str]]) -> msgspec.Struct:
         """Parameters from a query string's pairs. Raises ApiError -32602.
@@ -198,4 +198,4 @@ def _complaint(error: msgspec.ValidationError) -> ApiError:
         # A missing field is named in the sentence itself; nothing is named when all is wrong.
         _, _, path = message.partition("field `")
     name = path.partition("`")[0].partition("[")[0].partition(".")[0]
-    return invalid(name, reason) if name else ApiError(-32602, data={"reason": reason})
+    return invalid(name, reason) if name else ApiError(INVALID_PARAMS, data={"reason": reason})

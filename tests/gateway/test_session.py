@@ -390,3 +390,12 @@ def _pushed(client: Client, now: float) -> object:
     if isinstance(outcome, Close):
         return outcome.code
     return msgspec.json.decode(outcome.data)["params"]["type"]
+
+
+def test_nesting_of_any_depth_gets_a_reply() -> None:
+    """Also at the very depth at which one decoder still goes on and the next no longer does."""
+    client = Harness().connect("alice")
+    start = b'{"id":1,"method":"private/buy","params":{"access_token":null,"x":'
+    for depth in range(0, 1_100, 1):
+        reply = only_reply(client.send(start + b"[" * depth + b"1" + b"]" * depth + b"}}"))
+        assert reply["error"]["code"] in (-32602, -32700)

@@ -1,0 +1,67 @@
+"""A request before anybody looked at it: which method, what parameters, whose credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from attrs import define
+
+from gateway.api import wire
+from gateway.api.table import Method
+
+
+class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An HTTP request as far as the API cares.
+
+    `target` is path and query exactly as sent, since signatures cover it; `method` is what
+    follows `/api/v2/`, empty for the bare path; `query` are its decoded pairs in order.
+    """
+
+    verb: str
+    target: str
+    method: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    authorization: str = ""
+
+
+@define(frozen=True)
+class Asked:
+    """A request of either transport. `read` makes the parameters of the method that is asked for.
+
+    `token` came with the parameters. `http` is None over WebSocket.
+    """
+
+    stamp: wire.Stamp
+    method: str
+    read: Callable[[Method], msgspec.Struct]
+    token: str | None
+    http: HttpRequest | None
+
+
+class _Token(msgspec.Struct, frozen=True, gc=False):
+    access_token: str | None = None
+
+
+def from_rpc(stamp: wire.Stamp, request: wire.Request, http: HttpRequest | None) -> Asked:
+    """A JSON-RPC request, from a frame or from the body of a POST."""
+    params = request.params
+    return Asked(stamp, request.method, lambda method: method.decode(params), _token(params), http)
+
+
+def from_query(stamp: wire.Stamp, http: HttpRequest) -> Asked:
+    """An HTTP request whose path names the method and whose query holds the parameters."""
+    token = dict(http.query).get("access_token")
+    return Asked(stamp, http.method, lambda method: method.convert(http.query), token, http)
+
+
+def _token(params: msgspec.Raw) -> str | None:
+    """The token that parameters carry, if any."""
+    if b'"access_token"' not in bytes(params):
+        return None
+    try:
+        return msgspec.json.decode(params, type=_Token).access_token
+    except (msgspec.DecodeError, RecursionError):
+        # Whatever is wrong with the parameters is said when they are read as the method's.
+        return None
