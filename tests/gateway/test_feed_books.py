@@ -209,6 +209,7 @@ def test_an_expired_book_ends_empty() -> None:
 
 
 PRICES = st.integers(min_value=-6, max_value=6).map(lambda ticks: 50_000 + 0.5 * ticks)
+FOLLOWERS = st.integers(min_value=0, max_value=4)
 STEPS = st.one_of(
     st.tuples(
         st.just("place"),
@@ -220,14 +221,14 @@ STEPS = st.one_of(
     st.tuples(st.just("cancel"), st.sampled_from([ALICE, BOB])),
     st.tuples(st.just("flush"), st.sampled_from(["100ms", "agg2"])),
     st.tuples(st.just("join"), st.sampled_from(INTERVALS), st.booleans()),
-    st.tuples(st.just("leave"), st.integers(min_value=0, max_value=9)),
-    st.tuples(st.just("stall"), st.integers(min_value=0, max_value=9)),
-    st.tuples(st.just("resume"), st.integers(min_value=0, max_value=9)),
+    st.tuples(st.just("leave"), FOLLOWERS),
+    st.tuples(st.just("stall"), FOLLOWERS),
+    st.tuples(st.just("resume"), FOLLOWERS),
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps=st.lists(STEPS, max_size=60))
+@given(steps=st.lists(STEPS, min_size=50, max_size=100))
 def test_whoever_joins_and_stalls_whenever_has_the_book(steps: list[Any]) -> None:
     """Replaying any interval's notifications rebuilds the book, for every listener at any time.
 
@@ -237,6 +238,8 @@ def test_whoever_joins_and_stalls_whenever_has_the_book(steps: list[Any]) -> Non
     for account in (ALICE, BOB):
         desk.apply(SetSelfTrading(account=account, mode=SelfTrading.CANCEL_MAKER))
     followers: list[Follower] = []
+    for interval in INTERVALS:
+        take_step(desk, followers, ("join", interval, True))
     for step in steps:
         take_step(desk, followers, step)
         for follower in followers:
