@@ -49,14 +49,14 @@ class Delivery:
         return used
 
     def _deliver(self, state: State, market: Market, position: Position) -> None:
+        if position.account == ROUNDING:
+            return
         wallet = state.wallet(position.account, market.currency)
         book_funding(state, wallet, position, market.funding_index)
         size = position.size
         result = rebase(state, wallet, position, market.delivery_price or market.mark)
-        state.position(ROUNDING, market).carry += position.carry
+        self._pass_on(state, market, position)
         self._charge(state, market, wallet, size)
-        market.open_interest -= max(size, 0)
-        position.size = position.carry = position.cost = 0
         if size:
             state.emit(
                 PositionSettled(
@@ -71,10 +71,20 @@ class Delivery:
                     self.time,
                 )
             )
-        margin.update(state, wallet, position)
         state.watch.mark_dirty(wallet)
         state.moved[wallet.account, market.name] = position
         state.touch(wallet)
+
+    def _pass_on(self, state: State, market: Market, position: Position) -> None:
+        """Let `rounding` hold what is paid out, so that the market's sums hold until all are."""
+        rounding = state.position(ROUNDING, market)
+        market.open_interest -= max(position.size, 0) + max(rounding.size, 0)
+        rounding.size += position.size
+        rounding.carry += position.carry
+        position.size = position.carry = position.cost = 0
+        market.open_interest += max(rounding.size, 0)
+        for each in (position, rounding):
+            margin.update(state, state.wallet(each.account, market.currency), each)
 
     def _charge(self, state: State, market: Market, wallet: Wallet, size: int) -> None:
         """The delivery fee; weeklies are free, and no account is brought below zero by it."""
@@ -82,7 +92,8 @@ class Delivery:
             return
         rate = market.terms.delivery_rate
         fee = margin.fee(market, size, market.delivery_price, rate)
-        fee = max(0, min(fee, wallet.balance))
+        margin.refresh(state, wallet)
+        fee = max(0, min(fee, wallet.margin_balance))
         wallet.balance -= fee
         wallet.fees += fee
         state.fee_account(market.currency).balance += fee
@@ -91,7 +102,8 @@ class Delivery:
         self.done = True
         market.state = MarketState.DELIVERED
         for position in list(market.positions.values()):
-            assert not position.size
+            assert not position.size, "everybody has been paid out"
+            assert not position.carry, "and nothing is left over"
             del state.wallet(position.account, market.currency).positions[market.name]
         market.positions.clear()
         del state.markets[market.name]

@@ -61,7 +61,7 @@ class Position:
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting it."""
-        return not (self.size or self.carry or self.orders or self.realised)
+        return not (self.size or self.carry or self.orders or self.realised or self.funding)
 
     def accrued_funding(self, funding_index: int) -> int:
         """Money paid (negative) or received since funding was last booked."""

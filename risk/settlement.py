@@ -28,17 +28,18 @@ def rebase(state: State, wallet: Wallet, position: Position, price: int) -> int:
     """Move a position's session result at `price` to the balance; returns it.
 
     Values of many positions, rounded one by one, need not sum to zero: `rounding` takes the
-    other side, so that the market's carries still do.
+    other side of all that trading brought, so that the market's sums still do. Once everybody
+    is settled, only what rounding left is with it.
     """
-    session, carry = position.realised, position.carry
+    session, funding = position.realised, position.funding
     result = position.settle(price)
     wallet.balance += result
     wallet.session_profit -= session
-    moved = position.carry - carry
-    if moved:
+    traded = result - funding
+    if traded:
         rounding = state.rounding(wallet.currency)
-        state.position(rounding.account, position.market).carry -= moved
-        rounding.balance += moved
+        state.position(rounding.account, position.market).carry += traded
+        rounding.balance -= traded
     return result
 
 
@@ -138,6 +139,10 @@ class Settlement:
                     self.time,
                 )
             )
+        # An earlier settlement, due with this one, may have shared part of it meanwhile.
+        self.deficit = min(self.deficit, -state.deficit(self.currency).balance)
+        if not self.deficit:
+            self.profits.clear()
         self.total = sum(self.profits.values())
         self.sharing = list(reversed(self.profits))
 
