@@ -64,11 +64,12 @@ def fee(market: Market, amount: int, price: int, rate: int) -> int:
 
 def reserve(market: Market, order: Order) -> int:
     """What a resting order may cost at once beyond margin: its loss against the mark, its fee."""
-    if order.reduce_only:
+    rate = market.instrument.maker_rate
+    better = order.side.sign * (market.mark - order.price) > 0
+    if order.reduce_only or (better and rate <= 0):
         return 0
     left = order.remaining
     loss = max(0, 1 - profit_at_mark(market, order.side, left, order.price))
-    rate = market.instrument.maker_rate
     return loss + (fee(market, left, order.price, rate) if rate > 0 else 0)
 
 

@@ -51,7 +51,7 @@ def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
     """End an open order."""
     market = state.markets[order.instrument]
     position = market.positions[order.account]
-    withdraw(state, market, position, order)
+    _take_out(state, market, position, order)
     order.state = OrderState.CANCELLED
     order.cancel_reason = reason
     order.updated = state.time
@@ -60,9 +60,7 @@ def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
 
 def withdraw(state: State, market: Market, position: Position, order: Order) -> None:
     """Take an open order out of the book without ending it: it is about to come back."""
-    _expose(position, order, -order.remaining)
-    market.book.remove(order)
-    _forget(state, market, position, order)
+    _take_out(state, market, position, order)
     margin.update(state, state.wallet(order.account, market.currency), position)
 
 
@@ -90,6 +88,12 @@ def fit_reduce_only(state: State, position: Position) -> None:
             cancel(state, order, CancelReason.REDUCE_ONLY)
         else:
             shrink(state, order, amount)
+
+
+def _take_out(state: State, market: Market, position: Position, order: Order) -> None:
+    _expose(position, order, -order.remaining)
+    market.book.remove(order)
+    _forget(state, market, position, order)
 
 
 def _expose(position: Position, order: Order, amount: int) -> None:

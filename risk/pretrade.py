@@ -127,14 +127,15 @@ def afford(
     if not order.reduce_only:
         low, high = _with(low, high, order.side, order.remaining)
     limit = market.terms.position_limit
-    reducing = margin.worst_initial(market, low, high) <= before
+    worst = margin.worst_initial(market, low, high)
+    reducing = worst <= before
     if not reducing and max(high, -low) > limit:
         return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
     trusted = supervised(state, market)
     if not reducing and not trusted:
         return Refusal(Reason.UNSUPERVISED)
     cost = _cost(market, order)
-    needed = margin.worst_initial(market, low, high) + reserved + cost
+    needed = worst + reserved + cost
     others = wallet.initial - position.initial
     if trusted and wallet.margin_balance - others >= needed:
         return None

@@ -37,6 +37,9 @@ Key = tuple[int, str]
 _PAD = 16
 """Money units kept back per interval for the rounding of values and requirements."""
 
+_ORDERS_PER_STEP = 32
+"""To bring a wallet to new marks is to look at all its open orders: so many cost as a wallet."""
+
 _FUNDING_PART = 16
 _INDEX_PART = 8
 """Which part of a position's share is for funding, and (linear) for its index."""
@@ -103,12 +106,12 @@ class Watch:
         self.behind = True
 
     def advance(self, state: State, budget: int) -> None:
-        """Take no more than `budget` steps; `behind` says whether that was all."""
+        """Look at wallets for about `budget` steps; `behind` tells whether any are left."""
         # In one go: to find the first key of a dict means to step over all that were deleted.
-        for key in list(islice(self.dirty, budget)):
-            del self.dirty[key]
-            self._look(state, key)
-            budget -= 1
+        for key in list(islice(self.dirty, max(0, budget))):
+            if budget > 0:
+                del self.dirty[key]
+                budget -= self._look(state, key)
         if self.behind:
             self.behind = self._cross(state, budget) <= 0
 
@@ -121,13 +124,12 @@ class Watch:
                 if crossed is None:
                     break
                 _, key, generation = crossed
-                if self.generations.get(key) == generation:
-                    self._look(state, key)
-                budget -= 1
+                current = self.generations.get(key) == generation
+                budget -= self._look(state, key) if current else 1
         return budget
 
-    def _look(self, state: State, key: Key) -> None:
-        """One exact look at a wallet: endangered, or safe within new intervals."""
+    def _look(self, state: State, key: Key) -> int:
+        """One exact look at a wallet: endangered, or safe within new intervals; returns steps."""
         wallet = state.wallet(*key)
         margin.refresh(state, wallet)
         self.generations.pop(key, None)
@@ -135,14 +137,15 @@ class Watch:
         slack = wallet.margin_balance - wallet.maintenance
         if slack < 0:
             self.endangered[key] = None
-            return
         held = [position for position in wallet.positions.values() if position.size]
-        if held:
+        if held and slack >= 0:
             self.generation += 1
             self.generations[key] = self.generation
             for position, share in _shares(held, slack):
                 for kind, low, high in intervals(position, share):
                     self._add(position.market.name, kind, key, low, high)
+        orders = sum(len(position.orders) for position in wallet.positions.values())
+        return 1 + orders // _ORDERS_PER_STEP
 
     def _add(self, name: str, kind: str, key: Key, low: int | None, high: int | None) -> None:
         for sign, end in ((-1, low), (1, high)):

@@ -33,10 +33,12 @@ def busy_venue() -> Venue:
         for contract, terms in LEGACY_2025
         if contract.family in FAMILIES
     ]
-    rich = {currency: str(10**12) for currency in LARGEST}
-    everybody = {"maker": rich} | {name: {} for name in CLIENTS}
     # A slice so small that most Ticks need Continue entries.
-    return open_venue(catalogue=catalogue, checked=False, parameters={"slice": 7}, **everybody)
+    venue = open_venue(catalogue=catalogue, checked=False, parameters={"slice": 7})
+    venue.open("maker", **{currency: str(10**12) for currency in LARGEST})
+    for name in CLIENTS:
+        venue.open(name)
+    return venue
 
 
 @define
@@ -190,6 +192,25 @@ def test_ends_stay_in_proportion_to_what_is_watched() -> None:
         venue.exchange.state.watch.advance(venue.exchange.state, 2)
     kept = [len(ends.fresh) + len(ends.older) for ends in venue.exchange.state.watch.ends.values()]
     assert max(kept) <= 8
+
+
+def test_a_wallet_with_many_orders_counts_for_more_than_one() -> None:
+    """Its orders are looked at as well, so fewer such wallets fit into one entry."""
+    names = ("alice", "bob", "carol")
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"}, carol={"BTC": "10"}, checked=False)
+    watch = venue.exchange.state.watch
+    venue.tick()
+    for name in names:
+        for _ in range(320):
+            venue.buy(name, BTC, "10", "50000")
+        watch.mark_dirty(venue.wallet(name, "BTC"))
+    watch.moved()
+    watch.advance(venue.exchange.state, 20)
+    assert [(venue.number("carol"), "BTC")] == list(watch.dirty)
+    assert watch.behind
+    watch.advance(venue.exchange.state, 20)
+    assert not watch.dirty
+    assert not watch.behind
 
 
 def test_the_accounts_that_only_keep_books_are_not_liquidated() -> None:
