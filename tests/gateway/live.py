@@ -329,12 +329,31 @@ class Caller:
 
 
 @asynccontextmanager
-async def connect(venue: Running, name: str = "") -> AsyncIterator[Caller]:
-    """A WebSocket client, logged in where a name is given."""
-    async with trio_websocket.open_websocket_url(
-        venue.websocket_url, disconnect_timeout=1
-    ) as websocket:
-        caller = Caller(websocket)
+async def connect(
+    venue: Running, name: str = "", path: str = "/ws/api/v2"
+) -> AsyncIterator[Caller]:
+    """A WebSocket client, logged in where a name is given.
+
+    Raises an ExceptionGroup of trio_websocket.ConnectionRejected where the server refuses it. The
+    stream is ours to close: the library leaves it open after a refusal and after a server's end.
+    """
+    host = str(venue.websocket)
+    stream = await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
+    async with stream, trio.open_nursery() as nursery:
+        caller = Caller(await trio_websocket.wrap_client_stream(nursery, stream, host, path))
         if name:
             await caller.login(name)
         yield caller
+        with trio.move_on_after(1):
+            await caller.websocket.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def refusal(venue: Running, path: str = "/ws/api/v2") -> int:
+    """The HTTP status that a handshake is refused with."""
+    with pytest.raises(ExceptionGroup) as caught:
+        async with connect(venue, path=path):
+            pass
+    (rejected,) = caught.value.exceptions
+    assert isinstance(rejected, trio_websocket.ConnectionRejected)
+    return int(rejected.status_code)

@@ -1,0 +1,223 @@
+"""The whole server over real sockets: the way in, limits at the door, and the way out."""
+
+from functools import partial
+
+import httpx
+import pytest
+import trio
+
+from gateway.config import parse
+from gateway.log.memory import MemoryLog
+from gateway.outcome import Outcome
+from gateway.server import Running, serve
+from gateway.session import Session
+from gateway.settings import ConfigError
+from risk.commands import Deposit, EndSessions, OpenAccount, SetParameters, SetProduct, Tick
+from risk.exchange import Exchange
+from risk.state import INSURANCE
+from tests.gateway.live import ORDER, GatedLog, TrioClock, connect, refusal, running, settings_of
+
+
+async def opened(venue: Running, path: str = "/ws/api/v2") -> None:
+    """Connect and leave."""
+    async with connect(venue, path=path) as client:
+        await client.call("public/test")
+
+
+async def test_a_client_can_trade_as_soon_as_the_server_says_that_it_runs() -> None:
+    """Accounts are funded, instruments listed and indices priced before the first accept."""
+    async with running() as venue, connect(venue, "alice") as alice:
+        placed = await alice.call("private/buy", **ORDER)
+        assert "open" == placed["order"]["order_state"]
+        positions = await alice.call("private/get_account_summary", currency="BTC")
+        assert 100.0 == positions["balance"]
+
+
+async def test_the_configuration_becomes_commands_at_the_head_of_the_log() -> None:
+    """A replay of the log alone gives the same state: it needs no configuration file."""
+    log = MemoryLog(TrioClock(), keep=1_000)
+    async with running("[risk]\nloss_policy = 'socialise'\n", log=log) as venue:
+        pass
+    commands = [each.command for each in log.entries]
+    kinds = list(dict.fromkeys(type(each) for each in commands))
+    assert [EndSessions, SetParameters, SetProduct, Deposit, OpenAccount, Tick] == kinds
+    assert [101, 102, 103] == [each.account for each in commands if type(each) is OpenAccount]
+    endowed = [e for e in commands if type(e) is Deposit and e.account == INSURANCE]
+    assert ["BTC", "ETH", "USDC"] == [each.currency for each in endowed]
+    replayed = Exchange()
+    for entry in log.entries:
+        replayed.apply(entry)
+    assert venue.venue.exchange.digest() == replayed.digest()
+
+
+async def test_session_numbers_carry_the_start_of_the_process() -> None:
+    """No session of an earlier start can be mistaken for one of this."""
+    async with running() as venue, connect(venue, "alice"):
+        assert 1 == venue.venue.start
+        assert [2**32 + 1] == list(venue.venue.exchange.state.sessions)
+
+
+async def test_only_the_apis_path_is_a_websocket() -> None:
+    """404 elsewhere, with or without a query it is ours."""
+    async with running() as venue:
+        assert 404 == await refusal(venue, "/ws/api/v1")
+        await opened(venue, "/ws/api/v2/?version=2")
+
+
+async def test_connections_of_one_address_are_limited() -> None:
+    """429 before the handshake; a slot is free again when its session's end is logged."""
+    async with running("[limits]\nconnections_per_address = 2\n") as venue:
+        async with connect(venue, "alice"), connect(venue):
+            assert 429 == await refusal(venue)
+        with trio.fail_after(2):
+            await until(lambda: not venue.venue.exchange.state.sessions)
+        await opened(venue)
+
+
+async def test_a_handshake_that_drips_is_cut_at_its_deadline() -> None:
+    """One deadline for all of it, and the slot is free again."""
+    limits = "[limits]\nhandshake_seconds = 0.2\nconnections_per_address = 1\n"
+    async with running(limits) as venue:
+        stream = await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
+        async with stream:
+            await stream.send_all(b"GET /ws/api/v2 HTTP/1.1\r\n")
+            with trio.fail_after(2):
+                assert b"" == await stream.receive_some()
+        await opened(venue)
+
+
+async def test_a_frame_over_the_limit_ends_the_connection() -> None:
+    """1009, which arrives although the client is still sending."""
+    async with running() as venue, connect(venue) as client:
+        await client.websocket.send_message("x" * 200_000)
+        code, _ = await client.closed()
+        assert 1009 == code
+
+
+async def test_nonsense_is_answered_and_costs_nothing() -> None:
+    """What is no JSON-RPC gets an error, and the conversation goes on."""
+    async with running() as venue, connect(venue) as client:
+        await client.websocket.send_message("{nonsense")
+        assert -32700 == (await client.read())["error"]["code"]
+        await client.websocket.send_message(b"\xff\xfe")
+        assert -32700 == (await client.read())["error"]["code"]
+        assert "version" in await client.call("public/test")
+
+
+async def test_a_crashed_conversation_is_closed_with_1011_and_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The boundary logs and counts it; strict mode would have ended the venue."""
+    receive = Session.receive
+
+    def stumble(session: Session, frame: bytes | str) -> list[Outcome]:
+        if "stumble" in str(frame):
+            raise ZeroDivisionError
+        return receive(session, frame)
+
+    monkeypatch.setattr(Session, "receive", stumble)
+    async with running(strict=False) as venue, connect(venue) as client, connect(venue) as other:
+        await client.ask("public/stumble")
+        assert (1011, "internal error") == await client.closed()
+        assert "version" in await other.call("public/test")
+        crashes = venue.metrics.registry.get_sample_value(
+            "tidegate_crashes_total", {"boundary": "connection"}
+        )
+        assert 1 == crashes
+        assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_stop_says_goodbye_to_everybody() -> None:
+    """1001 to clients, end of stream to the log, and nothing left running."""
+    async with trio.open_nursery() as nursery:
+        venue = await nursery.start(partial(serve, settings_of("")))
+        async with connect(venue, "alice") as alice, connect(venue) as nobody:
+            venue.stop()
+            with trio.fail_after(2):
+                assert (1001, "server is stopping") == await alice.closed()
+                assert (1001, "server is stopping") == await nobody.closed()
+        with trio.fail_after(2):
+            await venue.log_closed.wait()
+    assert {} == venue.venue.exchange.state.sessions
+    with pytest.raises(OSError, match="all attempts to connect"):
+        await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
+
+
+async def test_a_cancelled_server_ends_at_once() -> None:
+    """Whoever embeds it can still be in a hurry."""
+    with trio.fail_after(2):
+        async with trio.open_nursery() as nursery:
+            venue = await nursery.start(partial(serve, settings_of("")))
+            async with connect(venue, "alice") as alice:
+                await alice.call("private/buy", **ORDER)
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    """The operator is told which address cannot be had."""
+    async with running() as venue:
+        taken = f'[server]\nhttp = "{venue.http}"\nwebsocket = "127.0.0.1:0"\n'
+        with pytest.raises(ConfigError, match=f"cannot listen on {venue.http}"):
+            await serve(parse(taken))
+
+
+async def test_a_bug_in_the_core_ends_the_venue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No boundary holds an exception of `apply`: nobody may trust the state after it."""
+    monkeypatch.setattr(Exchange, "apply", _explode)
+    with pytest.raises(ExceptionGroup) as caught:
+        await serve(settings_of("", strict=False))
+    assert caught.group_contains(ZeroDivisionError)
+
+
+def _explode(_exchange: Exchange, _entry: object) -> None:
+    raise ZeroDivisionError
+
+
+async def test_http_and_websocket_see_one_venue() -> None:
+    """What one does the other reads."""
+    async with (
+        running() as venue,
+        connect(venue, "alice") as alice,
+        httpx.AsyncClient(base_url=venue.http_url, auth=("alice-key", "alice-secret")) as web,
+    ):
+        placed = await alice.call("private/buy", **ORDER)
+        found = await web.get("/api/v2/private/get_open_orders")
+        assert [placed["order"]["order_id"]] == [
+            each["order_id"] for each in found.json()["result"]
+        ]
+
+
+async def test_what_was_accepted_is_answered_before_the_goodbye() -> None:
+    """Shutdown under load: every order that the venue took has its reply, over both ways in."""
+    log = GatedLog.open(MemoryLog(TrioClock()))
+    async with trio.open_nursery() as nursery:
+        venue = await nursery.start(partial(serve, settings_of(""), log=log))
+        state = venue.venue.exchange.state
+        replies: list[int] = []
+        web = httpx.AsyncClient(base_url=venue.http_url, auth=("bob-key", "bob-secret"))
+        async with web, connect(venue, "alice") as alice, trio.open_nursery() as clients:
+            log.shut()
+            asked = [await alice.ask("private/buy", **ORDER) for _ in range(100)]
+
+            async def buy_over_http() -> None:
+                reply = await web.get("/api/v2/private/buy", params=ORDER)  # type: ignore[arg-type]
+                replies.append(reply.status_code)
+
+            clients.start_soon(buy_over_http)
+            await until(lambda: sum(venue.venue.undecided.counts.values()) == 101)
+            venue.stop()
+            await trio.sleep(0.05)
+            log.gate.set()
+            answered = [(await alice.read())["id"] for _ in asked]
+            assert asked == answered
+            assert (1001, "server is stopping") == await alice.closed()
+        assert [200] == replies
+        assert 101 == state.orders
+
+
+async def until(true: object) -> None:
+    """Wait for what only a poll can see."""
+    assert callable(true)
+    with trio.fail_after(5):
+        while not true():
+            await trio.testing.wait_all_tasks_blocked(0.005)
