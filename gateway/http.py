@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api import wire
-from gateway.api.errors import INVALID_REQUEST, ApiError
+from gateway.api.errors import ApiError, Code
 from gateway.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
 from gateway.inbox import Inbox
 from gateway.log import Proposal
@@ -46,7 +46,6 @@ UNREAD_MILLIS: Final = 1_500
 GRACE_SECONDS: Final = 0.5
 
 _JSON: Final = "application/json"
-_WRONG_TYPE: Final = 13018
 
 
 @define(eq=False)
@@ -105,7 +104,9 @@ class HttpGateway:
         try:
             self._limiter.acquire_on_behalf_of_nowait(request)
         except trio.WouldBlock:
-            return self._refuse(ApiError(13028), HTTPStatus.SERVICE_UNAVAILABLE)
+            return self._refuse(
+                ApiError(Code.TEMPORARILY_UNAVAILABLE), HTTPStatus.SERVICE_UNAVAILABLE
+            )
         try:
             return await self._serve(request)
         except Exception as error:
@@ -127,15 +128,15 @@ class HttpGateway:
             body = await read_body(request, limits.body_bytes)
         if body is None:
             return self._refuse(
-                ApiError(INVALID_REQUEST, "request timeout"), HTTPStatus.REQUEST_TIMEOUT
+                ApiError(Code.INVALID_REQUEST, "request timeout"), HTTPStatus.REQUEST_TIMEOUT
             )
         if len(body) > limits.body_bytes:
             return self._refuse(
-                ApiError(INVALID_REQUEST, "request entity too large"),
+                ApiError(Code.INVALID_REQUEST, "request entity too large"),
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
         if body and not _is_json(request.headers.get("content-type", _JSON), body):
-            return self._refuse(ApiError(_WRONG_TYPE))
+            return self._refuse(ApiError(Code.INVALID_CONTENT_TYPE))
         sink = OneReply()
         address = request.client.host if request.client else ""
         session = Session(self.venue, sink, address, websocket=False)

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import define, field
 
 from gateway.api import wire
-from gateway.api.errors import ApiError, refusal
+from gateway.api.errors import ApiError, Code, refusal
 from gateway.clock import Clock
 from risk.events import Answer, Refused
 
@@ -39,7 +39,7 @@ class Undecided:
     def take(self, account: int) -> None:
         """Count one more. Raises ApiError 10047 when the account has too many already."""
         if self.most is not None and self.counts[account] >= self.most:
-            raise ApiError(10047)
+            raise ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
         self.counts[account] += 1
 
     def give(self, account: int) -> None:

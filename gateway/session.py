@@ -12,7 +12,7 @@ from attrs import Factory, define, field
 from msgspec import Raw
 
 from gateway.api import wire
-from gateway.api.errors import METHOD_NOT_FOUND, ApiError
+from gateway.api.errors import ApiError, Code
 from gateway.api.identity import identify
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED
 from gateway.api.table import ANY_SCOPE, Call, Cost, Method, Submission
@@ -28,7 +28,6 @@ from risk.commands import Origin
 __all__ = ["Close", "HttpRequest", "Outcome", "Push", "Reply", "Session", "Submit"]
 
 POLICY_CLOSE: Final = 1008
-TOO_MANY_REQUESTS: Final = 10028
 
 _MATCHING: Final = (Cost.MATCHING, Cost.CANCEL_ALL)
 
@@ -40,7 +39,7 @@ class _OverdrawnError(ApiError):
     """
 
     def __init__(self) -> None:
-        super().__init__(TOO_MANY_REQUESTS)
+        super().__init__(Code.TOO_MANY_REQUESTS)
 
 
 def _liveness(session: Session) -> Liveness:
@@ -134,9 +133,9 @@ class Session:
         self._pay(principal, method.cost if method else Cost.GENERAL)
         if method is None:
             known = asked.method in NOT_IMPLEMENTED
-            raise ApiError(10033 if known else METHOD_NOT_FOUND)
+            raise ApiError(Code.NOT_IMPLEMENTED if known else Code.METHOD_NOT_FOUND)
         if method.websocket_only and not self.websocket:
-            raise ApiError(10030)
+            raise ApiError(Code.MUST_BE_WEBSOCKET_REQUEST)
         _require_scope(method, principal)
         venue = self.venue
         call = Call(venue, self, principal, venue.clock.now(), asked.stamp.micros_in)
@@ -187,7 +186,7 @@ class Session:
             return
         subject = self.address if principal is None else principal.account
         if not self.venue.limits.spend(subject, cost):
-            raise ApiError(TOO_MANY_REQUESTS) if cost in _MATCHING else _OverdrawnError()
+            raise ApiError(Code.TOO_MANY_REQUESTS) if cost in _MATCHING else _OverdrawnError()
 
     def _charged(self, error: ApiError) -> ApiError:
         """A refusal that nobody is known for is paid for by the address that caused it."""
@@ -209,6 +208,6 @@ def _require_scope(method: Method, principal: Principal | None) -> None:
     if method.scope is None:
         return
     if principal is None:
-        raise ApiError(10000)
+        raise ApiError(Code.AUTHORIZATION_REQUIRED)
     if method.scope != ANY_SCOPE and not principal.scope.allows(method.scope):
-        raise ApiError(13021)
+        raise ApiError(Code.FORBIDDEN)

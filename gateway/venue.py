@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define, field
 
-from gateway.api.errors import ApiError
+from gateway.api.errors import ApiError, Code
 from gateway.archive import find
 from gateway.pending import Undecided
 from risk.market import Market
@@ -59,12 +59,12 @@ class Venue:
         Raises ApiError: 11051 when the venue is shutting down, 10047 for one too many.
         """
         if self.closing:
-            raise ApiError(11051)
+            raise ApiError(Code.SYSTEM_MAINTENANCE)
         self.undecided.take(account)
 
     def market(self, name: str) -> Market:
         """A market, open or lately expired. Raises ApiError 13020."""
         market = find(self.exchange.state, name)
         if market is None:
-            raise ApiError(13020)
+            raise ApiError(Code.NOT_FOUND)
         return market

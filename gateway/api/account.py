@@ -9,14 +9,11 @@ import msgspec
 from book.order import Side
 from gateway.api import shapes, wire
 from gateway.api.currencies import ANY, Kind, listed
-from gateway.api.errors import ApiError, invalid
+from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.numbers import amount_of, price_of
 from gateway.api.profile import fees_json, limits_json, profile_json
 from gateway.api.table import Call, Params, method
 from risk import views
-
-INSTRUMENT_UNKNOWN = 10020
-UNAVAILABLE = 13028
 
 
 class InstrumentParams(Params, frozen=True):
@@ -113,14 +110,14 @@ def get_margins(call: Call, params: MarginsParams) -> object:
     state = call.venue.exchange.state
     market = state.markets.get(params.instrument_name)
     if market is None:
-        raise ApiError(INSTRUMENT_UNKNOWN)
+        raise ApiError(Code.INVALID_OR_UNSUPPORTED_INSTRUMENT)
     amount = amount_of(market.instrument.contract, params.amount, None)
     assert amount is not None, "it was given"
     if amount <= 0:
         raise invalid("amount", "must be above 0")
     price = price_of(params.price)
     if not market.mark:
-        raise ApiError(UNAVAILABLE)
+        raise ApiError(Code.TEMPORARILY_UNAVAILABLE)
     needed = {
         side.value: wire.money(views.order_margin(call.account, market, side, amount, price))
         for side in (Side.BUY, Side.SELL)

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from gateway.api.errors import ApiError
+from gateway.api.errors import ApiError, Code
 from gateway.api.table import Call, NoParams, Params, Submission, method
 from risk.commands import SetCancelOnDisconnect
 
@@ -61,7 +61,7 @@ def hello(call: Call, params: HelloParams) -> object:  # noqa: ARG001 - the clie
 def test(call: Call, params: TestParams) -> object:  # noqa: ARG001
     """Say the version: a sign of life, and the answer to a test request."""
     if params.expected_result == "exception":
-        raise ApiError(10001)
+        raise ApiError(Code.ERROR)
     return {"version": VERSION}
 
 
@@ -134,7 +134,7 @@ def _own_session(call: Call) -> int:
     """
     session = call.session
     if not session.websocket:
-        raise ApiError(10030)
+        raise ApiError(Code.MUST_BE_WEBSOCKET_REQUEST)
     if session.login is None or session.login.account != call.account:
-        raise ApiError(10000)
+        raise ApiError(Code.AUTHORIZATION_REQUIRED)
     return session.sink.number

@@ -2,129 +2,145 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from http import HTTPStatus
 from typing import Final
 
 from risk.reasons import Reason
 
-INVALID_REQUEST: Final = -32600
-METHOD_NOT_FOUND: Final = -32601
-INVALID_PARAMS: Final = -32602
-PARSE_ERROR: Final = -32700
 
-MESSAGES: Final[dict[int, str]] = {
-    INVALID_REQUEST: "Invalid Request",
-    METHOD_NOT_FOUND: "Method not found",
-    INVALID_PARAMS: "Invalid params",
-    PARSE_ERROR: "Parse error",
-    10000: "authorization_required",
-    10001: "error",
-    10002: "qty_too_low",
-    10003: "order_overlap",
-    10004: "order_not_found",
-    10005: "price_too_low",
-    10007: "price_too_high",
-    10009: "not_enough_funds",
-    10010: "already_closed",
-    10018: "non_pme_max_future_position_size",
-    10020: "invalid_or_unsupported_instrument",
-    10021: "invalid_amount",
-    10023: "invalid_price",
-    10025: "invalid_order_id",
-    10026: "price_precision_exceeded",
-    10027: "non_integer_contract_amount",
-    10028: "too_many_requests",
-    10030: "must_be_websocket_request",
-    10033: "not_implemented",
-    10036: "invalid_max_show_amount",
-    10041: "settlement_in_progress",
-    10043: "price_wrong_tick",
-    10045: "can_not_cancel_liquidation_order",
-    10046: "can_not_edit_liquidation_order",
-    10047: "matching_engine_queue_full",
-    10049: "cancel_on_disconnect_failed",
-    11008: "already_filled",
-    11021: "post_only_price_modification_not_possible",
-    11030: "other_reject",
-    11038: "no_adv_for_futures",
-    11042: "permission_denied",
-    11044: "not_open_order",
-    11050: "bad_request",
-    11051: "system_maintenance",
-    11054: "post_only_reject",
-    11055: "post_only_not_allowed",
-    11098: "account_locked",
-    12003: "login_over_limit",
-    13004: "invalid_credentials",
-    13007: "user_not_found",
-    13009: "unauthorized",
-    13018: "invalid_content_type",
-    13019: "orderbook_closed",
-    13020: "not_found",
-    13021: "forbidden",
-    13028: "temporarily_unavailable",
-    13032: "non_unique_order_label",
-    13040: "mmp_required",
-    13778: "raw_subscriptions_not_available_for_unauthorized",
-    13888: "timed_out",
+class Code(IntEnum):
+    """The API's error codes, as far as the venue has use for them.
+
+    `message` is what the API sends with it: the name in lower case, but for JSON-RPC's own codes.
+    """
+
+    INVALID_REQUEST = -32600
+    METHOD_NOT_FOUND = -32601
+    INVALID_PARAMS = -32602
+    PARSE_ERROR = -32700
+    AUTHORIZATION_REQUIRED = 10000
+    ERROR = 10001
+    QTY_TOO_LOW = 10002
+    ORDER_OVERLAP = 10003
+    ORDER_NOT_FOUND = 10004
+    PRICE_TOO_LOW = 10005
+    PRICE_TOO_HIGH = 10007
+    NOT_ENOUGH_FUNDS = 10009
+    ALREADY_CLOSED = 10010
+    NON_PME_MAX_FUTURE_POSITION_SIZE = 10018
+    INVALID_OR_UNSUPPORTED_INSTRUMENT = 10020
+    INVALID_AMOUNT = 10021
+    INVALID_PRICE = 10023
+    INVALID_ORDER_ID = 10025
+    PRICE_PRECISION_EXCEEDED = 10026
+    NON_INTEGER_CONTRACT_AMOUNT = 10027
+    TOO_MANY_REQUESTS = 10028
+    MUST_BE_WEBSOCKET_REQUEST = 10030
+    NOT_IMPLEMENTED = 10033
+    SETTLEMENT_IN_PROGRESS = 10041
+    PRICE_WRONG_TICK = 10043
+    MATCHING_ENGINE_QUEUE_FULL = 10047
+    ALREADY_FILLED = 11008
+    POST_ONLY_PRICE_MODIFICATION_NOT_POSSIBLE = 11021
+    OTHER_REJECT = 11030
+    NO_ADV_FOR_FUTURES = 11038
+    PERMISSION_DENIED = 11042
+    NOT_OPEN_ORDER = 11044
+    SYSTEM_MAINTENANCE = 11051
+    POST_ONLY_REJECT = 11054
+    POST_ONLY_NOT_ALLOWED = 11055
+    ACCOUNT_LOCKED = 11098
+    LOGIN_OVER_LIMIT = 12003
+    INVALID_CREDENTIALS = 13004
+    USER_NOT_FOUND = 13007
+    UNAUTHORIZED = 13009
+    INVALID_CONTENT_TYPE = 13018
+    ORDERBOOK_CLOSED = 13019
+    NOT_FOUND = 13020
+    FORBIDDEN = 13021
+    TEMPORARILY_UNAVAILABLE = 13028
+    NON_UNIQUE_ORDER_LABEL = 13032
+    MMP_REQUIRED = 13040
+    RAW_SUBSCRIPTIONS_NOT_AVAILABLE_FOR_UNAUTHORIZED = 13778
+    TIMED_OUT = 13888
+
+    @property
+    def message(self) -> str:
+        """What the API sends with the code, without any detail."""
+        return _JSON_RPC.get(self) or self.name.lower()
+
+
+_JSON_RPC: Final = {
+    Code.INVALID_REQUEST: "Invalid Request",
+    Code.METHOD_NOT_FOUND: "Method not found",
+    Code.INVALID_PARAMS: "Invalid params",
+    Code.PARSE_ERROR: "Parse error",
 }
 
-_OTHER_REJECT: Final = 11030
-CODES: Final[dict[Reason, int]] = {
-    Reason.ACCOUNT_LOCKED: 11098,
-    Reason.ACCOUNT_UNKNOWN: 13007,
-    Reason.ALREADY_FILLED: 11008,
-    Reason.AMOUNT_BELOW_MINIMUM: 10002,
-    Reason.AMOUNT_OFF_STEP: 10021,
-    Reason.CURRENCY_UNKNOWN: INVALID_PARAMS,
-    Reason.INSTRUMENT_CLOSED: 13019,
-    Reason.INSTRUMENT_UNKNOWN: 10020,
-    Reason.NOTHING_TO_REDUCE: _OTHER_REJECT,
-    Reason.NOT_ENOUGH_FUNDS: 10009,
-    Reason.NO_LIQUIDITY: _OTHER_REJECT,
-    Reason.NO_POSITION: _OTHER_REJECT,
-    Reason.ORDER_NOT_FOUND: 10004,
-    Reason.ORDER_OVERLAP: 10003,
-    Reason.ORDERS_OVER_LIMIT: _OTHER_REJECT,
-    Reason.PERMISSION_DENIED: 11042,
-    Reason.POSITION_OVER_LIMIT: 10018,
-    Reason.POST_ONLY_NOT_ALLOWED: 11055,
-    Reason.POST_ONLY_PRICE: 11021,
-    Reason.POST_ONLY_REJECT: 11054,
-    Reason.PRICE_OFF_TICK: 10043,
-    Reason.PRICE_TOO_HIGH: 10007,
-    Reason.PRICE_TOO_LOW: 10005,
+CODES: Final[dict[Reason, Code]] = {
+    Reason.ACCOUNT_LOCKED: Code.ACCOUNT_LOCKED,
+    Reason.ACCOUNT_UNKNOWN: Code.USER_NOT_FOUND,
+    Reason.ALREADY_FILLED: Code.ALREADY_FILLED,
+    Reason.AMOUNT_BELOW_MINIMUM: Code.QTY_TOO_LOW,
+    Reason.AMOUNT_OFF_STEP: Code.INVALID_AMOUNT,
+    Reason.CURRENCY_UNKNOWN: Code.INVALID_PARAMS,
+    Reason.INSTRUMENT_CLOSED: Code.ORDERBOOK_CLOSED,
+    Reason.INSTRUMENT_UNKNOWN: Code.INVALID_OR_UNSUPPORTED_INSTRUMENT,
+    Reason.NOTHING_TO_REDUCE: Code.OTHER_REJECT,
+    Reason.NOT_ENOUGH_FUNDS: Code.NOT_ENOUGH_FUNDS,
+    Reason.NO_LIQUIDITY: Code.OTHER_REJECT,
+    Reason.NO_POSITION: Code.OTHER_REJECT,
+    Reason.ORDER_NOT_FOUND: Code.ORDER_NOT_FOUND,
+    Reason.ORDER_OVERLAP: Code.ORDER_OVERLAP,
+    Reason.ORDERS_OVER_LIMIT: Code.OTHER_REJECT,
+    Reason.PERMISSION_DENIED: Code.PERMISSION_DENIED,
+    Reason.POSITION_OVER_LIMIT: Code.NON_PME_MAX_FUTURE_POSITION_SIZE,
+    Reason.POST_ONLY_NOT_ALLOWED: Code.POST_ONLY_NOT_ALLOWED,
+    Reason.POST_ONLY_PRICE: Code.POST_ONLY_PRICE_MODIFICATION_NOT_POSSIBLE,
+    Reason.POST_ONLY_REJECT: Code.POST_ONLY_REJECT,
+    Reason.PRICE_OFF_TICK: Code.PRICE_WRONG_TICK,
+    Reason.PRICE_TOO_HIGH: Code.PRICE_TOO_HIGH,
+    Reason.PRICE_TOO_LOW: Code.PRICE_TOO_LOW,
     # A session ends with its connection, so that only a log-out still hears this.
-    Reason.SESSION_ENDED: 13009,
-    Reason.SETTLEMENT_IN_PROGRESS: 10041,
-    Reason.TIMED_OUT: 13888,
-    Reason.UNSUPERVISED: 13028,
+    Reason.SESSION_ENDED: Code.UNAUTHORIZED,
+    Reason.SETTLEMENT_IN_PROGRESS: Code.SETTLEMENT_IN_PROGRESS,
+    Reason.TIMED_OUT: Code.TIMED_OUT,
+    Reason.UNSUPERVISED: Code.TEMPORARILY_UNAVAILABLE,
 }
+"""The code of each of the venue's refusals."""
 
-# Messages that end in a number or a text which the venue supplies, as `price_too_high 43666.4`.
-_WITH_DETAIL: Final = frozenset({10005, 10007, 10018})
+# Messages that end in a number which the venue supplies, as `price_too_high 43666.4`.
+_WITH_DETAIL: Final = (
+    Code.PRICE_TOO_LOW,
+    Code.PRICE_TOO_HIGH,
+    Code.NON_PME_MAX_FUTURE_POSITION_SIZE,
+)
 
-_STATUS: Final = {
-    10000: HTTPStatus.UNAUTHORIZED,
-    13004: HTTPStatus.UNAUTHORIZED,
-    13009: HTTPStatus.UNAUTHORIZED,
-    10028: HTTPStatus.TOO_MANY_REQUESTS,
-    12003: HTTPStatus.TOO_MANY_REQUESTS,
-    11051: HTTPStatus.SERVICE_UNAVAILABLE,
-    13028: HTTPStatus.SERVICE_UNAVAILABLE,
+_STATUS: Final[dict[int, HTTPStatus]] = {
+    Code.AUTHORIZATION_REQUIRED: HTTPStatus.UNAUTHORIZED,
+    Code.INVALID_CREDENTIALS: HTTPStatus.UNAUTHORIZED,
+    Code.UNAUTHORIZED: HTTPStatus.UNAUTHORIZED,
+    Code.TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
+    Code.LOGIN_OVER_LIMIT: HTTPStatus.TOO_MANY_REQUESTS,
+    Code.SYSTEM_MAINTENANCE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Code.TEMPORARILY_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 
 class ApiError(Exception):
-    """A refusal as the client sees it. `data` is JSON-able, None where the API sends none."""
+    """A refusal as the client sees it. `data` is JSON-able, None where the API sends none.
+
+    `message` is left out where it is the code's own.
+    """
 
     def __init__(
         self, code: int, message: str | None = None, data: dict[str, object] | None = None
     ) -> None:
         self.code = code
-        self.message = MESSAGES[code] if message is None else message
+        self.message = Code(code).message if message is None else message
         self.data = data
-        super().__init__(f"{code} {self.message}")
+        super().__init__(f"{int(code)} {self.message}")
 
     @property
     def status(self) -> int:
@@ -134,17 +150,16 @@ class ApiError(Exception):
 
 def invalid(param: str, reason: str = "wrong format") -> ApiError:
     """A parameter that cannot be taken: -32602 with its name and why."""
-    return ApiError(INVALID_PARAMS, data={"reason": reason, "param": param})
+    return ApiError(Code.INVALID_PARAMS, data={"reason": reason, "param": param})
 
 
 def refusal(reason: Reason, detail: str = "") -> ApiError:
     """The venue's refusal of a command, in the API's words."""
     code = CODES[reason]
-    if code == INVALID_PARAMS:
+    if code is Code.INVALID_PARAMS:
         return invalid("currency", reason.value)
-    message = MESSAGES[code]
-    if code == _OTHER_REJECT:
-        message = f"{message} {reason.value}"
-    elif code in _WITH_DETAIL and detail:
-        message = f"{message} {detail}"
-    return ApiError(code, message)
+    if code is Code.OTHER_REJECT:
+        return ApiError(code, f"{code.message} {reason.value}")
+    if code in _WITH_DETAIL and detail:
+        return ApiError(code, f"{code.message} {detail}")
+    return ApiError(code)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.errors import ApiError
+from gateway.api.errors import ApiError, Code
 from gateway.auth import AuthError, Principal
 
 if TYPE_CHECKING:
     from gateway.request import Asked, HttpRequest
     from gateway.session import Session
-
-BAD_CREDENTIALS = 13004
 
 
 def api_error(error: AuthError) -> ApiError:
@@ -78,10 +76,10 @@ def _require_valid(session: Session, principal: Principal) -> None:
 def require_attempt(session: Session) -> None:
     """Raise ApiError 12003 where an address has failed to log in too often of late."""
     if not session.venue.limits.may_login(session.address):
-        raise ApiError(12003)
+        raise ApiError(Code.LOGIN_OVER_LIMIT)
 
 
 def count_failure(session: Session, error: AuthError) -> None:
     """Remember a guess that was wrong; a mistake in the request's form is none."""
-    if error.code == BAD_CREDENTIALS:
+    if error.code == Code.INVALID_CREDENTIALS:
         session.venue.limits.login_failed(session.address)

@@ -7,12 +7,7 @@ from decimal import Decimal
 from book.instrument import Contract
 from book.units import SCALE
 from gateway.api import wire
-from gateway.api.errors import ApiError, invalid
-
-INVALID_AMOUNT = 10021
-INVALID_PRICE = 10023
-PRICE_PRECISION = 10026
-NOT_WHOLE_CONTRACTS = 10027
+from gateway.api.errors import ApiError, Code, invalid
 
 
 def amount_of(contract: Contract, amount: Decimal | None, contracts: Decimal | None) -> int | None:
@@ -24,22 +19,22 @@ def amount_of(contract: Contract, amount: Decimal | None, contracts: Decimal | N
     counted = None if contracts is None else _whole(contracts) * contract.contract_size // SCALE
     if amount is None:
         return counted
-    named = wire.units(amount, "amount", finer=INVALID_AMOUNT)
+    named = wire.units(amount, "amount", finer=Code.INVALID_AMOUNT)
     if counted is not None and counted != named:
         raise invalid("contracts", "does not agree with amount")
     return named
 
 
 def _whole(contracts: Decimal) -> int:
-    units = wire.units(contracts, "contracts", finer=NOT_WHOLE_CONTRACTS)
+    units = wire.units(contracts, "contracts", finer=Code.NON_INTEGER_CONTRACT_AMOUNT)
     if units % SCALE:
-        raise ApiError(NOT_WHOLE_CONTRACTS)
+        raise ApiError(Code.NON_INTEGER_CONTRACT_AMOUNT)
     return units
 
 
 def price_of(price: Decimal) -> int:
     """A limit price in 1e-8. Raises ApiError: 10023 unless above 0, 10026 for its decimals."""
-    units = wire.units(price, "price", finer=PRICE_PRECISION)
+    units = wire.units(price, "price", finer=Code.PRICE_PRECISION_EXCEEDED)
     if units <= 0:
-        raise ApiError(INVALID_PRICE)
+        raise ApiError(Code.INVALID_PRICE)
     return units

@@ -11,8 +11,8 @@ from msgspec import Meta
 from book.order import Order
 from gateway.api import shapes, wire
 from gateway.api.currencies import Kind, listed
-from gateway.api.errors import ApiError
-from gateway.api.references import ORDER_NOT_FOUND, find_closed, order_number
+from gateway.api.errors import ApiError, Code
+from gateway.api.references import find_closed, order_number
 from gateway.api.table import Call, Params, method
 from gateway.archive import find
 from risk import views
@@ -117,7 +117,7 @@ def get_order_state(call: Call, params: OrderId) -> object:
     order = _find_open(call, params.order_id)
     record = find_closed(call, params.order_id) if order is None else order.record()
     if record is None:
-        raise ApiError(ORDER_NOT_FOUND)
+        raise ApiError(Code.ORDER_NOT_FOUND)
     return shapes.order_json(record, call.venue.market(record.instrument).instrument)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from book.order import Order, OrderRecord, OrderState
 from gateway.api import wire
-from gateway.api.errors import ApiError
+from gateway.api.errors import ApiError, Code
 from gateway.pending import Explain, plainly
 from risk.events import Refused
 from risk.reasons import Reason
@@ -16,37 +16,30 @@ from risk.reasons import Reason
 if TYPE_CHECKING:
     from gateway.api.table import Call
 
-ORDER_NOT_FOUND: Final = 10004
-ALREADY_CLOSED: Final = 10010
-INVALID_ORDER_ID: Final = 10025
-ALREADY_FILLED: Final = 11008
-NOT_OPEN_ORDER: Final = 11044
-NON_UNIQUE_LABEL: Final = 13032
-
 # Digits, or digits behind a prefix: the families of instruments, but also those of order kinds
 # that other venues have, so that such an id is unknown rather than ill-formed. 15 digits are more
 # orders than anybody will see, and still exact in a double.
 _ORDER_ID: Final = re.compile(r"(?:[\w-]{1,40}-)?([0-9]{1,15})", re.ASCII)
 
-Closed = Callable[[OrderRecord], int]
+Closed = Callable[[OrderRecord], Code]
 """The error code for something that cannot be done with a closed order."""
 
 
-def cancelling(order: OrderRecord) -> int:  # noqa: ARG001 - filled or cancelled, it is not open
+def cancelling(order: OrderRecord) -> Code:  # noqa: ARG001 - filled or cancelled, it is not open
     """The code for cancelling a closed order."""
-    return NOT_OPEN_ORDER
+    return Code.NOT_OPEN_ORDER
 
 
-def editing(order: OrderRecord) -> int:
+def editing(order: OrderRecord) -> Code:
     """The code for editing a closed order."""
-    return ALREADY_FILLED if order.state is OrderState.FILLED else ALREADY_CLOSED
+    return Code.ALREADY_FILLED if order.state is OrderState.FILLED else Code.ALREADY_CLOSED
 
 
 def order_number(text: str) -> int:
     """The number in an order id. Raises ApiError 10025."""
     match = _ORDER_ID.fullmatch(text)
     if match is None:
-        raise ApiError(INVALID_ORDER_ID)
+        raise ApiError(Code.INVALID_ORDER_ID)
     return int(match[1])
 
 
@@ -61,7 +54,7 @@ def find_order(call: Call, text: str, closed: Closed) -> Order:
     if order is None:
         raise missing(call, text, closed)
     if wire.order_id(order.instrument, number) != text:
-        raise ApiError(ORDER_NOT_FOUND)
+        raise ApiError(Code.ORDER_NOT_FOUND)
     return order
 
 
@@ -82,16 +75,16 @@ def find_by_label(call: Call, instrument: str, label: str) -> Order:
         if order.label == label and order.instrument == instrument
     ]
     if not found:
-        raise ApiError(ORDER_NOT_FOUND)
+        raise ApiError(Code.ORDER_NOT_FOUND)
     if len(found) > 1:
-        raise ApiError(NON_UNIQUE_LABEL)
+        raise ApiError(Code.NON_UNIQUE_ORDER_LABEL)
     return found[0]
 
 
 def missing(call: Call, text: str, closed: Closed) -> ApiError:
     """Why there is no such open order."""
     order = find_closed(call, text)
-    return ApiError(ORDER_NOT_FOUND if order is None else closed(order))
+    return ApiError(Code.ORDER_NOT_FOUND if order is None else closed(order))
 
 
 def explaining(call: Call, order: Order, closed: Closed) -> Explain:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta
 
-from gateway.api.errors import ApiError, invalid
+from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.table import ANY_SCOPE, Call, Cost, NoParams, Params, method
 from gateway.channels import Channel, parse
-
-RAW_NEEDS_LOGIN: Final = 13778
 
 # The API's number for one call; how many a connection may have in all is a setting.
 Channels = Annotated[list[str], Meta(max_length=500)]
@@ -91,7 +89,7 @@ def _subscribe(call: Call, names: Iterable[str], *, private: bool) -> list[str]:
         if channel is None:
             continue
         if channel.needs_login and call.login is None:
-            raise ApiError(RAW_NEEDS_LOGIN)
+            raise ApiError(Code.RAW_SUBSCRIPTIONS_NOT_AVAILABLE_FOR_UNAUTHORIZED)
         if channel.scope is None or (private and _may_listen(call, channel)):
             wanted[name] = None
     feed, sink = call.venue.feed, call.session.sink

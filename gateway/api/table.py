@@ -10,7 +10,7 @@ import msgspec
 from attrs import define
 
 from book.units import Millis
-from gateway.api.errors import INVALID_PARAMS, PARSE_ERROR, ApiError, invalid
+from gateway.api.errors import ApiError, Code, invalid
 from gateway.pending import Convert, Explain, plainly
 from risk.commands import Command
 
@@ -105,7 +105,7 @@ class Method:
         except msgspec.ValidationError as error:
             raise _complaint(error) from error
         except (msgspec.DecodeError, RecursionError) as error:
-            raise ApiError(PARSE_ERROR) from error
+            raise ApiError(Code.PARSE_ERROR) from error
 
     def _decode(self, text: bytes) -> msgspec.Struct:
         try:
@@ -198,4 +198,4 @@ def _complaint(error: msgspec.ValidationError) -> ApiError:
         # A missing field is named in the sentence itself; nothing is named when all is wrong.
         _, _, path = message.partition("field `")
     name = path.partition("`")[0].partition("[")[0].partition(".")[0]
-    return invalid(name, reason) if name else ApiError(INVALID_PARAMS, data={"reason": reason})
+    return invalid(name, reason) if name else ApiError(Code.INVALID_PARAMS, data={"reason": reason})

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta
 
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from gateway.api import shapes
-from gateway.api.errors import ApiError, invalid
+from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.numbers import amount_of, price_of
 from gateway.api.references import editing, explaining, find_by_label, find_order
 from gateway.api.table import Call, Cost, Params, Submission, method
 from risk.commands import ClosePosition, Edit, Place, SetSelfTrading
 from risk.events import Answer, Ordered
-
-INSTRUMENT_UNKNOWN: Final = 10020
-NOT_IMPLEMENTED: Final = 10033
-NO_ADVANCED_FUTURES: Final = 11038
-MMP_REQUIRED: Final = 13040
 
 Label = Annotated[str, Meta(max_length=64)]
 Millis = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -196,36 +191,36 @@ def close_position(call: Call, params: CloseParams) -> Submission:
 def set_self_trading_config(call: Call, params: SelfTradingParams) -> Submission:
     """Choose what happens when the account meets its own orders."""
     if params.extended_to_subaccounts:
-        raise ApiError(NOT_IMPLEMENTED)
+        raise ApiError(Code.NOT_IMPLEMENTED)
     return Submission(SetSelfTrading(account=call.account, mode=params.mode), lambda _: "ok")
 
 
 def _instrument(call: Call, name: str) -> Instrument:
     market = call.venue.exchange.state.markets.get(name)
     if market is None:
-        raise ApiError(INSTRUMENT_UNKNOWN)
+        raise ApiError(Code.INVALID_OR_UNSUPPORTED_INSTRUMENT)
     return market.instrument
 
 
 def _order_type(params: OrderParams) -> OrderType:
     """The order's type. Raises ApiError for what the venue does not have, rather than trade it."""
     if params.linked_order_type:
-        raise ApiError(NOT_IMPLEMENTED)
+        raise ApiError(Code.NOT_IMPLEMENTED)
     if params.mmp:
-        raise ApiError(MMP_REQUIRED)
+        raise ApiError(Code.MMP_REQUIRED)
     try:
         return OrderType(params.type.value)
     except ValueError as error:
-        raise ApiError(NOT_IMPLEMENTED) from error
+        raise ApiError(Code.NOT_IMPLEMENTED) from error
 
 
 def _require_plain(params: Terms, amount: int) -> None:
     """Raise ApiError for option orders and for icebergs, which the venue does not have."""
     if params.advanced:
-        raise ApiError(NO_ADVANCED_FUTURES)
+        raise ApiError(Code.NO_ADV_FOR_FUTURES)
     for shown in (params.display_amount, params.max_show):
         if shown is not None and shown.is_finite() and shown.scaleb(8) < amount:
-            raise ApiError(NOT_IMPLEMENTED)
+            raise ApiError(Code.NOT_IMPLEMENTED)
 
 
 def _limit(price: Decimal | None) -> int:

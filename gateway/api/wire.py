@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from book.units import MONEY, SCALE, round_half_even
-from gateway.api.errors import INVALID_REQUEST, PARSE_ERROR, ApiError, invalid
+from gateway.api.errors import ApiError, Code, invalid
 
 Number = float | Raw
 """A JSON number; Raw text where a double would not show every digit."""
@@ -24,6 +24,7 @@ _EXACT: Final = 10**15
 # Digits before the point that a request's number may have: far more than any market needs, and in
 # 1e-8 still inside 64 bits. Larger exponents are refused before anything is computed with them.
 _DIGITS: Final = 10
+_UNIT: Final = Decimal("1e-8")
 _CONTEXT: Final = Context(prec=40, traps=[Inexact, InvalidOperation])
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -58,21 +59,20 @@ def rate(units: int) -> Number:
     return _number(units, 12)
 
 
-def units(number: Decimal, param: str, *, scale: int = SCALE, finer: int | None = None) -> int:
-    """A number of a request as an integer count of 1/scale.
+def units(number: Decimal, param: str, *, finer: Code | None = None) -> int:
+    """A number of a request as an integer count of 1e-8.
 
     Raises ApiError: -32602 naming `param` for what is not finite or too large, and for too many
     decimals the code `finer`, -32602 where there is none.
     """
     if not number.is_finite() or number.adjusted() >= _DIGITS:
         raise invalid(param)
-    decimals = len(str(scale)) - 1
     try:
-        exact = number.quantize(Decimal(1).scaleb(-decimals), context=_CONTEXT)
+        exact = number.quantize(_UNIT, context=_CONTEXT)
     except Inexact as error:
         told = invalid(param, "too many decimals") if finer is None else ApiError(finer)
         raise told from error
-    return int(exact.scaleb(decimals, context=_CONTEXT))
+    return int(exact.scaleb(8, context=_CONTEXT))
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -133,23 +133,23 @@ def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") 
     """
     data = frame.encode() if isinstance(frame, str) else frame
     if len(data) > limit:
-        raise BadFrameError(ApiError(INVALID_REQUEST, "request entity too large"))
+        raise BadFrameError(ApiError(Code.INVALID_REQUEST, "request entity too large"))
     try:
         if isinstance(frame, bytes):
             # Values that the decoder skips are not looked into, and neither is their encoding.
             frame.decode()
         request = _REQUEST.decode(data)
     except msgspec.ValidationError as error:
-        fault = ApiError(INVALID_REQUEST, data={"reason": str(error)})
+        fault = ApiError(Code.INVALID_REQUEST, data={"reason": str(error)})
         raise BadFrameError(fault, _salvage(data)) from error
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        raise BadFrameError(ApiError(PARSE_ERROR)) from error
+        raise BadFrameError(ApiError(Code.PARSE_ERROR)) from error
     identity = _identity(request.id)
     if needs_id and not bytes(identity):
-        raise BadFrameError(ApiError(INVALID_REQUEST, data={"reason": "id is required"}))
+        raise BadFrameError(ApiError(Code.INVALID_REQUEST, data={"reason": "id is required"}))
     name = (request.method or method).removeprefix("/")
     if not name:
-        raise BadFrameError(ApiError(INVALID_REQUEST, data={"reason": "no method"}), identity)
+        raise BadFrameError(ApiError(Code.INVALID_REQUEST, data={"reason": "no method"}), identity)
     return Request(name, request.params, identity)
 
 
@@ -169,7 +169,7 @@ def _identity(raw: Raw) -> Raw:
         _ID.decode(raw)
     except msgspec.DecodeError as error:
         reason = "id must be an integer or a string"
-        raise BadFrameError(ApiError(INVALID_REQUEST, data={"reason": reason})) from error
+        raise BadFrameError(ApiError(Code.INVALID_REQUEST, data={"reason": reason})) from error
     return raw
 
 
