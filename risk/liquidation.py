@@ -87,15 +87,23 @@ def _round(state: State, wallet: Wallet) -> None:
     if not held:
         insurance.cover(state, wallet)
         return
-    if wallet.margin_balance <= 0:
+    last = _is_last(state, wallet)
+    if wallet.margin_balance <= 0 and not last:
         _hand_over(state, wallet, held)
         return
     worst = max(held, key=lambda position: position.maintenance)
     filled = _reduce(state, wallet, worst)
+    if last:
+        insurance.cover(state, wallet)
     if filled or wallet.account == INSURANCE:
         return
     if 2 * wallet.margin_balance < wallet.maintenance:
         _hand_over(state, wallet, [worst])
+
+
+def _is_last(state: State, wallet: Wallet) -> bool:
+    """Whether nobody could take over from this one: the fund, where losses are socialised."""
+    return wallet.account == INSURANCE and state.parameters.loss_policy is LossPolicy.SOCIALISE
 
 
 def _cancel_orders(state: State, wallet: Wallet) -> bool:
@@ -110,18 +118,10 @@ def _cancel_orders(state: State, wallet: Wallet) -> bool:
 
 
 def _reduce(state: State, wallet: Wallet, position: Position) -> int:
-    """Step 2: sell or buy back one clip; returns what was filled.
-
-    The fund, which is in no hurry, also stays within the price band.
-    """
+    """Step 2: sell or buy back one clip; returns what was filled."""
     market = position.market
-    share = insurance.bankruptcy_shares(wallet)[market.name]
-    bound = insurance.bankruptcy_price(market, position.size, share)
+    bound = _bound(state, wallet, position)
     closing = Side.SELL if position.size > 0 else Side.BUY
-    if bound is None:
-        bound = market.high
-    if wallet.account == INSURANCE:
-        bound = max(bound, market.low) if closing is Side.SELL else min(bound, market.high)
     state.orders += 1
     order = Order(
         order_id=state.orders,
@@ -145,6 +145,26 @@ def _reduce(state: State, wallet: Wallet, position: Position) -> int:
     return order.filled
 
 
+def _bound(state: State, wallet: Wallet, position: Position) -> int:
+    """The worst price of a round: the bankruptcy price.
+
+    The fund, which is in no hurry, also stays within the price band; and if nobody could take
+    over from it, the band is all that holds it, or it would sit on what it has until the market
+    came back.
+    """
+    market = position.market
+    band = market.low if position.size > 0 else market.high
+    if _is_last(state, wallet):
+        return band
+    share = insurance.bankruptcy_shares(wallet)[market.name]
+    bound = insurance.bankruptcy_price(market, position.size, share)
+    if bound is None:
+        return market.high
+    if wallet.account != INSURANCE:
+        return bound
+    return max(bound, band) if position.size > 0 else min(bound, band)
+
+
 def clip(position: Position) -> int:
     """How much one round reduces: an eighth, rounded up to the contract, at least the minimum."""
     contract = position.market.instrument.contract
@@ -157,14 +177,13 @@ def clip(position: Position) -> int:
 def _hand_over(state: State, wallet: Wallet, positions: list[Position]) -> None:
     """Steps 3 and 4: to the fund, or to the other side, or to everybody."""
     shares = insurance.bankruptcy_shares(wallet)
-    fund = wallet.account == INSURANCE
     for position in positions:
         share = shares[position.market.name]
-        if not fund and insurance.accepts(state, position, share):
+        if wallet.account != INSURANCE and insurance.accepts(state, position, share):
             insurance.take_over(state, position, share)
         elif state.parameters.loss_policy is LossPolicy.DELEVERAGE:
             phases.begin(state, Deleverage(wallet.account, position.market.name))
-        elif not fund:
+        else:
             insurance.take_over(state, position, share)
     if state.parameters.loss_policy is LossPolicy.SOCIALISE:
         insurance.cover(state, state.insurance(wallet.currency))

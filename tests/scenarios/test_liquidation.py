@@ -1,0 +1,289 @@
+"""Liquidation: an eighth a round inside the book, and what the account, maker and fund get."""
+
+from tests.scenarios.script import play
+
+
+def test_one_round_is_enough() -> None:
+    """An eighth of the position goes at the mark, and what is left is safe.
+
+    At 8000 ann's 8000 USD are one coin: she has lost 8000/8000 - 8000/10000 = 0.2. With
+    0.01 left she is below 1.005 % of one coin.
+    """
+    play("""
+    given btc_usd is 10000
+    and ann has 0.2104 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and ann buys 10 BTC-PERPETUAL at 9900
+    when a second later btc_usd is 8000
+    then accounts:
+        | account | currency | margin balance | maintenance |
+        | ann     | BTC      | 0.01           | 0.01005     |
+    when ann sells 1000 BTC-PERPETUAL at 8000 reduce-only => refused: account_locked
+    and cid buys 5000 BTC-PERPETUAL at 8000
+    and the supervisor liquidates
+    # bankruptcy price: 8000 / (1 + 0.01) = 7920.8, to the tick in her favour 7921
+    then liquidations:
+        | account | step             | instrument    | amount | price |
+        | ann     | orders cancelled |               |        |       |
+        | ann     | reduced          | BTC-PERPETUAL | 1000   | 8000  |
+    # profit 1000 x (1/10000 - 1/8000), fee 0.75 % of 0.125, to the fund
+    and trades:
+        | buyer | seller | amount | price | seller's profit | seller's fee | buyer's fee |
+        | ann   | bob    | 8000   | 10000 | 0               | 0            | 0.0004      |
+        | cid   | ann    | 1000   | 8000  | -0.025          | 0.0009375    | 0           |
+    # maintenance of 0.875 coins: (1 % + 0.005 % x 0.875) x 0.875
+    and accounts:
+        | account | currency | margin balance | maintenance   |
+        | ann     | BTC      | 0.0090625      | 0.00878828125 |
+        | fund    | BTC      | 0.0009375      | 0             |
+    and markets:
+        | instrument    | orders |
+        | BTC-PERPETUAL | 1      |
+    when 1 second passes
+    and the supervisor liquidates
+    then liquidations:
+        | account |
+    and the house is in order
+    """)
+
+
+def test_three_rounds_of_an_eighth() -> None:
+    """One round a Tick, each an eighth of what is then left, up to the next whole contract."""
+    play("""
+    given btc_usd is 10000
+    and ann has 0.2097 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and a second later btc_usd is 8000
+    and cid buys 5000 BTC-PERPETUAL at 8000
+    when the supervisor liquidates
+    and the supervisor liquidates
+    # 0.0093 - 0.75 % x 0.125; the second call finds nothing to do before the next Tick
+    then liquidations:
+        | account | step    | amount | price |
+        | ann     | reduced | 1000   | 8000  |
+    and accounts:
+        | account | currency | margin balance | maintenance   |
+        | ann     | BTC      | 0.0083625      | 0.00878828125 |
+    when 1 second passes
+    and the supervisor liquidates
+    # 7000 / 8 = 875; fee 0.75 % x 0.11
+    then liquidations:
+        | account | step    | amount | price |
+        | ann     | reduced | 880    | 8000  |
+    and accounts:
+        | account | currency | margin balance | maintenance   |
+        | ann     | BTC      | 0.0075375      | 0.00767926125 |
+    when 1 second passes
+    and the supervisor liquidates
+    # 6120 / 8 = 765; fee 0.75 % x 0.09625; 0.66875 coins are left
+    then liquidations:
+        | account | step    | amount | price |
+        | ann     | reduced | 770    | 8000  |
+    and accounts:
+        | account | currency | margin balance | maintenance    |
+        | ann     | BTC      | 0.006815625    | 0.006709861329 |
+        | fund    | BTC      | 0.002484375    | 0              |
+    when 1 second passes
+    and the supervisor liquidates
+    then liquidations:
+        | account |
+    and the house is in order
+    """)
+
+
+def test_a_linear_position_is_liquidated_likewise() -> None:
+    """A short of 0.8 coins at 10000, bought back an eighth at a time at 12000."""
+    play("""
+    given btc_usdc is 10000
+    and ann has 1696 USDC
+    and bob has 10000 USDC
+    and cid has 10000 USDC
+    and bob buys 0.8 BTC_USDC-PERPETUAL from ann at 10000
+    when a second later btc_usdc is 12000
+    and cid sells 0.05 BTC_USDC-PERPETUAL at 12000
+    and cid sells 0.05 BTC_USDC-PERPETUAL at 12100
+    and cid sells 0.5 BTC_USDC-PERPETUAL at 12120.5
+    # 1696 - 0.8 x 2000; (1 % + 0.005 % x 0.8) x 0.8 x 12000
+    then accounts:
+        | account | currency | margin balance | maintenance |
+        | ann     | USDC     | 96             | 96.384      |
+    when the supervisor liquidates
+    # bankruptcy price 12000 + 96 / 0.8 = 12120; average of the fills 12050
+    then liquidations:
+        | account | step    | amount | price |
+        | ann     | reduced | 0.1    | 12050 |
+    # profits 0.05 x (10000 - 12000) and 0.05 x (10000 - 12100)
+    # fee 0.75 % of 600; but only 0.05 x (12120 - 12100) is left of 0.75 % of 605, less a unit
+    and trades:
+        | buyer | seller | amount | price | buyer's profit | buyer's fee    |
+        | bob   | ann    | 0.8    | 10000 | 0              | 4              |
+        | ann   | cid    | 0.05   | 12000 | -100           | 4.5            |
+        | ann   | cid    | 0.05   | 12100 | -105           | 0.999999999999 |
+    # 96 - 0.05 x 100 - fees; (1 % + 0.005 % x 0.7) x 0.7 x 12000
+    and accounts:
+        | account | currency | margin balance  | maintenance |
+        | ann     | USDC     | 85.500000000001 | 84.294      |
+        | fund    | USDC     | 5.499999999999  | 0           |
+    and the house is in order
+    """)
+
+
+def test_the_fee_leaves_the_account_at_its_bankruptcy_price() -> None:
+    """Where a fill is near the bankruptcy price, the fee is what it left above that, no more."""
+    play("""
+    given btc_usd is 10000
+    and ann has 0.2064 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and a second later btc_usd is 8000
+    # bankruptcy price: 8000 / (1 + 0.006) = 7952.29, up to 7952.5
+    and cid buys 5000 BTC-PERPETUAL at 7952
+    when the supervisor liquidates
+    then liquidations:
+        | account | step    | amount | price  |
+        | ann     | no fill |        | 7952.5 |
+    when cid buys 1000 BTC-PERPETUAL at 7953
+    and 1 second passes
+    and the supervisor liquidates
+    # 1000/7952.5 - 1000/7953 = 0.000007905610, less one unit for rounding; 0.75 % is 0.000943
+    then trades:
+        | buyer | seller | amount | price | seller's fee   |
+        | ann   | bob    | 8000   | 10000 | 0              |
+        | cid   | ann    | 1000   | 7953  | 0.000007905609 |
+    # 0.006 - (1000/7953 - 1000/8000) - fee: an eighth, but for the tick, is gone
+    and accounts:
+        | account | currency | margin balance | maintenance   |
+        | ann     | BTC      | 0.005253379441 | 0.00878828125 |
+        | fund    | BTC      | 0.000007905609 | 0             |
+    """)
+
+
+def test_the_market_recovers_half_way() -> None:
+    """Who is back above maintenance margin is left alone; the orders stay cancelled."""
+    play("""
+    given btc_usd is 10000
+    and ann has 0.2097 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and ann sells 10 BTC-PERPETUAL at 10100
+    and a second later btc_usd is 8000
+    and cid buys 5000 BTC-PERPETUAL at 8000
+    when the supervisor liquidates
+    and a second later btc_usd is 8100
+    and the supervisor liquidates
+    and ann is liquidated in BTC
+    then liquidations:
+        | account | step             | amount | price |
+        | ann     | orders cancelled |        |       |
+        | ann     | reduced          | 1000   | 8000  |
+    and markets:
+        | instrument    | orders |
+        | BTC-PERPETUAL | 1      |
+    when ann closes BTC-PERPETUAL => cancelled, 4000 filled
+    and the supervisor liquidates
+    then liquidations:
+        | account |
+    and the house is in order
+    """)
+
+
+def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
+    """Each position has its part of the margin balance behind it, the last one all the rest.
+
+    A long and a short of 10,000 USD cancel out, until the dated future's mark rises 4 % above
+    the index: 1 - 10000/10400 = 0.038461538462 is lost, and 0.001738461538 is left.
+    """
+    play("""
+    given the mark of BTC-25DEC26 may stray 5 % from its index
+    and btc_usd is 10000
+    and the fund has 1 BTC
+    and ann has 0.0412 BTC
+    and bob has 1 BTC
+    and mia has 10 BTC
+    and ann buys 10000 BTC-PERPETUAL from bob at 10000
+    and bob buys 10000 BTC-25DEC26 at 10000
+    and ann sells 10000 BTC-25DEC26 at 10000
+    # a maker leads the mark up; a buy may be 3 % above it at most
+    and mia buys 10000 BTC-25DEC26 at 10197.5
+    and mia sells 10000 BTC-25DEC26 at 10202.5
+    and 20 minutes pass
+    and mia cancels all => 2 cancelled
+    and mia buys 10000 BTC-25DEC26 at 10397.5
+    and mia sells 10000 BTC-25DEC26 at 10402.5
+    and 20 minutes pass
+    and mia cancels all => 2 cancelled
+    # maintenance of 1 coin, 0.01005, and of 0.961538461539, 0.009661612427
+    then accounts:
+        | account | currency | margin balance | maintenance    |
+        | ann     | BTC      | 0.001738461538 | 0.019711612427 |
+    when the supervisor liquidates
+    and the heart beats
+    and the supervisor liquidates
+    then liquidations:
+        | account | step       | instrument    | amount |
+        | ann     | no fill    | BTC-PERPETUAL |        |
+        | ann     | taken over | BTC-PERPETUAL | 10000  |
+        | ann     | no fill    | BTC-25DEC26   |        |
+        | ann     | taken over | BTC-25DEC26   | 10000  |
+        | fund    | no fill    | BTC-PERPETUAL |        |
+    # behind the long: 0.001738461538 x 0.01005 / 0.019711612427 = 0.000886357649, which makes
+    # 10000 / (1 + 0.000886357649); the rest makes 10000 / (0.961538461538 - 0.000852103889)
+    and transfers:
+        | from | to   | instrument    | side | amount | price          | profit          |
+        | ann  | fund | BTC-PERPETUAL | sell | 10000  | 9991.14427285  | -0.000886357649 |
+        | ann  | fund | BTC-25DEC26   | buy  | 10000  | 10409.22453034 | -0.039313642351 |
+    and accounts:
+        | account | currency | session | margin balance | maintenance    |
+        | ann     | BTC      | -0.0402 | 0              | 0              |
+        | fund    | BTC      | 0       | 1.001738461538 | 0.019711612427 |
+    """)
+
+
+def test_the_fund_unwinds_what_it_took_over() -> None:
+    """The fund sells an eighth a Tick, within the price band, and keeps what it gains."""
+    play("""
+    given btc_usd is 10000
+    and the fund has 0.1 BTC
+    and ann has 0.2044 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    when a second later btc_usd is 8000
+    and the supervisor liquidates
+    # 0.004 of maintenance 0.01005 is left: 8000 / (1 + 0.004)
+    then transfers:
+        | from | to   | side | amount | price         | profit | other's profit |
+        | ann  | fund | sell | 8000   | 7968.12749004 | -0.204 | 0              |
+    and accounts:
+        | account | currency | margin balance | initial |
+        | ann     | BTC      | 0              | 0       |
+        | fund    | BTC      | 0.104          | 0.02005 |
+    # the band: 8000 - 1.5 %
+    when cid buys 100 BTC-PERPETUAL at 7880
+    and cid buys 8000 BTC-PERPETUAL at 7879.5
+    and 1 second passes
+    and the supervisor liquidates
+    # 100 of 1000, at 7880: 100 / 7968.12749004 - 100 / 7880 = 0.01255 - 0.01269035533
+    then trades:
+        | buyer | seller | amount | price | seller's profit | seller's fee |
+        | ann   | bob    | 8000   | 10000 | 0               | 0            |
+        | cid   | fund   | 100    | 7880  | -0.00014035533  | 0            |
+    when cid buys 7900 BTC-PERPETUAL at 8000
+    and 40 times a second passes and the supervisor liquidates
+    then positions:
+        | account | instrument    | size  |
+        | fund    | BTC-PERPETUAL | 0     |
+        | cid     | BTC-PERPETUAL | 8000  |
+        | bob     | BTC-PERPETUAL | -8000 |
+    # 0.1 + 1.004 - 0.01269035533 - 7900 / 8000
+    and accounts:
+        | account | currency | margin balance |
+        | fund    | BTC      | 0.10380964467  |
+    and the house is in order
+    """)

@@ -1,0 +1,199 @@
+"""Losses beyond a margin balance: the fund, the winners of the other side, the whole session."""
+
+from tests.scenarios.script import play
+
+BANKRUPT = """
+    given btc_usd is 10000
+    and ann has 0.17 BTC
+    and bob has 0.1 BTC
+    and cid has 0.2 BTC
+    and dee has 0.05 BTC
+    and ann buys 4000 BTC-PERPETUAL from bob at 10000
+    and ann buys 2000 BTC-PERPETUAL from cid at 10000
+    and ann buys 2000 BTC-PERPETUAL from dee at 10000
+    # 8000 x (1/8000 - 1/10000) = 0.2 is lost; ann had 0.17 less 0.0004 of fees
+    when a second later btc_usd is 8000
+    then accounts:
+        | account | currency | margin balance | maintenance |
+        | ann     | BTC      | -0.0304        | 0.01005     |
+        | bob     | BTC      | 0.2            | 0.0050125   |
+        | cid     | BTC      | 0.25           | 0.002503125 |
+        | dee     | BTC      | 0.1            | 0.002503125 |
+"""
+"""Ann is 0.0304 BTC short of nothing; bob, cid and dee have won what she lost."""
+
+
+def test_winners_are_deleveraged_in_the_order_of_their_scores() -> None:
+    """Without a fund, the highest score gives first: profit ratio x leverage, ties by account.
+
+    All have made 25 % of what they sold for. Leverages: bob 0.5 / 0.2, cid 0.25 / 0.25, dee
+    0.25 / 0.1; so bob and dee score 0.625 and bob has the lower number, cid scores 0.25. Each
+    buys back at ann's bankruptcy price, 8000 / (1 - 0.0304) = 8250.83.
+    """
+    play(
+        BANKRUPT
+        + """
+    when the supervisor liquidates
+    then transfers:
+        | from | to  | side | amount | price         | profit  | other's profit |
+        | ann  | bob | sell | 4000   | 8250.82508251 | -0.0848 | 0.0848         |
+        | ann  | dee | sell | 2000   | 8250.82508251 | -0.0424 | 0.0424         |
+        | ann  | cid | sell | 2000   | 8250.82508251 | -0.0424 | 0.0424         |
+    # 0.1 - 0.0152, 0.05 - 0.0076
+    and accounts:
+        | account | currency | margin balance | maintenance |
+        | ann     | BTC      | 0              | 0           |
+        | bob     | BTC      | 0.1848         | 0           |
+        | cid     | BTC      | 0.2424         | 0           |
+        | dee     | BTC      | 0.0924         | 0           |
+    and markets:
+        | instrument    | open interest |
+        | BTC-PERPETUAL | 0             |
+    and the house is in order
+    """
+    )
+
+
+def test_whom_it_would_push_below_zero_is_passed_over() -> None:
+    """The highest score does not give where that would leave it with less than nothing.
+
+    Eve's short has won 0.025, but she has lost 0.05 elsewhere and 0.0022 is left; taking back
+    her 1000 at ann's bankruptcy price would cost her 0.0304 / 8 = 0.0038.
+    """
+    play("""
+    given btc_usd is 10000
+    and ann has 0.17 BTC
+    and bob has 0.1 BTC
+    and eve has 0.0272 BTC
+    and gus has 10 BTC
+    and ann buys 7000 BTC-PERPETUAL from bob at 10000
+    and ann buys 1000 BTC-PERPETUAL from eve at 10000
+    and gus buys 500 BTC-PERPETUAL from bob at 10000
+    and eve buys 2000 BTC-25DEC26 at 10000
+    and gus sells 2000 BTC-25DEC26 at 10000
+    when a second later btc_usd is 8000
+    then accounts:
+        | account | currency | margin balance | maintenance    |
+        | ann     | BTC      | -0.0304        | 0.01005        |
+        | bob     | BTC      | 0.2875         | 0.009418945313 |
+        | eve     | BTC      | 0.0022         | 0.00375390625  |
+    when ann is liquidated in BTC
+    then transfers:
+        | from | to   | amount | price         |
+        | ann  | bob  | 7500   | 8250.82508251 |
+        | ann  | fund | 500    | 8250.82508251 |
+    # nobody is left for the last 500: the fund takes them, and lacks 0.0304 x 500 / 8000
+    and accounts:
+        | account | currency | margin balance |
+        | ann     | BTC      | 0              |
+        | bob     | BTC      | 0.259          |
+        | eve     | BTC      | 0.0022         |
+        | fund    | BTC      | 0              |
+        | deficit | BTC      | -0.0019        |
+    """)
+
+
+def test_losses_are_socialised_at_settlement() -> None:
+    """The deficit is spread over the session's winners in proportion to what they won.
+
+    The fund takes ann's position at her bankruptcy price though it has nothing; what it lacks
+    becomes the deficit, 0.0304. At settlement bob, cid and dee have won 0.1, 0.05 and 0.05.
+    """
+    play(
+        "given losses are socialised\n"
+        + BANKRUPT
+        + """
+    when the supervisor liquidates
+    then transfers:
+        | from | to   | side | amount | price         | profit  |
+        | ann  | fund | sell | 8000   | 8250.82508251 | -0.1696 |
+    and accounts:
+        | account | currency | margin balance |
+        | ann     | BTC      | 0              |
+        | fund    | BTC      | 0              |
+        | deficit | BTC      | -0.0304        |
+    # the fund unwinds at the mark, its own bankruptcy price
+    when gus has 1 BTC
+    and gus buys 8000 BTC-PERPETUAL at 8000
+    and 40 times a second passes and the supervisor liquidates
+    then positions:
+        | account | instrument    | size |
+        | fund    | BTC-PERPETUAL | 0    |
+        | gus     | BTC-PERPETUAL | 8000 |
+    when the clock shows 2026-11-19 08:00:00
+    and the heart beats
+    then shared losses:
+        | currency | deficit | profits | taxed  |
+        | BTC      | 0.0304  | 0.2     | 0.0304 |
+    # half, a quarter and a quarter of it
+    and accounts:
+        | account | currency | balance | margin balance |
+        | ann     | BTC      | 0       | 0              |
+        | bob     | BTC      | 0.1848  | 0.1848         |
+        | cid     | BTC      | 0.2424  | 0.2424         |
+        | dee     | BTC      | 0.0924  | 0.0924         |
+        | gus     | BTC      | 1       | 1              |
+        | fund    | BTC      | 0       | 0              |
+        | deficit | BTC      | 0       | 0              |
+    and the house is in order
+    """
+    )
+
+
+def test_the_fund_runs_dry_and_is_deleveraged_itself() -> None:
+    """What the fund took over and can no longer carry goes to the winners of the other side.
+
+    It takes 8000 at 8000 / (1 + 0.004), with 0.034 behind it. At 7700 it has lost
+    8000/7700 - 1 = 0.038961038961 of that.
+    """
+    play("""
+    given btc_usd is 10000
+    and the fund has 0.03 BTC
+    and ann has 0.2044 BTC
+    and bob has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    when a second later btc_usd is 8000
+    and the supervisor liquidates
+    then transfers:
+        | from | to   | amount | price         |
+        | ann  | fund | 8000   | 7968.12749004 |
+    when a second later btc_usd is 7700
+    then accounts:
+        | account | currency | margin balance  |
+        | fund    | BTC      | -0.004961038961 |
+    when the supervisor liquidates
+    # 8000 / (8000/7700 - 0.004961038961) = 8000 / 1.034
+    then transfers:
+        | from | to  | side | amount | price         | profit | other's profit |
+        | fund | bob | sell | 8000   | 7736.94390716 | -0.03  | 0.234          |
+    and accounts:
+        | account | currency | margin balance |
+        | ann     | BTC      | 0              |
+        | fund    | BTC      | 0              |
+        | bob     | BTC      | 1.234          |
+    and the house is in order
+    """)
+
+
+def test_a_fund_that_can_pay_covers_what_is_owed() -> None:
+    """An account that owes and holds nothing is brought to zero by the fund, before anybody else.
+
+    The fund takes ann's position at 8000 / (1 - 0.0304), and so bears her 0.0304.
+    """
+    play(
+        "given the fund has 0.1 BTC\n"
+        + BANKRUPT
+        + """
+    when the supervisor liquidates
+    then transfers:
+        | from | to   | amount | price         |
+        | ann  | fund | 8000   | 8250.82508251 |
+    and accounts:
+        | account | currency | margin balance | initial   |
+        | ann     | BTC      | 0              | 0         |
+        | fund    | BTC      | 0.0696         | 0.02005   |
+        | bob     | BTC      | 0.2            | 0.0100125 |
+        | deficit | BTC      | 0              | 0         |
+    and the house is in order
+    """
+    )

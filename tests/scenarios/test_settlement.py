@@ -1,0 +1,232 @@
+"""Funding, daily settlement, and the work that settlement is while it lasts."""
+
+from tests.scenarios.script import play
+
+
+def test_funding_is_paid_by_the_minute() -> None:
+    """10,000 USD long at mark 10010 and index 10000 pays 0.05 % / 480 of a coin in a minute.
+
+    The premium is 0.1 % in 8 hours, of which the dampener leaves 0.05 %.
+    """
+    play("""
+    given the dampener of BTC-PERPETUAL is 0.05 %
+    and the dampener of BTC_USDC-PERPETUAL is 0.05 %
+    and btc_usd is 10000
+    and btc_usdc is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and mia has 10 BTC
+    and ann has 10000 USDC
+    and bob has 10000 USDC
+    and mia has 10000 USDC
+    and ann buys 10000 BTC-PERPETUAL from bob at 10000
+    and ann buys 1 BTC_USDC-PERPETUAL from bob at 10000
+    # a maker quotes what counts as impact around 10010, and the mark goes there in time
+    and mia buys 10000 BTC-PERPETUAL at 10009.5
+    and mia sells 10000 BTC-PERPETUAL at 10010.5
+    and mia buys 0.1 BTC_USDC-PERPETUAL at 10009.5
+    and mia sells 0.1 BTC_USDC-PERPETUAL at 10010.5
+    and 20 minutes pass
+    then markets:
+        | instrument         | index | mark  | funding |
+        | BTC-PERPETUAL      | 10000 | 10010 | 0.05 %  |
+        | BTC_USDC-PERPETUAL | 10000 | 10010 | 0.05 %  |
+    and positions:
+        | account | instrument    | funding | realised |
+        | ann     | BTC-PERPETUAL | 0       | 0        |
+    when 1 minute passes
+    # inverse: size / index x rate; linear: coins x index x rate
+    then positions:
+        | account | instrument         | funding         | realised        |
+        | ann     | BTC-PERPETUAL      | -0.000001041667 | -0.000001041667 |
+        | bob     | BTC-PERPETUAL      | 0.000001041667  | 0.000001041667  |
+        | ann     | BTC_USDC-PERPETUAL | -0.010416666667 | -0.010416666667 |
+        | bob     | BTC_USDC-PERPETUAL | 0.010416666667  | 0.010416666667  |
+    when 8 hours pass
+    # 481 minutes' worth by now; the clock shows 20:21
+    then positions:
+        | account | instrument    | funding         |
+        | ann     | BTC-PERPETUAL | -0.000501041667 |
+    when the clock shows 2026-11-19 08:00:00
+    and the heart beats
+    # 12:20 to 08:00 are 1180 minutes: 0.0005 x 1180 / 480
+    then settlements:
+        | account | instrument         | size   | price | profit          | funding         |
+        | ann     | BTC-PERPETUAL      | 10000  | 10010 | -0.000230165668 | -0.001229166667 |
+        | bob     | BTC-PERPETUAL      | -10000 | 10010 | 0.000230165668  | 0.001229166667  |
+        | ann     | BTC_USDC-PERPETUAL | 1      | 10010 | -2.291666666667 | -12.291666666667 |
+        | bob     | BTC_USDC-PERPETUAL | -1     | 10010 | 2.291666666667  | 12.291666666667 |
+    """)
+
+
+def test_small_premiums_cost_nothing() -> None:
+    """Within the dampener nobody pays; below it the shorts do."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and mia has 10 BTC
+    and ann buys 10000 BTC-PERPETUAL from bob at 10000
+    and mia buys 10000 BTC-PERPETUAL at 10002
+    and mia sells 10000 BTC-PERPETUAL at 10003
+    when 20 minutes pass
+    then markets:
+        | instrument    | mark    | funding |
+        | BTC-PERPETUAL | 10002.5 | 0 %     |
+    when mia cancels all => 2 cancelled
+    and mia buys 10000 BTC-PERPETUAL at 9984.5
+    and mia sells 10000 BTC-PERPETUAL at 9985.5
+    and 20 minutes pass
+    # (-0.15 + 0.025) %
+    then markets:
+        | instrument    | mark | funding  |
+        | BTC-PERPETUAL | 9985 | -0.125 % |
+    when 1 hour passes
+    # 1 coin x 0.125 % / 8
+    then positions:
+        | account | instrument    | funding    |
+        | ann     | BTC-PERPETUAL | 0.00015625 |
+        | bob     | BTC-PERPETUAL | -0.00015625 |
+    """)
+
+
+def test_settlement_turns_the_session_into_cash() -> None:
+    """185,160 USD bought at 15000, settled at 16025.83, with the mark at 17391.
+
+    Since settlement 185160 x (1/16025.83 - 1/17391) = 0.906961; since the average price
+    185160 x (1/15000 - 1/17391) = 1.697114.
+    """
+    play("""
+    given btc_usd is 15000
+    and ann has 10 BTC
+    and bob has 10 BTC
+    and ann buys 185160 BTC-PERPETUAL from bob at 15000
+    and a second later btc_usd is 16025.83
+    when the clock shows 2026-11-19 08:00:00
+    and the heart beats
+    # 185160 x (1/15000 - 1/16025.83); ann's fee was 12.344 x 0.05 %
+    then settlements:
+        | account | kind       | size    | price    | profit          |
+        | ann     | settlement | 185160  | 16025.83 | 0.790152242973  |
+        | bob     | settlement | -185160 | 16025.83 | -0.790152242973 |
+    and settled markets:
+        | kind       | instrument    | price    | open interest |
+        | settlement | BTC-PERPETUAL | 16025.83 | 185160        |
+    and accounts:
+        | account | currency | balance         | session | floating |
+        | ann     | BTC      | 10.783980242973 | 0       | 0        |
+        | bob     | BTC      | 9.209847757027  | 0       | 0        |
+    when a second later btc_usd is 17391
+    then positions:
+        | account | instrument    | average | settled at | floating       | total          |
+        | ann     | BTC-PERPETUAL | 15000   | 16025.83   | 0.906961436516 | 1.697113679489 |
+    # half of it is closed: half of what floats is realised, against the settlement price
+    when bob buys 92580 BTC-PERPETUAL from ann at 17391
+    then positions:
+        | account | instrument    | average | floating       | total          | realised       |
+        | ann     | BTC-PERPETUAL | 15000   | 0.453480718258 | 0.848556839745 | 0.453480718259 |
+    """)
+
+
+def test_three_days_in_one_tick_settle_three_times() -> None:
+    """Each settlement that time passed over takes place, at its own moment."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and a second later btc_usd is 12500
+    when 3 days pass
+    # 8000 x (1/10000 - 1/12500) on the first day; the price has not moved since
+    then settlements:
+        | account | instrument    | size  | price | profit |
+        | ann     | BTC-PERPETUAL | 8000  | 12500 | 0.16   |
+        | bob     | BTC-PERPETUAL | -8000 | 12500 | -0.16  |
+        | ann     | BTC-PERPETUAL | 8000  | 12500 | 0      |
+        | bob     | BTC-PERPETUAL | -8000 | 12500 | 0      |
+        | ann     | BTC-PERPETUAL | 8000  | 12500 | 0      |
+        | bob     | BTC-PERPETUAL | -8000 | 12500 | 0      |
+    and settled markets:
+        | kind       | instrument    | price | open interest |
+        | settlement | BTC-PERPETUAL | 12500 | 8000          |
+        | settlement | BTC-PERPETUAL | 12500 | 8000          |
+        | settlement | BTC-PERPETUAL | 12500 | 8000          |
+    and accounts:
+        | account | currency | balance | session | margin balance |
+        | ann     | BTC      | 1.1596  | 0       | 1.1596         |
+        | bob     | BTC      | 0.84    | 0       | 0.84           |
+    and the house is in order
+    """)
+
+
+def test_a_settlement_that_takes_long_holds_up_its_own_currency_only() -> None:
+    """While accounts are settled slice by slice, orders in that currency are refused."""
+    play("""
+    given btc_usd is 10000
+    and eth_usd is 1000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and ann has 10 ETH
+    and bob has 10 ETH
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and ann sells 10 BTC-PERPETUAL at 10100 day => open, 0 filled
+    and ann sells 10 BTC-PERPETUAL at 10100     => open, 0 filled
+    and a second later btc_usd is 12500
+    and a slice is 1
+    when the clock shows 2026-11-19 07:59:59
+    and the heart beats
+    and the clock shows 2026-11-19 08:00:00
+    # each entry takes one step: first the order for the day, then an account each
+    and ann buys 10 BTC-PERPETUAL at 12500 => refused: settlement_in_progress
+    then work is left
+    and markets:
+        | instrument    | state      | orders |
+        | BTC-PERPETUAL | settlement | 1      |
+        | ETH-PERPETUAL | settlement | 0      |
+    and settlements:
+        | account | size |
+    when 6 more entries come
+    # five accounts of the house, and ann
+    then settlements:
+        | account | size | profit |
+        | ann     | 8000 | 0.16   |
+    and accounts:
+        | account | currency | balance | session | floating | margin balance |
+        | ann     | BTC      | 1.1596  | 0       | 0        | 1.1596         |
+        | bob     | BTC      | 1       | 0       | -0.16    | 0.84           |
+    when ann cancels all
+    and all work is done
+    then markets:
+        | instrument    | state | orders |
+        | BTC-PERPETUAL | open  | 0      |
+        | ETH-PERPETUAL | open  | 0      |
+    and settlements:
+        | account | size  | profit |
+        | bob     | -8000 | -0.16  |
+    when the heart beats
+    and ann buys 10 BTC-PERPETUAL at 12500 => open, 0 filled
+    """)
+
+
+def test_others_trade_while_one_currency_settles() -> None:
+    """A currency is open again as soon as its own accounts are settled."""
+    play("""
+    given btc_usd is 10000
+    and eth_usd is 1000
+    and ann has 1 BTC
+    and ann has 10 ETH
+    and bob has 10 ETH
+    and a slice is 1
+    when the clock shows 2026-11-19 08:00:00
+    and the heart beats
+    # bitcoin: five accounts of the house, two clients, reopening: in turn, one a step
+    then markets:
+        | instrument    | state      |
+        | BTC-PERPETUAL | settlement |
+        | ETH-PERPETUAL | settlement |
+    when 8 more entries come
+    and ann buys 10 BTC-PERPETUAL at 10000 => open, 0 filled
+    and ann buys 10 ETH-PERPETUAL at 1000  => refused: settlement_in_progress
+    and all work is done
+    and ann buys 10 ETH-PERPETUAL at 1000  => open, 0 filled
+    """)
