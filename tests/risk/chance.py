@@ -318,14 +318,14 @@ class Chance:
 
 
 WEIGHTS = {
-    "place": 30,
+    "place": 34,
     "order_of_a_session": 8,
     "edit": 10,
     "cancel": 4,
     "cancel_all": 2,
     "close_position": 4,
     "drift": 12,
-    "jolt": 3,
+    "jolt": 4,
     "liquidate": 6,
     "liquidate_anybody": 1,
     "go_on": 4,

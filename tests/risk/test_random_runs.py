@@ -1,0 +1,143 @@
+"""Random days at the venue: after every entry everything is proved, and at the end all is calm."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from risk import liquidation, margin
+from risk.commands import CancelAll, EndSession
+from risk.events import Answer, Event, Liquidated, LiquidationStep
+from risk.reasons import Reason
+from risk.state import FIRST_CLIENT, INSURANCE, State
+from tests.effort import EFFORT, thorough
+from tests.risk.chance import WEIGHTS, Chance, small_venue
+from tests.risk.venue import Venue, reason
+
+
+class AnyDay(RuleBasedStateMachine):
+    """Every step is one kind of thing that can happen; `Venue.do` checks after each entry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.venue = small_venue()
+        self.seen = len(self.venue.entries)
+
+    @rule(
+        kind=st.sampled_from([kind for kind in WEIGHTS for _ in range(WEIGHTS[kind])]),
+        random=st.randoms(use_true_random=False),
+    )
+    def step(self, kind: str, random: Random) -> None:
+        Chance(self.venue, random).step(kind)
+        for entry in self.venue.entries[self.seen :]:
+            note(str(entry.command))
+        self.seen = len(self.venue.entries)
+
+
+AnyDay.TestCase.settings = thorough(40, stateful_step_count=40)
+test_every_identity_holds_after_every_entry = AnyDay.TestCase
+
+
+@pytest.fixture(scope="module", params=range(8 * EFFORT))
+def day(request: pytest.FixtureRequest) -> Venue:
+    """A long day with a seed of its own; all that it brings has been checked."""
+    venue = small_venue()
+    chance = Chance(venue, Random(request.param))
+    for _ in range(500):
+        chance.step()
+    calm_down(venue)
+    return venue
+
+
+def test_every_request_is_answered_once(day: Venue) -> None:
+    """Except the end of a session, which nobody waits for, and a number that was used before."""
+    answers: dict[tuple[int, int], list[Event]] = {}
+    for entry, events in zip(day.entries, day.events, strict=True):
+        origin = entry.origin
+        if not origin.session and origin.request and not isinstance(entry.command, EndSession):
+            answers.setdefault((origin.session, origin.request), [])
+        for event in events:
+            if isinstance(event, Answer) and not event.origin.session and event.origin.request:
+                answers[event.origin.session, event.origin.request].append(event)
+    assert answers
+    assert {1} == {len(answer) for answer in answers.values()}
+
+
+def test_answers_come_at_once_but_for_cancelling_all(day: Venue) -> None:
+    """Only what may take many entries may be answered by a later one."""
+    for entry, events in zip(day.entries, day.events, strict=True):
+        own = [e for e in events if isinstance(e, Answer) and e.origin == entry.origin]
+        may_repeat = bool(entry.origin.session)
+        if not may_repeat and not isinstance(entry.command, CancelAll | EndSession):
+            assert 1 == len(own), entry
+
+
+def test_a_refusal_changes_nothing_but_the_time(day: Venue) -> None:
+    """What a refused request would have done is not told of, since it was not done."""
+    for events in day.events:
+        if reason(events) is not None:
+            kinds = {type(event).__name__ for event in events}
+            assert "Ordered" not in kinds
+            assert "Cancelled" not in kinds
+
+
+def test_when_the_dust_settles_nobody_is_below_zero(day: Venue) -> None:
+    """No liquidation pending: no client is below maintenance margin, and no fund below zero."""
+    state = day.exchange.state
+    assert [] == urgent(state)
+    for number, account in state.accounts.items():
+        for wallet in account.wallets.values():
+            margin.refresh(state, wallet)
+            if number >= FIRST_CLIENT:
+                assert wallet.maintenance <= wallet.margin_balance
+            elif number == INSURANCE:
+                assert wallet.margin_balance >= 0
+
+
+def test_random_days_are_worth_their_name(day: Venue) -> None:
+    """A day has trades, refusals of many kinds and all that the clock brings."""
+    kinds = {type(event).__name__ for events in day.events for event in events}
+    assert {"Traded", "Ordered", "Refused", "PositionSettled", "MarketSettled"} <= kinds
+    reasons = {reason(events) for events in day.events}
+    assert len(reasons) >= 10
+
+
+def test_all_days_together_climb_the_whole_ladder() -> None:
+    """Liquidations get as far as deleveraging, and commands are refused because of them."""
+    steps, reasons = set(), set()
+    for seed in range(100, 112):
+        venue = small_venue()
+        venue.checked = False
+        chance = Chance(venue, Random(seed))
+        for _ in range(400):
+            chance.step()
+        for events in venue.events:
+            reasons.add(reason(events))
+            steps |= {event.step for event in events if isinstance(event, Liquidated)}
+    assert set(LiquidationStep) == steps
+    assert Reason.ACCOUNT_LOCKED in reasons
+
+
+def calm_down(venue: Venue) -> None:
+    """Prices stand still until everybody who must be liquidated has been."""
+    venue.finish()
+    for _ in range(200):
+        venue.tick()
+        venue.finish()
+        if not urgent(venue.exchange.state):
+            return
+        venue.liquidate()
+    raise AssertionError("liquidation never ends")
+
+
+def urgent(state: State) -> list[tuple[int, str]]:
+    """Whom liquidation must still help. The fund is due for as long as it holds anything."""
+    return [
+        (account, currency)
+        for account, currency in liquidation.pending(state)
+        if account != INSURANCE or state.insurance(currency).margin_balance < 0
+    ]
