@@ -92,11 +92,15 @@ class Range(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 @define(eq=False)
 class AccountHistory:
-    """One account's past, oldest first. Orders are kept by number."""
+    """One account's past, oldest first.
+
+    Orders are kept by number, each with its place in the order in which they were closed.
+    """
 
     trades: deque[OwnTrade] = field(factory=lambda: deque(maxlen=OWN_TRADES))
-    filled: OrderedDict[int, OrderRecord] = field(factory=OrderedDict)
-    unfilled: OrderedDict[int, OrderRecord] = field(factory=OrderedDict)
+    filled: OrderedDict[int, tuple[int, OrderRecord]] = field(factory=OrderedDict)
+    unfilled: OrderedDict[int, tuple[int, OrderRecord]] = field(factory=OrderedDict)
+    closed: int = 0
     settlements: deque[PositionSettled] = field(factory=lambda: deque(maxlen=SETTLEMENTS))
 
     def close(self, order: OrderRecord) -> None:
@@ -104,7 +108,8 @@ class AccountHistory:
         kept, most = (
             (self.filled, FILLED_ORDERS) if order.filled else (self.unfilled, UNFILLED_ORDERS)
         )
-        kept[order.order_id] = order
+        self.closed += 1
+        kept[order.order_id] = (self.closed, order)
         if len(kept) > most:
             kept.popitem(last=False)
 
@@ -180,7 +185,8 @@ class Archive:
     def order(self, account: int, order_id: int) -> OrderRecord | None:
         """A closed order of the account, while it is kept."""
         past = self._past(account)
-        return past.filled.get(order_id) or past.unfilled.get(order_id)
+        kept = past.filled.get(order_id) or past.unfilled.get(order_id)
+        return kept[1] if kept is not None else None
 
     def orders(
         self,
@@ -191,20 +197,15 @@ class Archive:
         offset: int,
         count: int,
     ) -> list[OrderRecord]:
-        """Closed orders in the instruments that fit, latest change first.
+        """Closed orders in the instruments that fit, the last to close first.
 
         `unfilled` includes those that ended without a trade.
         """
         past = self._past(account)
-        closed: Iterator[OrderRecord] = iter(reversed(past.filled.values()))
+        closed: Iterator[tuple[int, OrderRecord]] = reversed(past.filled.values())
         if unfilled:
-            closed = heapq.merge(
-                closed,
-                reversed(past.unfilled.values()),
-                key=lambda order: order.updated,
-                reverse=True,
-            )
-        matching = (order for order in closed if fits(order.instrument))
+            closed = heapq.merge(closed, reversed(past.unfilled.values()), key=_place, reverse=True)
+        matching = (order for _, order in closed if fits(order.instrument))
         return list(islice(matching, offset, offset + count))
 
     def instrument(self, name: str) -> Instrument | None:
@@ -290,6 +291,10 @@ class Archive:
             if instrument is not None:
                 history = self.instruments[name] = InstrumentHistory(Day(instrument))
         return history
+
+
+def _place(closed: tuple[int, OrderRecord]) -> int:
+    return closed[0]
 
 
 def find(state: State, name: str) -> Market | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from book.depth import depth
@@ -13,6 +13,7 @@ from book.order import SelfTrading, Side, TimeInForce
 from book.units import SCALE
 from gateway.stream import TOO_SLOW
 from risk.commands import CancelAll, SetSelfTrading
+from tests.effort import thorough
 from tests.gateway.desk import ALICE, BOB, BTC, Desk, Reader
 
 INTERVALS = ("raw", "100ms", "agg2")
@@ -227,7 +228,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@thorough(60)
 @given(steps=st.lists(STEPS, min_size=50, max_size=100))
 def test_whoever_joins_and_stalls_whenever_has_the_book(steps: list[Any]) -> None:
     """Replaying any interval's notifications rebuilds the book, for every listener at any time.
