@@ -52,7 +52,8 @@ class Session:
 
     `opened_at` is the time of the connection's clock, in seconds, as are all times passed in
     later. `login` is whom the connection acts for. `started` says that the venue was asked to
-    start the session, and so has to be told when the connection ends.
+    start the session, and so has to be told when the connection ends; `account` is whom the venue
+    said it has started it for.
     """
 
     venue: Venue
@@ -62,6 +63,7 @@ class Session:
     opened_at: float = field(default=0.0, kw_only=True)
     login: Principal | None = field(default=None, init=False)
     started: bool = field(default=False, init=False)
+    account: int | None = field(default=None, init=False)
     liveness: Liveness = field(default=Factory(_liveness, takes_self=True), init=False)
     _requests: int = field(default=0, init=False)
 

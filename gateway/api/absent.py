@@ -4,10 +4,10 @@ from typing import Final
 
 _PUBLIC: Final = """
 exchange_token fork_token
-get_expirations get_supported_index_names get_combos get_combo_ids get_combo_details
+get_supported_index_names get_combos get_combo_ids get_combo_details
 get_announcements get_index get_index_chart_data get_order_book_by_instrument_id
 get_tradingview_chart_data get_volatility_index_data get_historical_volatility
-get_mark_price_history get_delivery_prices get_trade_volumes get_apr_history
+get_mark_price_history get_trade_volumes get_apr_history
 get_funding_rate_value get_funding_rate_history get_funding_chart_data
 get_last_settlements_by_instrument get_last_settlements_by_currency
 get_block_rfq_trades
@@ -43,4 +43,4 @@ NOT_IMPLEMENTED: Final = frozenset(
     [f"public/{name}" for name in _PUBLIC.split()]
     + [f"private/{name}" for name in _PRIVATE.split()]
 )
-"""Names that the table may come to hold; a row in the table wins over an entry here."""
+"""Full names. What the table comes to hold leaves this list."""

@@ -26,7 +26,7 @@ class HelloParams(Params, frozen=True):
     client_version: str
 
 
-class TestParams(Params, frozen=True):
+class Expectation(Params, frozen=True):
     """`expected_result` "exception" asks for an error."""
 
     expected_result: str = ""
@@ -57,8 +57,8 @@ def hello(call: Call, params: HelloParams) -> object:  # noqa: ARG001 - the clie
     return {"version": VERSION}
 
 
-@method("public/test", params=TestParams)
-def test(call: Call, params: TestParams) -> object:  # noqa: ARG001
+@method("public/test", params=Expectation)
+def test(call: Call, params: Expectation) -> object:  # noqa: ARG001
     """Say the version: a sign of life, and the answer to a test request."""
     if params.expected_result == "exception":
         raise ApiError(Code.ERROR)

@@ -7,6 +7,7 @@ from gateway.api.table import ANY_SCOPE, Call, Params, Submission, method
 from gateway.auth import AuthError, AuthParams, AuthResult, Principal
 from gateway.outcome import Close
 from risk.commands import StartSession
+from risk.events import Answer
 
 NORMAL_CLOSE = 1000
 
@@ -46,7 +47,11 @@ def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
     session = call.session
     before = session.login
     session.login = principal
-    if session.started and before is not None and before.account == principal.account:
+    if session.account == principal.account:
+        return result
+
+    def started(_: Answer) -> AuthResult:
+        session.account = principal.account
         return result
 
     def undo() -> None:
@@ -56,7 +61,7 @@ def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
 
     session.started = True
     command = StartSession(session=session.sink.number, account=principal.account)
-    return Submission(command, lambda _: result, undo=undo, account=principal.account)
+    return Submission(command, started, undo=undo, account=principal.account)
 
 
 @method("private/logout", params=LogoutParams, scope=ANY_SCOPE, websocket_only=True)

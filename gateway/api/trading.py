@@ -218,8 +218,10 @@ def _require_plain(params: Terms, amount: int) -> None:
     """Raise ApiError for option orders and for icebergs, which the venue does not have."""
     if params.advanced:
         raise ApiError(Code.NO_ADV_FOR_FUTURES)
+    # Compared as it came: scaled up, a number that only fits an exponent would overflow.
+    whole = Decimal(amount).scaleb(-8)
     for shown in (params.display_amount, params.max_show):
-        if shown is not None and shown.is_finite() and shown.scaleb(8) < amount:
+        if shown is not None and shown.is_finite() and shown < whole:
             raise ApiError(Code.NOT_IMPLEMENTED)
 
 

@@ -327,6 +327,18 @@ def test_a_login_whose_session_could_not_start_is_none() -> None:
     assert 10000 == client.error("private/get_open_orders")["code"]
 
 
+def test_a_second_login_makes_up_for_a_first_that_failed() -> None:
+    """Both were sent at once; only the second start of the session got through."""
+    client = Harness().connect()
+    credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
+    params = {"grant_type": "client_credentials", **credentials}
+    first, second = (only_submit(client.send(client.frame("public/auth", params))) for _ in "ab")
+    client.harness.venue.feed.forget(first.origin)
+    first.pending.refuse(10047)
+    client.carry_out([second])
+    assert "open" == client.call("private/buy", **ORDER)["order"]["order_state"]
+
+
 def test_a_venue_that_closes_takes_no_more_commands_but_answers_reads() -> None:
     """11051, so that clients come back later."""
     harness = Harness()
