@@ -1,0 +1,196 @@
+"""Standard margin: its numbers, what open orders add, and the sums that wallets keep."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from book.units import MONEY, RATE
+from risk import margin
+from risk.position import Position
+from risk.reasons import Reason
+from tests.risk.venue import (
+    BTC,
+    BTC_USDC,
+    ETH,
+    SOL_USDC,
+    WEEKLY,
+    Venue,
+    amount,
+    money,
+    open_venue,
+    order,
+    price,
+    reason,
+)
+
+
+def held(venue: Venue, account: str, instrument: str = BTC) -> Position:
+    """A position that there is, brought to the present marks."""
+    position = venue.position(account, instrument)
+    assert position is not None
+    margin.refresh(venue.exchange.state, venue.wallet(account, position.market.currency))
+    return position
+
+
+@pytest.mark.parametrize(
+    ("instrument", "size", "initial", "maintenance"),
+    [
+        (BTC, "50000", "0.02005", "0.01005"),
+        (BTC, "500000", "0.205", "0.105"),
+        (BTC, "50000000", "70", "60"),
+        (WEEKLY, "500000", "0.205", "0.105"),
+        (ETH, "250000", "2.04", "1.04"),
+        (BTC_USDC, "2", "2010", "1010"),
+        (SOL_USDC, "1000", "6750", "3750"),
+    ],
+)
+def test_margin_is_base_and_slope_of_the_size_in_coins(
+    instrument: str, size: str, initial: str, maintenance: str
+) -> None:
+    """(2 % + 0.005 % n) n for n BTC, and so on; long and short alike."""
+    market = open_venue().market(instrument)
+    for signed in (amount(size), -amount(size)):
+        assert money(initial) == margin.initial(market, signed)
+        assert money(maintenance) == margin.maintenance(market, signed)
+
+
+def test_nothing_needs_no_margin() -> None:
+    """A flat position requires exactly zero."""
+    market = open_venue().market(BTC)
+    assert (0, 0) == (margin.initial(market, 0), margin.maintenance(market, 0))
+
+
+def test_requirements_are_rounded_up() -> None:
+    """10 USD at 30,000 are 1/3,000 BTC; what is cut off there would be the venue's."""
+    market = open_venue(prices={"btc_usd": "30000"}).market(BTC)
+    exact = Decimal(10) / 30000
+    exact *= Decimal("0.02") + Decimal("0.00005") * exact
+    found = margin.initial(market, amount("10"))
+    assert 0 < found - exact * MONEY <= 2
+
+
+def test_inverse_margin_follows_the_mark_and_linear_margin_the_index() -> None:
+    """At half the price an inverse position is twice the coins."""
+    venue = open_venue()
+    inverse, linear = venue.market(BTC), venue.market(BTC_USDC)
+    inverse.mark //= 2
+    assert money("0.0402") == margin.initial(inverse, amount("50000"))
+    linear.mark //= 2
+    assert money("2010") == margin.initial(linear, amount("2"))
+    linear.index.price //= 2
+    assert money("1005") == margin.initial(linear, amount("2"))
+
+
+def test_open_orders_need_the_margin_of_the_worse_side() -> None:
+    """Bids and offers do not add up: only one side of them can make the position large."""
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
+    venue.trade("alice", "bob", BTC, "100000", "50000")
+    venue.buy("alice", BTC, "50000", "49900")
+    market = venue.market(BTC)
+    assert margin.initial(market, amount("150000")) == held(venue, "alice").initial
+    venue.sell("alice", BTC, "230000", "50100")
+    assert margin.initial(market, amount("150000")) == held(venue, "alice").initial
+    venue.sell("alice", BTC, "40000", "50100")
+    assert margin.initial(market, amount("170000")) == held(venue, "alice").initial
+    assert margin.maintenance(market, amount("100000")) == held(venue, "alice").maintenance
+
+
+def test_a_reduce_only_order_needs_no_margin() -> None:
+    """It can only make the position smaller, also together with other orders."""
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
+    venue.trade("alice", "bob", BTC, "100000", "50000")
+    before = held(venue, "alice").initial
+    venue.sell("alice", BTC, "100000", "50100", reduce_only=True)
+    assert before == held(venue, "alice").initial
+    assert (0, amount("100000")) == margin.extremes(held(venue, "alice"))
+
+
+def test_an_order_beyond_the_mark_reserves_its_loss_until_it_is_gone() -> None:
+    """To buy 50,000 USD at 50,500 against a mark of 50,000 costs 1 - 50000/50500 coins at once."""
+    venue = open_venue(alice={"BTC": "10"})
+    resting = order(venue.buy("alice", BTC, "50000", "50500"))
+    loss = MONEY - round(Decimal(50000 * MONEY) / 50500)
+    assert loss + 1 == held(venue, "alice").reserved
+    venue.buy("alice", BTC, "50000", "49000")
+    assert loss + 1 == held(venue, "alice").reserved
+    initial = margin.initial(venue.market(BTC), amount("100000"))
+    assert initial + loss + 1 == held(venue, "alice").initial
+    venue.open("bob", BTC="10")
+    venue.sell("bob", BTC, "20000", "50500")
+    assert abs(held(venue, "alice").reserved - loss * 3 // 5) <= 2
+    venue.sell("bob", BTC, "30000", "50500")
+    assert resting.order_id not in held(venue, "alice").orders
+    assert 0 == held(venue, "alice").reserved
+
+
+def test_reserves_follow_the_mark() -> None:
+    """What was a good price becomes a loss when the mark falls."""
+    venue = open_venue(alice={"BTC": "10"})
+    venue.buy("alice", BTC, "50000", "49500")
+    assert 0 == held(venue, "alice").reserved
+    venue.tick(btc_usd="49000")
+    margin.refresh(venue.exchange.state, venue.wallet("alice", "BTC"))
+    market = venue.market(BTC)
+    bought, worth = (
+        market.instrument.value(amount("50000"), at) for at in (price("49500"), market.mark)
+    )
+    assert bought < worth
+    assert worth - bought + 1 == held(venue, "alice").reserved
+
+
+def test_an_order_that_margin_just_covers_is_taken_and_one_unit_less_is_not() -> None:
+    """Initial margin, taker fee and the rounding of its fills are all that an order needs."""
+    needed = money("0.02005") + money("0.0005") + 2 * 5000 + 2
+    for paid, expected in ((needed, None), (needed - 1, Reason.NOT_ENOUGH_FUNDS)):
+        venue = open_venue(alice={"BTC": str(Decimal(paid) / MONEY)})
+        assert expected == reason(venue.buy("alice", BTC, "50000", "50000"))
+
+
+def test_unrealised_profit_can_not_be_withdrawn() -> None:
+    """It is not cash before it is realised or settled; a loss is missing at once."""
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
+    venue.trade("alice", "bob", BTC, "100000", "50000")
+    venue.tick(btc_usd="60000")
+    state = venue.exchange.state
+    alice, bob = venue.wallet("alice", "BTC"), venue.wallet("bob", "BTC")
+    free = margin.withdrawable(state, alice)
+    assert alice.profit > 0
+    assert alice.balance - alice.initial == free
+    free = margin.withdrawable(state, bob)
+    assert bob.profit < 0
+    assert bob.balance + bob.profit - bob.initial == free
+
+
+def test_sums_kept_through_orders_and_trades_are_those_of_a_recount() -> None:
+    """Every entry replaces only the changed position's part; it must never drift."""
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
+    wallet, state = venue.wallet("alice", "BTC"), venue.exchange.state
+    quarterly = next(name for name in state.markets if name.startswith("BTC-26JUN"))
+    for step, instrument in enumerate((BTC, WEEKLY, quarterly) * 3):
+        venue.trade("alice", "bob", instrument, str(1000 * (step + 1)), "50000")
+        resting = order(venue.sell("alice", instrument, "7000", str(50100 + 5 * step)))
+        venue.buy("bob", instrument, "3000", str(50100 + 5 * step))
+        kept = (wallet.profit, wallet.initial, wallet.maintenance)
+        assert state.marks == wallet.marks
+        wallet.marks = -1
+        for position in wallet.positions.values():
+            position.reserves_at = -1
+        margin.refresh(state, wallet)
+        assert (wallet.profit, wallet.initial, wallet.maintenance) == kept
+        assert amount("4000") == resting.amount - amount("3000")
+
+
+def test_a_maker_fee_is_reserved_and_a_rebate_is_not() -> None:
+    """Weeklies pay their makers; that is not counted on before it is earned."""
+    venue = open_venue(alice={"BTC": "10"})
+    venue.buy("alice", WEEKLY, "50000", "49900")
+    assert 0 == held(venue, "alice", WEEKLY).reserved
+    assert venue.market(WEEKLY).instrument.maker_rate < 0
+    contract = replace(venue.market(BTC).instrument.contract, maker_rate=RATE // 1000)
+    charged = replace(venue.market(BTC).instrument, contract=contract)
+    venue.market(BTC).instrument = charged
+    venue.buy("alice", BTC, "49900", "49900")
+    assert money("0.001") == held(venue, "alice").reserved
