@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from book.units import MONEY, SCALE, round_half_even
+from book.units import MONEY, SCALE, round_half_even, text
 from gateway.api.errors import ApiError, Code, invalid
 
 Number = float | Raw
@@ -35,8 +35,7 @@ def _number(units: int, decimals: int) -> Number:
     if -_EXACT < units < _EXACT:
         number: float = units / 10**decimals
         return number
-    text = f"{Decimal(units).scaleb(-decimals):f}".rstrip("0")
-    return Raw((text + "0" if text.endswith(".") else text).encode())
+    return Raw(text(units, 10**decimals).encode())
 
 
 def price(units: int) -> Number:
@@ -131,10 +130,10 @@ def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") 
 
     Arrays are refused: the API has no batches. `id` may be any integer or string, 0 included.
     """
-    data = frame.encode() if isinstance(frame, str) else frame
-    if len(data) > limit:
-        raise BadFrameError(ApiError(Code.INVALID_REQUEST, "request entity too large"))
     try:
+        data = frame.encode() if isinstance(frame, str) else frame
+        if len(data) > limit:
+            raise BadFrameError(ApiError(Code.INVALID_REQUEST, "request entity too large"))
         if isinstance(frame, bytes):
             # Values that the decoder skips are not looked into, and neither is their encoding.
             frame.decode()
@@ -142,7 +141,7 @@ def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") 
     except msgspec.ValidationError as error:
         fault = ApiError(Code.INVALID_REQUEST, data={"reason": str(error)})
         raise BadFrameError(fault, _salvage(data)) from error
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+    except (UnicodeError, msgspec.DecodeError, RecursionError) as error:
         raise BadFrameError(ApiError(Code.PARSE_ERROR)) from error
     identity = _identity(request.id)
     if needs_id and not bytes(identity):
@@ -157,7 +156,7 @@ def _salvage(data: bytes) -> Raw:
     """The id of a JSON value that is no request, so that its sender can tell which it was."""
     try:
         return _identity(_ONLY_ID.decode(data).id)
-    except (msgspec.DecodeError, BadFrameError):
+    except (msgspec.DecodeError, BadFrameError, RecursionError):
         return Raw()
 
 
