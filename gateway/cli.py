@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,16 +17,16 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from gateway.config import Config, load
-from gateway.server import Running, serve
+from gateway.demo.command import add_demo, add_shock
+from gateway.demo.percent import shielded
+from gateway.server import Running
 from gateway.settings import ConfigError
+from gateway.signals import serve_until_signalled
 
 if TYPE_CHECKING:
     # argparse has no public name for what add_subparsers returns.
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
-# Service managers and people wait two seconds before they lose patience; interpreter and kernel
-# need the last fifth of one.
-SHUTDOWN_SECONDS: Final = 1.8
 USAGE_ERROR: Final = 2
 
 
@@ -43,7 +41,7 @@ def add_serve(subcommands: Subcommands) -> None:
     parser.set_defaults(run=_serve)
 
 
-COMMANDS: Final[list[Callable[[Subcommands], None]]] = [add_serve]
+COMMANDS: Final[list[Callable[[Subcommands], None]]] = [add_serve, add_demo, add_shock]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,44 +53,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(subcommands)
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(shielded(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     # It announces addresses of its own, which are ours to announce.
     logging.getLogger("hypercorn.error").setLevel(logging.WARNING)
+    status = USAGE_ERROR
     try:
-        status: int = chosen.run(chosen)
-    except ConfigError as error:
-        print(f"tidegate: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        status = chosen.run(chosen)
+    except* ConfigError as errors:
+        # From inside the venue it comes wrapped by each nursery on its way.
+        print(f"tidegate: {_first(errors)}", file=sys.stderr)
     return status
 
 
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def _serve(chosen: argparse.Namespace) -> int:
-    trio.run(serve_until_signalled, load(chosen.config) if chosen.config else Config())
+    trio.run(serve_until_signalled, load(chosen.config) if chosen.config else Config(), announce)
     return 0
 
 
-async def serve_until_signalled(config: Config) -> None:
-    """Run a venue, say where it is, and stop it in order at the first signal."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as watch:
-            async with trio.open_nursery() as venue:
-                running = await venue.start(serve, config)
-                watch.start_soon(_stop_at_signal, signals, running)
-                print(
-                    f"tidegate ready http={running.http_url} ws={running.websocket_url}", flush=True
-                )
-            watch.cancel_scope.cancel()
-
-
-async def _stop_at_signal(signals: AsyncIterator[int], running: Running) -> None:
-    await anext(signals)
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, signal.SIG_DFL)
-    running.stop()
-    await trio.sleep(SHUTDOWN_SECONDS)
-    await running.log_closed.wait()
-    # Whatever still runs now, a client that reads nothing, say, is nothing that would be missed.
-    os._exit(0)
+def announce(running: Running) -> None:
+    """Say where the venue is, for people and for the programs that start it."""
+    print(f"tidegate ready http={running.http_url} ws={running.websocket_url}", flush=True)

@@ -20,6 +20,7 @@ from attrs import Factory, define, field
 
 from book.units import Millis
 from gateway import config
+from gateway.clock import Clock
 from gateway.connection import Connection
 from gateway.inbox import LIST
 from gateway.intake import Intake
@@ -214,8 +215,8 @@ class Floor:
         self.nursery.start_soon(self.log.run, self.intake, durable)
         self.nursery.start_soon(matcher.run, entries)
 
-    def connect(self, window: int = 1_000) -> tuple[Wire, Connection]:
-        """A client that has shaken hands; its conversation runs in the nursery."""
+    def open(self, window: int = 1_000) -> tuple[Wire, Connection]:
+        """A client that has shaken hands; nobody converses with it yet."""
         wire = Wire(window)
         outbox = Outbox(next(self._numbers), self.dropped.append)
         now = trio.current_time()
@@ -229,6 +230,11 @@ class Floor:
             self.freed.append,
             SEND_SECONDS,
         )
+        return wire, connection
+
+    def connect(self, window: int = 1_000) -> tuple[Wire, Connection]:
+        """The same, with the conversation running in the nursery."""
+        wire, connection = self.open(window)
         self.nursery.start_soon(self._converse, connection)
         return wire, connection
 
@@ -274,11 +280,12 @@ def settings_of(text: str, *, strict: bool = True) -> config.Config:
 
 @asynccontextmanager
 async def running(
-    text: str = "", *, strict: bool = True, log: Log | None = None
+    text: str = "", *, strict: bool = True, log: Log | None = None, clock: Clock | None = None
 ) -> AsyncIterator[Running]:
     """The whole server, stopped in order at the end."""
+    settings = settings_of(text, strict=strict)
     async with trio.open_nursery() as nursery:
-        venue = await nursery.start(partial(serve, settings_of(text, strict=strict), log=log))
+        venue = await nursery.start(partial(serve, settings, log=log, clock=clock))
         yield venue
         venue.stop()
         nursery.cancel_scope.deadline = trio.current_time() + 5
@@ -321,6 +328,7 @@ class Caller:
         with pytest.raises(trio_websocket.ConnectionClosed) as caught:
             await self._read_for_ever()
         reason = caught.value.reason
+        assert reason is not None
         return reason.code, reason.reason
 
     async def _read_for_ever(self) -> None:

@@ -1,5 +1,7 @@
 """The lane and the intake: keyed, never full, first in each batch; and what the dead leave."""
 
+from collections.abc import Callable
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -137,11 +139,12 @@ async def test_a_proposal_wakes_the_log() -> None:
     async def take() -> None:
         taken.append(await commands(intake))
 
-    for propose in (lambda: intake.propose(Continue()), intake.close):
+    news: list[Callable[[], None]] = [lambda: intake.propose(Continue()), intake.close]
+    for each in news:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take)
             await wait_all_tasks_blocked()
-            propose()
+            each()
     assert [[Continue()], []] == taken
 
 

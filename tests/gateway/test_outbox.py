@@ -1,5 +1,7 @@
 """The outbox: a place for every reply, a limit for everything else, an answer to "full"."""
 
+from collections.abc import Callable
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -105,7 +107,7 @@ def test_private_data_without_room_costs_the_connection() -> None:
     outbox = make(dropped)
     for _ in range(PRIVATE):
         outbox.private(b"x")
-    assert outbox.farewell is None
+    assert (None, []) == (outbox.farewell, dropped)
     outbox.private(b"x")
     assert Farewell(1008, "connection_too_slow") == outbox.farewell
     assert ["private"] == dropped
@@ -152,9 +154,13 @@ async def test_settled_means_that_every_reply_is_with_the_writer() -> None:
 async def test_the_writer_is_woken_by_messages_and_by_a_cut() -> None:
     """It needs no timer."""
     outbox = make()
-    for news in (lambda: outbox.private(b"x"), lambda: outbox.cut(1000, "")):
+    news: list[Callable[[], None]] = [
+        lambda: outbox.private(b"x"),
+        lambda: outbox.cut(1000, ""),
+    ]
+    for each in news:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(outbox.wait)
             await wait_all_tasks_blocked()
-            news()
+            each()
         outbox.take()

@@ -15,7 +15,7 @@ def test_all_addresses_together_get_what_the_venue_can_carry() -> None:
     slots = Slots(per_address=5, total=2)
     found = [slots.take(number, f"10.0.0.{number}") for number in (1, 2, 3)]
     assert [None, None, Refusal.VENUE] == found
-    assert 503 == Refusal.VENUE.value
+    assert 503 == int(Refusal.VENUE.value)
 
 
 def test_a_freed_slot_can_be_taken_again_and_is_freed_once() -> None:

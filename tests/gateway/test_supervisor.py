@@ -8,7 +8,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from book.units import SCALE, Price
+from book.units import SCALE, Millis, Price
 from gateway.index import FixedIndex, IndexBoard, IndexSource
 from gateway.lane import Urgent
 from gateway.supervisor import Supervisor
@@ -49,7 +49,7 @@ class Broken(FixedIndex):
 
     broken: bool = True
 
-    def level(self, now: int) -> float:
+    def level(self, now: Millis) -> float:
         """Raise what no source may raise."""
         if self.broken:
             raise ZeroDivisionError
