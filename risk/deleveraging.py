@@ -43,13 +43,17 @@ def score(state: State, position: Position) -> int:
 
 @define(eq=False)
 class Deleverage:
-    """Close one bankrupt position against the best-ranked of the other side."""
+    """Close one bankrupt position against the best-ranked of the other side.
+
+    `closed` tells whether the present ranking was of any use; if not, another would not be.
+    """
 
     account: int
     market: str
     cursor: int = 0
     ranking: list[tuple[int, int]] = field(factory=list)
     scanned: bool = False
+    closed: bool = False
     done: bool = False
 
     def advance(self, state: State, budget: int) -> int:
@@ -82,6 +86,8 @@ class Deleverage:
         candidate = market.positions[account]
         if account < FIRST_CLIENT or candidate.size * position.size >= 0:
             return
+        if not _bears(state, candidate, self._terms(state, position, candidate)[1]):
+            return
         entry = (score(state, candidate), -account)
         if len(self.ranking) < RANKED:
             heappush(self.ranking, entry)
@@ -90,22 +96,17 @@ class Deleverage:
 
     def _close_next(self, state: State, market: Market, position: Position) -> None:
         if not self.ranking:
-            self._give_up(state, position)
+            self._rank_again(state, position)
             return
         _, negated = self.ranking.pop()
         other = market.positions.get(-negated)
         if other is None or other.size * position.size >= 0:
             return
-        wallet = state.wallet(self.account, market.currency)
-        margin.refresh(state, wallet)
-        share = insurance.bankruptcy_shares(wallet)[market.name]
-        amount = min(abs(position.size), abs(other.size))
-        part = share
-        if amount < abs(position.size):
-            part = round_half_even(share * amount, abs(position.size))
+        amount, part = self._terms(state, position, other)
         if not _bears(state, other, part):
             return
-        insurance.hand_over(state, position, other, amount, part)
+        self.closed = True
+        price = insurance.hand_over(state, position, other, amount, part)
         state.emit(
             Liquidated(
                 self.account,
@@ -113,9 +114,25 @@ class Deleverage:
                 LiquidationStep.DELEVERAGED,
                 market.name,
                 amount,
-                market.mark,
+                price,
             )
         )
+
+    def _terms(self, state: State, position: Position, other: Position) -> tuple[int, int]:
+        """How much the two can close, and the part of the margin balance that goes with it."""
+        wallet = state.wallet(self.account, position.market.currency)
+        margin.refresh(state, wallet)
+        share = insurance.bankruptcy_shares(wallet)[self.market]
+        amount = min(abs(position.size), abs(other.size))
+        if amount < abs(position.size):
+            share = round_half_even(share * amount, abs(position.size))
+        return amount, share
+
+    def _rank_again(self, state: State, position: Position) -> None:
+        if not self.closed:
+            self._give_up(state, position)
+            return
+        self.cursor, self.scanned, self.closed = 0, False, False
 
     def _give_up(self, state: State, position: Position) -> None:
         """Nobody is left: the fund takes the rest, and what it lacks becomes a deficit."""
@@ -136,6 +153,7 @@ class Deleverage:
             self.cursor,
             tuple(self.ranking),
             self.scanned,
+            self.closed,
         )
 
 

@@ -57,11 +57,12 @@ def bankruptcy_price(market: Market, size: int, share: int) -> int | None:
     return max(tick, instrument.floor_to_tick(market.mark + distance // held))
 
 
-def hand_over(state: State, giver: Position, taker: Position, amount: int, share: int) -> None:
+def hand_over(state: State, giver: Position, taker: Position, amount: int, share: int) -> int:
     """Move `amount` of a position to another account, the giver losing `share` to it.
 
     `share` is Money against the mark, and may be negative: then the taker bears a loss. Both
-    sides book the same trade value, so money and carry are conserved exactly.
+    sides book the same trade value, so money and carry are conserved exactly. Returns the price
+    of that value, to 1e-8 and not to the tick.
     """
     market = giver.market
     signed = -amount if giver.size > 0 else amount
@@ -97,6 +98,7 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
             state.time,
         )
     )
+    return price
 
 
 def implied_price(market: Market, size: int, value: int) -> int:
@@ -125,7 +127,7 @@ def take_over(state: State, position: Position, share: int) -> None:
     """Move a whole position to the fund at its bankruptcy price."""
     market, amount = position.market, abs(position.size)
     fund = state.position(INSURANCE, market)
-    hand_over(state, position, fund, amount, share)
+    price = hand_over(state, position, fund, amount, share)
     state.emit(
         Liquidated(
             position.account,
@@ -133,7 +135,7 @@ def take_over(state: State, position: Position, share: int) -> None:
             LiquidationStep.TAKEN_OVER,
             market.name,
             amount,
-            market.mark,
+            price,
         )
     )
 

@@ -100,7 +100,7 @@ def _step(
     return learn
 
 
-@_step(r"(the )?(?P<who>[a-z]+) has {amount} {currency}")
+@_step("(the )?{who} has {amount} {currency}")
 def _endow(desk: Desk, who: str, amount: str, currency: str) -> None:
     desk.endow(who, amount, currency)
 

@@ -226,12 +226,12 @@ def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
     and the heart beats
     and the supervisor liquidates
     then liquidations:
-        | account | step       | instrument    | amount |
-        | ann     | no fill    | BTC-PERPETUAL |        |
-        | ann     | taken over | BTC-PERPETUAL | 10000  |
-        | ann     | no fill    | BTC-25DEC26   |        |
-        | ann     | taken over | BTC-25DEC26   | 10000  |
-        | fund    | no fill    | BTC-PERPETUAL |        |
+        | account | step       | instrument    | amount | price          |
+        | ann     | no fill    | BTC-PERPETUAL |        | 9991.5         |
+        | ann     | taken over | BTC-PERPETUAL | 10000  | 9991.14427285  |
+        | ann     | no fill    | BTC-25DEC26   |        | 10407.5        |
+        | ann     | taken over | BTC-25DEC26   | 10000  | 10409.22453034 |
+        | fund    | no fill    | BTC-PERPETUAL |        | 9850           |
     # behind the long: 0.001738461538 x 0.01005 / 0.019711612427 = 0.000886357649, which makes
     # 10000 / (1 + 0.000886357649); the rest makes 10000 / (0.961538461538 - 0.000852103889)
     and transfers:

@@ -57,14 +57,14 @@ def test_winners_are_deleveraged_in_the_order_of_their_scores() -> None:
 def test_whom_it_would_push_below_zero_is_passed_over() -> None:
     """The highest score does not give where that would leave it with less than nothing.
 
-    Eve's short has won 0.025, but she has lost 0.05 elsewhere and 0.0022 is left; taking back
-    her 1000 at ann's bankruptcy price would cost her 0.0304 / 8 = 0.0038.
+    Eve's short has won 0.025, but she has lost 0.05 elsewhere and 0.0018 is left; closing her
+    1000 at ann's bankruptcy price would cost her 0.0304 / 8 = 0.0038, and 500 half of that.
     """
     play("""
     given btc_usd is 10000
     and ann has 0.17 BTC
     and bob has 0.1 BTC
-    and eve has 0.0272 BTC
+    and eve has 0.0268 BTC
     and gus has 10 BTC
     and ann buys 7000 BTC-PERPETUAL from bob at 10000
     and ann buys 1000 BTC-PERPETUAL from eve at 10000
@@ -76,7 +76,7 @@ def test_whom_it_would_push_below_zero_is_passed_over() -> None:
         | account | currency | margin balance | maintenance    |
         | ann     | BTC      | -0.0304        | 0.01005        |
         | bob     | BTC      | 0.2875         | 0.009418945313 |
-        | eve     | BTC      | 0.0022         | 0.00375390625  |
+        | eve     | BTC      | 0.0018         | 0.00375390625  |
     when ann is liquidated in BTC
     then transfers:
         | from | to   | amount | price         |
@@ -87,7 +87,7 @@ def test_whom_it_would_push_below_zero_is_passed_over() -> None:
         | account | currency | margin balance |
         | ann     | BTC      | 0              |
         | bob     | BTC      | 0.259          |
-        | eve     | BTC      | 0.0022         |
+        | eve     | BTC      | 0.0018         |
         | fund    | BTC      | 0              |
         | deficit | BTC      | -0.0019        |
     """)
@@ -194,6 +194,45 @@ def test_a_fund_that_can_pay_covers_what_is_owed() -> None:
         | fund    | BTC      | 0.0696         | 0.02005   |
         | bob     | BTC      | 0.2            | 0.0100125 |
         | deficit | BTC      | 0              | 0         |
+    and the house is in order
+    """
+    )
+
+
+def test_a_large_position_is_deleveraged_against_many_small_ones() -> None:
+    """Seventy shorts of 10 USD each bear a long of 700 together, over several entries.
+
+    700 x (1/8000 - 1/10000) = 0.0175 is lost; ann had 0.0151 less a fee of 0.000035. Each of the
+    others made 0.00025 and gives back a seventieth of 0.002435; the last one, what rounding leaves.
+    """
+    winners = [f"w{number}" for number in range(70)]
+    play(
+        "\n".join(
+            [
+                "given btc_usd is 10000",
+                "and a slice is 16",
+                "and ann has 0.0151 BTC",
+                *(f"and {name} has 0.01 BTC" for name in winners),
+                *(f"and {name} sells 10 BTC-PERPETUAL at 10000" for name in winners),
+            ]
+        )
+        + """
+    and ann buys 700 BTC-PERPETUAL at 10000 => filled, 700 filled
+    when a second later btc_usd is 8000
+    and all work is done
+    and ann is liquidated in BTC
+    then work is left
+    when all work is done
+    then accounts:
+        | account | currency | margin balance |
+        | ann     | BTC      | 0              |
+        | w0      | BTC      | 0.010215214286 |
+        | w69     | BTC      | 0.010215214285 |
+        | fund    | BTC      | 0              |
+        | deficit | BTC      | 0              |
+    and markets:
+        | instrument    | open interest |
+        | BTC-PERPETUAL | 0             |
     and the house is in order
     """
     )
