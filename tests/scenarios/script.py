@@ -139,7 +139,13 @@ def _beat(desk: Desk) -> None:
     desk.tick()
 
 
-@_step(r"{who} (?P<side>buy|sell)s {amount} {instrument} at {price}(?P<terms>( [-a-z0-9=]+)*)")
+@_step("{index} is not heard of")
+def _silence(desk: Desk, index: str) -> None:
+    """Later heartbeats come without this price."""
+    del desk.venue.prices[index]
+
+
+@_step(r"{who} (?P<side>buy|sell)s {amount} {instrument} at {price}(?P<terms>( [a-z][-a-z0-9]*)*)")
 def _order(
     desk: Desk, who: str, side: str, amount: str, instrument: str, price: str, terms: str
 ) -> None:
@@ -184,9 +190,9 @@ def _guard(desk: Desk, number: str, who: str) -> None:
     desk.do(SetCancelOnDisconnect(account=desk.people[who], session=int(number), enabled=True))
 
 
-@_step("session {number} ends")
-def _end(desk: Desk, number: str) -> None:
-    desk.do(EndSession(session=int(number)))
+@_step("session {number} (?P<how>ends|logs out)")
+def _end(desk: Desk, number: str, how: str) -> None:
+    desk.do(EndSession(session=int(number), quietly=how == "logs out"))
 
 
 @_step("a slice is {size}")
@@ -216,7 +222,7 @@ def _retune(desk: Desk, instrument: str, **changes: int) -> None:
     desk.do(SetProduct(contract=market.instrument.contract, terms=terms))
 
 
-@_step("{count} more entries come")
+@_step("{count} more (entry comes|entries come)")
 def _continue(desk: Desk, count: str) -> None:
     """Entries of no effect of their own: each takes a slice of the work in progress."""
     for _ in range(int(count)):

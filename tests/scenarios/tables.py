@@ -9,10 +9,12 @@ from book.order import Side
 from book.units import MONEY, RATE, SCALE, text
 from risk import views
 from risk.events import (
+    CancelledAll,
     Event,
     Liquidated,
     LossShared,
     MarketSettled,
+    OrderChanged,
     PositionSettled,
     Traded,
     TradeSide,
@@ -108,12 +110,31 @@ def markets(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
 
 
 def listed(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """The dated inverse bitcoin futures that trade now, in the order of their listing."""
-    return [
-        {"instrument": name, "period": market.instrument.period.value}
+    """The dated inverse bitcoin futures that trade now, by their end."""
+    dated = [
+        market.instrument
         for name, market in desk.state.markets.items()
         if name.startswith("BTC-") and not market.instrument.perpetual
     ]
+    dated.sort(key=lambda instrument: instrument.expiry or 0)
+    return [{"instrument": each.name, "period": each.period.value} for each in dated]
+
+
+def cancellations(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
+    """Answers to requests to cancel many orders since this was last asked."""
+    answers = _take(desk, CancelledAll)
+    return [{"count": str(answer.count)} for answer in answers if isinstance(answer, CancelledAll)]
+
+
+def ended_orders(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
+    """How many orders ended for which reason since this was last asked."""
+    reasons: dict[str, int] = {}
+    for event in _take(desk, OrderChanged):
+        assert isinstance(event, OrderChanged)
+        if event.order.cancel_reason is not None:
+            reason = event.order.cancel_reason.value
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return [{"reason": reason, "count": str(count)} for reason, count in sorted(reasons.items())]
 
 
 def _take(desk: Desk, *kinds: type[Event]) -> list[Event]:
@@ -240,6 +261,8 @@ TABLES: dict[str, Callable[[Desk, list[Row], list[str]], list[Row]]] = {
     "positions": positions,
     "markets": markets,
     "listed": listed,
+    "cancellations": cancellations,
+    "ended orders": ended_orders,
     "trades": trades,
     "liquidations": liquidations,
     "transfers": transfers,

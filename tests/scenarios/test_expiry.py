@@ -1,0 +1,177 @@
+"""The end of dated futures: their last half hour, delivery, and what is listed after them."""
+
+from tests.scenarios.script import play
+
+
+def test_a_future_is_delivered_at_the_average_of_its_last_half_hour() -> None:
+    """Its mark moves towards that average, and an order that comes too late is refused.
+
+    No heartbeat falls on the expiry itself: the first entry after it brings the delivery.
+    """
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and ann buys 10000 BTC-20NOV26 from bob at 10000
+    and bob sells 10 BTC-20NOV26 at 10100
+    when the clock shows 2026-11-20 07:29:59
+    and the heart beats
+    then settlements:
+        | account | kind       | size   | price | profit |
+        | ann     | settlement | 10000  | 10000 | 0      |
+        | bob     | settlement | -10000 | 10000 | 0      |
+    when the clock shows 2026-11-20 07:45:00
+    and btc_usd is 10200
+    # (15 x 10000 + 15 x 10200) / 30 if it stays there
+    then markets:
+        | instrument    | index | mark  |
+        | BTC-20NOV26   | 10200 | 10100 |
+        | BTC-PERPETUAL | 10200 | 10200 |
+    when the clock shows 2026-11-20 07:55:00
+    and btc_usd is 9900
+    # (15 x 10000 + 10 x 10200 + 5 x 9900) / 30
+    then markets:
+        | instrument    | index | mark  |
+        | BTC-20NOV26   | 9900  | 10050 |
+        | BTC-PERPETUAL | 9900  | 9900  |
+    when the clock shows 2026-11-20 07:59:59
+    and the heart beats
+    and ann sells 10 BTC-20NOV26 at 10040 => open, 0 filled
+    and the clock shows 2026-11-20 08:00:01
+    and bob buys 10 BTC-20NOV26 at 10040  => refused: invalid_or_unsupported_instrument
+    # 10000 x (1/10000 - 1/10050); weeklies are delivered free of charge
+    then settlements:
+        | account | kind     | instrument  | size   | price | index | profit          |
+        | ann     | delivery | BTC-20NOV26 | 10000  | 10050 | 9900  | 0.004975124378  |
+        | bob     | delivery | BTC-20NOV26 | -10000 | 10050 | 9900  | -0.004975124378 |
+    and settled markets:
+        | kind       | instrument  | price | open interest |
+        | settlement | BTC-20NOV26 | 10000 | 10000         |
+        | delivery   | BTC-20NOV26 | 10050 | 10000         |
+    and ended orders:
+        | reason     | count |
+        | settlement | 2     |
+    # ann took and paid 0.0005; bob rested and got 0.0001
+    and accounts:
+        | account | currency | balance        | session | initial |
+        | ann     | BTC      | 1.004475124378 | 0       | 0       |
+        | bob     | BTC      | 0.995124875622 | 0       | 0       |
+    and the house is in order
+    """)
+
+
+def test_delivery_costs_a_fee_except_for_weeklies() -> None:
+    """0.025 % of a coin each; the session's result until then was settled day by day."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and bob buys 10000 BTC-27NOV26 at 10000
+    and ann sells 10000 BTC-27NOV26 at 10000
+    and a second later btc_usd is 8000
+    when 9 days pass
+    # 10000 x (1/8000 - 1/10000) on the first of nine days; at 8000 a fee of 1.25 x 0.025 %
+    # ann took at 10000, for 0.0005
+    then accounts:
+        | account | currency | balance   | session | fees      |
+        | ann     | BTC      | 1.2491875 | 0       | 0.0008125 |
+        | bob     | BTC      | 0.7496875 | 0       | 0.0003125 |
+        | fees    | BTC      | 0.001125  | 0       | 0         |
+    and settled markets:
+        | kind       | instrument  | price | open interest |
+        | settlement | BTC-27NOV26 | 8000  | 10000         |
+        | settlement | BTC-27NOV26 | 8000  | 10000         |
+        | settlement | BTC-27NOV26 | 8000  | 10000         |
+        | settlement | BTC-27NOV26 | 8000  | 10000         |
+        | settlement | BTC-27NOV26 | 8000  | 10000         |
+        | settlement | BTC-27NOV26 | 8000  | 10000         |
+        | settlement | BTC-27NOV26 | 8000  | 10000         |
+        | settlement | BTC-27NOV26 | 8000  | 10000         |
+        | delivery   | BTC-27NOV26 | 8000  | 10000         |
+    and the house is in order
+    """)
+
+
+def test_positions_of_odd_sizes_are_delivered_without_residue() -> None:
+    """Values rounded one by one need not sum to zero; what rounding leaves is the house's.
+
+    Thirds of a coin: 10 / 30000 = 0.000333333333. The long of 30 is worth 0.001, the shorts of
+    10 together 0.000999999999.
+    """
+    play("""
+    given btc_usd is 20000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and dee has 1 BTC
+    and ann buys 10 BTC-20NOV26 from bob at 20000
+    and ann buys 10 BTC-20NOV26 from cid at 20000
+    and ann buys 10 BTC-20NOV26 from dee at 20000
+    when a second later btc_usd is 30000
+    and 1 day passes
+    # 30/20000 - 30/30000 and 10/30000 - 10/20000
+    then settlements:
+        | account | size | profit          |
+        | ann     | 30   | 0.0005          |
+        | bob     | -10  | -0.000166666667 |
+        | cid     | -10  | -0.000166666667 |
+        | dee     | -10  | -0.000166666667 |
+    and accounts:
+        | account  | currency | margin balance |
+        | rounding | BTC      | 0.000000000001 |
+    when 1 day passes
+    then settlements:
+        | account | kind     | size | profit |
+        | ann     | delivery | 30   | 0      |
+        | bob     | delivery | -10  | 0      |
+        | cid     | delivery | -10  | 0      |
+        | dee     | delivery | -10  | 0      |
+    and accounts:
+        | account  | currency | balance        | margin balance |
+        | rounding | BTC      | 0.000000000001 | 0.000000000001 |
+    and the house is in order
+    """)
+
+
+def test_the_listing_rolls_with_the_calendar() -> None:
+    """Two Fridays, a month's end and a quarter's end: when one is over, the next is listed."""
+    play("""
+    given btc_usd is 10000
+    # Wednesday, 18 November 2026; the 27th is the month's last Friday
+    then listed:
+        | instrument  | period |
+        | BTC-20NOV26 | week   |
+        | BTC-27NOV26 | month  |
+        | BTC-25DEC26 | month  |
+    when the clock shows 2026-11-20 07:59:59
+    and the heart beats
+    then listed:
+        | instrument  | period |
+        | BTC-20NOV26 | week   |
+        | BTC-27NOV26 | month  |
+        | BTC-25DEC26 | month  |
+    when the clock shows 2026-11-20 08:00:00
+    and the heart beats
+    then listed:
+        | instrument  | period |
+        | BTC-27NOV26 | month  |
+        | BTC-4DEC26  | week   |
+        | BTC-25DEC26 | month  |
+    # four weeks at once are more than one entry settles
+    when the clock shows 2026-12-18 08:00:00
+    and the heart beats
+    and all work is done
+    then listed:
+        | instrument  | period |
+        | BTC-25DEC26 | month  |
+        | BTC-1JAN27  | week   |
+    when the clock shows 2026-12-25 08:00:00
+    and the heart beats
+    then listed:
+        | instrument  | period |
+        | BTC-1JAN27  | week   |
+        | BTC-8JAN27  | week   |
+        | BTC-29JAN27 | month  |
+        | BTC-26MAR27 | month  |
+    and the house is in order
+    """)

@@ -1,0 +1,125 @@
+"""Connections and many orders: what ends with a session, what a request may take to answer."""
+
+from tests.scenarios.script import play
+
+
+def test_cancelling_many_orders_is_answered_once() -> None:
+    """Over as many entries as it takes, with the number that this request cancelled.
+
+    Sixteen an entry: after two of them 32 of 40 are gone, one of the last eight is traded
+    meanwhile, and an order that came later stays.
+    """
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and ann sells 10 BTC-PERPETUAL at 10000 40 times
+    and a slice is 16
+    when ann cancels all
+    then cancellations:
+        | count |
+    and markets:
+        | instrument    | ask         |
+        | BTC-PERPETUAL | 240 @ 10000 |
+    when bob buys 10 BTC-PERPETUAL at 10000 => filled, 10 filled
+    then markets:
+        | instrument    | ask        |
+        | BTC-PERPETUAL | 70 @ 10000 |
+    and work is left
+    when ann sells 20 BTC-PERPETUAL at 10000 => open, 0 filled
+    then cancellations:
+        | count |
+        | 39    |
+    and ended orders:
+        | reason       | count |
+        | user_request | 39    |
+    and markets:
+        | instrument    | ask        | orders |
+        | BTC-PERPETUAL | 20 @ 10000 | 1      |
+    when 1 more entry comes
+    then cancellations:
+        | count |
+    and the house is in order
+    """)
+
+
+def test_the_end_of_a_connection_cancels_its_own_orders() -> None:
+    """Only if it asked for that, only its own, and not after a log-out."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and session 7 of ann starts
+    and session 8 of ann starts
+    and session 9 of ann starts
+    and session 7 of ann cancels on disconnect
+    and session 9 of ann cancels on disconnect
+    and ann buys 10 BTC-PERPETUAL at 9910 session-7
+    and ann buys 10 BTC-PERPETUAL at 9907 session-7
+    and ann buys 20 BTC-PERPETUAL at 9908 session-8
+    and ann buys 30 BTC-PERPETUAL at 9909 session-9
+    and ann buys 40 BTC-PERPETUAL at 9906
+    when session 7 ends
+    then ended orders:
+        | reason               | count |
+        | cancel_on_disconnect | 2     |
+    and markets:
+        | instrument    | bid       | orders |
+        | BTC-PERPETUAL | 30 @ 9909 | 3      |
+    when session 8 ends
+    and session 9 logs out
+    then ended orders:
+        | reason |
+    and markets:
+        | instrument    | bid       | orders |
+        | BTC-PERPETUAL | 30 @ 9909 | 3      |
+    """)
+
+
+def test_nothing_rests_for_a_connection_that_has_ended() -> None:
+    """Its end overtakes what it still had in the inbox, also its own beginning."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and session 7 of ann starts
+    and session 7 of ann cancels on disconnect
+    and ann buys 10 BTC-PERPETUAL at 9910 session-7 => open, 0 filled
+    when session 7 ends
+    and ann buys 10 BTC-PERPETUAL at 9910 session-7 => refused: session_ended
+    and session 8 ends
+    and session 8 of ann starts                     => refused: session_ended
+    and ann buys 10 BTC-PERPETUAL at 9910 session-8 => refused: session_ended
+    then markets:
+        | instrument    | bid | orders |
+        | BTC-PERPETUAL |     | 0      |
+    """)
+
+
+def test_nothing_rests_even_while_many_orders_are_being_cancelled() -> None:
+    """What comes late is refused also while the cancelling takes several entries."""
+    play("""
+    given btc_usd is 10000
+    and a slice is 4
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and session 7 of ann starts
+    and session 7 of ann cancels on disconnect
+    and ann buys 10 BTC-PERPETUAL at 9910 session-7
+    and ann buys 10 BTC-PERPETUAL at 9911 session-7
+    and ann buys 10 BTC-PERPETUAL at 9912 session-7
+    and ann buys 10 BTC-PERPETUAL at 9913 session-7
+    and ann buys 10 BTC-PERPETUAL at 9914 session-7
+    and ann buys 10 BTC-PERPETUAL at 9915 session-7
+    when session 7 ends
+    then work is left
+    and markets:
+        | instrument    | orders |
+        | BTC-PERPETUAL | 2      |
+    when ann buys 10 BTC-PERPETUAL at 9916 session-7 => refused: session_ended
+    then ended orders:
+        | reason               | count |
+        | cancel_on_disconnect | 6     |
+    and markets:
+        | instrument    | orders |
+        | BTC-PERPETUAL | 0      |
+    and the house is in order
+    """)

@@ -1,0 +1,46 @@
+"""When heartbeats or prices stay away: only what lowers risk, until they are back."""
+
+from tests.scenarios.script import play
+
+
+def test_an_index_that_falls_silent_stops_new_risk_on_it() -> None:
+    """Five seconds after its last price; cancels and reducing go on, and so do other indices."""
+    play("""
+    given btc_usd is 10000
+    and eth_usd is 1000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and ann has 10 ETH
+    and ann buys 100 BTC-PERPETUAL from bob at 10000
+    and bob buys 100 BTC-PERPETUAL at 9990
+    and btc_usd is not heard of
+    when 5 seconds pass
+    and ann buys 10 BTC-PERPETUAL at 9980  => open, 0 filled
+    and 1 second passes
+    and ann buys 10 BTC-PERPETUAL at 9980  => refused: temporarily_unavailable
+    and bob sells 10 BTC-PERPETUAL at 9990 => refused: temporarily_unavailable
+    and ann buys 10 ETH-PERPETUAL at 1000  => open, 0 filled
+    and ann sells 40 BTC-PERPETUAL at 9990 => filled, 40 filled
+    and ann sells 40 BTC-PERPETUAL at 9990 reduce-only => filled, 40 filled
+    and ann cancels all                    => 2 cancelled
+    when btc_usd is 10000
+    and ann buys 10 BTC-PERPETUAL at 9980  => open, 0 filled
+    and the house is in order
+    """)
+
+
+def test_a_silent_supervisor_stops_new_risk_everywhere() -> None:
+    """Five seconds after the last heartbeat, whatever the index."""
+    play("""
+    given btc_usd is 10000
+    and eth_usd is 1000
+    and ann has 1 BTC
+    and ann has 10 ETH
+    when the clock shows 2026-11-18 12:00:05
+    and ann buys 10 BTC-PERPETUAL at 9980 => open, 0 filled
+    and the clock shows 2026-11-18 12:00:06
+    and ann buys 10 BTC-PERPETUAL at 9980 => refused: temporarily_unavailable
+    and ann buys 10 ETH-PERPETUAL at 1000 => refused: temporarily_unavailable
+    and the heart beats
+    and ann buys 10 BTC-PERPETUAL at 9980 => open, 0 filled
+    """)
