@@ -11,7 +11,7 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from attrs import define, field
@@ -23,6 +23,7 @@ from risk.events import (
     Event,
     MarketChanged,
     MarketSettled,
+    MarketState,
     MarksChanged,
     OrderChanged,
     PositionSettled,
@@ -136,28 +137,25 @@ class Archive:
     instruments: dict[str, InstrumentHistory] = field(factory=dict, init=False)
     accounts: dict[int, AccountHistory] = field(factory=dict, init=False)
     deliveries: dict[str, deque[MarketSettled]] = field(factory=dict, init=False)
+    _handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._handlers = {
+            OrderChanged: self._order_changed,
+            Traded: self._traded,
+            MarksChanged: self._marks_changed,
+            Transferred: self._transferred,
+            PositionSettled: self._position_settled,
+            MarketSettled: self._market_settled,
+            MarketChanged: self._market_changed,
+        }
 
     def record(self, events: Iterable[Event]) -> None:
         """Take in the events of one entry, right after it was applied."""
         for event in events:
-            match event:
-                case OrderChanged():
-                    self._order(event.order)
-                case Traded():
-                    self._traded(event)
-                case MarksChanged():
-                    self._marks()
-                case Transferred():
-                    for account, own in passed(event, self.state):
-                        self._account(account).trades.append(own)
-                case PositionSettled() if event.account >= FIRST_CLIENT:
-                    self._account(event.account).settlements.append(event)
-                case MarketSettled():
-                    self._settled(event)
-                case MarketChanged():
-                    self._forget_instruments()
-                case _:
-                    pass
+            handler = self._handlers.get(type(event))
+            if handler is not None:
+                handler(event)
 
     def trades(self, instruments: Iterable[str], wanted: Range) -> tuple[list[Traded], bool]:
         """Public trades of these instruments, and whether there are more of them."""
@@ -240,7 +238,8 @@ class Archive:
         history = self.instruments.get(market.name)
         return history.funding.paid(market, self.state.time) if history is not None else 0
 
-    def _order(self, order: OrderRecord) -> None:
+    def _order_changed(self, event: OrderChanged) -> None:
+        order = event.order
         if order.state in _CLOSED and order.account >= FIRST_CLIENT:
             self._account(order.account).close(order)
 
@@ -253,7 +252,15 @@ class Archive:
             if side.account >= FIRST_CLIENT:
                 self._account(side.account).trades.append(OwnTrade(trade, side))
 
-    def _settled(self, event: MarketSettled) -> None:
+    def _transferred(self, event: Transferred) -> None:
+        for account, own in passed(event, self.state):
+            self._account(account).trades.append(own)
+
+    def _position_settled(self, event: PositionSettled) -> None:
+        if event.account >= FIRST_CLIENT:
+            self._account(event.account).settlements.append(event)
+
+    def _market_settled(self, event: MarketSettled) -> None:
         history = self._instrument(event.instrument)
         if history is None:
             return
@@ -263,16 +270,18 @@ class Archive:
             kept = self.deliveries.setdefault(index, deque(maxlen=SETTLEMENTS))
             kept.append(event)
 
-    def _marks(self) -> None:
+    def _marks_changed(self, _: MarksChanged) -> None:
         for market in self.state.markets.values():
             history = self._instrument(market.name) if market.instrument.perpetual else None
             if history is not None:
                 history.funding.note(market, self.state.time)
 
-    def _forget_instruments(self) -> None:
+    def _market_changed(self, event: MarketChanged) -> None:
         """Let go of the histories of instruments that the venue itself no longer knows."""
-        for name in [name for name in self.instruments if find(self.state, name) is None]:
-            del self.instruments[name]
+        if event.state is MarketState.DELIVERED:
+            known = {market.name for market in self.state.expired}.union(self.state.markets)
+            for name in [name for name in self.instruments if name not in known]:
+                del self.instruments[name]
 
     def _account(self, account: int) -> AccountHistory:
         history = self.accounts.get(account)

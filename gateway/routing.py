@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -43,30 +43,31 @@ class Router:
         factory=lambda: {interval: {} for interval in Interval}, init=False
     )
     marked: dict[PortfolioStream, None] = field(factory=dict, init=False)
+    _sequence: int = field(default=0, init=False)
     _subjects: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
+    _handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # A look-up, where a match statement would ask ten times for each of some six events.
+        self._handlers = {
+            BookChanged: self._book_changed,
+            OrderChanged: self._order_changed,
+            Traded: self._traded,
+            PositionChanged: self._position_changed,
+            WalletChanged: self._wallet_changed,
+            MarksChanged: self._marks_changed,
+            Transferred: self._transferred,
+            MarketChanged: self._market_changed,
+            MarketSettled: self._market_changed,
+        }
 
     def note(self, events: Sequence[Event], sequence: int) -> None:
         """Take in the events of the entry with that number."""
+        self._sequence = sequence
         for event in events:
-            match event:
-                case BookChanged():
-                    self._book_changed(event, sequence)
-                case OrderChanged():
-                    self._order_changed(event)
-                case Traded():
-                    self._traded(event)
-                case PositionChanged():
-                    self._position_changed(event)
-                case WalletChanged():
-                    self._wallet_changed(event)
-                case MarksChanged():
-                    self._marks_changed()
-                case Transferred():
-                    self._transferred(event)
-                case MarketChanged() | MarketSettled():
-                    self._market_changed(event.instrument)
-                case _:
-                    pass
+            handler = self._handlers.get(type(event))
+            if handler is not None:
+                handler(event)
 
     def take(self, interval: Interval) -> list[Stream]:
         """The streams of an interval that have something to tell, in the order of delivery."""
@@ -85,11 +86,11 @@ class Router:
     def _touch(self, stream: Stream) -> None:
         self.touched[stream.channel.interval][stream] = None
 
-    def _book_changed(self, event: BookChanged, sequence: int) -> None:
-        self.subscriptions.change_ids[event.instrument] = sequence
+    def _book_changed(self, event: BookChanged) -> None:
+        self.subscriptions.change_ids[event.instrument] = self._sequence
         public = self.subscriptions.public
         for book in public.book.get(event.instrument, ()):
-            book.note(event, sequence)
+            book.note(event, self._sequence)
             self._touch(book)
         for quote in public.quote.get(event.instrument, ()):
             if quote.moved():
@@ -130,13 +131,12 @@ class Router:
             for stream in streams:
                 stream.note(data)
                 self._touch(stream)
-        for ticker in public.ticker.get(trade.instrument, ()):
-            self._touch(ticker)
+        self._touch_tickers(trade.instrument)
         for side in (trade.taker, trade.maker):
             self._own_trade(side.account, OwnTrade(trade, side))
 
     def _transferred(self, event: Transferred) -> None:
-        self._market_changed(event.instrument)
+        self._touch_tickers(event.instrument)
         for account, own in passed(event, self.subscriptions.state):
             self._own_trade(account, own)
 
@@ -175,7 +175,7 @@ class Router:
             stream.note(event.currency)
             self._touch(stream)
 
-    def _marks_changed(self) -> None:
+    def _marks_changed(self, _: MarksChanged) -> None:
         public = self.subscriptions.public
         for kind in (public.ticker, public.perpetual, public.index):
             for streams in kind.values():
@@ -184,7 +184,10 @@ class Router:
         for portfolio in self.subscriptions.portfolios():
             self.marked.setdefault(portfolio)
 
-    def _market_changed(self, instrument: str) -> None:
+    def _market_changed(self, event: MarketChanged | MarketSettled) -> None:
+        self._touch_tickers(event.instrument)
+
+    def _touch_tickers(self, instrument: str) -> None:
         for ticker in self.subscriptions.public.ticker.get(instrument, ()):
             self._touch(ticker)
 
