@@ -54,14 +54,15 @@ class Pending:
     """A request between its command and its answer.
 
     Whoever holds it calls `answer` or `refuse` for the reply's bytes, or `abandon` where nobody
-    is left to read one; each also frees the account's place among the undecided. `status` is the
-    HTTP status of what was last returned. `undo` takes back what the session assumed.
+    is left to read one; each also frees the account's place among the undecided, if the request
+    took one. `status` is the HTTP status of what was last returned. `undo` takes back what the
+    session assumed.
     """
 
     stamp: wire.Stamp
     clock: Clock
     account: int
-    undecided: Undecided
+    undecided: Undecided | None
     convert: Convert
     explain: Explain = plainly
     undo: Callable[[], None] | None = None
@@ -96,6 +97,6 @@ class Pending:
         return wire.fault(self.stamp, error, self.clock.micros())
 
     def _release(self) -> None:
-        if self._open:
-            self._open = False
+        if self._open and self.undecided is not None:
             self.undecided.give(self.account)
+        self._open = False

@@ -143,16 +143,17 @@ class Session:
         call = Call(venue, self, principal, venue.clock.now(), asked.stamp.micros_in)
         made = method.handler(call, asked.read(method))
         if isinstance(made, Submission):
-            return self._submit(asked.stamp, call, made)
+            return self._submit(asked.stamp, method, call, made)
         if isinstance(made, Close):
             return made
         return Reply(wire.result(asked.stamp, made, venue.clock.micros()))
 
-    def _submit(self, stamp: wire.Stamp, call: Call, wish: Submission) -> Submit:
+    def _submit(self, stamp: wire.Stamp, method: Method, call: Call, wish: Submission) -> Submit:
         venue = self.venue
+        matching = method.cost in _MATCHING
         account = call.account if wish.account is None else wish.account
         try:
-            venue.admit(account)
+            venue.admit(account, matching=matching)
         except ApiError:
             if wish.undo is not None:
                 wish.undo()
@@ -161,7 +162,7 @@ class Session:
             stamp,
             venue.clock,
             account,
-            venue.undecided,
+            venue.undecided if matching else None,
             wish.convert,
             wish.explain,
             wish.undo,

@@ -53,14 +53,15 @@ class Venue:
     undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
-    def admit(self, account: int) -> None:
-        """Count one more undecided request of an account.
+    def admit(self, account: int, *, matching: bool) -> None:
+        """Let a request in that changes the venue; one about orders takes an undecided place.
 
-        Raises ApiError: 11051 when the venue is shutting down, 10047 for one too many.
+        Raises ApiError: 11051 when the venue is shutting down, 10047 for one order too many.
         """
         if self.closing:
             raise ApiError(Code.SYSTEM_MAINTENANCE)
-        self.undecided.take(account)
+        if matching:
+            self.undecided.take(account)
 
     def market(self, name: str) -> Market:
         """A market, open or lately expired. Raises ApiError 13020."""

@@ -303,6 +303,17 @@ def test_an_account_has_so_many_undecided_requests_and_no_more() -> None:
     assert 3 == client.call("private/cancel_all")
 
 
+def test_a_login_takes_no_place_among_undecided_orders() -> None:
+    """So that a client can send its log-in and all its orders in one go."""
+    client = Harness("[limits]\nenabled = true\nundecided_requests = 1\n").connect()
+    credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
+    params = {"grant_type": "client_credentials", **credentials}
+    login = only_submit(client.send(client.frame("public/auth", params)))
+    order = only_submit(client.send(client.frame("private/buy", ORDER)))
+    client.carry_out([login, order])
+    assert "open" == client.sink.replies[1]["result"]["order"]["order_state"]
+
+
 def test_a_request_that_never_reached_the_venue_frees_its_place() -> None:
     """Refused by a full inbox, or forgotten with its connection: neither counts for ever."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
