@@ -6,12 +6,14 @@ since then set back. So a stream costs as much as what changed, and nothing whil
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from attrs import define, field
 
 from book.order import Side
 from book.orderbook import BookSide
 from gateway.api import wire
-from gateway.stream import Framer, StateStream
+from gateway.stream import StateStream
 from risk.events import BookChanged
 from risk.market import Market
 from risk.state import State
@@ -59,6 +61,8 @@ class BookStream(StateStream):
     changed the book. A listener who has not got the snapshot yet, or missed a change, gets a
     snapshot in place of the next one.
     """
+
+    whole: ClassVar[bool] = False
 
     state: State
     market: Market
@@ -110,11 +114,3 @@ class BookStream(StateStream):
                 }
             )
         return [self._snapshot]
-
-    def push(self, data: bytes) -> None:
-        """Send a snapshot to those who cannot use a change, and the change to all others."""
-        current = [listener for listener in self.listeners.values() if not listener.behind]
-        self.catch_up()
-        frame = Framer(data)
-        for listener in current:
-            self.send(listener, frame(listener))

@@ -166,11 +166,15 @@ class Feed:
         self._flush(Interval.RAW)
 
     def flush(self, interval: str) -> None:
-        """Publish what changed on the channels of an interval, `100ms` or `agg2`."""
-        if interval == Interval.FAST.value:
-            for stream in list(self._late):
-                stream.catch_up()
-                self._settle(stream)
+        """Publish what changed on the channels of an interval, `100ms` or `agg2`.
+
+        The slower one also makes good to readers who had no room what they missed.
+        """
+        slow = interval == Interval.SLOW.value
+        for stream in list(self._late):
+            stream.catch_up(retry=slow)
+            self._settle(stream)
+        if not slow:
             self._refresh_portfolios()
         self._flush(Interval(interval))
 

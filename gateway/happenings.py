@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from attrs import define, field
 
 from gateway.api import shapes, wire
@@ -138,6 +140,8 @@ class PortfolioStream(StateStream):
 
     `told` is what was published last of each currency.
     """
+
+    whole: ClassVar[bool] = False
 
     state: State
     moved: dict[str, None] = field(factory=dict, init=False)

@@ -26,12 +26,14 @@ _TAIL: Final = b"}}"
 class Listener:
     """One subscription: who, and under which spelling of the channel's name.
 
-    `behind` is set until it has been sent the channel's state, and again when it misses a change.
+    `behind` is set until it has been sent the channel's state, and again when it misses a change;
+    `missed` is set while the last try found no room.
     """
 
     sink: Sink
     name: str
     behind: bool
+    missed: bool = field(default=False, init=False)
     head: bytes = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -67,8 +69,12 @@ class Stream(ABC):
             self.push(data)
 
     @abstractmethod
-    def catch_up(self) -> None:
-        """Send the channel's state to the listeners who are behind, where it has a state."""
+    def catch_up(self, *, retry: bool = False) -> None:
+        """Send the channel's state, where it has one, to the listeners who are behind.
+
+        Those who had no room for it are left out but for a `retry`: a state may be large, and
+        readers that never read must not have it made for them over and over.
+        """
 
     @property
     def late(self) -> bool:
@@ -104,7 +110,7 @@ class Framer:
 class StatelessStream(Stream):
     """Tells what happens from now on."""
 
-    def catch_up(self) -> None:
+    def catch_up(self, *, retry: bool = False) -> None:
         """Nobody is ever behind."""
 
 
@@ -137,6 +143,8 @@ class StateStream(Stream):
     """
 
     stateful: ClassVar[bool] = True
+    whole: ClassVar[bool] = True
+    """Whether each notification is all of the state, so that nobody is behind who got it."""
 
     @abstractmethod
     def snapshot(self) -> list[bytes]:
@@ -148,25 +156,34 @@ class StateStream(Stream):
         return not self.channel.needs_login
 
     def push(self, data: bytes) -> None:
-        """Send one notification to every listener."""
+        """Send one notification to those who can use it, and the state to those who are new."""
+        ready = [each for each in self.listeners.values() if self.whole or not each.behind]
+        if not self.whole:
+            self.catch_up()
         frame = Framer(data)
-        for listener in tuple(self.listeners.values()):
+        for listener in ready:
             self.send(listener, frame(listener))
 
     def send(self, listener: Listener, frame: bytes) -> None:
         """Send the whole state or the next change of it; who has no room is behind, or cut."""
-        listener.behind = not listener.sink.offer(frame)
-        if listener.behind and not self.thinned:
+        listener.behind = listener.missed = not listener.sink.offer(frame)
+        if listener.missed and not self.thinned:
             listener.sink.cut(POLICY_VIOLATION, TOO_SLOW)
 
-    def catch_up(self) -> None:
-        """Send its state to the listeners who are behind."""
-        behind = [listener for listener in self.listeners.values() if listener.behind]
+    def catch_up(self, *, retry: bool = False) -> None:
+        """Send its state to the listeners who are behind, who missed it before only to `retry`."""
+        behind = [
+            listener
+            for listener in self.listeners.values()
+            if listener.behind and (retry or not listener.missed)
+        ]
         if behind:
             frames = [Framer(data) for data in self.snapshot()]
             for listener in behind:
                 for frame in frames:
                     self.send(listener, frame(listener))
+                    if listener.behind:
+                        break
 
 
 def join(items: list[bytes]) -> bytes:

@@ -312,9 +312,9 @@ def test_a_reader_that_missed_a_quote_gets_the_newest() -> None:
     desk.place(ALICE, Side.BUY, 10, 49_900)
     desk.place(ALICE, Side.BUY, 10, 49_950)
     reader.stalled = False
-    desk.feed.flush("100ms")
+    desk.feed.flush("agg2")
     assert [49_950.0] == [each["best_bid_price"] for each in reader.data(f"quote.{BTC}")]
-    desk.feed.flush("100ms")
+    desk.feed.flush("agg2")
     assert ([], None) == (reader.take(), reader.end)
 
 
@@ -422,3 +422,20 @@ def test_a_connection_that_is_gone_is_told_nothing() -> None:
     desk.feed.flush("100ms")
     assert [] == gone.take()
     assert [*OWN[::2], *OWN[::2], f"book.{BTC}.100ms"] == here.channels()
+
+
+def test_a_reader_that_missed_one_of_several_currencies_gets_them_all() -> None:
+    """A later summary of another currency does not make good the one that was missed."""
+    desk = Desk()
+    name = "user.portfolio.any"
+    reader = desk.listen(1, name)
+    reader.take()
+    reader.stalled = True
+    desk.deposit(ALICE, "BTC", 1)
+    reader.stalled = False
+    desk.deposit(ALICE, "ETH", 1)
+    assert [] == reader.take()
+    desk.feed.flush("agg2")
+    assert {"BTC": 1_000_001.0, "ETH": 1_000_001.0, "USDC": 1_000_000.0} == {
+        each["currency"]: each["balance"] for each in reader.data(name)
+    }
