@@ -8,11 +8,12 @@ nothing is left; 4. deleverage, or socialise, what the fund cannot carry.
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from book.matching import match
 from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
-from book.units import RATE, ceil_div
+from book.units import ceil_div
 from risk import insurance, margin, orders, phases
 from risk.commands import Liquidate
 from risk.deleveraging import Deleverage
@@ -33,20 +34,18 @@ PARTS = 8
 def pending(state: State, limit: int = 256) -> list[tuple[int, str]]:
     """(account, currency) of what should be liquidated and has had no round since the last Tick.
 
-    Worst first: by shortfall as a part of maintenance margin, then by account. The insurance
-    fund comes last, wherever it holds what it took over.
+    Worst first, as the watch last saw them: by shortfall as a part of maintenance margin, then by
+    account. The insurance fund comes last, wherever it holds what it took over.
     """
-    found = []
-    for account, currency in state.watch.endangered:
-        wallet = state.wallet(account, currency)
-        if account < FIRST_CLIENT or wallet.round == state.ticks:
-            continue
-        margin.refresh(state, wallet)
-        shortfall = wallet.maintenance - wallet.margin_balance
-        if shortfall > 0:
-            found.append((-shortfall * RATE // max(1, wallet.maintenance), account, currency))
-    found.sort()
-    accounts = [(account, currency) for _, account, currency in found[:limit]]
+    found = nsmallest(
+        limit,
+        (
+            (shortfall, account, currency)
+            for (account, currency), shortfall in state.watch.endangered.items()
+            if account >= FIRST_CLIENT
+        ),
+    )
+    accounts = [(account, currency) for _, account, currency in found]
     for currency in state.currencies():
         fund = state.insurance(currency)
         if fund.round != state.ticks and any(p.size for p in fund.positions.values()):

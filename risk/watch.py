@@ -80,21 +80,25 @@ class Ends:
 class Watch:
     """Intervals of all wallets with positions.
 
-    `dirty` are wallets whose intervals no longer hold, `endangered` those found below
-    maintenance margin when last looked at. `behind` tells that crossings may be left to do.
+    `dirty` are wallets whose intervals no longer hold, and of whom nothing is known before the
+    next look. `endangered` are those found below maintenance margin, with what they then had
+    above it as a part of it, in 1e-12: the lowest is the worst. `behind` tells that crossings
+    may be left to do.
     `generations` numbers the intervals that hold; a wallet that is not in it has none.
     """
 
     ends: dict[Edge, Ends] = field(factory=dict)
     generations: dict[Key, int] = field(factory=dict)
     dirty: dict[Key, None] = field(factory=dict)
-    endangered: dict[Key, None] = field(factory=dict)
+    endangered: dict[Key, int] = field(factory=dict)
     generation: int = 0
     behind: bool = False
 
     def mark_dirty(self, wallet: Wallet) -> None:
         """The wallet's money or positions moved, other than by marks."""
-        self.dirty[wallet.account, wallet.currency] = None
+        key = (wallet.account, wallet.currency)
+        self.dirty[key] = None
+        self.endangered.pop(key, None)
 
     def retuned(self, market: Market) -> None:
         """The market's terms have changed, and with them the margin of all who hold it."""
@@ -102,7 +106,7 @@ class Watch:
 
     def moved(self) -> None:
         """Coordinates have moved: who is endangered is looked at again, and ends are crossed."""
-        self.dirty.update(self.endangered)
+        self.dirty.update(dict.fromkeys(self.endangered))
         self.behind = True
 
     def advance(self, state: State, budget: int) -> None:
@@ -136,7 +140,7 @@ class Watch:
         self.endangered.pop(key, None)
         slack = wallet.margin_balance - wallet.maintenance
         if slack < 0:
-            self.endangered[key] = None
+            self.endangered[key] = slack * RATE // max(1, wallet.maintenance)
         held = [position for position in wallet.positions.values() if position.size]
         if held and slack >= 0:
             self.generation += 1
