@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -59,10 +59,6 @@ class Metrics:
                 self.fills.inc()
             elif type(event) is Liquidated:
                 self.liquidations.labels(event.step.value).inc()
-
-    def read_inbox_depth(self, read: Callable[[], int]) -> None:
-        """Read the depth when somebody asks, not when it changes."""
-        self.inbox_depth.set_function(read)
 
     def exposition(self) -> bytes:
         """All of it in the text format that Prometheus scrapes."""

@@ -26,7 +26,7 @@ from gateway.inbox import LIST
 from gateway.intake import Intake
 from gateway.log import Durable, Log, Proposal, Source
 from gateway.log.memory import MemoryLog
-from gateway.matcher import Matcher
+from gateway.matcher import Matcher, Observer
 from gateway.outbox import Outbox
 from gateway.server import Running, serve
 from gateway.session import Session
@@ -194,6 +194,7 @@ class Floor:
     freed: list[int] = field(factory=list)
     dropped: list[str] = field(factory=list)
     log: GatedLog = field(init=False)
+    observers: list[Observer] = field(init=False)
     _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -201,15 +202,16 @@ class Floor:
         log = MemoryLog(self.harness.clock)
         log.sequence = self.harness.exchange.state.sequence
         self.log = GatedLog.open(log)
+        self.observers = [
+            lambda entry, _events: self.applied.append(entry),
+            self.harness.venue.feed.publish,
+        ]
         matcher = Matcher(
             self.harness.exchange,
             propose=self.intake.propose,
             moved=lambda: None,
             ended=self.freed.append,
-            observers=[
-                lambda entry, _events: self.applied.append(entry),
-                self.harness.venue.feed.publish,
-            ],
+            observers=self.observers,
         )
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
         self.nursery.start_soon(self.log.run, self.intake, durable)

@@ -5,6 +5,7 @@ from functools import partial
 import httpx
 import pytest
 import trio
+from trio.testing import MockClock
 
 from gateway.config import parse
 from gateway.log.memory import MemoryLog
@@ -171,6 +172,35 @@ async def test_a_bug_in_the_core_ends_the_venue(monkeypatch: pytest.MonkeyPatch)
 
 def _explode(_exchange: Exchange, _entry: object) -> None:
     raise ZeroDivisionError
+
+
+async def test_a_shock_liquidates_whoever_cannot_bear_it(autojump_clock: MockClock) -> None:
+    """Index, Tick, watch, supervisor, Liquidate and ladder, without anybody asking for it."""
+    fixed = '[[index]]\nname = "btc_usd"\nsource = "fixed"\nprice = 65000\n'
+    async with (
+        running(fixed, clock=TrioClock()) as venue,
+        connect(venue, "alice") as alice,
+        connect(venue, "bob") as bob,
+    ):
+        large = {**ORDER, "price": 65_000, "amount": 25_000_000}
+        await bob.call("private/sell", **large)
+        await alice.call("private/buy", **large)
+        await alice.call("private/subscribe", channels=["user.portfolio.btc"])
+        venue.board.shock(-0.2)
+        await trio.sleep(60)
+        assert [] == [
+            each
+            for each in await alice.call("private/get_positions", currency="BTC")
+            if each["size"]
+        ]
+        reduced = sum(
+            sample.value
+            for metric in venue.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "tidegate_liquidations_total"
+        )
+        assert reduced >= 1
+        venue.venue.exchange.check()
 
 
 async def test_http_and_websocket_see_one_venue() -> None:
