@@ -435,3 +435,38 @@ def test_every_listed_perpetual_can_be_traded_at_once(harness: Harness, alice: C
             order["contracts"],
         )
     harness.exchange.check()
+
+
+CAROL = """
+[[account]]
+name = "carol"
+client_id = "carol-key"
+client_secret = "carol-secret"
+deposits = { BTC = 1, USDC = 1000 }
+"""
+
+
+def test_an_account_in_liquidation_is_locked_in_that_currency() -> None:
+    """11098 for every command about it; reads, and its other currencies, stay open."""
+    harness = Harness(CAROL)
+    carol, bob = harness.connect("carol"), harness.connect("bob")
+    bob.call("private/sell", instrument_name=PERPETUAL, amount=1_300_000, price=65_000)
+    buy(carol, amount=1_300_000, price=65_000)
+    resting = buy(carol, amount=10, price=64_500)["order_id"]
+    harness.tick(btc_usd=62_000)
+    asked = [
+        ("private/buy", {"instrument_name": PERPETUAL, "amount": 10, "price": 62_000}),
+        ("private/sell", {"instrument_name": PERPETUAL, "amount": 10, "price": 62_000}),
+        ("private/edit", {"order_id": resting, "amount": 20}),
+        ("private/cancel", {"order_id": resting}),
+        ("private/cancel_all_by_currency", {"currency": "BTC"}),
+        ("private/close_position", {"instrument_name": PERPETUAL, "type": "market"}),
+    ]
+    errors = [carol.error(method, **params) for method, params in asked]
+    assert [{"code": 11098, "message": "account_locked"}] * len(asked) == errors
+    summary = carol.call("private/get_account_summary", currency="BTC")
+    assert summary["margin_balance"] < summary["maintenance_margin"]
+    assert (
+        "open"
+        == buy(carol, instrument_name="SOL_USDC-PERPETUAL", amount=1, price=149)["order_state"]
+    )
