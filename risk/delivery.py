@@ -13,7 +13,7 @@ from risk.events import MarketChanged, MarketSettled, MarketState, PositionSettl
 from risk.execution import book_funding
 from risk.market import Market
 from risk.position import Position, Wallet
-from risk.settlement import rebase
+from risk.settlement import Settlement, rebase
 from risk.state import ROUNDING
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class Delivery:
         book_funding(state, wallet, position, market.funding_index)
         size = position.size
         result = rebase(state, wallet, position, market.delivery_price or market.mark)
+        for phase in state.phases:
+            if isinstance(phase, Settlement) and phase.ends_with(market.currency, self.time):
+                phase.count(wallet.account, result)
         self._pass_on(state, market, position)
         self._charge(state, market, wallet, size)
         if size:

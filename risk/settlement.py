@@ -48,7 +48,8 @@ class Settlement:
     """Daily settlement of a currency: session results become cash, market by market.
 
     `marked` holds (mark, funding index) of each market as they stood when it was due.
-    Afterwards a deficit is spread over the session's winners, in proportion to their profits.
+    Afterwards a deficit is spread over the session's winners, in proportion to their profits;
+    what was delivered at the same time counts (see `count`).
     """
 
     currency: str
@@ -122,8 +123,16 @@ class Settlement:
         if settled:
             state.touch(wallet)
             state.watch.mark_dirty(wallet)
-        if self.deficit > 0 and profit > 0 and wallet.account >= FIRST_CLIENT:
-            self.profits[wallet.account] = profit
+        self.count(wallet.account, profit)
+
+    def ends_with(self, currency: str, time: int) -> bool:
+        """Whether this is the end of the session in that currency at that time."""
+        return self.currency == currency and self.time == time
+
+    def count(self, account: int, profit: int) -> None:
+        """Take into a client's result of the session, if there is a deficit to share."""
+        if self.deficit > 0 and profit and account >= FIRST_CLIENT:
+            self.profits[account] = self.profits.get(account, 0) + profit
 
     def _finish_settling(self, state: State) -> None:
         for name, (mark, _) in self.marked.items():
@@ -141,8 +150,8 @@ class Settlement:
             )
         # An earlier settlement, due with this one, may have shared part of it meanwhile.
         self.deficit = min(self.deficit, -state.deficit(self.currency).balance)
-        if not self.deficit:
-            self.profits.clear()
+        winners = [account for account in sorted(self.profits) if self.profits[account] > 0]
+        self.profits = {account: self.profits[account] for account in winners if self.deficit}
         self.total = sum(self.profits.values())
         self.sharing = list(reversed(self.profits))
 
@@ -153,8 +162,10 @@ class Settlement:
             return 1
         account = self.sharing.pop()
         profit = self.profits[account]
-        tax = min(profit, self.deficit * profit // self.total)
         wallet = state.wallet(account, self.currency)
+        margin.refresh(state, wallet)
+        # What is not there any more, for fees or at later marks, is left to the next session.
+        tax = min(profit, self.deficit * profit // self.total, max(0, wallet.margin_balance))
         wallet.balance -= tax
         state.deficit(self.currency).balance += tax
         self.taxed += tax
