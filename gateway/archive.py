@@ -133,13 +133,14 @@ class Archive:
     """
 
     state: State
-    listed: dict[str, Instrument] = field(factory=dict, init=False)
+    listed: dict[str, Instrument] = field(init=False)
     instruments: dict[str, InstrumentHistory] = field(factory=dict, init=False)
     accounts: dict[int, AccountHistory] = field(factory=dict, init=False)
     deliveries: dict[str, deque[MarketSettled]] = field(factory=dict, init=False)
     _handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.listed = {name: market.instrument for name, market in self.state.markets.items()}
         self._handlers = {
             OrderChanged: self._order_changed,
             Traded: self._traded,
@@ -277,7 +278,8 @@ class Archive:
                 history.funding.note(market, self.state.time)
 
     def _market_changed(self, event: MarketChanged) -> None:
-        """Let go of the histories of instruments that the venue itself no longer knows."""
+        """Remember what is listed; let go of histories that the venue itself has let go."""
+        self.instrument(event.instrument)
         if event.state is MarketState.DELIVERED:
             known = {market.name for market in self.state.expired}.union(self.state.markets)
             for name in [name for name in self.instruments if name not in known]:

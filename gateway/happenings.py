@@ -112,7 +112,7 @@ class ChangesStream(PrivateStream):
         return [self._encode(name, changes) for name, changes in noted.items()]
 
     def _encode(self, instrument: str, changes: Changes) -> bytes:
-        positions = [wire.encode(self._position(instrument))] if changes.moved else []
+        positions = self._positions(instrument) if changes.moved else []
         return b"".join(
             (
                 b'{"instrument_name":',
@@ -127,11 +127,13 @@ class ChangesStream(PrivateStream):
             )
         )
 
-    def _position(self, instrument: str) -> Json:
+    def _positions(self, instrument: str) -> list[bytes]:
+        """The position as it is; none in a market that has been gone for long."""
         market = find(self.state, instrument)
-        assert market is not None, "a position moves in a market that is, or just was, listed"
+        if market is None:
+            return []
         view = views.position(self.state, self.account, market)
-        return shapes.position_json(view, market.instrument)
+        return [wire.encode(shapes.position_json(view, market.instrument))]
 
 
 @define(eq=False)

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw
 
 from book.order import Side, TimeInForce
-from book.units import SCALE
+from book.units import DAY, SCALE
 from gateway.api import wire
 from gateway.feed import PORTFOLIOS_PER_FLUSH
 from gateway.pending import Pending, Undecided
@@ -439,3 +439,30 @@ def test_a_reader_that_missed_one_of_several_currencies_gets_them_all() -> None:
     assert {"BTC": 1_000_001.0, "ETH": 1_000_001.0, "USDC": 1_000_000.0} == {
         each["currency"]: each["balance"] for each in reader.data(name)
     }
+
+
+def test_a_year_in_one_entry_reaches_every_listener() -> None:
+    """More markets end than the venue remembers: orders and positions in them are told as ended."""
+    desk = Desk()
+    dated = next(name for name in desk.exchange.state.markets if name.startswith("BTC-2"))
+    desk.trade(instrument=dated)
+    desk.place(ALICE, Side.BUY, 10, 49_900, dated)
+    own = (*OWN, "user.changes.any.any.agg2", "user.portfolio.any")
+    reader = desk.listen(1, *own, f"book.{dated}.raw", f"ticker.{dated}.100ms", f"book.{BTC}.agg2")
+    reader.take()
+    desk.tick(400 * DAY // 1_000)
+    desk.settle()
+    desk.feed.flush("100ms")
+    desk.feed.flush("agg2")
+    pushed = [frame["params"] for frame in reader.take()]
+    orders = [each["data"] for each in pushed if each["channel"] == "user.orders.any.any.raw"]
+    assert ["settlement"] == [order["cancel_reason"] for order in orders]
+    tickers = [each["data"] for each in pushed if each["channel"] == f"ticker.{dated}.100ms"]
+    assert ["delivered"] == [each["state"] for each in tickers]
+    changes = [each["data"] for each in pushed if each["channel"] == "user.changes.any.any.agg2"]
+    assert ["cancelled"] == [
+        order["order_state"]
+        for each in changes
+        if each["instrument_name"] == dated
+        for order in each["orders"]
+    ]
