@@ -75,7 +75,7 @@ class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 def summary(state: State, account: int, currency: str) -> Summary:
     """An account in one currency, at the present marks."""
-    wallet = state.wallet(account, currency)
+    wallet = _wallet(state, account, currency)
     margin.refresh(state, wallet)
     held = list(wallet.positions.values())
     accrued = sum(p.accrued_funding(p.market.funding_index) for p in held)
@@ -109,7 +109,7 @@ def summary(state: State, account: int, currency: str) -> Summary:
 def position(state: State, account: int, market: Market) -> PositionView:
     """A position at the present marks; one that is not held is all zero."""
     held: Position | None = market.positions.get(account)
-    wallet = state.wallet(account, market.currency)
+    wallet = _wallet(state, account, market.currency)
     margin.refresh(state, wallet)
     if held is None:
         held = Position(account, market, funding_index=market.funding_index)
@@ -133,6 +133,11 @@ def position(state: State, account: int, market: Market) -> PositionView:
         leverage=_leverage(market, held.size),
         liquidation_price=liquidation_price(wallet, held),
     )
+
+
+def _wallet(state: State, account: int, currency: str) -> Wallet:
+    """An account's wallet, or an empty one that the state does not hear of: views only look."""
+    return state.accounts[account].wallets.get(currency) or Wallet(account, currency)
 
 
 def order_margin(account: int, market: Market, side: Side, amount: int, price: int) -> int:
