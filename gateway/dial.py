@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-Stream = trio.SocketStream | trio.SSLStream
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 _PORTS: Final = {"ws": 80, "wss": 443}
 
@@ -33,5 +33,4 @@ async def dial(url: str, seconds: float) -> tuple[Stream, str, str]:
 def close(stream: Stream) -> None:
     """Close the socket at once; what the peer has not got by now is lost."""
     inner = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
-    assert isinstance(inner, trio.SocketStream)
     inner.socket.close()

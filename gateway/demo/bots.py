@@ -1,0 +1,101 @@
+"""What all bots share: a connection that comes back, refusals that are part of it, tickers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from gateway.client import ApiError, Client, ConnectionEndedError, connect
+from gateway.config import Account
+
+RECONNECT_SECONDS: Final = 1.0
+
+# What a market may answer to a sound order: it moved, it is closed, it is full, the account is
+# poor or being liquidated. Any other refusal means that a bot is wrong, and ends the demo.
+REFUSALS: Final = frozenset(
+    {
+        10002,  # what is left to trade is below the minimum
+        10003,  # would have met an order of its own
+        10004, 10010, 11008, 11044,  # the order has ended meanwhile
+        10005, 10007,  # outside the band
+        10028,  # over the limits, where the configuration turns them on
+        10009, 10018, 11098,  # no funds, too large a position, being liquidated
+        10041, 10047, 13028,  # settling, busy, unsupervised
+        11021, 11054,  # post-only would have crossed
+        11030,  # nobody to trade with, nothing to reduce
+    }
+)  # fmt: skip
+
+
+class Market(msgspec.Struct, frozen=True, gc=False):
+    """What a bot has to know of an instrument. `step` is the least amount, in USD."""
+
+    name: str
+    currency: str
+    tick: float
+    step: int
+
+    def amount(self, dollars: float) -> int:
+        """A tradable amount near `dollars`, at least the smallest."""
+        return max(self.step, round(dollars / self.step) * self.step)
+
+    def price(self, price: float) -> float:
+        """The tradable price nearest to `price`."""
+        return round(max(1, round(price / self.tick)) * self.tick, 2)
+
+
+MARKETS: Final = (
+    Market("BTC-PERPETUAL", "BTC", 0.5, 10),
+    Market("ETH-PERPETUAL", "ETH", 0.05, 1),
+)
+
+
+class Ticker(msgspec.Struct, frozen=True, gc=False):
+    """The fields of a ticker that bots trade by."""
+
+    index_price: float
+    mark_price: float
+    best_bid_price: float
+    best_ask_price: float
+
+
+async def keep_connected(
+    url: str, account: Account | None, use: Callable[[Client], Awaitable[None]]
+) -> None:
+    """Use a connection until cancelled, and a new one whenever one ends; logged in or not."""
+    login = () if account is None else (account.client_id, account.client_secret)
+    while True:
+        try:
+            async with connect(url, *login) as client:
+                await use(client)
+        except* (ConnectionEndedError, OSError):
+            pass
+        await trio.sleep(RECONNECT_SECONDS)
+
+
+async def sit_down(
+    url: str, account: Account, play: Callable[[Client, Random], Awaitable[None]]
+) -> None:
+    """Let a bot play until cancelled. The same name has the same luck in every run."""
+    random = Random(account.name)  # noqa: S311 - a simulation
+    await keep_connected(url, account, lambda client: play(client, random))
+
+
+async def attempt(client: Client, method: str, params: dict[str, object]) -> Any:
+    """Call a method; None where the market says no."""
+    try:
+        return await client.call(method, params)
+    except ApiError as error:
+        if error.code not in REFUSALS:
+            raise
+        return None
+
+
+async def ticker(client: Client, market: Market) -> Ticker:
+    """The present ticker."""
+    told = await client.call("public/ticker", {"instrument_name": market.name})
+    return msgspec.convert(told, Ticker)

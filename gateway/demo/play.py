@@ -1,0 +1,157 @@
+"""The demo as it runs beside the venue: bots, control socket, shock and view in one nursery."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import deque
+from typing import Final
+
+import msgspec
+import trio
+from attrs import define, field
+from rich.console import Console
+
+from book.units import SCALE
+from gateway.client import Client
+from gateway.config import Account, Config
+from gateway.demo import control, show
+from gateway.demo.bots import keep_connected, sit_down
+from gateway.demo.cast import Cast, assemble
+from gateway.demo.crowd import gamble, take
+from gateway.demo.makers import make_markets
+from gateway.demo.tape import Tape
+from gateway.server import Running
+from gateway.signals import serve_until_signalled
+from gateway.wakeup import Wakeup
+
+logger = logging.getLogger(__name__)
+
+# By then the gamblers have placed their first bets.
+SHOCK_SECONDS: Final = 20.0
+# A fall in one step finds everybody bankrupt at once. In steps, each a Tick, those who borrowed
+# most go first, and what they have to sell is there for the next to see.
+FALL_SECONDS: Final = 5.0
+
+
+class Options(msgspec.Struct, frozen=True, gc=False):
+    """What the command line says: a shock as a fraction of the index, and when it comes.
+
+    Shocks, also those of `tidegate shock`, are spread over `over_seconds`.
+    """
+
+    shock: float | None = None
+    after_seconds: float = SHOCK_SECONDS
+    over_seconds: float = FALL_SECONDS
+    plain: bool = False
+
+
+async def play(config: Config, options: Options) -> None:
+    """Run a venue with its crowd until a signal comes."""
+    config, cast = assemble(config)
+
+    def announce(running: Running) -> None:
+        sys.stdout.write(introduction(running, cast.guests))
+        sys.stdout.flush()
+
+    async def accompany(running: Running) -> None:
+        await Demo(running, cast, options).run()
+
+    await serve_until_signalled(config, announce, accompany)
+
+
+@define(eq=False)
+class Demo:
+    """Everything beside the venue."""
+
+    running: Running
+    cast: Cast
+    options: Options
+    tape: Tape = field(init=False)
+    _falls: deque[float] = field(factory=deque, init=False)
+    _news: Wakeup = field(factory=Wakeup, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """The tape is this venue's."""
+        self.tape = Tape(self.running)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self.running.observers.append(self.tape.observe)
+        async with trio.open_nursery() as nursery:
+            try:
+                await nursery.start(control.listen, self.running.http.port, self.shock)
+            except control.ControlError as error:
+                # The rest of the demo is as good without it.
+                logger.warning("`tidegate shock` will not work: %s", error)
+            url = self.running.websocket_url
+            for accounts, game in (
+                (self.cast.makers, make_markets),
+                (self.cast.takers, take),
+                (self.cast.gamblers, gamble),
+            ):
+                for account in accounts:
+                    nursery.start_soon(sit_down, url, account, game)
+            nursery.start_soon(self._move_market)
+            nursery.start_soon(self.tape.count)
+            nursery.start_soon(keep_connected, url, None, self._show)
+            if self.options.shock is not None:
+                nursery.start_soon(self._shock_later, self.options.shock)
+
+    def shock(self, fraction: float) -> dict[str, float]:
+        """Begin to move every index by a fraction of itself; returns where that leads."""
+        steps = max(1, round(self.options.over_seconds))
+        self._falls.extend([(1 + fraction) ** (1 / steps) - 1] * steps)
+        self._news.set()
+        running = self.running
+        prices = running.board.prices(running.venue.clock.now())
+        heading = {name: price / SCALE * (1 + fraction) for name, price in prices}
+        told = ", ".join(f"{name} {price:,.2f}" for name, price in heading.items())
+        self.tape.note = f"shock of {fraction:+.2%}, to {told}"
+        return heading
+
+    async def _move_market(self) -> None:
+        """Take the steps that are due, one a second, each with a Tick of its own."""
+        while True:
+            await self._news.wait()
+            while self._falls:
+                self.running.board.shock(self._falls.popleft())
+                self.running.supervisor.tick()
+                await trio.sleep(1)
+
+    async def _shock_later(self, fraction: float) -> None:
+        await trio.sleep(self.options.after_seconds)
+        self.shock(fraction)
+
+    async def _show(self, client: Client) -> None:
+        console = Console()
+        if self.options.plain or not console.is_terminal:
+            await show.show_lines(client, self.tape)
+        else:
+            await show.show_live(client, self.tape, console)
+
+
+def introduction(running: Running, guests: tuple[Account, ...]) -> str:
+    """Where the venue is, who the user may be on it, and how to begin."""
+    first = guests[0]
+    lines = [
+        f"tidegate ready http={running.http_url} ws={running.websocket_url}",
+        "",
+        "Funded accounts (client_id, client_secret):",
+        *(f"  {guest.client_id}  {guest.client_secret}" for guest in guests),
+        "",
+        "Trade with ccxt:",
+        "",
+        "    import ccxt",
+        "    exchange = ccxt.deribit(",
+        f'        {{"apiKey": "{first.client_id}", "secret": "{first.client_secret}"}}',
+        "    )",
+        f'    exchange.urls["api"]["rest"] = "{running.http_url}"',
+        f'    exchange.urls["api"]["ws"] = "{running.websocket_url}"  # for ccxt.pro',
+        '    print(exchange.create_order("BTC/USD:BTC", "market", "buy", 100))',
+        "    print(exchange.fetch_positions())",
+        "",
+        "Drop the market from another terminal: tidegate shock -20%",
+        "",
+    ]
+    return "".join(f"{line}\n" for line in lines)

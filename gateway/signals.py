@@ -1,0 +1,54 @@
+"""Running a venue until SIGTERM or SIGINT, and stopping it in order and in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import trio
+
+from gateway.config import Config
+from gateway.server import Running, serve
+
+# Service managers and people wait two seconds before they lose patience; interpreter and kernel
+# need the last fifth of one.
+SHUTDOWN_SECONDS: Final = 1.8
+
+
+async def serve_until_signalled(
+    config: Config,
+    announce: Callable[[Running], None],
+    accompany: Callable[[Running], Awaitable[None]] | None = None,
+) -> None:
+    """Run a venue, `announce` that clients can connect, and let `accompany` run beside it.
+
+    The first signal cancels `accompany` and stops the venue in order; a second one ends the
+    process at once.
+    """
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as watch:
+            async with trio.open_nursery() as venue:
+                running = await venue.start(serve, config)
+                company = trio.CancelScope()
+                watch.start_soon(_stop_at_signal, signals, running, company)
+                announce(running)
+                if accompany is not None:
+                    with company:
+                        await accompany(running)
+            watch.cancel_scope.cancel()
+
+
+async def _stop_at_signal(
+    signals: AsyncIterator[int], running: Running, company: trio.CancelScope
+) -> None:
+    await anext(signals)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_DFL)
+    company.cancel()
+    running.stop()
+    await trio.sleep(SHUTDOWN_SECONDS)
+    await running.log_closed.wait()
+    # Whatever still runs now, a client that reads nothing, say, is nothing that would be missed.
+    os._exit(0)
