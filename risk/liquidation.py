@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from book.matching import match
 from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
 from book.units import ceil_div
-from risk import insurance, margin, orders, phases
+from risk import insurance, margin, phases
 from risk.commands import Liquidate
 from risk.deleveraging import Deleverage
 from risk.events import Done, Liquidated, LiquidationStep
@@ -79,7 +79,7 @@ def _unsettled(state: State, wallet: Wallet) -> bool:
 
 
 def _round(state: State, wallet: Wallet) -> None:
-    if _cancel_orders(state, wallet):
+    if not _cancel_orders(state, wallet):
         return
     margin.refresh(state, wallet)
     held = [position for position in wallet.positions.values() if position.size]
@@ -106,14 +106,14 @@ def _is_last(state: State, wallet: Wallet) -> bool:
 
 
 def _cancel_orders(state: State, wallet: Wallet) -> bool:
-    """Step 1. True where there were more orders than one entry may cancel."""
-    account = state.accounts[wallet.account]
-    mine = [order for position in wallet.positions.values() for order in position.orders.values()]
-    for order in mine[: state.parameters.slice]:
-        orders.cancel(state, order, CancelReason.AUTOLIQUIDATION)
-    if mine:
-        _report(state, wallet, LiquidationStep.CANCELLED, "", 0, 0)
-    return len(mine) > state.parameters.slice and bool(account.orders)
+    """Step 1. Whether it is done; what is left of it goes on before anything else."""
+    mine = [order_id for held in wallet.positions.values() for order_id in held.orders]
+    if not mine:
+        return True
+    phase = phases.CancelOrders(wallet.account, mine, CancelReason.AUTOLIQUIDATION)
+    phases.begin(state, phase)
+    _report(state, wallet, LiquidationStep.CANCELLED, "", 0, 0)
+    return phase.done
 
 
 def _reduce(state: State, wallet: Wallet, position: Position) -> int:

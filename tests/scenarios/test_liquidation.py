@@ -193,6 +193,33 @@ def test_the_market_recovers_half_way() -> None:
     """)
 
 
+def test_many_orders_are_cancelled_within_one_tick() -> None:
+    """However many entries the cancelling takes, the next Tick's round already reduces."""
+    play("""
+    given btc_usd is 10000
+    and a slice is 16
+    and ann has 0.2097 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and ann buys 10 BTC-PERPETUAL at 9900 40 times
+    and a second later btc_usd is 8000
+    and cid buys 5000 BTC-PERPETUAL at 8000
+    when ann is liquidated in BTC
+    then work is left
+    when all work is done
+    then ended orders:
+        | reason          | count |
+        | autoliquidation | 40    |
+    when 1 second passes
+    and the supervisor liquidates
+    then liquidations:
+        | account | step             | amount | price |
+        | ann     | orders cancelled |        |       |
+        | ann     | reduced          | 1000   | 8000  |
+    """)
+
+
 def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
     """Each position has its part of the margin balance behind it, the last one all the rest.
 
