@@ -6,6 +6,8 @@ functions are the only ones that add it, shrink it or take it away.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from book.matching import shrinks
@@ -56,6 +58,17 @@ def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
     order.cancel_reason = reason
     order.updated = state.time
     _changed(state, market, position, order)
+
+
+def cancel_first(
+    state: State, which: Mapping[int, Order], limit: int, reason: CancelReason | None
+) -> int:
+    """End the first `limit` of some open orders; returns how many there were."""
+    # In one go: to find the first of a dict means to step over all that left it before.
+    found = list(islice(which.values(), limit))
+    for order in found:
+        cancel(state, order, reason)
+    return len(found)
 
 
 def withdraw(state: State, market: Market, position: Position, order: Order) -> None:

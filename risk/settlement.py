@@ -76,11 +76,9 @@ class Settlement:
     def _cancel_day_orders(self, state: State, budget: int) -> int:
         used = 0
         for name in self.marked:
-            market = state.markets[name]
-            while market.good_til_day and used < budget:
-                order = next(iter(market.good_til_day.values()))
-                orders.cancel(state, order, CancelReason.SETTLEMENT)
-                used += 1
+            day_orders = state.markets[name].good_til_day
+            reason = CancelReason.SETTLEMENT
+            used += orders.cancel_first(state, day_orders, budget - used, reason)
         return used
 
     def _settle_next(self, state: State) -> int:
