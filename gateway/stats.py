@@ -139,7 +139,14 @@ class Funding:
         self._forget(now)
         if not self.samples:
             return 0
-        return round_half_even(_integral(market, now) - self.samples[0][1], FUNDING_WINDOW)
+        latest = _integral(market, now)
+        start = now - FUNDING_WINDOW
+        sampled, integral = self.samples[0]
+        if sampled < start:
+            # The rate changes only where samples are taken: between two of them it is a line.
+            later, reached = self.samples[1] if len(self.samples) > 1 else (now, latest)
+            integral += round_half_even((reached - integral) * (start - sampled), later - sampled)
+        return round_half_even(latest - integral, FUNDING_WINDOW)
 
     def _forget(self, now: int) -> None:
         # The last sample before the window is its beginning, so that one is kept.
