@@ -9,6 +9,7 @@ from risk.commands import Deposit, OpenAccount, SetSelfTrading, Withdraw
 from risk.events import Done
 from risk.reasons import Reason
 from risk.state import FIRST_CLIENT, Account
+from risk.supervision import supervised
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -47,6 +48,8 @@ def withdraw(state: State, command: Withdraw) -> None:
         return state.refuse(Reason.ACCOUNT_LOCKED)
     if command.amount > margin.withdrawable(state, wallet):
         return state.refuse(Reason.NOT_ENOUGH_FUNDS)
+    if wallet.positions and not supervised(state, wallet):
+        return state.refuse(Reason.UNSUPERVISED)
     _move(state, command.account, command.currency, -command.amount)
     state.watch.mark_dirty(wallet)
     return state.emit(Done(state.origin))

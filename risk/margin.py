@@ -63,10 +63,13 @@ def fee(market: Market, amount: int, price: int, rate: int) -> int:
 
 
 def reserve(market: Market, order: Order) -> int:
-    """What a resting order may cost at once beyond margin: its loss against the mark, its fee."""
+    """What a resting order may cost at once beyond margin: its loss against the mark, its fee.
+
+    A reduce-only order needs no initial margin, but it may lose as much as any other.
+    """
     rate = market.instrument.maker_rate
     better = order.side.sign * (market.mark - order.price) > 0
-    if order.reduce_only or (better and rate <= 0):
+    if better and rate <= 0:
         return 0
     left = order.remaining
     loss = max(0, 1 - profit_at_mark(market, order.side, left, order.price))

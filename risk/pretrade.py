@@ -122,25 +122,24 @@ def afford(
     reserved = margin.reserves(state, position)
     if replaces is not None:
         reserved -= position.reserves.get(replaces.order_id, 0)
-        if not replaces.reduce_only:
-            low, high = _with(low, high, replaces.side, -replaces.remaining)
-    if not order.reduce_only:
-        low, high = _with(low, high, order.side, order.remaining)
+        low, high = _with(low, high, replaces.side, -replaces.remaining)
+    low, high = _with(low, high, order.side, order.remaining)
     limit = market.terms.position_limit
     worst = margin.worst_initial(market, low, high)
     reducing = worst <= before
     if not reducing and max(high, -low) > limit:
         return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
-    trusted = supervised(state, market)
+    trusted = supervised(state, wallet)
     if not reducing and not trusted:
         return Refusal(Reason.UNSUPERVISED)
     cost = _cost(market, order)
     needed = worst + reserved + cost
     others = wallet.initial - position.initial
-    if trusted and wallet.margin_balance - others >= needed:
+    order.risk_reducing = not (trusted and wallet.margin_balance - others >= needed)
+    if not order.risk_reducing:
         return None
-    order.risk_reducing = True
-    if reducing and _survives(market, wallet, position, order, cost):
+    extreme = low if order.side is Side.SELL else high
+    if reducing and _survives(wallet, position, order, extreme, reserved + cost):
         return None
     return Refusal(Reason.NOT_ENOUGH_FUNDS)
 
@@ -162,8 +161,25 @@ def _cost(market: Market, order: Order) -> int:
     return max(0, loss) + fee + 2 * fills + 2
 
 
-def _survives(market: Market, wallet: Wallet, position: Position, order: Order, cost: int) -> bool:
-    """Whether a full fill at the limit leaves maintenance margin; the empty one does already."""
-    after = margin.maintenance(market, position.size + order.side.sign * order.remaining)
-    needed = wallet.maintenance - position.maintenance + after
-    return wallet.margin_balance - cost >= needed
+def _survives(wallet: Wallet, position: Position, order: Order, extreme: int, cost: int) -> bool:
+    """Whether a full fill leaves maintenance margin, also after all others of that side.
+
+    `extreme` is the size that these make of the position, `cost` what all orders in it may cost.
+    What other markets' orders may cost counts too, or each of several orders would be let
+    through on the same margin.
+    """
+    market = position.market
+    alone = position.size + order.side.sign * order.remaining
+    after = max(margin.maintenance(market, alone), margin.maintenance(market, extreme))
+    for held in wallet.positions.values():
+        cost += 2 * _open_contracts(held)
+        if held is not position:
+            cost += held.reserved
+            after += held.maintenance
+    return wallet.margin_balance - cost >= after
+
+
+def _open_contracts(position: Position) -> int:
+    """The most fills that the position's open orders can have; each may round by two units."""
+    open_amount = position.buys + position.sells + position.reduced
+    return open_amount // position.market.instrument.contract.contract_size

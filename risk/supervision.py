@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from risk import funding, marks
 from risk.commands import Tick
 from risk.events import Done, MarksChanged
-from risk.market import Index, Market
+from risk.market import Index
+from risk.position import Wallet
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -31,7 +32,13 @@ def tick(state: State, command: Tick) -> None:
     state.emit(Done(state.origin))
 
 
-def supervised(state: State, market: Market) -> bool:
-    """Whether heartbeat and index are fresh enough to take on risk."""
+def supervised(state: State, wallet: Wallet) -> bool:
+    """Whether heartbeat and indices are fresh enough to take on risk.
+
+    All that the wallet's margin depends on must be: a stale mark elsewhere may hide a loss.
+    """
     oldest = state.time - state.parameters.supervision
-    return state.heartbeat >= oldest and market.index.updated >= oldest and market.mark > 0
+    if state.heartbeat < oldest:
+        return False
+    markets = [position.market for position in wallet.positions.values()]
+    return all(market.mark > 0 and market.index.updated >= oldest for market in markets)

@@ -1,0 +1,286 @@
+"""No order that was accepted can take its account below maintenance margin at an unchanged mark."""
+
+from __future__ import annotations
+
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from book.order import Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
+from risk import margin
+from risk.commands import CancelAll, Continue, Edit, Place, SetSelfTrading, Withdraw
+from risk.execution import Execution
+from risk.market import Market
+from risk.reasons import Reason
+from tests.effort import thorough
+from tests.risk.chance import CATALOGUE, CURRENCIES
+from tests.risk.venue import (
+    BTC,
+    BTC_USDC,
+    PRICES,
+    SOL_USDC,
+    WEEKLY,
+    Venue,
+    amount,
+    money,
+    open_venue,
+    order,
+    reason,
+)
+
+PAIRS = [(WEEKLY, WEEKLY), (BTC, WEEKLY), (BTC_USDC, SOL_USDC)]
+RICH = {"BTC": "1000000", "USDC": "10000000000"}
+SIDES = st.sampled_from(list(Side))
+WHICH = st.integers(0, 1)
+WORSE = st.sampled_from([4, 4, 4, 2, 1, 0, 0, -1, -3])
+"""How much worse than the mark a price is, in quarters of the way to the end of the band."""
+CONTRACTS = st.sampled_from([1, 2, 9, 40, 150, 600, 2500, 9000])
+
+
+def price_at(market: Market, side: Side, worse: int) -> int:
+    """A price on the tick and within the band; `worse` at 4 is all that the side may give away."""
+    instrument, quarters = market.instrument, side.sign * worse
+    if quarters < 0:
+        reach = market.mark - market.low
+        return instrument.ceil_to_tick(market.mark + reach * quarters // 4)
+    reach = market.high - market.mark
+    return instrument.floor_to_tick(market.mark + reach * quarters // 4)
+
+
+class UnchangedMark(RuleBasedStateMachine):
+    """Ann trades on little money against a house that has all of it and takes any price.
+
+    The house fills any of her orders at any time, whether or not it is the best. When the mark
+    moves she cancels her orders first, and is bailed out if need be: then it starts anew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.venue = open_venue(
+            catalogue=CATALOGUE,
+            prices={name: PRICES[name] for name in ("btc_usd", "btc_usdc", "sol_usdc")},
+            ann={"BTC": "0.05", "USDC": "2000"},
+            house=RICH,
+        )
+        self.venue.do(
+            SetSelfTrading(account=self.venue.number("house"), mode=SelfTrading.CANCEL_MAKER)
+        )
+
+    @initialize(markets=st.sampled_from(PAIRS))
+    def choose(self, markets: tuple[str, str]) -> None:
+        """Only two markets, so that what happens in them adds up."""
+        self.markets = markets
+
+    @rule(which=WHICH, side=SIDES, worse=WORSE, contracts=CONTRACTS)
+    def quote(self, which: int, side: Side, worse: int, contracts: int) -> None:
+        market = self.venue.market(self.markets[which])
+        contract_size = market.instrument.contract.contract_size
+        self.place("house", market, side, price_at(market, side, worse), contracts * contract_size)
+
+    @rule(
+        which=WHICH,
+        side=SIDES,
+        worse=WORSE,
+        contracts=CONTRACTS,
+        kind=st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.MARKET]),
+        reduce_only=st.booleans(),
+        greedy=st.booleans(),
+        drain=st.booleans(),
+    )
+    def order(
+        self,
+        which: int,
+        side: Side,
+        worse: int,
+        contracts: int,
+        kind: OrderType,
+        reduce_only: bool,
+        greedy: bool,
+        drain: bool,
+    ) -> None:
+        """Ann asks for an amount; if she is greedy, for the largest of it that she is allowed.
+
+        Then she may take out all the money that she can.
+        """
+        market = self.venue.market(self.markets[which])
+        held = self.venue.size("ann", market.name)
+        if reduce_only and held:
+            side = Side.SELL if held > 0 else Side.BUY
+        contract_size = market.instrument.contract.contract_size
+        limit = 0 if kind is OrderType.MARKET else price_at(market, side, worse)
+        step = contracts
+        while step:
+            refused = self.place(
+                "ann", market, side, limit, step * contract_size, type=kind, reduce_only=reduce_only
+            )
+            step = step // 2 if greedy or refused is Reason.NOT_ENOUGH_FUNDS else 0
+        if drain:
+            self.withdraw(market.currency)
+
+    def place(
+        self, who: str, market: Market, side: Side, limit: int, size: int, **terms: object
+    ) -> Reason | None:
+        command = Place(
+            account=self.venue.number(who),
+            instrument=market.name,
+            side=side,
+            amount=size,
+            price=limit,
+            **terms,  # type: ignore[arg-type]
+        )
+        note(str(command))
+        return reason(self.venue.do(command))
+
+    @rule(choice=st.integers(0, 7), worse=WORSE, contracts=CONTRACTS)
+    def edit(self, choice: int, worse: int, contracts: int) -> None:
+        orders = self.venue.orders("ann")
+        if not orders:
+            return
+        order = orders[choice % len(orders)]
+        market = self.venue.market(order.instrument)
+        size = contracts * market.instrument.contract.contract_size
+        command = Edit(
+            account=order.account,
+            order_id=order.order_id,
+            price=price_at(market, order.side, worse),
+            amount=size,
+        )
+        note(str(command))
+        self.venue.do(command)
+
+    @rule(choice=st.integers(0, 7), parts=st.sampled_from([1, 2, 3]))
+    def fill_one(self, choice: int, parts: int) -> None:
+        """One of Ann's orders is filled, or part of it."""
+        self.fill(choice, parts)
+
+    def fill(self, choice: int, parts: int) -> None:
+        """The fill is at the order's own price, whatever else is in the book."""
+        orders = self.venue.orders("ann")
+        if not orders:
+            return
+        order = orders[choice % len(orders)]
+        size = self.venue.market(order.instrument).instrument.contract.contract_size
+        amount = max(size, order.remaining // parts // size * size)
+        note(f"fill {amount} of {order}")
+        fill(self.venue, order, amount)
+
+    @rule(choices=st.lists(st.integers(0, 7), min_size=2, max_size=6))
+    def fill_many(self, choices: list[int]) -> None:
+        """Several of Ann's orders are filled, in any order."""
+        for choice in choices:
+            self.fill(choice, 1)
+
+    def withdraw(self, currency: str) -> None:
+        """Ann takes out all that she may."""
+        wallet = self.venue.wallet("ann", currency)
+        amount = margin.withdrawable(self.venue.exchange.state, wallet)
+        note(f"withdraw {amount} {currency}")
+        self.venue.do(Withdraw(account=wallet.account, currency=currency, amount=amount))
+
+    # Rarely, so that orders have the time to add up.
+    @precondition(lambda self: len(self.venue.entries) % 5 == 0)
+    @rule(moves=st.tuples(*[st.sampled_from([-30, -12, -6, 0, 6, 12, 30])] * 3))
+    def move(self, moves: tuple[int, int, int]) -> None:
+        """The marks change, some so that Ann is between maintenance and initial margin."""
+        for who in ("ann", "house"):
+            self.venue.do(CancelAll(account=self.venue.number(who)))
+        self.venue.finish()
+        prices = self.venue.prices
+        for name, per_mille in zip(("btc_usd", "btc_usdc", "sol_usdc"), moves, strict=True):
+            prices[name] += prices[name] * per_mille // 1000
+        self.venue.tick()
+        note(f"move {moves}")
+        for currency in CURRENCIES:
+            wallet = self.venue.wallet("ann", currency)
+            margin.refresh(self.venue.exchange.state, wallet)
+            lacking = wallet.maintenance - wallet.margin_balance
+            if lacking > 0:
+                self.venue.deposit("ann", currency, f"{lacking // 10**12 + 1}")
+
+    @invariant()
+    def ann_is_sound(self) -> None:
+        """Her margin balance is at or above her maintenance margin."""
+        for currency in CURRENCIES:
+            wallet = self.venue.wallet("ann", currency)
+            margin.refresh(self.venue.exchange.state, wallet)
+            assert wallet.maintenance <= wallet.margin_balance, currency
+
+
+UnchangedMark.TestCase.settings = thorough(60, stateful_step_count=40)
+test_accepted_orders_never_endanger = UnchangedMark.TestCase
+
+
+def fill(venue: Venue, order: Order, amount: int) -> None:
+    """Let the house take part of a resting order, out of turn."""
+    state, market = venue.exchange.state, venue.market(order.instrument)
+    state.orders += 1
+    taker = Order(
+        order_id=state.orders,
+        account=venue.number("house"),
+        instrument=order.instrument,
+        side=order.side.opposite,
+        type=OrderType.LIMIT,
+        time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL,
+        price=order.price,
+        amount=amount,
+        filled=amount,
+        state=OrderState.FILLED,
+    )
+    market.book.fill(order, amount)
+    Execution(state, market, taker).filled(order, taker, amount)
+    venue.do(Continue())
+
+
+def test_a_reduce_only_order_sets_aside_what_it_may_lose() -> None:
+    """It needs no initial margin, but money that its fill would cost cannot be taken out."""
+    venue = open_venue(ann={"BTC": "0.02"}, house=RICH)
+    venue.trade("ann", "house", WEEKLY, "10000", "50000")
+    order(venue.sell("ann", WEEKLY, "10000", "48500", reduce_only=True))
+    withdraw_all(venue, "ann")
+    assert money("0.01") < venue.wallet("ann", "BTC").balance
+    fill(venue, venue.orders("ann")[0], amount("10000"))
+    assert_sound(venue, "ann")
+
+
+def test_several_risk_reducing_orders_do_not_share_one_margin() -> None:
+    """Above initial margin each order passes on what all before it leave, whatever they are."""
+    venue = open_venue(ann={"BTC": "0.00756"}, house=RICH)
+    venue.trade("ann", "house", WEEKLY, "10000", "50000")
+    venue.tick(btc_usd="48900")
+    passed = [
+        reason(venue.sell("ann", WEEKLY, "2500", "48000", reduce_only=reduce_only))
+        for reduce_only in (False, True, False, True)
+    ]
+    assert None is passed[0]
+    assert Reason.NOT_ENOUGH_FUNDS in passed
+    for resting in venue.orders("ann"):
+        assert resting.risk_reducing
+        fill(venue, resting, resting.remaining)
+        assert_sound(venue, "ann")
+
+
+def test_risk_reducing_orders_of_two_markets_do_not_share_one_margin() -> None:
+    """What an order in one market may cost is not there for an order in another."""
+    venue = open_venue(ann={"BTC": "0.0140"}, house=RICH)
+    for name in (WEEKLY, BTC):
+        venue.trade("ann", "house", name, "10000", "50000")
+    venue.tick(btc_usd="49200")
+    first = venue.sell("ann", WEEKLY, "5000", "48000")
+    second = venue.sell("ann", BTC, "10000", "48500")
+    assert order(first).risk_reducing
+    assert Reason.NOT_ENOUGH_FUNDS is reason(second)
+    fill(venue, venue.orders("ann")[0], amount("5000"))
+    assert_sound(venue, "ann")
+
+
+def withdraw_all(venue: Venue, who: str) -> None:
+    state, wallet = venue.exchange.state, venue.wallet(who, "BTC")
+    pieces = margin.withdrawable(state, wallet)
+    assert pieces > 0
+    venue.do(Withdraw(account=wallet.account, currency="BTC", amount=pieces))
+
+
+def assert_sound(venue: Venue, who: str) -> None:
+    wallet = venue.wallet(who, "BTC")
+    margin.refresh(venue.exchange.state, wallet)
+    assert wallet.maintenance <= wallet.margin_balance
