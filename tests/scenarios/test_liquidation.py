@@ -314,3 +314,89 @@ def test_the_fund_unwinds_what_it_took_over() -> None:
         | fund    | BTC      | 0.10380964467  |
     and the house is in order
     """)
+
+
+def test_the_position_that_needs_most_margin_goes_first() -> None:
+    """Two linear positions share one margin balance; the larger requirement is reduced."""
+    play("""
+    given btc_usdc is 10000
+    and eth_usdc is 1000
+    and ann has 710 USDC
+    and bob has 100000 USDC
+    and cid has 100000 USDC
+    and ann buys 0.8 BTC_USDC-PERPETUAL at 10000
+    and bob sells 0.8 BTC_USDC-PERPETUAL at 10000
+    and ann buys 4 ETH_USDC-PERPETUAL at 1000
+    and bob sells 4 ETH_USDC-PERPETUAL at 1000
+    when a second later btc_usdc is 9500
+    and eth_usdc is 950
+    and cid buys 0.1 BTC_USDC-PERPETUAL at 9500
+    and cid buys 1 ETH_USDC-PERPETUAL at 950
+    # 710 - 0.8 x 500 - 4 x 50
+    then accounts:
+        | account | currency | margin balance | maintenance |
+        | ann     | USDC     | 110            | 114.3648    |
+    # 1.004 % of 7600 and 1.0016 % of 3800
+    and positions:
+        | account | instrument         | maintenance |
+        | ann     | BTC_USDC-PERPETUAL | 76.304      |
+        | ann     | ETH_USDC-PERPETUAL | 38.0608     |
+    when the supervisor liquidates
+    # fee 0.75 % of 950; 1.0035 % of 6650 and the 38.0608 from before
+    then accounts:
+        | account | currency | margin balance | maintenance |
+        | ann     | USDC     | 102.875        | 104.79355   |
+    when 1 second passes
+    and cid buys 0.0875 BTC_USDC-PERPETUAL at 9500
+    and the supervisor liquidates
+    # 0.7 / 8 = 0.0875; fee 0.75 % of 831.25; 1.0030625 % of 5818.75
+    then liquidations:
+        | account | step    | instrument         | amount | price |
+        | ann     | reduced | BTC_USDC-PERPETUAL | 0.1    | 9500  |
+        | ann     | reduced | BTC_USDC-PERPETUAL | 0.0875 | 9500  |
+    and accounts:
+        | account | currency | margin balance | maintenance    |
+        | ann     | USDC     | 96.640625      | 96.42649921875 |
+    and the house is in order
+    """)
+
+
+def test_at_maintenance_margin_nobody_is_touched() -> None:
+    """Exactly the maintenance margin is enough; a unit less is not.
+
+    Deposit 0.2 for the loss, 0.0004 for the fee, and 0.01005.
+    """
+    for deposit, answer in (("0.21045", "open, 0 filled"), ("0.210449999999", "")):
+        play(f"""
+        given btc_usd is 10000
+        and ann has {deposit} BTC
+        and bob has 1 BTC
+        and ann buys 8000 BTC-PERPETUAL from bob at 10000
+        when a second later btc_usd is 8000
+        and ann sells 10 BTC-PERPETUAL at 8010 reduce-only => {answer or "refused: account_locked"}
+        and ann is liquidated in BTC
+        then liquidations:
+            | account | step    |
+            {"" if answer else "| ann | no fill |"}
+        """)
+
+
+def test_half_the_maintenance_margin_decides_who_waits_for_a_fill() -> None:
+    """With half of it left the account waits for a bid; with a unit less the fund takes over.
+
+    0.2 for the loss, 0.0004 for the fee, and half of 0.01005.
+    """
+    for deposit, step in (("0.205425", ""), ("0.205424999999", "| ann | taken over |")):
+        play(f"""
+        given btc_usd is 10000
+        and the fund has 1 BTC
+        and ann has {deposit} BTC
+        and bob has 1 BTC
+        and ann buys 8000 BTC-PERPETUAL from bob at 10000
+        when a second later btc_usd is 8000
+        and ann is liquidated in BTC
+        then liquidations:
+            | account | step    |
+            | ann     | no fill |
+            {step}
+        """)

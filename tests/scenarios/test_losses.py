@@ -332,3 +332,96 @@ def test_winners_on_an_expiring_future_share_the_deficit_as_well() -> None:
         | deficit | BTC      | 0       |
     and the house is in order
     """)
+
+
+def test_the_fund_takes_over_what_leaves_it_its_initial_margin() -> None:
+    """With 2.005 % of one coin after the take-over it takes the position, with a unit less not.
+
+    Ann leaves 0.2044 - 0.0004 - 0.2 = 0.004, so the fund needs 0.02005 - 0.004 of its own.
+    """
+    for capital, receiver in (("0.01605", "fund"), ("0.016049999999", "bob")):
+        play(f"""
+        given btc_usd is 10000
+        and the fund has {capital} BTC
+        and ann has 0.2044 BTC
+        and bob has 1 BTC
+        and ann buys 8000 BTC-PERPETUAL from bob at 10000
+        when a second later btc_usd is 8000
+        and ann is liquidated in BTC
+        then transfers:
+            | from | to         | amount | price         |
+            | ann  | {receiver} | 8000   | 7968.12749004 |
+        and the house is in order
+        """)
+
+
+def test_a_linear_short_is_deleveraged() -> None:
+    """The short of 0.8 coins owes 400 more than it has: 13000 - 400 / 0.8 = 12500 a coin."""
+    play("""
+    given btc_usdc is 10000
+    and ann has 2000 USDC
+    and bob has 1004 USDC
+    and bob buys 0.8 BTC_USDC-PERPETUAL from ann at 10000
+    when a second later btc_usdc is 13000
+    and the supervisor liquidates
+    then transfers:
+        | from | to  | side | amount | price | profit | other's profit |
+        | ann  | bob | buy  | 0.8    | 12500 | -2000  | 2000           |
+    and accounts:
+        | account | currency | margin balance | fees |
+        | ann     | USDC     | 0              | 0    |
+        | bob     | USDC     | 3000           | 4    |
+    and the house is in order
+    """)
+
+
+def test_what_is_closed_stops_when_the_market_comes_back() -> None:
+    """Deleveraging over several entries ends as soon as the account is sound again.
+
+    Every entry takes four steps: a look at one of the nine with a position, or one closing. All
+    scores are equal, so the lower number goes first.
+    """
+    winners = "abcdefgh"
+    play(
+        "\n".join(
+            [
+                "given btc_usd is 10000",
+                "and ann has 0.17 BTC",
+                *(f"and w{name} has 0.1 BTC" for name in winners),
+                *(f"and ann buys 1000 BTC-PERPETUAL from w{name} at 10000" for name in winners),
+            ]
+        )
+        + """
+    when a second later btc_usd is 8000
+    and a slice is 4
+    and all work is done
+    and ann is liquidated in BTC
+    # nine looks and that it was the last are ten steps; so two are closed by now
+    and 2 more entries come
+    then transfers:
+        | from | to | amount | price         |
+        | ann  | wa | 1000   | 8250.82508251 |
+        | ann  | wb | 1000   | 8250.82508251 |
+    # four more before the heartbeat moves the mark; what is left is worth
+    # 2000 / 8250.83 - 2000 / 9000 - 0 = 0.2424 - 0.222222222222
+    when a second later btc_usd is 9000
+    then accounts:
+        | account | currency | margin balance | maintenance    |
+        | ann     | BTC      | 0.020177777778 | 0.002224691359 |
+    when all work is done
+    and 1 second passes
+    and the supervisor liquidates
+    then transfers:
+        | from | to | amount | price         |
+        | ann  | wc | 1000   | 8250.82508251 |
+        | ann  | wd | 1000   | 8250.82508251 |
+        | ann  | we | 1000   | 8250.82508251 |
+        | ann  | wf | 1000   | 8250.82508251 |
+    and positions:
+        | account | instrument    | size  |
+        | ann     | BTC-PERPETUAL | 2000  |
+        | wg      | BTC-PERPETUAL | -1000 |
+        | wh      | BTC-PERPETUAL | -1000 |
+    and the house is in order
+    """
+    )
