@@ -35,20 +35,24 @@ from risk.events import (
 from risk.market import Market
 from risk.state import FIRST_CLIENT, State
 
+# The largest page that a client can ask for has a thousand. The limits are a few of these: a client
+# that pages finds what it did lately, and a busy account costs 3 MB, a busy instrument 10 MB.
+# Whoever wants more of the past wants it on disk.
+
 TRADES: Final = 10_000
-"""Public trades per instrument: ten of the largest pages, about 6 MB where the market is busy."""
+"""Public trades per instrument."""
 
-OWN_TRADES: Final = 10_000
-"""Trades per account. They share the trade with the public list, so that one costs 100 bytes."""
+OWN_TRADES: Final = 2_000
+"""Trades per account."""
 
-FILLED_ORDERS: Final = 5_000
-"""Closed orders per account that traded: five of the largest pages, about 2 MB."""
+FILLED_ORDERS: Final = 2_000
+"""Closed orders per account that traded."""
 
 UNFILLED_ORDERS: Final = 1_000
 """Closed orders per account that did not: market makers leave thousands, and few ask for them."""
 
 SETTLEMENTS: Final = 1_000
-"""Settlements per instrument and per account: one of the largest pages, years of them."""
+"""Settlements per instrument and per account, and deliveries per index: years of them."""
 
 _CLOSED: Final = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
 
@@ -129,7 +133,9 @@ class InstrumentHistory:
 class Archive:
     """The venue's past, as far back as the limits above reach.
 
-    `state` is read for instruments, and at the moment of an event only.
+    Feed it every entry's events, right after the entry was applied: `state` is read then.
+    `listed` holds the terms of every instrument ever seen, some hundreds a year; `deliveries`
+    is by index.
     """
 
     state: State

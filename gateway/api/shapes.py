@@ -7,7 +7,7 @@ are always there; a field that means nothing for an instrument is left out.
 from collections.abc import Sequence
 
 from book.instrument import Instrument
-from book.order import OrderRecord, OrderState, Side
+from book.order import OrderRecord, Side
 from book.units import SCALE
 from gateway.api import wire
 from risk.events import Traded, TradeSide
@@ -16,7 +16,6 @@ from risk.views import PositionView, Summary
 Json = dict[str, object]
 
 _DIRECTIONS = {None: "zero", Side.BUY: "buy", Side.SELL: "sell"}
-_CLOSED = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
 
 
 def contracts(instrument: Instrument, amount: int) -> wire.Number:
@@ -62,11 +61,6 @@ def order_json(order: OrderRecord, instrument: Instrument) -> Json:
     if order.cancel_reason is not None:
         shape["cancel_reason"] = order.cancel_reason.value
     return shape
-
-
-def is_closed(order: OrderRecord) -> bool:
-    """Whether nothing can happen to the order any more."""
-    return order.state in _CLOSED
 
 
 def public_trade_json(trade: Traded, instrument: Instrument) -> Json:
