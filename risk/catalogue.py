@@ -12,7 +12,7 @@ from risk.terms import Terms
 
 
 def _rate(percent: str) -> int:
-    return int(Decimal(percent) * RATE / 100)
+    return int(Decimal(percent) * (RATE // 100))
 
 
 def _units(number: str) -> int:
