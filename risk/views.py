@@ -212,14 +212,12 @@ def _positive_root(slope: int, linear: int, constant: int) -> int:
     `slope` is 1e-12 per coin, `linear` 1e-12. A short (linear < 0) owes maintenance once n has
     fallen below the smaller root; a long once it has risen above the only positive one.
     """
-    if not slope:
-        root = constant * RATE // linear
-        return max(0, root)
-    square = linear * linear + 4 * slope * constant // MONEY * RATE
+    square = linear * linear + 4 * slope * constant * RATE // MONEY
     if square < 0:
         return 0
-    root = (isqrt(square) - linear) if linear > 0 else (-linear - isqrt(square))
-    return max(0, root * MONEY // (2 * slope))
+    # Not the difference of root and `linear`, which would lose half the digits.
+    divisor = linear + isqrt(square) if linear > 0 else linear - isqrt(square)
+    return max(0, 2 * constant * RATE // divisor) if divisor else 0
 
 
 def _linear_liquidation(market: Market, size: int, coins: int, slack: int) -> int | None:

@@ -48,6 +48,7 @@ _POSITION = {
     "initial": ("initial", MONEY),
     "maintenance": ("maintenance", MONEY),
     "leverage": ("leverage", 1),
+    "liquidated at": ("liquidation_price", SCALE),
 }
 
 
@@ -80,7 +81,8 @@ def positions(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
         market = desk.market(row["instrument"])
         view = views.position(desk.state, desk.people[row["account"]], market)
         cells = {
-            title: text(getattr(view, field), scale) for title, (field, scale) in _POSITION.items()
+            title: text(getattr(view, field) or 0, scale)
+            for title, (field, scale) in _POSITION.items()
         }
         rows.append({title: cells.get(title, row[title]) for title in columns})
     return rows

@@ -400,3 +400,44 @@ def test_half_the_maintenance_margin_decides_who_waits_for_a_fill() -> None:
             | ann     | no fill |
             {step}
         """)
+
+
+def test_the_liquidation_price_that_a_position_shows_is_where_it_is_locked() -> None:
+    """A cent before it the account may trade, a cent beyond it is in liquidation.
+
+    Inverse: 0.21 +- (0.8 - n) = 0.01 n + 0.00005 n x n, price 8000 / n. Linear: 1000 +- 0.8 x
+    (price - 10000) = 0.8 x price x 1.004 %.
+    """
+    play("""
+    given btc_usd is 10000
+    and btc_usdc is 10000
+    and ann has 0.2104 BTC
+    and bob has 0.21 BTC
+    and ann has 1004 USDC
+    and bob has 1000 USDC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and ann buys 0.8 BTC_USDC-PERPETUAL from bob at 10000
+    # n = 0.99995050... and n = 0.59597753...
+    then positions:
+        | account | instrument         | liquidated at  |
+        | ann     | BTC-PERPETUAL      | 8000.39602     |
+        | bob     | BTC-PERPETUAL      | 13423.32476099 |
+        | ann     | BTC_USDC-PERPETUAL | 8838.74095923  |
+        | bob     | BTC_USDC-PERPETUAL | 11138.17274563 |
+    when btc_usd is 8000.4
+    and ann sells 10 BTC-PERPETUAL at 8050 reduce-only       => open, 0 filled
+    and btc_usd is 8000.39
+    and ann sells 10 BTC-PERPETUAL at 8050 reduce-only       => refused: account_locked
+    when btc_usd is 13423.32
+    and bob buys 10 BTC-PERPETUAL at 13400 reduce-only       => open, 0 filled
+    and btc_usd is 13423.33
+    and bob buys 10 BTC-PERPETUAL at 13400 reduce-only       => refused: account_locked
+    when btc_usdc is 8838.75
+    and ann sells 0.1 BTC_USDC-PERPETUAL at 8900 reduce-only => open, 0 filled
+    and btc_usdc is 8838.74
+    and ann sells 0.1 BTC_USDC-PERPETUAL at 8900 reduce-only => refused: account_locked
+    when btc_usdc is 11138.17
+    and bob buys 0.1 BTC_USDC-PERPETUAL at 11100 reduce-only => open, 0 filled
+    and btc_usdc is 11138.18
+    and bob buys 0.1 BTC_USDC-PERPETUAL at 11100 reduce-only => refused: account_locked
+    """)
