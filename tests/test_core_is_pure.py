@@ -116,19 +116,19 @@ def _names_of_sets(tree: ast.Module) -> frozenset[str]:
 
 def _set_names(node: ast.AST, names: frozenset[str]) -> Iterator[str]:
     targets: list[ast.expr] = []
-    match node:
-        case ast.Assign(targets=given, value=value) if _is_set(value, names):
-            targets = given
-        case ast.NamedExpr(target=target, value=value) if _is_set(value, names):
-            targets = [target]
-        case ast.AnnAssign(target=declared, annotation=annotation) if _says_set(annotation):
-            targets = [declared]
-        case ast.arg(arg=name, annotation=ast.expr() as annotation) if _says_set(annotation):
-            yield name
+    if isinstance(node, ast.arg) and node.annotation is not None and _says_set(node.annotation):
+        yield node.arg
+    elif isinstance(node, ast.Assign) and _is_set(node.value, names):
+        targets = node.targets
+    elif isinstance(node, ast.NamedExpr) and _is_set(node.value, names):
+        targets = [node.target]
+    elif isinstance(node, ast.AnnAssign) and _says_set(node.annotation):
+        targets = [node.target]
     for target in targets:
-        match target:
-            case ast.Name(id=name) | ast.Attribute(attr=name):
-                yield name
+        if isinstance(target, ast.Name):
+            yield target.id
+        elif isinstance(target, ast.Attribute):
+            yield target.attr
 
 
 def _says_set(annotation: ast.expr) -> bool:
