@@ -429,15 +429,15 @@ def test_the_liquidation_price_that_a_position_shows_is_where_it_is_locked() -> 
     and btc_usd is 8000.39
     and ann sells 10 BTC-PERPETUAL at 8050 reduce-only       => refused: account_locked
     when btc_usd is 13423.32
-    and bob buys 10 BTC-PERPETUAL at 13400 reduce-only       => open, 0 filled
+    and bob buys 10 BTC-PERPETUAL at 8000 reduce-only        => open, 0 filled
     and btc_usd is 13423.33
-    and bob buys 10 BTC-PERPETUAL at 13400 reduce-only       => refused: account_locked
+    and bob buys 10 BTC-PERPETUAL at 8000 reduce-only        => refused: account_locked
     when btc_usdc is 8838.75
     and ann sells 0.1 BTC_USDC-PERPETUAL at 8900 reduce-only => open, 0 filled
     and btc_usdc is 8838.74
     and ann sells 0.1 BTC_USDC-PERPETUAL at 8900 reduce-only => refused: account_locked
     when btc_usdc is 11138.17
-    and bob buys 0.1 BTC_USDC-PERPETUAL at 11100 reduce-only => open, 0 filled
+    and bob buys 0.1 BTC_USDC-PERPETUAL at 8000 reduce-only  => open, 0 filled
     and btc_usdc is 11138.18
-    and bob buys 0.1 BTC_USDC-PERPETUAL at 11100 reduce-only => refused: account_locked
+    and bob buys 0.1 BTC_USDC-PERPETUAL at 8000 reduce-only  => refused: account_locked
     """)
