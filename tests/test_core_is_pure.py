@@ -120,9 +120,9 @@ def _set_names(node: ast.AST, names: frozenset[str]) -> Iterator[str]:
         yield node.arg
     elif isinstance(node, ast.Assign) and _is_set(node.value, names):
         targets = node.targets
-    elif isinstance(node, ast.NamedExpr) and _is_set(node.value, names):
-        targets = [node.target]
-    elif isinstance(node, ast.AnnAssign) and _says_set(node.annotation):
+    elif (isinstance(node, ast.NamedExpr) and _is_set(node.value, names)) or (
+        isinstance(node, ast.AnnAssign) and _says_set(node.annotation)
+    ):
         targets = [node.target]
     for target in targets:
         if isinstance(target, ast.Name):
