@@ -8,6 +8,7 @@ latest of each kind, per account or per instrument, so that its size is bounded 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -168,20 +169,18 @@ class Archive:
         """Public trades of these instruments, and whether there are more of them."""
         kept = [self.instruments[name].trades for name in instruments if name in self.instruments]
         merged = heapq.merge(
-            *(trades if wanted.ascending else reversed(trades) for trades in kept),
+            *(_in_range(trades, wanted, _itself) for trades in kept),
             key=lambda trade: trade.trade_id,
             reverse=not wanted.ascending,
         )
-        return _page(merged, wanted, lambda trade: trade)
+        return _page(merged, wanted.count)
 
     def own_trades(
         self, account: int, wanted: Range, fits: Callable[[str], bool]
     ) -> tuple[list[OwnTrade], bool]:
         """An account's trades in the instruments that fit, and whether there are more of them."""
-        kept = self._past(account).trades
-        ordered = kept if wanted.ascending else reversed(kept)
-        matching = (own for own in ordered if fits(own.trade.instrument))
-        return _page(matching, wanted, lambda own: own.trade)
+        matching = [own for own in self._past(account).trades if fits(own.trade.instrument)]
+        return _page(_in_range(matching, wanted, lambda own: own.trade), wanted.count)
 
     def order_trades(self, account: int, order_id: int) -> list[OwnTrade]:
         """The trades of one order, oldest first."""
@@ -371,24 +370,23 @@ def _passing(account: int, side: Side, profit: int, *, liquidated: bool) -> Trad
     )
 
 
-def _page(
-    ordered: Iterable[T], wanted: Range, trade_of: Callable[[T], Traded]
-) -> tuple[list[T], bool]:
-    """The first `count` that are in range, and whether another one follows.
+def _itself(trade: Traded) -> Traded:
+    return trade
 
-    Trades are ordered by number, time and sequence alike, so the walk ends where the range does.
+
+def _in_range(kept: Sequence[T], wanted: Range, trade_of: Callable[[T], Traded]) -> Iterator[T]:
+    """What is in range, in the direction wanted; found by bisection, for lists may be long.
+
+    `kept` is oldest first: numbers, sequences and times all ascend.
     """
-    early, past = (
-        (wanted.before, wanted.after) if wanted.ascending else (wanted.after, wanted.before)
-    )
-    page: list[T] = []
-    for item in ordered:
-        trade = trade_of(item)
-        if past(trade):
-            break
-        if early(trade):
-            continue
-        if len(page) == wanted.count:
-            return page, True
-        page.append(item)
-    return page, False
+    first = bisect_left(kept, True, key=lambda item: not wanted.before(trade_of(item)))  # noqa: FBT003
+    last = bisect_left(kept, True, key=lambda item: wanted.after(trade_of(item)))  # noqa: FBT003
+    if wanted.ascending:
+        return islice(kept, first, last)
+    return islice(reversed(kept), len(kept) - last, len(kept) - first)
+
+
+def _page(ordered: Iterable[T], count: int) -> tuple[list[T], bool]:
+    """The first `count`, and whether another one follows."""
+    page = list(islice(ordered, count + 1))
+    return page[:count], len(page) > count

@@ -46,6 +46,8 @@ def five_trades() -> Desk:
         (Range(first_id=2, last_id=4), [4, 3, 2], False),
         (Range(first_id=4, count=1, ascending=True), [4], True),
         (Range(last_id=0), [], False),
+        (Range(first_id=4, last_id=2), [], False),
+        (Range(first_id=4, last_id=2, ascending=True), [], False),
         (Range(first_id=6, ascending=True), [], False),
     ],
 )
