@@ -8,17 +8,16 @@ latest of each kind, per account or per instrument, so that its size is bounded 
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
-import msgspec
 from attrs import define, field
 
 from book.instrument import Instrument
 from book.order import OrderRecord, OrderState, OrderType, Side
+from gateway.paging import Range, in_range, page
 from gateway.stats import Day, Funding
 from risk.events import (
     Event,
@@ -57,43 +56,12 @@ SETTLEMENTS: Final = 1_000
 
 _CLOSED: Final = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
 
-T = TypeVar("T")
-
 
 class OwnTrade(NamedTuple):
     """A trade and the side of it that is the account's."""
 
     trade: Traded
     side: TradeSide
-
-
-class Range(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Which trades: bounds are inclusive, None is open. `ascending` is oldest first."""
-
-    first_id: int | None = None
-    last_id: int | None = None
-    first_sequence: int | None = None
-    last_sequence: int | None = None
-    start: int | None = None
-    end: int | None = None
-    count: int = 10
-    ascending: bool = False
-
-    def before(self, trade: Traded) -> bool:
-        """Whether the trade is older than all that is wanted."""
-        return (
-            (self.first_id is not None and trade.trade_id < self.first_id)
-            or (self.first_sequence is not None and trade.sequence < self.first_sequence)
-            or (self.start is not None and trade.time < self.start)
-        )
-
-    def after(self, trade: Traded) -> bool:
-        """Whether the trade is newer than all that is wanted."""
-        return (
-            (self.last_id is not None and trade.trade_id > self.last_id)
-            or (self.last_sequence is not None and trade.sequence > self.last_sequence)
-            or (self.end is not None and trade.time > self.end)
-        )
 
 
 @define(eq=False)
@@ -169,18 +137,18 @@ class Archive:
         """Public trades of these instruments, and whether there are more of them."""
         kept = [self.instruments[name].trades for name in instruments if name in self.instruments]
         merged = heapq.merge(
-            *(_in_range(trades, wanted, _itself) for trades in kept),
+            *(in_range(trades, wanted, lambda trade: trade) for trades in kept),
             key=lambda trade: trade.trade_id,
             reverse=not wanted.ascending,
         )
-        return _page(merged, wanted.count)
+        return page(merged, wanted.count)
 
     def own_trades(
         self, account: int, wanted: Range, fits: Callable[[str], bool]
     ) -> tuple[list[OwnTrade], bool]:
         """An account's trades in the instruments that fit, and whether there are more of them."""
         matching = [own for own in self._past(account).trades if fits(own.trade.instrument)]
-        return _page(_in_range(matching, wanted, lambda own: own.trade), wanted.count)
+        return page(in_range(matching, wanted, lambda own: own.trade), wanted.count)
 
     def order_trades(self, account: int, order_id: int) -> list[OwnTrade]:
         """The trades of one order, oldest first."""
@@ -368,25 +336,3 @@ def _passing(account: int, side: Side, profit: int, *, liquidated: bool) -> Trad
         False,  # noqa: FBT003
         liquidated,
     )
-
-
-def _itself(trade: Traded) -> Traded:
-    return trade
-
-
-def _in_range(kept: Sequence[T], wanted: Range, trade_of: Callable[[T], Traded]) -> Iterator[T]:
-    """What is in range, in the direction wanted; found by bisection, for lists may be long.
-
-    `kept` is oldest first: numbers, sequences and times all ascend.
-    """
-    first = bisect_left(kept, True, key=lambda item: not wanted.before(trade_of(item)))  # noqa: FBT003
-    last = bisect_left(kept, True, key=lambda item: wanted.after(trade_of(item)))  # noqa: FBT003
-    if wanted.ascending:
-        return islice(kept, first, last)
-    return islice(reversed(kept), len(kept) - last, len(kept) - first)
-
-
-def _page(ordered: Iterable[T], count: int) -> tuple[list[T], bool]:
-    """The first `count`, and whether another one follows."""
-    page = list(islice(ordered, count + 1))
-    return page[:count], len(page) > count

@@ -19,7 +19,8 @@ from gateway.api.errors import invalid
 from gateway.api.references import order_number
 from gateway.api.shapes import Json
 from gateway.api.table import Call, Params, method
-from gateway.archive import OwnTrade, Range
+from gateway.archive import OwnTrade
+from gateway.paging import Range
 
 Count = Annotated[int, Meta(ge=1, le=1_000)]
 Millis = Annotated[int, Meta(ge=0, lt=2**53)]

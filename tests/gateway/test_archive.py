@@ -8,7 +8,7 @@ from book.order import OrderState, Side, TimeInForce
 from book.units import DAY, HOUR, MINUTE, MONEY, SCALE
 from gateway import archive
 from gateway.api import shapes
-from gateway.archive import Range
+from gateway.paging import Range
 from risk.commands import CancelAll, Liquidate, OpenAccount
 from risk.events import Traded, Transferred
 from risk.liquidation import pending
