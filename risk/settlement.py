@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
 
@@ -43,18 +43,26 @@ def rebase(state: State, wallet: Wallet, position: Position, price: int) -> int:
     return result
 
 
+class Marked(NamedTuple):
+    """What a market is settled at: mark and index price, and funding index."""
+
+    mark: int
+    index_price: int
+    funding_index: int
+
+
 @define(eq=False)
 class Settlement:
     """Daily settlement of a currency: session results become cash, market by market.
 
-    `marked` holds (mark, funding index) of each market as they stood when it was due.
+    `marked` holds the prices of each market as they stood when it was due.
     Afterwards a deficit is spread over the session's winners, in proportion to their profits;
     what was delivered at the same time counts (see `count`).
     """
 
     currency: str
     time: int
-    marked: dict[str, tuple[int, int]]
+    marked: dict[str, Marked]
     deficit: int
     cursor: int = 0
     profits: dict[int, int] = field(factory=dict)
@@ -96,7 +104,7 @@ class Settlement:
         settled = [p for name, p in wallet.positions.items() if name in self.marked]
         for position in settled:
             market = position.market
-            mark, funding_index = self.marked[market.name]
+            mark, index, funding_index = self.marked[market.name]
             book_funding(state, wallet, position, funding_index)
             size, paid = position.size, position.funding
             result = rebase(state, wallet, position, mark)
@@ -109,7 +117,7 @@ class Settlement:
                         market.name,
                         size,
                         mark,
-                        market.index.price,
+                        index,
                         result,
                         paid,
                         self.time,
@@ -133,15 +141,15 @@ class Settlement:
             self.profits[account] = self.profits.get(account, 0) + profit
 
     def _finish_settling(self, state: State) -> None:
-        for name, (mark, _) in self.marked.items():
+        for name, marked in self.marked.items():
             market = state.markets[name]
-            market.settlement_price = mark
+            market.settlement_price = marked.mark
             state.emit(
                 MarketSettled(
                     SettlementKind.SETTLEMENT,
                     name,
-                    mark,
-                    market.index.price,
+                    marked.mark,
+                    marked.index_price,
                     market.open_interest,
                     self.time,
                 )

@@ -15,7 +15,7 @@ from risk import funding, listing, marks
 from risk.delivery import Delivery
 from risk.events import MarketChanged, MarketState
 from risk.market import Averaging, Market
-from risk.settlement import Settlement
+from risk.settlement import Marked, Settlement
 from risk.state import Due
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _settle(state: State, due: int) -> None:
             if market.currency == currency and not market.ended(due):
                 funding.accrue(market, due)
                 _close(state, market)
-                marked[market.name] = (market.mark, market.funding_index)
+                marked[market.name] = Marked(market.mark, market.index.price, market.funding_index)
         deficit = -state.deficit(currency).balance
         state.phases.append(Settlement(currency, due, marked, deficit))
     state.marks += 1

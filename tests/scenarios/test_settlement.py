@@ -230,3 +230,28 @@ def test_others_trade_while_one_currency_settles() -> None:
     and all work is done
     and ann buys 10 ETH-PERPETUAL at 1000  => open, 0 filled
     """)
+
+
+def test_a_settlement_keeps_the_prices_of_its_moment() -> None:
+    """However long it takes, everybody is settled at the mark and index of 08:00."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and a second later btc_usd is 12500
+    and a slice is 1
+    when the clock shows 2026-11-19 08:00:00
+    and btc_usd is 12800
+    and 5 more entries come
+    and btc_usd is 13000
+    and all work is done
+    then settlements:
+        | account | size  | price | index | profit |
+        | ann     | 8000  | 12500 | 12500 | 0.16   |
+        | bob     | -8000 | 12500 | 12500 | -0.16  |
+    and positions:
+        | account | instrument    | settled at | floating        |
+        | ann     | BTC-PERPETUAL | 12500      | 0.024615384615  |
+        | bob     | BTC-PERPETUAL | 12500      | -0.024615384615 |
+    """)
