@@ -202,8 +202,57 @@ async def test_a_client_that_goes_away_leaves_the_decision_to_the_log() -> None:
             await _until(lambda: state.orders == 1 and not venue.venue.undecided.counts)
 
 
+async def test_an_order_that_finds_no_room_in_time_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """10047, and nobody expects an answer any more."""
+    monkeypatch.setattr(http, "INBOX_SECONDS", 0.1)
+    log = GatedLog.open(MemoryLog(TrioClock()))
+    async with running(log=log) as venue, client(venue) as web:
+        log.shut()
+        codes: list[int] = []
+
+        async def buy() -> None:
+            reply = await web.get(f"/api/v2/private/buy?{ORDER}", auth=ALICE)
+            codes.append(reply.json().get("error", {}).get("code", 0))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(25):
+                nursery.start_soon(buy)
+            await _until(lambda: len(codes) >= 7)
+            log.gate.set()
+        refused = codes.count(10047)
+        assert 25 == refused + codes.count(0)
+        assert refused >= 7
+        assert 25 - refused == venue.venue.exchange.state.orders
+        assert {} == venue.venue.feed._waiting
+        assert {} == venue.venue.undecided.counts
+
+
+async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
+    """A request that was read before the stop is decided, also behind a full inbox."""
+    log = GatedLog.open(MemoryLog(TrioClock()))
+    async with running(log=log) as venue, client(venue) as web:
+        log.shut()
+        statuses: list[int] = []
+
+        async def buy() -> None:
+            reply = await web.get(f"/api/v2/private/buy?{ORDER}", auth=ALICE)
+            statuses.append(reply.status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(buy)
+            await _until(lambda: venue.venue.undecided.counts[101] == 30)
+            venue.stop()
+            await trio.sleep(0.05)
+            log.gate.set()
+        assert [200] * 30 == statuses
+
+
 async def _until(true: object) -> None:
     """Wait for something that only a poll can see."""
     assert callable(true)
-    while not true():
-        await wait_all_tasks_blocked(0.005)
+    with trio.fail_after(5):
+        while not true():
+            await wait_all_tasks_blocked(0.005)
