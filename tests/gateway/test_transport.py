@@ -23,7 +23,8 @@ async def shaken(nursery: trio.Nursery, path: str = "/ws/api/v2") -> Pair:
         )
 
     nursery.start_soon(serve)
-    client = await trio_websocket.wrap_client_stream(nursery, theirs, "test", path)
+    their_stream: trio.SocketStream = theirs  # type: ignore[assignment]
+    client = await trio_websocket.wrap_client_stream(nursery, their_stream, "test", path)
     await wait_all_tasks_blocked()
     (transport,) = transports
     assert transport is not None
