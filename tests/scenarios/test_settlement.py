@@ -250,6 +250,7 @@ def test_a_settlement_keeps_the_prices_of_its_moment() -> None:
         | account | size  | price | index | profit |
         | ann     | 8000  | 12500 | 12500 | 0.16   |
         | bob     | -8000 | 12500 | 12500 | -0.16  |
+    # 8000 x (1/12500 - 1/13000)
     and positions:
         | account | instrument    | settled at | floating        |
         | ann     | BTC-PERPETUAL | 12500      | 0.024615384615  |
