@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import msgspec
 import pytest
 from msgspec import Raw
@@ -466,3 +469,36 @@ def test_a_year_in_one_entry_reaches_every_listener() -> None:
         if each["instrument_name"] == dated
         for order in each["orders"]
     ]
+
+
+def test_a_connection_that_is_gone_is_remembered_nowhere() -> None:
+    """Whatever it listened to, waited for or was behind with: nothing keeps hold of it."""
+    desk = Desk()
+    names = [
+        *OWN,
+        "user.changes.future.BTC.100ms",
+        "user.portfolio.any",
+        f"book.{BTC}.raw",
+        f"book.{BTC}.100ms",
+        f"ticker.{BTC}.agg2",
+        f"quote.{BTC}",
+        f"trades.{BTC}.100ms",
+        f"perpetual.{BTC}.100ms",
+        "deribit_price_index.btc_usd",
+    ]
+    for greeted, stalled in ((True, False), (True, True), (False, False)):
+        reader = Reader(desk.joined(), stalled=stalled)
+        assert names == desk.feed.subscribe(reader, ALICE, names)
+        ask(desk, reader, Origin(request=reader.number))
+        if greeted:
+            desk.feed.greet(reader)
+        desk.trade()
+        desk.tick(btc_usd=50_100)
+        desk.feed.drop(reader)
+        trace = weakref.ref(reader)
+        del reader
+        gc.collect()
+        assert trace() is None
+        desk.trade(50_100)
+        desk.feed.flush("100ms")
+        desk.feed.flush("agg2")
