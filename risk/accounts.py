@@ -8,7 +8,7 @@ from risk import margin
 from risk.commands import Deposit, OpenAccount, SetSelfTrading, Withdraw
 from risk.events import Done
 from risk.reasons import Reason
-from risk.state import FIRST_CLIENT, Account
+from risk.state import FEES, FIRST_CLIENT, INSURANCE, Account
 from risk.supervision import supervised
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def open_account(state: State, command: OpenAccount) -> None:
 
 
 def deposit(state: State, command: Deposit) -> None:
-    """Credit an account, which may be the insurance fund."""
-    refusal = _unknown(state, command)
+    """Credit a client or the insurance fund."""
+    refusal = _refused(state, command, (INSURANCE,))
     if refusal is not None:
         return state.refuse(refusal)
     wallet = state.wallet(command.account, command.currency)
@@ -39,8 +39,8 @@ def deposit(state: State, command: Deposit) -> None:
 
 
 def withdraw(state: State, command: Withdraw) -> None:
-    """Debit an account by what no margin needs."""
-    refusal = _unknown(state, command)
+    """Debit a client, the insurance fund or the fees by what no margin needs."""
+    refusal = _refused(state, command, (INSURANCE, FEES))
     if refusal is not None:
         return state.refuse(refusal)
     wallet = state.wallet(command.account, command.currency)
@@ -64,9 +64,11 @@ def set_self_trading(state: State, command: SetSelfTrading) -> None:
     return state.emit(Done(state.origin))
 
 
-def _unknown(state: State, command: Deposit | Withdraw) -> Reason | None:
+def _refused(state: State, command: Deposit | Withdraw, system: tuple[int, ...]) -> Reason | None:
     if command.account not in state.accounts:
         return Reason.ACCOUNT_UNKNOWN
+    if command.account < FIRST_CLIENT and command.account not in system:
+        return Reason.PERMISSION_DENIED
     if command.currency not in state.currencies():
         return Reason.CURRENCY_UNKNOWN
     return None if command.amount > 0 else Reason.AMOUNT_BELOW_MINIMUM

@@ -18,6 +18,7 @@ from risk.events import MarketState
 from risk.market import Market
 from risk.position import Position, Wallet
 from risk.reasons import Reason
+from risk.state import FIRST_CLIENT
 from risk.supervision import supervised
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def admit(
     state: State, account: Account | None, market: Market | None, valid_until: int
 ) -> Refusal | None:
     """Whether this account may trade this market now at all."""
-    if account is None:
+    if account is None or account.number < FIRST_CLIENT:
         return Refusal(Reason.ACCOUNT_UNKNOWN)
     if market is None:
         return Refusal(Reason.INSTRUMENT_UNKNOWN)
@@ -69,7 +70,8 @@ def price(market: Market, order: Order) -> Refusal | None:
     buying = order.side is Side.BUY
     if order.type is OrderType.MARKET:
         order.price = market.high if buying else market.low
-        order.time_in_force = TimeInForce.IMMEDIATE_OR_CANCEL
+        if order.time_in_force is not TimeInForce.FILL_OR_KILL:
+            order.time_in_force = TimeInForce.IMMEDIATE_OR_CANCEL
         tradable = market.book.crosses(order.side, order.price)
         return None if tradable else Refusal(Reason.NO_LIQUIDITY)
     if order.type is OrderType.MARKET_LIMIT:
