@@ -20,9 +20,9 @@ _SETTLED_SECONDS = 40 * HORIZON
 
 
 def update(market: Market, time: int) -> None:
-    """Move a market's mark and band to the present index and book."""
+    """Move a market's mark and band to the present index and book; one that ended stays."""
     index = market.index.price
-    if not index:
+    if not index or market.ended(time):
         return
     reach = index * market.terms.mark_band_rate // RATE
     second = time // SECOND

@@ -42,7 +42,8 @@ def advance(state: State, time: int) -> None:
 
 
 def _expire(state: State, market: Market, due: int) -> None:
-    market.delivery_price = marks.delivery_price(market, due)
+    market.delivery_price = market.mark = marks.delivery_price(market, due)
+    state.marks += 1
     _close(state, market)
     state.phases.append(Delivery(market.name, due, market.index.price, market.open_interest))
 

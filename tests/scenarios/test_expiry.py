@@ -175,3 +175,37 @@ def test_the_listing_rolls_with_the_calendar() -> None:
         | BTC-26MAR27 | month  |
     and the house is in order
     """)
+
+
+def test_an_ended_future_is_worth_its_delivery_price() -> None:
+    """While delivery takes several entries the index moves on, but nobody's profit does.
+
+    One position an entry: ann's at 08:00, bob's with the next heartbeat, cid's after it.
+    """
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and cid has 0.03 BTC
+    and ann buys 10000 BTC-20NOV26 from bob at 10000
+    and cid buys 5000 BTC-20NOV26 from bob at 10000
+    and cid buys 10 BTC-PERPETUAL at 9990
+    when the clock shows 2026-11-20 07:30:00
+    and the heart beats
+    and the clock shows 2026-11-20 07:45:00
+    and btc_usd is 10200
+    and a slice is 1
+    and the clock shows 2026-11-20 08:00:00
+    and the heart beats
+    and btc_usd is 9000
+    # 5000 x (1/10000 - 1/10100), and a fee of 0.00025
+    then work is left
+    and accounts:
+        | account | currency | floating      | margin balance |
+        | cid     | BTC      | 0.00495049505 | 0.03470049505  |
+    when cid cancels all => 1 cancelled
+    and all work is done
+    then accounts:
+        | account | currency | balance       | floating | margin balance |
+        | cid     | BTC      | 0.03470049505 | 0        | 0.03470049505  |
+    """)
