@@ -74,7 +74,7 @@ def cancel_first(
 def withdraw(state: State, market: Market, position: Position, order: Order) -> None:
     """Take an open order out of the book without ending it: it is about to come back."""
     _take_out(state, market, position, order)
-    margin.update(state, state.wallet(order.account, market.currency), position)
+    _moved(state, market, position)
 
 
 def shrink(state: State, order: Order, amount: int) -> None:
@@ -131,8 +131,12 @@ def _forget(state: State, market: Market, position: Position, order: Order) -> N
 
 
 def _changed(state: State, market: Market, position: Position, order: Order) -> None:
-    wallet = state.wallet(order.account, market.currency)
-    margin.update(state, wallet, position)
     state.touched_orders[order.order_id] = order
+    _moved(state, market, position)
+
+
+def _moved(state: State, market: Market, position: Position) -> None:
+    wallet = state.wallet(position.account, market.currency)
+    margin.update(state, wallet, position)
     state.touched_markets[market.name] = market
     state.touch(wallet)
