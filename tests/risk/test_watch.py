@@ -34,7 +34,12 @@ def busy_venue() -> Venue:
         if contract.family in FAMILIES
     ]
     # A slice so small that most Ticks need Continue entries.
-    venue = open_venue(catalogue=catalogue, checked=False, parameters={"slice": 7})
+    venue = open_venue(
+        catalogue=catalogue,
+        insurance=dict.fromkeys(LARGEST, "1000"),
+        checked=False,
+        parameters={"slice": 7},
+    )
     venue.open("maker", **{currency: str(10**12) for currency in LARGEST})
     for name in CLIENTS:
         venue.open(name)
@@ -53,8 +58,10 @@ class Bustle:
         chance = self.chance.random()
         if chance < 0.7:
             self.trade()
-        elif chance < 0.95:
+        elif chance < 0.9:
             self.move_money()
+        elif chance < 0.95:
+            self.venue.liquidate()
         else:
             self.retune()
 
@@ -140,7 +147,7 @@ def watched(venue: Venue) -> list[Key]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_watch_finds_whom_a_full_scan_finds(seed: int) -> None:
-    """After every Tick: through trades, money in and out, funding, gaps, settlement, delivery."""
+    """After every Tick: through trades, money in and out, liquidation, gaps, settlement."""
     bustle = Bustle(busy_venue(), random.Random(seed))
     venue = bustle.venue
     seen = 0
@@ -152,6 +159,7 @@ def test_the_watch_finds_whom_a_full_scan_finds(seed: int) -> None:
         assert expected == watched(venue)
         seen += len(expected)
     assert seen > 100, "the run endangers many"
+    venue.exchange.check()
 
 
 def test_new_terms_are_felt_at_the_next_tick() -> None:
