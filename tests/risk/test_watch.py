@@ -221,6 +221,22 @@ def test_a_wallet_with_many_orders_counts_for_more_than_one() -> None:
     assert not watch.behind
 
 
+def test_the_worst_is_proposed_first_and_each_once_a_tick() -> None:
+    """By shortfall as a part of maintenance margin; who has had a round waits for the next Tick."""
+    venue = open_venue(rich={"BTC": "100"}, mild={"BTC": "0.29"}, worse={"BTC": "0.28"})
+    for name in ("mild", "worse"):
+        venue.trade(name, "rich", BTC, "100000", "50000")
+    venue.tick(btc_usd="44000")
+    mild, worse = ((venue.number(name), "BTC") for name in ("mild", "worse"))
+    state = venue.exchange.state
+    assert [worse, mild] == liquidation.pending(state)
+    assert [worse] == liquidation.pending(state, limit=1)
+    venue.do(Liquidate(account=worse[0], currency="BTC"))
+    assert [mild] == liquidation.pending(state)
+    venue.tick()
+    assert worse in liquidation.pending(state)
+
+
 def test_the_accounts_that_only_keep_books_are_not_liquidated() -> None:
     """Rounding may stand below zero; neither is that proposed nor would it be done."""
     venue = open_venue(insurance={"BTC": "1"}, checked=False)
