@@ -226,6 +226,7 @@ def test_the_worst_is_proposed_first_and_each_once_a_tick() -> None:
     venue = open_venue(rich={"BTC": "100"}, mild={"BTC": "0.29"}, worse={"BTC": "0.28"})
     for name in ("mild", "worse"):
         venue.trade(name, "rich", BTC, "100000", "50000")
+    venue.buy("rich", BTC, "100000", "43990")
     venue.tick(btc_usd="44000")
     mild, worse = ((venue.number(name), "BTC") for name in ("mild", "worse"))
     state = venue.exchange.state
