@@ -98,6 +98,11 @@ class Desk:
         """What the exchange knows."""
         return self.venue.exchange.state
 
+    def name(self, account: int) -> str:
+        """Who has this account number."""
+        names = {number: name for name, number in self.people.items()}
+        return names[account]
+
     def market(self, name: str) -> Market:
         """A listed instrument's market."""
         return self.venue.market(name)

@@ -21,6 +21,7 @@ from risk.commands import (
     ClosePosition,
     Continue,
     EndSession,
+    EndSessions,
     Liquidate,
     SetCancelOnDisconnect,
     SetProduct,
@@ -64,7 +65,8 @@ def _cells(line: str) -> list[str]:
 def _check_table(desk: Desk, title: str, lines: list[list[str]]) -> None:
     columns, *cells = lines
     expected: list[Row] = [dict(zip(columns, row, strict=True)) for row in cells]
-    actual = TABLES[title](desk, expected, columns)
+    shown = TABLES[title](desk, expected)
+    actual = [{column: row[column] for column in columns} for row in shown]
     assert expected == actual, f"{title}: the venue shows\n{_written(columns, actual)}"
 
 
@@ -183,6 +185,12 @@ def _cancel_all(desk: Desk, who: str) -> None:
 @_step("session {number} of {who} starts")
 def _start(desk: Desk, number: str, who: str) -> None:
     desk.do(StartSession(session=int(number), account=desk.people[who]))
+
+
+@_step("all sessions below {number} end")
+def _end_all(desk: Desk, number: str) -> None:
+    """A process has started anew."""
+    desk.do(EndSessions(before=int(number)))
 
 
 @_step("session {number} of {who} cancels on disconnect")

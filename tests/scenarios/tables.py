@@ -1,8 +1,14 @@
-"""What a scenario's tables show: each column one number of the venue, as people write it."""
+"""What a scenario's tables show: each column one number of the venue, as people write it.
+
+Two kinds: of things as they stand (accounts, positions, markets), whose rows say which are
+meant; and of events, all that happened since the table was last asked for, in order.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 from book.depth import depth
 from book.order import Side
@@ -17,13 +23,16 @@ from risk.events import (
     OrderChanged,
     PositionSettled,
     Traded,
-    TradeSide,
     Transferred,
 )
-from risk.state import INSURANCE
+from tests.risk.venue import of_type
 from tests.scenarios.desk import Desk
 
 Row = dict[str, str]
+Table = Callable[[Desk, list[Row]], list[Row]]
+"""From a desk and the rows expected to the rows that it shows, with more columns than those."""
+
+E = TypeVar("E", bound=Event)
 
 _ACCOUNT = {
     "balance": "balance",
@@ -52,66 +61,49 @@ _POSITION = {
 }
 
 
-def _name(desk: Desk, account: int) -> str:
-    if account == INSURANCE:
-        return "fund"
-    return next(name for name, number in desk.people.items() if number == account)
+def _account(desk: Desk, row: Row) -> Row:
+    summary = views.summary(desk.state, desk.people[row["account"]], row["currency"])
+    cells = {title: text(getattr(summary, field), MONEY) for title, field in _ACCOUNT.items()}
+    return {"account": row["account"], "currency": row["currency"], **cells}
 
 
-def accounts(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """Money of the accounts named, by currency."""
-    rows = []
-    for row in expected:
-        account, currency = desk.people[row["account"]], row["currency"]
-        summary = views.summary(desk.state, account, currency)
-        values = {title: getattr(summary, field) for title, field in _ACCOUNT.items()}
-        rows.append(
-            {
-                title: text(values[title], MONEY) if title in values else row[title]
-                for title in columns
-            }
-        )
-    return rows
+def _position(desk: Desk, row: Row) -> Row:
+    market = desk.market(row["instrument"])
+    view = views.position(desk.state, desk.people[row["account"]], market)
+    cells = {
+        title: text(getattr(view, field) or 0, scale) for title, (field, scale) in _POSITION.items()
+    }
+    return {"account": row["account"], "instrument": row["instrument"], **cells}
 
 
-def positions(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """Positions of the accounts named, as their holders see them."""
-    rows = []
-    for row in expected:
-        market = desk.market(row["instrument"])
-        view = views.position(desk.state, desk.people[row["account"]], market)
-        cells = {
-            title: text(getattr(view, field) or 0, scale)
-            for title, (field, scale) in _POSITION.items()
-        }
-        rows.append({title: cells.get(title, row[title]) for title in columns})
-    return rows
+def _market(desk: Desk, row: Row) -> Row:
+    market = desk.market(row["instrument"])
+    best = {side: depth(market.book, side, 1) for side in Side}
+    quotes = {
+        side: " ".join(f"{text(amount)} @ {text(price)}" for price, amount in best[side])
+        for side in Side
+    }
+    return {
+        "instrument": market.name,
+        "state": market.state.value,
+        "index": text(market.index.price),
+        "mark": text(market.mark),
+        "low": text(market.low),
+        "high": text(market.high),
+        "funding": f"{text(100 * market.funding_rate, RATE)} %",
+        "open interest": text(market.open_interest),
+        "orders": str(len(market.book.orders)),
+        "bid": quotes[Side.BUY],
+        "ask": quotes[Side.SELL],
+    }
 
 
-def markets(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """The markets named: prices, state, best bid and ask as amount @ price."""
-    rows = []
-    for row in expected:
-        market = desk.market(row["instrument"])
-        cells = {
-            "instrument": market.name,
-            "state": market.state.value,
-            "index": text(market.index.price),
-            "mark": text(market.mark),
-            "low": text(market.low),
-            "high": text(market.high),
-            "funding": f"{text(100 * market.funding_rate, RATE)} %",
-            "open interest": text(market.open_interest),
-            "orders": str(len(market.book.orders)),
-        }
-        for side, title in ((Side.BUY, "bid"), (Side.SELL, "ask")):
-            best = depth(market.book, side, 1)
-            cells[title] = f"{text(best[0][1])} @ {text(best[0][0])}" if best else ""
-        rows.append({title: cells[title] for title in columns})
-    return rows
+def _each(cells: Callable[[Desk, Row], Row]) -> Table:
+    """A table of things as they stand."""
+    return lambda desk, expected: [cells(desk, row) for row in expected]
 
 
-def listed(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
+def _listed(desk: Desk, _: list[Row]) -> list[Row]:
     """The dated inverse bitcoin futures that trade now, by their end."""
     dated = [
         market.instrument
@@ -122,153 +114,113 @@ def listed(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
     return [{"instrument": each.name, "period": each.period.value} for each in dated]
 
 
-def cancellations(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """Answers to requests to cancel many orders since this was last asked."""
-    answers = _take(desk, CancelledAll)
-    return [{"count": str(answer.count)} for answer in answers if isinstance(answer, CancelledAll)]
-
-
-def ended_orders(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """How many orders ended for which reason since this was last asked."""
-    reasons: dict[str, int] = {}
-    for event in _take(desk, OrderChanged):
-        assert isinstance(event, OrderChanged)
-        if event.order.cancel_reason is not None:
-            reason = event.order.cancel_reason.value
-            reasons[reason] = reasons.get(reason, 0) + 1
-    return [{"reason": reason, "count": str(count)} for reason, count in sorted(reasons.items())]
-
-
-def _take(desk: Desk, *kinds: type[Event]) -> list[Event]:
-    """The events of these kinds since they were last asked for."""
-    taken = [event for event in desk.unread if isinstance(event, kinds)]
-    desk.unread = [event for event in desk.unread if not isinstance(event, kinds)]
+def _take(desk: Desk, kind: type[E]) -> list[E]:
+    """The events of a type since they were last asked for."""
+    taken = of_type(desk.unread, kind)
+    desk.unread = [event for event in desk.unread if not isinstance(event, kind)]
     return taken
 
 
-def _sides(trade: Traded) -> tuple[TradeSide, TradeSide]:
-    pair = (trade.maker, trade.taker)
-    return pair if trade.maker.side is Side.BUY else (pair[1], pair[0])
+def _happened(kind: type[E], cells: Callable[[Desk, E], Row]) -> Table:
+    """A table of events."""
+    return lambda desk, _: [cells(desk, event) for event in _take(desk, kind)]
 
 
-def trades(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """All trades since this was last asked."""
-    rows = []
-    for trade in _take(desk, Traded):
-        assert isinstance(trade, Traded)
-        buyer, seller = _sides(trade)
-        cells = {
-            "instrument": trade.instrument,
-            "buyer": _name(desk, buyer.account),
-            "seller": _name(desk, seller.account),
-            "amount": text(trade.amount),
-            "price": text(trade.price),
-            "buyer's profit": text(buyer.profit, MONEY),
-            "seller's profit": text(seller.profit, MONEY),
-            "buyer's fee": text(buyer.fee, MONEY),
-            "seller's fee": text(seller.fee, MONEY),
-        }
-        rows.append({title: cells[title] for title in columns})
-    return rows
+def _trade(desk: Desk, trade: Traded) -> Row:
+    buyer, seller = trade.maker, trade.taker
+    if trade.taker.side is Side.BUY:
+        buyer, seller = seller, buyer
+    return {
+        "instrument": trade.instrument,
+        "buyer": desk.name(buyer.account),
+        "seller": desk.name(seller.account),
+        "amount": text(trade.amount),
+        "price": text(trade.price),
+        "buyer's profit": text(buyer.profit, MONEY),
+        "seller's profit": text(seller.profit, MONEY),
+        "buyer's fee": text(buyer.fee, MONEY),
+        "seller's fee": text(seller.fee, MONEY),
+    }
 
 
-def liquidations(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """All steps of liquidations since this was last asked."""
-    rows = []
-    for event in _take(desk, Liquidated):
-        assert isinstance(event, Liquidated)
-        cells = {
-            "account": _name(desk, event.account),
-            "step": event.step.value,
-            "instrument": event.instrument,
-            "amount": text(event.amount) if event.amount else "",
-            "price": text(event.price) if event.price else "",
-        }
-        rows.append({title: cells[title] for title in columns})
-    return rows
+def _liquidation(desk: Desk, event: Liquidated) -> Row:
+    return {
+        "account": desk.name(event.account),
+        "step": event.step.value,
+        "instrument": event.instrument,
+        "amount": text(event.amount) if event.amount else "",
+        "price": text(event.price) if event.price else "",
+    }
 
 
-def transfers(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """All positions that passed outside the book since this was last asked."""
-    rows = []
-    for event in _take(desk, Transferred):
-        assert isinstance(event, Transferred)
-        cells = {
-            "from": _name(desk, event.account),
-            "to": _name(desk, event.counterparty),
-            "instrument": event.instrument,
-            "side": event.side.value,
-            "amount": text(event.amount),
-            "price": text(event.price),
-            "profit": text(event.profit, MONEY),
-            "other's profit": text(event.counterparty_profit, MONEY),
-        }
-        rows.append({title: cells[title] for title in columns})
-    return rows
+def _transfer(desk: Desk, event: Transferred) -> Row:
+    return {
+        "from": desk.name(event.account),
+        "to": desk.name(event.counterparty),
+        "instrument": event.instrument,
+        "side": event.side.value,
+        "amount": text(event.amount),
+        "price": text(event.price),
+        "profit": text(event.profit, MONEY),
+        "other's profit": text(event.counterparty_profit, MONEY),
+    }
 
 
-def settlements(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """What each client's and the fund's positions were paid since this was last asked."""
-    rows = []
-    for event in _take(desk, PositionSettled):
-        assert isinstance(event, PositionSettled)
-        cells = {
-            "account": _name(desk, event.account),
-            "kind": event.kind.value,
-            "instrument": event.instrument,
-            "size": text(event.size),
-            "price": text(event.price),
-            "index": text(event.index),
-            "profit": text(event.profit, MONEY),
-            "funding": text(event.funding, MONEY),
-        }
-        rows.append({title: cells[title] for title in columns})
-    return rows
+def _settlement(desk: Desk, event: PositionSettled) -> Row:
+    return {
+        "account": desk.name(event.account),
+        "kind": event.kind.value,
+        "instrument": event.instrument,
+        "size": text(event.size),
+        "price": text(event.price),
+        "index": text(event.index),
+        "profit": text(event.profit, MONEY),
+        "funding": text(event.funding, MONEY),
+    }
 
 
-def settled_markets(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """Settlements and deliveries of the markets named in the rows since this was last asked."""
+def _settled_markets(desk: Desk, expected: list[Row]) -> list[Row]:
+    """Settlements and deliveries of the markets named."""
     named = {row["instrument"] for row in expected}
-    rows = []
-    for event in _take(desk, MarketSettled):
-        assert isinstance(event, MarketSettled)
-        cells = {
+    return [
+        {
             "kind": event.kind.value,
             "instrument": event.instrument,
             "price": text(event.price),
             "open interest": text(event.open_interest),
         }
-        if event.instrument in named:
-            rows.append({title: cells[title] for title in columns})
-    return rows
+        for event in _take(desk, MarketSettled)
+        if event.instrument in named
+    ]
 
 
-def shared_losses(desk: Desk, expected: list[Row], columns: list[str]) -> list[Row]:
-    """Deficits that were spread over the session's winners since this was last asked."""
-    rows = []
-    for event in _take(desk, LossShared):
-        assert isinstance(event, LossShared)
-        cells = {
-            "currency": event.currency,
-            "deficit": text(event.deficit, MONEY),
-            "profits": text(event.profits, MONEY),
-            "taxed": text(event.taxed, MONEY),
-        }
-        rows.append({title: cells[title] for title in columns})
-    return rows
+def _shared_loss(_: Desk, event: LossShared) -> Row:
+    return {
+        "currency": event.currency,
+        "deficit": text(event.deficit, MONEY),
+        "profits": text(event.profits, MONEY),
+        "taxed": text(event.taxed, MONEY),
+    }
 
 
-TABLES: dict[str, Callable[[Desk, list[Row], list[str]], list[Row]]] = {
-    "accounts": accounts,
-    "positions": positions,
-    "markets": markets,
-    "listed": listed,
-    "cancellations": cancellations,
-    "ended orders": ended_orders,
-    "trades": trades,
-    "liquidations": liquidations,
-    "transfers": transfers,
-    "settlements": settlements,
-    "settled markets": settled_markets,
-    "shared losses": shared_losses,
+def _ended_orders(desk: Desk, _: list[Row]) -> list[Row]:
+    """How many orders ended for which reason."""
+    reasons = [event.order.cancel_reason for event in _take(desk, OrderChanged)]
+    counted = Counter(reason.value for reason in reasons if reason is not None)
+    return [{"reason": reason, "count": str(count)} for reason, count in sorted(counted.items())]
+
+
+TABLES: dict[str, Table] = {
+    "accounts": _each(_account),
+    "positions": _each(_position),
+    "markets": _each(_market),
+    "listed": _listed,
+    "trades": _happened(Traded, _trade),
+    "cancellations": _happened(CancelledAll, lambda _, answer: {"count": str(answer.count)}),
+    "ended orders": _ended_orders,
+    "liquidations": _happened(Liquidated, _liquidation),
+    "transfers": _happened(Transferred, _transfer),
+    "settlements": _happened(PositionSettled, _settlement),
+    "settled markets": _settled_markets,
+    "shared losses": _happened(LossShared, _shared_loss),
 }

@@ -123,3 +123,26 @@ def test_nothing_rests_even_while_many_orders_are_being_cancelled() -> None:
         | BTC-PERPETUAL | 0      |
     and the house is in order
     """)
+
+
+def test_a_new_start_ends_all_sessions_of_earlier_ones() -> None:
+    """As if their connections had dropped; what they still had on the way is refused."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and session 7 of ann starts
+    and session 8 of ann starts
+    and session 7 of ann cancels on disconnect
+    and ann buys 10 BTC-PERPETUAL at 9910 session-7
+    and ann buys 20 BTC-PERPETUAL at 9908 session-8
+    when all sessions below 9 end
+    then ended orders:
+        | reason               | count |
+        | cancel_on_disconnect | 1     |
+    and markets:
+        | instrument    | bid       | orders |
+        | BTC-PERPETUAL | 20 @ 9908 | 1      |
+    when ann buys 10 BTC-PERPETUAL at 9910 session-8 => refused: session_ended
+    and session 6 of ann starts                      => refused: session_ended
+    and session 9 of ann starts                      => done
+    """)
