@@ -21,6 +21,9 @@ from tests.system.schemas import HEARTBEAT, NOTIFICATION, REPLY, Schema, mismatc
 
 Json = dict[str, Any]
 
+BTC: Final = "BTC-PERPETUAL"
+ETH: Final = "ETH-PERPETUAL"
+
 PATIENCE: Final = 5
 # Nothing is proved about what never comes; what would come wrongly comes within a flush or two.
 QUIET: Final = 0.25
@@ -34,6 +37,11 @@ INDICES: Final = "".join(
         "sol_usdc": 150,
     }.items()
 )
+
+
+def limit(price: float | str = 64_500, **changes: Any) -> Json:
+    """Parameters of an order that rests, but for what changes."""
+    return {"instrument_name": BTC, "amount": 10, "type": "limit", "price": price} | changes
 
 
 def checked(message: Json) -> Json:
@@ -172,7 +180,9 @@ class Web:
 
     def get(self, method: str, headers: Json | None = None, **query: Any) -> Json:
         """GET with a query string; what is no string is written as Python writes it."""
-        return self._take(self.client.get(f"/api/v2/{method}", params=query, headers=headers))
+        return self._take(
+            self.client.get(f"/api/v2/{method}", params=query or None, headers=headers)
+        )
 
     def post(self, path: str, content: Json | str | bytes, **headers: str) -> Json:
         """POST to a path behind the host."""

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected
 
 from tests.system.process import Addresses
-from tests.system.strict import Json, Socket, Web, decoded, socket, strict_venue, web
-
-
-@pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    """One venue for the module; its tests change nothing in it."""
-    with strict_venue(tmp_path_factory.mktemp("envelope")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def http(addresses: Addresses) -> Iterator[Web]:
-    """An HTTP client."""
-    with web(addresses) as client:
-        yield client
-
+from tests.system.strict import Json, Socket, Web, decoded, socket
 
 TICKER = {"instrument_name": "BTC-PERPETUAL"}
 BODY = {"jsonrpc": "2.0", "id": 7, "method": "public/ticker", "params": TICKER}
