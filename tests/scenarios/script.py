@@ -35,7 +35,10 @@ from tests.scenarios.tables import TABLES, Row
 _LEAD = re.compile(r"^(given|when|then|and|but)\s+")
 _WORD = r"[A-Za-z0-9_.-]+"
 
-_STEPS: list[tuple[re.Pattern[str], Callable[..., None]]] = []
+Act = Callable[..., None]
+"""What a sentence does: a function of the desk and the sentence's words, by name."""
+
+_STEPS: list[tuple[re.Pattern[str], Act]] = []
 
 
 def play(script: str) -> Desk:
@@ -89,13 +92,11 @@ def _take(desk: Desk, line: str) -> None:
     raise AssertionError(f"nobody knows how to: {sentence}")
 
 
-def _step(
-    sentence: str,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _step(sentence: str) -> Callable[[Act], Act]:
     """Teach a sentence; `{name}` is one word that the function gets under that name."""
     pattern = re.compile(re.sub(r"\{(\w+)\}", rf"(?P<\1>{_WORD})", sentence))
 
-    def learn(act: Callable[..., None]) -> Callable[..., None]:
+    def learn(act: Act) -> Act:
         _STEPS.append((pattern, act))
         return act
 
@@ -169,6 +170,7 @@ def _orders(
 ) -> None:
     for _ in range(int(count)):
         desk.order(who, Side(side), amount, instrument, price)
+        assert not desk.outcome.startswith("refused"), desk.outcome
 
 
 @_step("{who} closes {instrument}")

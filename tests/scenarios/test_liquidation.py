@@ -441,3 +441,31 @@ def test_the_liquidation_price_that_a_position_shows_is_where_it_is_locked() -> 
     and btc_usdc is 11138.18
     and bob buys 0.1 BTC_USDC-PERPETUAL at 8000 reduce-only  => refused: account_locked
     """)
+
+
+def test_the_worst_account_is_first_in_line() -> None:
+    """By what is missing of maintenance margin: eve lacks 40 % of hers, ann 7 %.
+
+    There is one bid for one clip, and eve's is sold to it.
+    """
+    play("""
+    given btc_usd is 10000
+    and ann has 0.2097 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and eve has 0.2064 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    and eve buys 8000 BTC-PERPETUAL from bob at 10000
+    when a second later btc_usd is 8000
+    and cid buys 1000 BTC-PERPETUAL at 8000
+    then accounts:
+        | account | currency | margin balance | maintenance |
+        | ann     | BTC      | 0.0093         | 0.01005     |
+        | eve     | BTC      | 0.006          | 0.01005     |
+    when the supervisor liquidates
+    # bankruptcy prices 8000 / 1.006 = 7952.3 and 8000 / 1.0093 = 7926.3
+    then liquidations:
+        | account | step    | amount | price  |
+        | eve     | reduced | 1000   | 8000   |
+        | ann     | no fill |        | 7926.5 |
+    """)
