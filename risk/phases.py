@@ -29,14 +29,16 @@ class Phase(Protocol):
         ...
 
 
-def begin(state: State, phase: Phase) -> None:
-    """Start a phase with a slice of work at once; what is left of it goes before all others.
+def begin(state: State, *started: Phase) -> None:
+    """Start phases with a slice of work at once; what is left of them goes before all others.
 
     So an order that must go is gone before a settlement in progress lets anybody trade again.
     """
-    phase.advance(state, state.parameters.slice)
-    if not phase.done:
-        state.phases.appendleft(phase)
+    budget = state.parameters.slice
+    for phase in started:
+        if budget > 0:
+            budget -= max(1, phase.advance(state, budget))
+    state.phases.extendleft(phase for phase in reversed(started) if not phase.done)
 
 
 def advance(state: State) -> None:
@@ -82,6 +84,14 @@ class CancelOrders:
         return used
 
     def facts(self) -> tuple[object, ...]:
-        """Which orders, and how far it has come."""
-        rest = self.order_ids[self.next :]
-        return ("cancel", self.account, self.reason.value, self.count, *rest)
+        """Which orders, who asked, and how far it has come."""
+        return (
+            "cancel",
+            self.account,
+            self.reason.value,
+            repr(self.origin),
+            self.detailed,
+            self.count,
+            repr(self.records),
+            *self.order_ids[self.next :],
+        )

@@ -44,23 +44,22 @@ def start_session(state: State, command: StartSession) -> None:
 
 def end_session(state: State, command: EndSession) -> None:
     """End a session; unless it logged out, cancel its orders where that was asked for."""
-    session = state.sessions.pop(command.session, None)
+    session = state.sessions.get(command.session)
     if session is None:
-        _remember(state, command.session)
-        return
-    if not command.quietly and session.cancel_on_disconnect:
-        cancel_orders_of(state, session)
-    else:
-        state.emit(SessionEnded(session.number))
+        return _remember(state, command.session)
+    cancelling = _cancelling(session) if not command.quietly else []
+    _end(state, session)
+    return phases.begin(state, *cancelling)
 
 
 def end_sessions(state: State, command: EndSessions) -> None:
     """End all sessions of earlier starts, as if their connections had dropped."""
     state.first_session = max(state.first_session, command.before)
-    for number in [number for number in state.sessions if number < command.before]:
-        session = state.sessions.pop(number)
-        if session.cancel_on_disconnect:
-            cancel_orders_of(state, session)
+    ended = [session for number, session in state.sessions.items() if number < command.before]
+    cancelling = [phase for session in ended for phase in _cancelling(session)]
+    for session in ended:
+        _end(state, session)
+    phases.begin(state, *cancelling)
     state.emit(Done(state.origin))
 
 
@@ -79,18 +78,21 @@ def set_cancel_on_disconnect(state: State, command: SetCancelOnDisconnect) -> No
     return state.emit(Done(state.origin))
 
 
-def cancel_orders_of(state: State, session: Session) -> None:
-    """Cancel a session's open orders, account by account."""
-    owners = {order.account: None for order in session.orders.values()}
-    for owner in owners:
-        phase = phases.CancelOrders(
-            account=owner,
-            order_ids=[
-                order_id for order_id, order in session.orders.items() if order.account == owner
-            ],
-            reason=CancelReason.CANCEL_ON_DISCONNECT,
-        )
-        phases.begin(state, phase)
+def _cancelling(session: Session) -> list[phases.CancelOrders]:
+    """The end of a session's open orders, account by account, where it wants that."""
+    if not session.cancel_on_disconnect:
+        return []
+    by_owner: dict[int, list[int]] = {}
+    for order_id, order in session.orders.items():
+        by_owner.setdefault(order.account, []).append(order_id)
+    return [
+        phases.CancelOrders(owner, order_ids, CancelReason.CANCEL_ON_DISCONNECT)
+        for owner, order_ids in by_owner.items()
+    ]
+
+
+def _end(state: State, session: Session) -> None:
+    del state.sessions[session.number]
     state.emit(SessionEnded(session.number))
 
 
