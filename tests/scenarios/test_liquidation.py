@@ -220,102 +220,6 @@ def test_many_orders_are_cancelled_within_one_tick() -> None:
     """)
 
 
-def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
-    """Each position has its part of the margin balance behind it, the last one all the rest.
-
-    A long and a short of 10,000 USD cancel out, until the dated future's mark rises 4 % above
-    the index: 1 - 10000/10400 = 0.038461538462 is lost, and 0.001738461538 is left.
-    """
-    play("""
-    given the mark of BTC-25DEC26 may stray 5 % from its index
-    and btc_usd is 10000
-    and the fund has 1 BTC
-    and ann has 0.0412 BTC
-    and bob has 1 BTC
-    and mia has 10 BTC
-    and ann buys 10000 BTC-PERPETUAL from bob at 10000
-    and bob buys 10000 BTC-25DEC26 at 10000
-    and ann sells 10000 BTC-25DEC26 at 10000
-    # a maker leads the mark up; a buy may be 3 % above it at most
-    and mia buys 10000 BTC-25DEC26 at 10197.5
-    and mia sells 10000 BTC-25DEC26 at 10202.5
-    and 20 minutes pass
-    and mia cancels all => 2 cancelled
-    and mia buys 10000 BTC-25DEC26 at 10397.5
-    and mia sells 10000 BTC-25DEC26 at 10402.5
-    and 20 minutes pass
-    and mia cancels all => 2 cancelled
-    # maintenance of 1 coin, 0.01005, and of 0.961538461539, 0.009661612427
-    then accounts:
-        | account | currency | margin balance | maintenance    |
-        | ann     | BTC      | 0.001738461538 | 0.019711612427 |
-    when the supervisor liquidates
-    and the heart beats
-    and the supervisor liquidates
-    then liquidations:
-        | account | step       | instrument    | amount | price          |
-        | ann     | no fill    | BTC-PERPETUAL |        | 9991.5         |
-        | ann     | taken over | BTC-PERPETUAL | 10000  | 9991.14427285  |
-        | ann     | no fill    | BTC-25DEC26   |        | 10407.5        |
-        | ann     | taken over | BTC-25DEC26   | 10000  | 10409.22453034 |
-        | fund    | no fill    | BTC-PERPETUAL |        | 9850           |
-    # behind the long: 0.001738461538 x 0.01005 / 0.019711612427 = 0.000886357649, which makes
-    # 10000 / (1 + 0.000886357649); the rest makes 10000 / (0.961538461538 - 0.000852103889)
-    and transfers:
-        | from | to   | instrument    | side | amount | price          | profit          |
-        | ann  | fund | BTC-PERPETUAL | sell | 10000  | 9991.14427285  | -0.000886357649 |
-        | ann  | fund | BTC-25DEC26   | buy  | 10000  | 10409.22453034 | -0.039313642351 |
-    and accounts:
-        | account | currency | session | margin balance | maintenance    |
-        | ann     | BTC      | -0.0402 | 0              | 0              |
-        | fund    | BTC      | 0       | 1.001738461538 | 0.019711612427 |
-    """)
-
-
-def test_the_fund_unwinds_what_it_took_over() -> None:
-    """The fund sells an eighth a Tick, within the price band, and keeps what it gains."""
-    play("""
-    given btc_usd is 10000
-    and the fund has 0.1 BTC
-    and ann has 0.2044 BTC
-    and bob has 1 BTC
-    and cid has 1 BTC
-    and ann buys 8000 BTC-PERPETUAL from bob at 10000
-    when a second later btc_usd is 8000
-    and the supervisor liquidates
-    # 0.004 of maintenance 0.01005 is left: 8000 / (1 + 0.004)
-    then transfers:
-        | from | to   | side | amount | price         | profit | other's profit |
-        | ann  | fund | sell | 8000   | 7968.12749004 | -0.204 | 0              |
-    and accounts:
-        | account | currency | margin balance | initial |
-        | ann     | BTC      | 0              | 0       |
-        | fund    | BTC      | 0.104          | 0.02005 |
-    # the band: 8000 - 1.5 %
-    when cid buys 100 BTC-PERPETUAL at 7880
-    and cid buys 8000 BTC-PERPETUAL at 7879.5
-    and 1 second passes
-    and the supervisor liquidates
-    # 100 of 1000, at 7880: 100 / 7968.12749004 - 100 / 7880 = 0.01255 - 0.01269035533
-    then trades:
-        | buyer | seller | amount | price | seller's profit | seller's fee |
-        | ann   | bob    | 8000   | 10000 | 0               | 0            |
-        | cid   | fund   | 100    | 7880  | -0.00014035533  | 0            |
-    when cid buys 7900 BTC-PERPETUAL at 8000
-    and 40 times a second passes and the supervisor liquidates
-    then positions:
-        | account | instrument    | size  |
-        | fund    | BTC-PERPETUAL | 0     |
-        | cid     | BTC-PERPETUAL | 8000  |
-        | bob     | BTC-PERPETUAL | -8000 |
-    # 0.1 + 1.004 - 0.01269035533 - 7900 / 8000
-    and accounts:
-        | account | currency | margin balance |
-        | fund    | BTC      | 0.10380964467  |
-    and the house is in order
-    """)
-
-
 def test_the_position_that_needs_most_margin_goes_first() -> None:
     """Two linear positions share one margin balance; the larger requirement is reduced."""
     play("""
@@ -378,27 +282,6 @@ def test_at_maintenance_margin_nobody_is_touched() -> None:
         then liquidations:
             | account | step    |
             {"" if answer else "| ann | no fill |"}
-        """)
-
-
-def test_half_the_maintenance_margin_decides_who_waits_for_a_fill() -> None:
-    """With half of it left the account waits for a bid; with a unit less the fund takes over.
-
-    0.2 for the loss, 0.0004 for the fee, and half of 0.01005.
-    """
-    for deposit, step in (("0.205425", ""), ("0.205424999999", "| ann | taken over |")):
-        play(f"""
-        given btc_usd is 10000
-        and the fund has 1 BTC
-        and ann has {deposit} BTC
-        and bob has 1 BTC
-        and ann buys 8000 BTC-PERPETUAL from bob at 10000
-        when a second later btc_usd is 8000
-        and ann is liquidated in BTC
-        then liquidations:
-            | account | step    |
-            | ann     | no fill |
-            {step}
         """)
 
 

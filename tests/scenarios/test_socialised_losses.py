@@ -1,0 +1,147 @@
+"""Losses that nobody has borne: the session's winners share them at settlement."""
+
+from tests.scenarios.script import play
+from tests.scenarios.situations import BANKRUPT
+
+
+def test_losses_are_socialised_at_settlement() -> None:
+    """The deficit is spread over the session's winners in proportion to what they won.
+
+    The fund takes ann's position at her bankruptcy price though it has nothing; what it lacks
+    becomes the deficit, 0.0304. At settlement bob, cid and dee have won 0.1, 0.05 and 0.05.
+    """
+    play(
+        "given losses are socialised\n"
+        + BANKRUPT
+        + """
+    when the supervisor liquidates
+    then transfers:
+        | from | to   | side | amount | price         | profit  |
+        | ann  | fund | sell | 8000   | 8250.82508251 | -0.1696 |
+    and accounts:
+        | account | currency | margin balance |
+        | ann     | BTC      | 0              |
+        | fund    | BTC      | 0              |
+        | deficit | BTC      | -0.0304        |
+    # the fund unwinds at the mark, its own bankruptcy price
+    when gus has 1 BTC
+    and gus buys 8000 BTC-PERPETUAL at 8000
+    and 40 times a second passes and the supervisor liquidates
+    then positions:
+        | account | instrument    | size |
+        | fund    | BTC-PERPETUAL | 0    |
+        | gus     | BTC-PERPETUAL | 8000 |
+    when the clock shows 2026-11-19 08:00:00
+    and the heart beats
+    then shared losses:
+        | currency | deficit | profits | taxed  |
+        | BTC      | 0.0304  | 0.2     | 0.0304 |
+    # half, a quarter and a quarter of it
+    and accounts:
+        | account | currency | balance | margin balance |
+        | ann     | BTC      | 0       | 0              |
+        | bob     | BTC      | 0.1848  | 0.1848         |
+        | cid     | BTC      | 0.2424  | 0.2424         |
+        | dee     | BTC      | 0.0924  | 0.0924         |
+        | gus     | BTC      | 1       | 1              |
+        | fund    | BTC      | 0       | 0              |
+        | deficit | BTC      | 0       | 0              |
+    and the house is in order
+    """
+    )
+
+
+def test_a_winner_is_taxed_down_to_zero_and_no_further() -> None:
+    """What somebody has already spent on fees is not there to be shared.
+
+    Bob won 0.2, withdrew his cash and paid 0.018 of fees since; his part of the deficit would be
+    0.1834. The remaining 0.0014 wait for the winners of the next session.
+    """
+    play("""
+    given losses are socialised
+    and btc_usd is 10000
+    and ann has 0.017 BTC
+    and bob has 0.017 BTC
+    and gus has 10 BTC
+    and ann buys 8000 BTC-PERPETUAL from bob at 10000
+    when a second later btc_usd is 8000
+    and the supervisor liquidates
+    # 0.017 - 0.0004 - 0.2
+    then accounts:
+        | account | currency | margin balance |
+        | deficit | BTC      | -0.1834        |
+    # gus trades with everybody, at the mark
+    when gus buys 8000 BTC-PERPETUAL at 8000
+    and 40 times a second passes and the supervisor liquidates
+    and bob buys 8000 BTC-PERPETUAL from gus at 8000
+    and bob withdraws 0.0165 BTC
+    # 9 coins, bought and sold twice over: 36 x 0.05 %
+    and bob buys 72000 BTC-PERPETUAL from gus at 8000
+    and gus buys 72000 BTC-PERPETUAL at 8000
+    and bob sells 72000 BTC-PERPETUAL at 8000
+    and bob buys 72000 BTC-PERPETUAL from gus at 8000
+    and gus buys 72000 BTC-PERPETUAL at 8000
+    and bob sells 72000 BTC-PERPETUAL at 8000
+    then accounts:
+        | account | currency | balance | session | margin balance |
+        | bob     | BTC      | -0.018  | 0.2     | 0.182          |
+    when the clock shows 2026-11-19 08:00:00
+    and the heart beats
+    then shared losses:
+        | currency | deficit | profits | taxed |
+        | BTC      | 0.1834  | 0.2     | 0.182 |
+    and accounts:
+        | account | currency | balance | margin balance |
+        | bob     | BTC      | 0       | 0              |
+        | deficit | BTC      | -0.0014 | -0.0014        |
+    and the house is in order
+
+    # the next session's only winner makes 40 x (1/8000 - 1/10000), and no more than that is taken
+    when cid has 1 BTC
+    and dee has 1 BTC
+    and cid buys 40 BTC-PERPETUAL from dee at 8000
+    and a second later btc_usd is 10000
+    and the clock shows 2026-11-20 08:00:00
+    and the heart beats
+    then shared losses:
+        | currency | deficit | profits | taxed |
+        | BTC      | 0.0014  | 0.001   | 0.001 |
+    # her fee: 0.005 x 0.05 %
+    and accounts:
+        | account | currency | balance   |
+        | cid     | BTC      | 0.9999975 |
+        | deficit | BTC      | -0.0004   |
+    """)
+
+
+def test_winners_on_an_expiring_future_share_the_deficit_as_well() -> None:
+    """Delivery and settlement come at the same moment, and end the same session.
+
+    Ann's 8000 USD of the weekly lost 0.2 and she had 0.17 less a fee. Bob won it all.
+    """
+    play("""
+    given losses are socialised
+    and btc_usd is 10000
+    and ann has 0.17 BTC
+    and bob has 1 BTC
+    and ann buys 8000 BTC-20NOV26 from bob at 10000
+    when the clock shows 2026-11-19 12:00:00
+    and btc_usd is 8000
+    and the supervisor liquidates
+    then accounts:
+        | account | currency | margin balance |
+        | ann     | BTC      | 0              |
+        | fund    | BTC      | 0              |
+        | deficit | BTC      | -0.0304        |
+    when the clock shows 2026-11-20 08:00:00
+    and the heart beats
+    then shared losses:
+        | currency | deficit | profits | taxed  |
+        | BTC      | 0.0304  | 0.2     | 0.0304 |
+    # his rebate as the maker of a weekly was 0.00008
+    and accounts:
+        | account | currency | balance |
+        | bob     | BTC      | 1.16968 |
+        | deficit | BTC      | 0       |
+    and the house is in order
+    """)
