@@ -177,3 +177,23 @@ class Liquidate(Command, frozen=True, kw_only=True):
 
 class Continue(Command, frozen=True, kw_only=True):
     """Go on with work that is too large for one entry."""
+
+
+class Checkpoint(Command, frozen=True, kw_only=True):
+    """The trail of events up to an entry, as the live venue had it, for every replay to compare.
+
+    Changes nothing but time. `digest` is hexadecimal.
+    """
+
+    sequence: int
+    digest: str
+
+
+class Skip(Command, frozen=True, kw_only=True):
+    """An earlier entry, which no replay can apply either, is to be left out by all of them.
+
+    Changes nothing but time itself: who reads the log has looked ahead for it.
+    """
+
+    sequence: int
+    reason: str

@@ -22,6 +22,7 @@ from risk import (
 from risk.commands import (
     Cancel,
     CancelAll,
+    Checkpoint,
     ClosePosition,
     Command,
     Continue,
@@ -37,6 +38,7 @@ from risk.commands import (
     SetParameters,
     SetProduct,
     SetSelfTrading,
+    Skip,
     StartSession,
     Tick,
     Withdraw,
@@ -53,8 +55,8 @@ from risk.reasons import Reason
 from risk.state import State
 
 
-def _go_on(state: State, _: Continue) -> None:
-    """Nothing of its own: every entry takes a slice of what is in progress."""
+def _let_pass(state: State, _: Continue | Checkpoint | Skip) -> None:
+    """Nothing of its own: every entry lets time pass and takes a slice of what is in progress."""
     state.emit(Done(state.origin))
 
 
@@ -76,7 +78,9 @@ _TABLE: dict[type[Command], Callable[[State, Any], None]] = {
     SetParameters: listing.set_parameters,
     Tick: supervision.tick,
     Liquidate: liquidation.liquidate,
-    Continue: _go_on,
+    Continue: _let_pass,
+    Checkpoint: _let_pass,
+    Skip: _let_pass,
 }
 
 _SESSION_COMMANDS = (StartSession, EndSession)
