@@ -45,15 +45,22 @@ class _Token(msgspec.Struct, frozen=True, gc=False):
 
 
 def from_rpc(stamp: wire.Stamp, request: wire.Request, http: HttpRequest | None) -> Asked:
-    """A JSON-RPC request, from a frame or from the body of a POST."""
+    """A JSON-RPC request, from a frame or from the body of a POST, whose query may hold a token."""
     params = request.params
-    return Asked(stamp, request.method, lambda method: method.decode(params), _token(params), http)
+    token = _token(params)
+    if token is None and http is not None:
+        token = _token_in_query(http)
+    return Asked(stamp, request.method, lambda method: method.decode(params), token, http)
 
 
 def from_query(stamp: wire.Stamp, http: HttpRequest) -> Asked:
     """An HTTP request whose path names the method and whose query holds the parameters."""
-    token = dict(http.query).get("access_token")
+    token = _token_in_query(http)
     return Asked(stamp, http.method, lambda method: method.convert(http.query), token, http)
+
+
+def _token_in_query(http: HttpRequest) -> str | None:
+    return dict(http.query).get("access_token")
 
 
 def _token(params: msgspec.Raw) -> str | None:
@@ -63,5 +70,6 @@ def _token(params: msgspec.Raw) -> str | None:
     try:
         return msgspec.json.decode(params, type=_Token).access_token
     except (msgspec.DecodeError, RecursionError):
-        # Whatever is wrong with the parameters is said when they are read as the method's.
-        return None
+        # Whoever brings a token stands on it, also on one that cannot be any: as if it were
+        # empty it is refused, rather than let the connection's log-in answer for it.
+        return ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, Final
 
 import httpx
@@ -75,8 +77,15 @@ class Socket:
 
     connection: WebSocketConnection
     stream: Stream
+    scope: trio.CancelScope
     pushed: deque[Json] = field(factory=deque)
     ids: Any = field(factory=lambda: count(1))
+
+    def cut(self) -> None:
+        """End the TCP connection with a reset and no goodbye; do nothing with it afterwards."""
+        assert isinstance(self.stream, trio.SocketStream)
+        self.stream.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self.scope.cancel()
 
     async def send(self, frame: str | bytes | Json) -> None:
         """Send one frame: text, binary, or an object as text."""
@@ -161,7 +170,7 @@ async def socket(url: str, name: str | None = None) -> AsyncIterator[Socket]:
             connection = await wrap_client_stream(
                 nursery, stream, host, resource, message_queue_size=1_000
             )
-            opened = Socket(connection, stream)
+            opened = Socket(connection, stream, nursery.cancel_scope)
             if name is not None:
                 await opened.log_in(name)
             yield opened
