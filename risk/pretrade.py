@@ -14,7 +14,6 @@ from book.matching import passive_price
 from book.order import Order, OrderType, Side, TimeInForce
 from book.units import text
 from risk import margin
-from risk.events import MarketState
 from risk.market import Market
 from risk.position import Position, Wallet
 from risk.reasons import Reason
@@ -43,8 +42,7 @@ def admit(
     if valid_until and state.time > valid_until:
         return Refusal(Reason.TIMED_OUT)
     if not market.is_open:
-        settling = market.state is MarketState.SETTLEMENT
-        return Refusal(Reason.SETTLEMENT_IN_PROGRESS if settling else Reason.INSTRUMENT_CLOSED)
+        return Refusal(Reason.SETTLEMENT_IN_PROGRESS)
     if not market.mark:
         return Refusal(Reason.UNSUPERVISED, "no index price yet")
     if margin.is_locked(state, state.wallet(account.number, market.currency)):

@@ -28,6 +28,8 @@ def place(state: State, command: Place) -> None:
     """Enter a new order."""
     account = state.accounts.get(command.account)
     market = state.markets.get(command.instrument)
+    if market is None and any(ended.name == command.instrument for ended in state.expired):
+        return state.refuse(Reason.INSTRUMENT_CLOSED)
     refusal = pretrade.admit(state, account, market, command.valid_until)
     if refusal is not None:
         return state.refuse(*refusal)

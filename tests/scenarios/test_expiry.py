@@ -38,7 +38,7 @@ def test_a_future_is_delivered_at_the_average_of_its_last_half_hour() -> None:
     and the heart beats
     and ann sells 10 BTC-20NOV26 at 10040 => open, 0 filled
     and the clock shows 2026-11-20 08:00:01
-    and bob buys 10 BTC-20NOV26 at 10040  => refused: invalid_or_unsupported_instrument
+    and bob buys 10 BTC-20NOV26 at 10040  => refused: orderbook_closed
     # 10000 x (1/10000 - 1/10050); weeklies are delivered free of charge
     then settlements:
         | account | kind     | instrument  | size   | price | index | profit          |
