@@ -1,0 +1,113 @@
+"""The examples, each started as its header says, as programs of their own."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.process import READY, venue
+from tests.system.program import Program, demo, program, shock
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HEADER = "id,timestamp,exchange_timestamp,price,volume,action,direction\n"
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[tuple[Program, str, str]]:
+    """A demo that trades, and its HTTP and WebSocket addresses."""
+    with demo() as running:
+        ready = READY.fullmatch(running.wait_for(r"tidegate ready .*\n").string)
+        assert ready is not None
+        running.wait_for(r"trades [1-9]")
+        yield running, ready["http"], ready["websocket"]
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    """How an example is started."""
+    return [sys.executable, str(EXAMPLES / name), *arguments]
+
+
+def test_the_market_maker_quotes_and_leaves_nothing(crowd: tuple[Program, str, str]) -> None:
+    """It trades with the crowd, and Ctrl-C ends it in order."""
+    _, _, url = crowd
+    with program(command("market_maker.py", "--url", url), os.environ) as maker:
+        maker.wait_for("quoting BTC-PERPETUAL")
+        maker.wait_for(r"(buy|sell) \d+ at [\d.]+, position")
+        maker.interrupt()
+
+
+def test_the_momentum_taker_trades_and_goes_home_flat(crowd: tuple[Program, str, str]) -> None:
+    """With any move being a trend, it trades at once."""
+    _, _, url = crowd
+    with program(
+        command("momentum_taker.py", "--url", url, "--threshold", "0"), os.environ
+    ) as taker:
+        taker.wait_for(r"(buy|sell) 1000 at")
+        taker.interrupt()
+        taker.wait_for("flat, after")
+
+
+def test_the_ccxt_bot_buys_and_sells(crowd: tuple[Program, str, str]) -> None:
+    """One round, with nothing but an address changed."""
+    _, url, _ = crowd
+    with program(command("ccxt_bot.py", "--url", url, "--rounds", "1"), os.environ) as bot:
+        bot.wait_for(r"bought at [\d.]+, sold at [\d.]+")
+        bot.wait_for(r"balance [\d.]+ BTC after \d+ trades")
+        assert 0 == bot.process.wait(5)
+
+
+def test_the_liquidation_watcher_sees_a_cascade(crowd: tuple[Program, str, str]) -> None:
+    """On bare trio-websocket, without an account."""
+    running, _, url = crowd
+    with program(command("liquidation_watcher.py", "--url", url), os.environ) as watcher:
+        watcher.wait_for("watching")
+        shock(running, "-20%")
+        watcher.wait_for(r"-PERPETUAL sell [\d.]+ at [\d.]+, mark [\d.]+ \[")
+        watcher.interrupt()
+        watcher.wait_for(r"liquidated: \d+")
+
+
+def recording(path: Path) -> None:
+    """100 bids and 100 asks that never meet, one bid outside the band and one for nothing.
+
+    20 bids change, 80 asks and the bid outside are deleted: 120 stay open.
+    """
+    rows = []
+    for number in range(100):
+        rows.append(f"1{number:03},0,{number},{78_000 - number},0.01,created,bid")
+        rows.append(f"2{number:03},0,{number},{78_600 + number},0.01,created,ask")
+    rows.append("3000,0,150,79900.0,0.01,created,bid")
+    rows.append("3001,0,150,0.1,1000000,created,bid")
+    rows += [f"1{number:03},0,200,{78_001 - number},0.02,changed,bid" for number in range(20)]
+    rows += [f"2{number:03},0,200,{78_600 + number},0.01,deleted,ask" for number in range(80)]
+    rows.append("3000,0,300,79900.0,0.01,deleted,bid")
+    with gzip.open(path, "wt") as text:
+        text.write(HEADER + "".join(f"{row}\n" for row in rows))
+
+
+@pytest.mark.parametrize("speed", ["0", "2"])
+def test_a_recording_is_replayed_and_accounted_for(tmp_path: Path, speed: str) -> None:
+    """Each event is done, refused by code, or skipped; nothing is left on the venue."""
+    recording(tmp_path / "orders.csv.gz")
+    config = (EXAMPLES / "replay.toml").read_text()
+    for port in (":8080", ":8081"):
+        config = config.replace(port, ":0")
+    with venue(tmp_path, config) as running:
+        arguments = ("--url", running.websocket, "--speed", speed, "--connections", "4")
+        replay = command("replay_orders.py", str(tmp_path / "orders.csv.gz"), *arguments)
+        with program(replay, os.environ) as replaying:
+            replaying.wait_for(r"^303 events in")
+            replaying.wait_for(r"^302 requests: [\d,]+ requests/s")
+            replaying.wait_for("^done: +placed 200, cancelled 80, edited 20, skipped 1$")
+            refused = replaying.wait_for("^refused: (.+)").group(1)
+            assert {"created 10007 price_too_high 1", "created 10023 invalid_price 1"} == set(
+                refused.split(", ")
+            )
+            replaying.wait_for("at the end: 120$")
+            replaying.wait_for(r"^latency in ms: p50 [\d.]+ ")
+            assert 0 == replaying.process.wait(5)
