@@ -46,14 +46,20 @@ class Door:
     metrics: Metrics
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
+    _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
     _refusing: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
 
     def stop(self) -> None:
-        """Let every client finish what it has sent, and part with 1001. A plain call."""
+        """Let every client finish what it has sent, and part with 1001. A plain call.
+
+        Whoever is still shaking hands is not inside, and is left standing.
+        """
         self._stopping = True
         for connection in self._inside:
             connection.stop()
+        for handshake in self._handshakes:
+            handshake.cancel()
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One client. One of the two boundaries that outlive an exception."""
@@ -110,13 +116,20 @@ class Door:
         self, nursery: trio.Nursery, stream: trio.SocketStream, refusal: HTTPStatus | None
     ) -> WebSocketTransport | None:
         limits = self.venue.config.limits
-        return await shake_hands(
-            nursery,
-            stream,
-            frame_bytes=limits.frame_bytes,
-            seconds=limits.handshake_seconds,
-            refusal=refusal,
-        )
+        transport = None
+        with trio.CancelScope() as scope:
+            self._handshakes.add(scope)
+            try:
+                transport = await shake_hands(
+                    nursery,
+                    stream,
+                    frame_bytes=limits.frame_bytes,
+                    seconds=limits.handshake_seconds,
+                    refusal=refusal,
+                )
+            finally:
+                self._handshakes.discard(scope)
+        return transport
 
     async def _converse(self, transport: WebSocketTransport, number: int, address: str) -> None:
         outbox = Outbox(number, lambda kind: self.metrics.outbox_drops.labels(kind).inc())

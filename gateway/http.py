@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
 from http import HTTPStatus
@@ -28,6 +29,7 @@ from gateway.api import wire
 from gateway.api.errors import ApiError, Code
 from gateway.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
 from gateway.inbox import Inbox
+from gateway.limits import network_of
 from gateway.log import Proposal
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.outcome import Close, Reply, Submit
@@ -76,6 +78,9 @@ class OneReply:
 class HttpGateway:
     """The handlers. At most REQUESTS run at once; whoever comes on top is told 503.
 
+    One address may have as many of them as it may have connections, and is told 429 beyond: a
+    few that dawdle over their bodies must not cost everybody else the venue.
+
     `crashed` is told of an exception that no handler should raise, before it becomes a 500.
     """
 
@@ -87,6 +92,7 @@ class HttpGateway:
         factory=lambda: trio.CapacityLimiter(REQUESTS), init=False
     )
     _finished: Wakeup = field(factory=Wakeup, init=False)
+    _addresses: Counter[str] = field(factory=Counter, init=False)
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -107,12 +113,20 @@ class HttpGateway:
             return self._refuse(
                 ApiError(Code.TEMPORARILY_UNAVAILABLE), HTTPStatus.SERVICE_UNAVAILABLE
             )
+        address = request.client.host if request.client else ""
+        network = network_of(address)
+        self._addresses[network] += 1
         try:
-            return await self._serve(request)
+            if self._addresses[network] > self.venue.config.limits.connections_per_address:
+                return self._refuse(ApiError(Code.TOO_MANY_REQUESTS))
+            return await self._serve(request, address)
         except Exception as error:
             self.crashed(error)
             raise
         finally:
+            self._addresses[network] -= 1
+            if not self._addresses[network]:
+                del self._addresses[network]
             self._limiter.release_on_behalf_of(request)
             self._finished.set()
 
@@ -121,7 +135,7 @@ class HttpGateway:
         while self._limiter.borrowed_tokens:
             await self._finished.wait()
 
-    async def _serve(self, request: Request) -> Response:
+    async def _serve(self, request: Request, address: str) -> Response:
         limits = self.venue.config.limits
         body: bytes | None = None
         with trio.move_on_after(limits.body_seconds):
@@ -138,7 +152,6 @@ class HttpGateway:
         if body and not _is_json(request.headers.get("content-type", _JSON), body):
             return self._refuse(ApiError(Code.INVALID_CONTENT_TYPE))
         sink = OneReply()
-        address = request.client.host if request.client else ""
         session = Session(self.venue, sink, address, websocket=False)
         outcome = session.receive_http(_as_api_request(request, body))
         match outcome:

@@ -18,16 +18,18 @@ from gateway.wakeup import Wakeup
 # Requests of one connection that are read and not answered. A client that pipelines more than
 # this learns the pace from its socket; 256 is one batch of the log.
 REPLIES: Final = 256
-# One entry can end 256 orders of one account (risk.terms.Parameters.slice), each with an event on
-# up to four channels, and the writer runs between entries: a healthy reader never fills these.
-PRIVATE: Final = 8_192
+# An account may cancel all its 10,000 orders at once, and listen to them on four channels. The
+# venue is faster in cancelling than any connection in telling, so there is room for all of it:
+# nobody shall be cut for getting out.
+PRIVATE: Final = 40_960
+PRIVATE_BYTES: Final = 32 * 2**20
 # Beyond these a reader of market data is behind by more than a second of a busy market, and is
 # better served by a new snapshot.
 PUBLIC: Final = 1_024
 PUBLIC_BYTES: Final = 2**20
-# Memory that a client who does not read can hold. Replies may go past it: they are limited by
-# not reading its next request while they do.
-BYTES: Final = 4 * 2**20
+# Replies may be large, and there is always room for one; beyond this much the next request is
+# not read.
+REPLY_BYTES: Final = 4 * 2**20
 # One write: enough to fill a packet train, small enough to be sent within one send deadline.
 WRITE_BYTES: Final = 64 * 2**10
 
@@ -49,8 +51,8 @@ class Farewell:
 class Outbox:
     """A gateway.sink.Sink that a writer task drains.
 
-    `dropped` is called with "private" or "public" for each message that did not fit. `cut_off`
-    is set when there is a `farewell`; what is queued by then is still there to be written.
+    `dropped` is called with "private" or "public" for each message that did not fit (and by the
+    writer with "unread" when the client does not read). `cut_off` is set when there is a `farewell`; what is queued by then is still there to be written.
     """
 
     number: int
@@ -72,7 +74,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait until another request may be read: there is a place for its reply."""
-        while self.owed >= REPLIES or self._reply_bytes >= BYTES:
+        while self.owed >= REPLIES or self._reply_bytes >= REPLY_BYTES:
             await self._drained.wait()
 
     def reserve(self) -> None:
@@ -94,7 +96,7 @@ class Outbox:
 
     def private(self, data: bytes) -> None:
         """Queue an event of an account; where it does not fit, the client is cut."""
-        if self.farewell is None and (len(self._queue) >= PRIVATE or self.size >= BYTES):
+        if self.farewell is None and (len(self._queue) >= PRIVATE or self.size >= PRIVATE_BYTES):
             self.dropped("private")
             # Whoever is this far behind does not read what is queued in a goodbye's time either.
             self._queue.clear()

@@ -1,7 +1,7 @@
 """WebSocket messages in and out: the seam behind which the library can be replaced.
 
 Both ways go in batches, because that is what a faster transport is fast by. This one, over
-trio-websocket, receives one message at a time and sends each by itself.
+trio-websocket, receives one message at a time, and gathers what it sends into one write.
 """
 
 from __future__ import annotations
@@ -56,10 +56,63 @@ class Transport(Protocol):
 
 
 @define(eq=False)
+class Gathering(trio.abc.Stream):
+    """A stream that keeps back what one task writes, until that task is done with its batch.
+
+    What other tasks write meanwhile, the library's answer to a ping, say, goes out at once, and
+    takes along what was written before it, so that the order of frames stays.
+    """
+
+    _stream: trio.SocketStream
+    _gatherer: trio.lowlevel.Task | None = field(default=None, init=False)
+    _kept: bytearray = field(factory=bytearray, init=False)
+    _writing: trio.Lock = field(factory=trio.Lock, init=False)
+
+    def gather(self) -> None:
+        """Keep back what the current task writes from now on."""
+        self._gatherer = trio.lowlevel.current_task()
+
+    async def flush(self) -> None:
+        """Write what was kept back, and keep back nothing more."""
+        self._gatherer = None
+        if self._kept:
+            await self._write()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write, or keep back."""
+        self._kept += data
+        if trio.lowlevel.current_task() is not self._gatherer:
+            await self._write()
+
+    async def _write(self) -> None:
+        async with self._writing:
+            # Whoever wrote before us may have taken ours along.
+            while self._kept:
+                data, self._kept = self._kept, bytearray()
+                await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """As the stream itself."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """As the stream itself."""
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_eof(self) -> None:
+        """As the stream itself, which sends nothing after it."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """As the stream itself; what is kept back by then is lost."""
+        await self._stream.aclose()
+
+
+@define(eq=False)
 class WebSocketTransport:
     """A Transport over trio-websocket, whose own task runs in a nursery of the caller's."""
 
-    _stream: trio.SocketStream
+    _stream: Gathering
     _connection: WebSocketConnection
     _broken: bool = field(default=False, init=False)
 
@@ -71,12 +124,15 @@ class WebSocketTransport:
             raise DisconnectedError from closed
 
     async def send(self, messages: Sequence[bytes]) -> None:
-        """Write each message as a text frame."""
+        """Write each message as a text frame, all in one write."""
         broken, self._broken = self._broken, True
         try:
+            if len(messages) > 1:
+                self._stream.gather()
             for message in messages:
                 await self._connection.send_message(message.decode())
-        except ConnectionClosed as closed:
+            await self._stream.flush()
+        except (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError) as closed:
             raise DisconnectedError from closed
         self._broken = broken
 
@@ -119,13 +175,14 @@ async def shake_hands(
     clients waiting for a minute.
     """
     with trio.move_on_after(seconds):
+        gathering = Gathering(stream)
         request = await wrap_server_stream(
-            nursery, stream, message_queue_size=_QUEUE, max_message_size=frame_bytes
+            nursery, gathering, message_queue_size=_QUEUE, max_message_size=frame_bytes
         )
         if refusal is None and request.path.partition("?")[0].rstrip("/") != PATH:
             refusal = HTTPStatus.NOT_FOUND
         if refusal is not None:
             await request.reject(refusal.value, body=refusal.phrase.encode())
             return None
-        return WebSocketTransport(stream, await request.accept())
+        return WebSocketTransport(gathering, await request.accept())
     return None

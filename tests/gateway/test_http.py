@@ -151,6 +151,28 @@ async def test_more_requests_than_can_be_served_at_once_are_told_503(
         assert [503, 503, 200, 200, 200] == statuses
 
 
+async def test_one_address_cannot_have_all_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """429 beyond what it may have connections; the others still find room."""
+    log = GatedLog.open(MemoryLog(TrioClock()))
+    settings = "[limits]\nconnections_per_address = 3\n"
+    async with running(settings, log=log) as venue, client(venue) as web:
+        log.shut()
+        statuses: list[int] = []
+
+        async def buy() -> None:
+            reply = await web.get(f"/api/v2/private/buy?{ORDER}", auth=ALICE)
+            statuses.append(reply.status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(buy)
+            await _until(lambda: len(statuses) == 2)
+            assert [429, 429] == statuses
+            log.gate.set()
+        assert [429, 429, 200, 200, 200] == statuses
+        assert 200 == (await web.get("/api/v2/public/test")).status_code
+
+
 async def test_health_follows_the_supervisor_and_the_shutdown() -> None:
     """200 while the venue trades, 503 and why when it does not."""
     async with running() as venue, client(venue) as web:

@@ -1,5 +1,6 @@
 """The matcher: the only writer, in the log's order, which never holds the loop for long."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -112,6 +113,31 @@ async def test_other_tasks_run_while_a_long_batch_is_applied() -> None:
     assert 400 == len(scene.seen)
     # An order takes some 30 us or more: 400 of them are at least ten slices of a millisecond.
     assert turns >= 8
+
+
+async def test_after_a_long_entry_others_get_as_much_time() -> None:
+    """A slice of a large cancellation makes hundreds of events, and its writer one a turn."""
+    scene = Scene()
+    scene.matcher.observers.append(lambda _entry, _events: time.sleep(0.02))
+    turns: list[int] = []
+    scene.matcher.observers.append(lambda _entry, _events: turns.append(0))
+
+    def send_one() -> None:
+        time.sleep(0.000_1)
+        if turns:
+            turns[-1] += 1
+
+    async def write() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            send_one()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        await scene.apply(scene.batch(BUY, BUY, BUY, BUY))
+        nursery.cancel_scope.cancel()
+    assert 4 == len(turns)
+    assert min(turns[:3]) >= 15
 
 
 async def test_unfinished_work_is_continued_one_entry_at_a_time() -> None:

@@ -6,11 +6,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from gateway.outbox import (
-    BYTES,
     PRIVATE,
+    PRIVATE_BYTES,
     PUBLIC,
     PUBLIC_BYTES,
     REPLIES,
+    REPLY_BYTES,
     WRITE_BYTES,
     Farewell,
     Outbox,
@@ -66,7 +67,7 @@ async def test_a_reader_waits_when_all_places_for_replies_are_taken() -> None:
 async def test_a_reader_waits_while_large_replies_are_unread() -> None:
     """Few places filled with much are full too."""
     outbox = make()
-    ask(outbox, bytes(BYTES))
+    ask(outbox, bytes(REPLY_BYTES))
     with trio.move_on_after(0) as scope:
         await outbox.room()
     assert scope.cancelled_caught
@@ -112,6 +113,16 @@ def test_private_data_without_room_costs_the_connection() -> None:
     assert Farewell(1008, "connection_too_slow") == outbox.farewell
     assert ["private"] == dropped
     assert [] == drain(outbox), "it does not read what is queued either"
+
+
+def test_private_data_is_bounded_in_bytes_too() -> None:
+    """A few events of an account that says much in each are as much memory as many small ones."""
+    outbox = make()
+    outbox.private(bytes(PRIVATE_BYTES))
+    assert (None, PRIVATE_BYTES) == (outbox.farewell, outbox.size)
+    outbox.private(b"x")
+    assert Farewell(1008, "connection_too_slow") == outbox.farewell
+    assert 0 == outbox.size
 
 
 def test_after_a_cut_nothing_is_queued_and_nobody_is_told() -> None:

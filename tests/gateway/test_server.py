@@ -1,19 +1,22 @@
 """The whole server over real sockets: the way in, limits at the door, and the way out."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import httpx
 import pytest
 import trio
+from attrs import define
 from trio.testing import MockClock
 
 from gateway.config import parse
+from gateway.log import Durable, Proposal, Source
 from gateway.log.memory import MemoryLog
 from gateway.outcome import Outcome
 from gateway.server import Running, serve
 from gateway.session import Session
 from gateway.settings import ConfigError
-from risk.commands import Deposit, EndSessions, OpenAccount, SetParameters, SetProduct, Tick
+from risk.commands import Deposit, EndSessions, OpenAccount, Place, SetParameters, SetProduct, Tick
 from risk.exchange import Exchange
 from risk.state import INSURANCE
 from tests.gateway.live import ORDER, GatedLog, TrioClock, connect, refusal, running, settings_of
@@ -142,6 +145,62 @@ async def test_a_stop_says_goodbye_to_everybody() -> None:
     assert {} == venue.venue.exchange.state.sessions
     with pytest.raises(OSError, match="all attempts to connect"):
         await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
+
+
+async def test_a_stop_does_not_wait_for_who_is_still_shaking_hands() -> None:
+    """A silent connection is nobody yet."""
+    async with trio.open_nursery() as nursery:
+        venue = await nursery.start(partial(serve, settings_of("")))
+        async with await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port):
+            await until(lambda: venue.metrics.registry.get_sample_value("tidegate_connections"))
+            venue.stop()
+            with trio.fail_after(1):
+                await venue.log_closed.wait()
+
+
+@define(eq=False)
+class FailingLog:
+    """A log whose disk is full after the start-up sequence."""
+
+    log: MemoryLog
+
+    async def run(self, source: Source, durable: Durable) -> None:
+        """Raise what a disk raises at the first order."""
+        await self.log.run(self.Until(source), durable)
+
+    @define(eq=False)
+    class Until:
+        """The source up to the first order."""
+
+        source: Source
+
+        async def take(self) -> Sequence[Proposal]:
+            """Fail instead of taking it."""
+            batch = await self.source.take()
+            if any(isinstance(each.command, Place) for each in batch):
+                raise OSError(28, "No space left on device")
+            return batch
+
+
+async def test_a_log_that_fails_ends_the_venue_and_answers_nothing() -> None:
+    """What is not durable did not happen, and clean-up finds a lane that takes it in silence."""
+    told: list[str] = []
+    venues: list[Running] = []
+
+    async def order() -> None:
+        async with trio.open_nursery() as nursery:
+            log = FailingLog(MemoryLog(TrioClock()))
+            venue = await nursery.start(partial(serve, settings_of("", strict=False), log=log))
+            venues.append(venue)
+            async with connect(venue, "alice") as alice:
+                await alice.ask("private/buy", **ORDER)
+                told.append(str(await alice.read()))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await order()
+    assert caught.group_contains(OSError, match="No space left")
+    assert [] == told
+    assert 0 == venues[0].venue.exchange.state.orders
 
 
 async def test_a_cancelled_server_ends_at_once() -> None:

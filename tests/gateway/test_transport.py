@@ -5,7 +5,7 @@ import trio
 import trio_websocket
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
-from gateway.transport import DisconnectedError, WebSocketTransport, shake_hands
+from gateway.transport import DisconnectedError, Gathering, WebSocketTransport, shake_hands
 
 Pair = tuple[WebSocketTransport, trio_websocket.WebSocketConnection]
 
@@ -40,6 +40,33 @@ async def test_messages_go_both_ways_as_text() -> None:
         nursery.start_soon(client.send_message, "three")
         assert ["three"] == list(await transport.receive())
         nursery.cancel_scope.cancel()
+
+
+async def test_a_batch_is_one_write_and_others_keep_their_place() -> None:
+    """The library's answer to a ping goes out with what was written before it, and in order."""
+    async with trio.open_nursery() as nursery:
+        ours, _ = trio.testing.memory_stream_pair()
+        stream: trio.SocketStream = ours  # type: ignore[assignment]
+        gathering = Gathering(stream)
+        writes: list[bytes] = []
+
+        async def note() -> None:
+            writes.append(bytes(ours.send_stream.get_data_nowait()))
+
+        ours.send_stream.send_all_hook = note
+        gathering.gather()
+        await gathering.send_all(b"1")
+        await gathering.send_all(b"2")
+        assert [] == writes
+        await gathering.flush()
+        gathering.gather()
+        await gathering.send_all(b"3")
+        nursery.start_soon(gathering.send_all, b"pong")
+        await wait_all_tasks_blocked()
+        await gathering.send_all(b"4")
+        await gathering.flush()
+        await gathering.send_all(b"5")
+    assert [b"12", b"3pong", b"4", b"5"] == writes
 
 
 async def test_a_close_tells_code_and_reason_and_waits_for_the_answer() -> None:
