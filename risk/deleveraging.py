@@ -144,18 +144,6 @@ class Deleverage:
             insurance.take_over(state, position, share)
         insurance.cover(state, state.insurance(position.market.currency))
 
-    def facts(self) -> tuple[object, ...]:
-        """Whose position, and how far scan and closing have come."""
-        return (
-            "deleverage",
-            self.account,
-            self.market,
-            self.cursor,
-            tuple(self.ranking),
-            self.scanned,
-            self.closed,
-        )
-
 
 def _bears(state: State, position: Position, share: int) -> bool:
     """Whether the counterparty stays at or above zero; two units are left for rounding."""

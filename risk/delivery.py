@@ -120,7 +120,3 @@ class Delivery:
             )
         )
         state.emit(MarketChanged(market.name, market.state))
-
-    def facts(self) -> tuple[object, ...]:
-        """What was fixed when it was due, and how far it has come."""
-        return ("delivery", self.market, self.time, self.index, self.open_interest, self.cursor)

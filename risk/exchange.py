@@ -9,12 +9,12 @@ from attrs import define, field
 
 from risk import (
     accounts,
-    digest,
     invariants,
     liquidation,
     listing,
     phases,
     sessions,
+    snapshot,
     supervision,
     timeline,
     trading,
@@ -122,7 +122,7 @@ class Exchange:
 
     def digest(self) -> str:
         """A fingerprint of the whole state: the same entries give the same, everywhere."""
-        return digest.digest(self.state)
+        return snapshot.digest(self.state)
 
     def _admitted(self, entry: Entry) -> bool:
         """Whether the command may be heard: its session is live and it is not a repetition."""

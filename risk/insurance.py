@@ -150,13 +150,29 @@ def cover(state: State, wallet: Wallet) -> None:
     if owed <= 0:
         return
     fund = state.insurance(wallet.currency)
-    margin.refresh(state, fund)
     paid = 0
     if wallet is not fund:
-        paid = max(0, min(owed, fund.balance, fund.margin_balance - fund.initial))
+        paid = min(owed, _spare(state, fund))
         fund.balance -= paid
     state.deficit(wallet.currency).balance -= owed - paid
     wallet.balance += owed
     for touched in (fund, wallet):
         state.touch(touched)
         state.watch.mark_dirty(touched)
+
+
+def repay(state: State, currency: str) -> None:
+    """Let the fund pay what it can of a deficit: others share only what it cannot."""
+    fund, deficit = state.insurance(currency), state.deficit(currency)
+    paid = min(-deficit.balance, _spare(state, fund))
+    if paid > 0:
+        fund.balance -= paid
+        deficit.balance += paid
+        state.touch(fund)
+        state.watch.mark_dirty(fund)
+
+
+def _spare(state: State, fund: Wallet) -> int:
+    """What the fund can pay in cash and still have its initial margin."""
+    margin.refresh(state, fund)
+    return max(0, min(fund.balance, fund.margin_balance - fund.initial))

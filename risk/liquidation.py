@@ -74,7 +74,10 @@ def _unsettled(state: State, wallet: Wallet) -> bool:
     if any(not position.market.is_open for position in wallet.positions.values()):
         return True
     return any(
-        isinstance(phase, Deleverage) and phase.account == wallet.account for phase in state.phases
+        isinstance(phase, Deleverage)
+        and phase.account == wallet.account
+        and phase.market in wallet.positions
+        for phase in state.phases
     )
 
 

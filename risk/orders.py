@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from book.matching import shrinks
-from book.order import CancelReason, Order, OrderState, Side, TimeInForce
+from book.order import CancelReason, Order, OrderState, TimeInForce
 from risk import margin
 from risk.market import Market
 from risk.position import Position
@@ -32,14 +32,14 @@ def rest(state: State, market: Market, position: Position, order: Order) -> None
     position.orders[order.order_id] = order
     if order.reduce_only:
         position.reducing[order.order_id] = order
-    _expose(position, order, order.remaining)
+    position.expose(order, order.remaining)
     margin.reserve_again(state, position, order)
     _changed(state, market, position, order)
 
 
 def executed(state: State, market: Market, position: Position, order: Order, amount: int) -> None:
     """A resting order has been filled by `amount`; the book already shows it."""
-    _expose(position, order, -amount)
+    position.expose(order, -amount)
     if order.remaining:
         margin.reserve_again(state, position, order)
     else:
@@ -81,7 +81,7 @@ def shrink(state: State, order: Order, amount: int) -> None:
     """Lower an open order's total by `amount`, less than what is left; it keeps its place."""
     market = state.markets[order.instrument]
     position = market.positions[order.account]
-    _expose(position, order, -amount)
+    position.expose(order, -amount)
     market.book.shrink(order, amount)
     margin.reserve_again(state, position, order)
     order.updated = state.time
@@ -104,18 +104,9 @@ def fit_reduce_only(state: State, position: Position) -> None:
 
 
 def _take_out(state: State, market: Market, position: Position, order: Order) -> None:
-    _expose(position, order, -order.remaining)
+    position.expose(order, -order.remaining)
     market.book.remove(order)
     _forget(state, market, position, order)
-
-
-def _expose(position: Position, order: Order, amount: int) -> None:
-    if order.reduce_only:
-        position.reduced += amount
-    elif order.side is Side.BUY:
-        position.buys += amount
-    else:
-        position.sells += amount
 
 
 def _forget(state: State, market: Market, position: Position, order: Order) -> None:

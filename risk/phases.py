@@ -16,16 +16,12 @@ if TYPE_CHECKING:
 
 
 class Phase(Protocol):
-    """One piece of work in progress. `facts` is what a digest must see of it."""
+    """One piece of work in progress: an attrs class of plain values, so that it can be kept."""
 
     done: bool
 
     def advance(self, state: State, budget: int) -> int:
         """Do at most `budget` steps, at least one where work is left; returns how many."""
-        ...
-
-    def facts(self) -> tuple[object, ...]:
-        """All that decides how it goes on, as plain values."""
         ...
 
 
@@ -82,16 +78,3 @@ class CancelOrders:
             if self.origin is not None:
                 state.emit(CancelledAll(self.origin, self.count, tuple(self.records)))
         return used
-
-    def facts(self) -> tuple[object, ...]:
-        """Which orders, who asked, and how far it has come."""
-        return (
-            "cancel",
-            self.account,
-            self.reason.value,
-            repr(self.origin),
-            self.detailed,
-            self.count,
-            repr(self.records),
-            *self.order_ids[self.next :],
-        )

@@ -63,6 +63,15 @@ class Position:
         """Whether nothing would be lost by forgetting it."""
         return not (self.size or self.carry or self.orders or self.realised or self.funding)
 
+    def expose(self, order: Order, amount: int) -> None:
+        """Count `amount` more (or fewer) of an open order's among what may yet be filled."""
+        if order.reduce_only:
+            self.reduced += amount
+        elif order.side is Side.BUY:
+            self.buys += amount
+        else:
+            self.sells += amount
+
     def accrued_funding(self, funding_index: int) -> int:
         """Money paid (negative) or received since funding was last booked."""
         moved = funding_index - self.funding_index

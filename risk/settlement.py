@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attrs import define, field
 
 from book.order import CancelReason
-from risk import margin, orders
+from risk import insurance, margin, orders
 from risk.events import (
     LossShared,
     MarketChanged,
@@ -56,8 +56,8 @@ class Settlement:
     """Daily settlement of a currency: session results become cash, market by market.
 
     `marked` holds the prices of each market as they stood when it was due.
-    Afterwards a deficit is spread over the session's winners, in proportion to their profits;
-    what was delivered at the same time counts (see `count`).
+    Afterwards a deficit that the fund cannot repay is spread over the session's winners, in
+    proportion to their profits; what was delivered at the same time counts (see `count`).
     """
 
     currency: str
@@ -154,6 +154,7 @@ class Settlement:
                     self.time,
                 )
             )
+        insurance.repay(state, self.currency)
         # An earlier settlement, due with this one, may have shared part of it meanwhile.
         self.deficit = min(self.deficit, -state.deficit(self.currency).balance)
         winners = [account for account in sorted(self.profits) if self.profits[account] > 0]
@@ -195,18 +196,3 @@ class Settlement:
             if name not in later and not market.ended(state.time):
                 market.state = MarketState.OPEN
                 state.emit(MarketChanged(name, market.state))
-
-    def facts(self) -> tuple[object, ...]:
-        """What was fixed when it was due, and how far it has come."""
-        return (
-            "settlement",
-            self.currency,
-            self.time,
-            tuple(self.marked.items()),
-            self.deficit,
-            self.cursor,
-            tuple(self.profits.items()),
-            tuple(self.sharing or ()),
-            self.sharing is None,
-            self.taxed,
-        )

@@ -108,6 +108,10 @@ class State:
         """All settlement currencies, in the order in which products brought them."""
         return list(self.wallets)
 
+    def add_currency(self, currency: str) -> None:
+        """Make a settlement currency known."""
+        self.wallets.setdefault(currency, SortedDict())
+
     def emit(self, event: Event) -> None:
         """Report something that happened; it leaves when the entry is done."""
         self.events.append(event)
@@ -133,7 +137,8 @@ class State:
         wallet = wallets.get(currency)
         if wallet is None:
             wallet = wallets[currency] = Wallet(account, currency)
-            self.wallets.setdefault(currency, SortedDict())[account] = wallet
+            self.add_currency(currency)
+            self.wallets[currency][account] = wallet
         return wallet
 
     def position(self, account: int, market: Market) -> Position:

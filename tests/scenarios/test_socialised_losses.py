@@ -51,6 +51,36 @@ def test_losses_are_socialised_at_settlement() -> None:
     )
 
 
+def test_the_fund_pays_before_the_winners_do() -> None:
+    """What has come into the fund by settlement goes towards the deficit first.
+
+    Of the deficit of 0.0304 the fund pays the 0.0104 that it was given; 0.02 are shared.
+    """
+    play(
+        "given losses are socialised\n"
+        + BANKRUPT
+        + """
+    when the supervisor liquidates
+    and gus has 1 BTC
+    and gus buys 8000 BTC-PERPETUAL at 8000
+    and 40 times a second passes and the supervisor liquidates
+    and fund has 0.0104 BTC
+    and the clock shows 2026-11-19 08:00:00
+    and the heart beats
+    then shared losses:
+        | currency | deficit | profits | taxed |
+        | BTC      | 0.02    | 0.2     | 0.02  |
+    # bob bears half of it
+    and accounts:
+        | account | currency | balance | margin balance |
+        | bob     | BTC      | 0.19    | 0.19           |
+        | fund    | BTC      | 0       | 0              |
+        | deficit | BTC      | 0       | 0              |
+    and the house is in order
+    """
+    )
+
+
 def test_a_winner_is_taxed_down_to_zero_and_no_further() -> None:
     """What somebody has already spent on fees is not there to be shared.
 

@@ -1,0 +1,82 @@
+"""A state that was written and read again is the state."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+import pytest
+
+from risk import margin, snapshot
+from risk.commands import Entry
+from risk.events import Event
+from risk.exchange import Exchange
+from risk.state import FIRST_CLIENT
+from tests.risk.chance import Chance, small_venue
+
+STEPS = 250
+SEEDS = range(4)
+
+
+def random_day(seed: int) -> tuple[list[Entry], list[list[Event]], str]:
+    """Entries of a day on which everything may happen, their events, and how it ends."""
+    venue = small_venue()
+    venue.checked = False
+    chance = Chance(venue, Random(seed))
+    for _ in range(STEPS):
+        chance.step()
+    return venue.entries, venue.events, venue.exchange.digest()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_restored_venue_goes_on_as_if_nothing_had_happened(seed: int) -> None:
+    """Written and read at any entry, also amid unfinished work, the rest of the day is the same."""
+    entries, events, digest = random_day(seed)
+    exchange = Exchange()
+    when = Random(seed)
+    for entry, expected in zip(entries, events, strict=True):
+        if when.random() < 0.05:
+            exchange = Exchange(snapshot.load(snapshot.dump(exchange.state)))
+            exchange.check()
+        assert expected == exchange.apply(entry)
+    assert digest == exchange.digest()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_writing_and_reading_loses_nothing(seed: int) -> None:
+    """What was read is written with the same bytes."""
+    entries, _, _ = random_day(seed)
+    exchange = Exchange()
+    for entry in entries:
+        exchange.apply(entry)
+    dumped = snapshot.dump(exchange.state)
+    assert dumped == snapshot.dump(snapshot.load(dumped))
+
+
+def test_a_restored_venue_finds_who_is_in_danger() -> None:
+    """The watch is not kept: read again, it looks at every wallet and finds what a scan does."""
+    entries, _, _ = random_day(6)
+    exchange = Exchange()
+    found = 0
+    for entry in entries:
+        exchange.apply(entry)
+        state = snapshot.load(snapshot.dump(exchange.state))
+        while state.watch.behind:
+            state.watch.advance(state, 1)
+        expected = {
+            (wallet.account, wallet.currency)
+            for currency in state.currencies()
+            for wallet in state.wallets[currency].values()
+            if wallet.account >= FIRST_CLIENT and margin.is_locked(state, wallet)
+        }
+        watched = {key for key in state.watch.endangered if key[0] >= FIRST_CLIENT}
+        assert expected == watched
+        found += len(expected)
+    assert found, "somebody was in danger"
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"time": 1}', b"\xff"])
+def test_what_is_no_state_is_refused(data: bytes) -> None:
+    """Bytes that are no snapshot raise, and make no half state."""
+    with pytest.raises(msgspec.DecodeError):
+        snapshot.load(data)
