@@ -201,7 +201,7 @@ class Web:
     def call(self, method: str, name: str | None = None, **query: Any) -> Any:
         """GET what must succeed, as an account where one is named; returns the result."""
         auth = None if name is None else (f"{name}-key", f"{name}-secret")
-        reply = self._take(self.client.get(f"/api/v2/{method}", params=query, auth=auth))
+        reply = self._take(self.client.get(f"/api/v2/{method}", params=query or None, auth=auth))
         assert "result" in reply, (method, query, reply)
         assert self.status == 200
         return reply["result"]
@@ -209,7 +209,7 @@ class Web:
     def code(self, method: str, name: str | None = None, **query: Any) -> int:
         """GET what must fail; returns the error's code."""
         auth = None if name is None else (f"{name}-key", f"{name}-secret")
-        reply = self._take(self.client.get(f"/api/v2/{method}", params=query, auth=auth))
+        reply = self._take(self.client.get(f"/api/v2/{method}", params=query or None, auth=auth))
         assert "error" in reply, (method, query, reply)
         assert 400 <= self.status < 500
         number: int = reply["error"]["code"]
