@@ -124,7 +124,8 @@ class Feed:
             if self._end is not None:
                 raise self._end
             await self._news.wait()
-        await trio.lowlevel.checkpoint_if_cancelled()
+        # Before it is taken, so that a consumer that is cancelled here loses nothing.
+        await trio.lowlevel.checkpoint()
         return self._waiting.popleft()
 
     def _put(self, data: Any) -> None:

@@ -48,12 +48,17 @@ class Report(msgspec.Struct, frozen=True, gc=False):
 def folder() -> Path:
     """The private directory of this user's demos, made where it is missing.
 
-    Raises ControlError where it exists and belongs to somebody else or is open to others.
+    Raises ControlError where there can be none, or it is open to others.
     """
+    if not hasattr(os, "getuid"):
+        raise ControlError("this system has no Unix-domain sockets")
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     path = base / f"tidegate-{os.getuid()}"
-    path.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise ControlError(f"no directory for control sockets: {error}") from error
     private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
     if not private or found.st_uid != os.getuid():
         raise ControlError(f"{path} is not a directory of yours alone; remove it and start again")
@@ -71,9 +76,9 @@ def _bound(port: int) -> Iterator[socket.socket]:
     Whoever holds that port is this process, so that a file of its name is one that a killed demo
     has left. Raises ControlError where no such socket can be had.
     """
+    path = _address(port)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
         try:
-            path = _address(port)
             path.unlink(missing_ok=True)
             bound.bind(str(path))
             bound.listen()
@@ -131,8 +136,7 @@ async def _line(stream: trio.SocketStream) -> bytes:
 
 
 async def send_shock(fraction: float, port: int | None = None) -> dict[str, float]:
-    """Tell the demo at an HTTP port, or the only one; returns where its
-    indices go.
+    """Tell the demo at an HTTP port, or the only one; returns where its indices go.
 
     Raises ControlError where there is none, or several, or it does not answer.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import deque
 from typing import Final
 
 import msgspec
@@ -20,6 +19,7 @@ from gateway.demo.bots import keep_connected, sit_down
 from gateway.demo.cast import Cast, assemble
 from gateway.demo.crowd import gamble, take
 from gateway.demo.makers import make_markets
+from gateway.demo.slide import Slide
 from gateway.demo.tape import Tape
 from gateway.server import Running
 from gateway.signals import serve_until_signalled
@@ -68,7 +68,7 @@ class Demo:
     cast: Cast
     options: Options
     tape: Tape = field(init=False)
-    _falls: deque[float] = field(factory=deque, init=False)
+    _slide: Slide = field(factory=Slide, init=False)
     _news: Wakeup = field(factory=Wakeup, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -100,12 +100,11 @@ class Demo:
 
     def shock(self, fraction: float) -> dict[str, float]:
         """Begin to move every index by a fraction of itself; returns where that leads."""
-        steps = max(1, round(self.options.over_seconds))
-        self._falls.extend([(1 + fraction) ** (1 / steps) - 1] * steps)
+        self._slide.begin(fraction, max(1, round(self.options.over_seconds)))
         self._news.set()
         running = self.running
         prices = running.board.prices(running.venue.clock.now())
-        heading = {name: price / SCALE * (1 + fraction) for name, price in prices}
+        heading = {name: price / SCALE * self._slide.factor for name, price in prices}
         told = ", ".join(f"{name} {price:,.2f}" for name, price in heading.items())
         self.tape.note = f"shock of {fraction:+.2%}, to {told}"
         return heading
@@ -114,8 +113,8 @@ class Demo:
         """Take the steps that are due, one a second, each with a Tick of its own."""
         while True:
             await self._news.wait()
-            while self._falls:
-                self.running.board.shock(self._falls.popleft())
+            while self._slide.steps:
+                self.running.board.shock(self._slide.step())
                 self.running.supervisor.tick()
                 await trio.sleep(1)
 
