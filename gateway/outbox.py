@@ -52,7 +52,8 @@ class Outbox:
     """A gateway.sink.Sink that a writer task drains.
 
     `dropped` is called with "private" or "public" for each message that did not fit (and by the
-    writer with "unread" when the client does not read). `cut_off` is set when there is a `farewell`; what is queued by then is still there to be written.
+    writer with "unread" when the client does not read). `cut_off` is set when there is a
+    `farewell`; what is queued by then is still there to be written.
     """
 
     number: int
