@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -17,19 +16,24 @@ from risk.events import LiquidationStep
 # Lines that are not price levels: the frame, the header, the headings and the liquidations.
 FIXED_LINES: Final = 18
 ROUNDS: Final = 6
+TRADES_WIDTH: Final = 50
+BOOK_WIDTH: Final = 27
 LEVELS: Final = (3, 10)
 _BUY, _SELL, _ALARM = "green", "red", "bold magenta"
 
 
-def draw(picture: Picture, height: int) -> RenderableType:
-    """The picture for a terminal of `height` lines."""
+def draw(picture: Picture, width: int, height: int) -> RenderableType:
+    """The picture for a terminal of so many columns and lines; a narrow one has fewer books."""
     least, most = LEVELS
     levels = max(least, min(most, (height - FIXED_LINES) // 2))
+    books = max(1, (width - TRADES_WIDTH) // BOOK_WIDTH)
     upper = [
-        *(_book(book, levels) for book in picture.books),
+        *(_book(book, levels) for book in picture.books[:books]),
         _trades(picture.trades[: 2 * levels + 1]),
     ]
-    return Group(_header(picture), Columns(upper), _rounds(picture.rounds[:ROUNDS]))
+    side_by_side = Table.grid(padding=(0, 1))
+    side_by_side.add_row(*upper)
+    return Group(_header(picture), side_by_side, _rounds(picture.rounds[:ROUNDS]))
 
 
 def funds(picture: Picture) -> str:
@@ -56,7 +60,7 @@ def _header(picture: Picture) -> RenderableType:
         f"trades {picture.trades_rate:,.1f}/s",
         f"insurance fund {funds(picture)}",
     )
-    note = Text(picture.note, style=_ALARM)
+    note = Text(picture.note, style=_ALARM, no_wrap=True, overflow="ellipsis")
     return Panel(
         Group(lines, Text(f"liquidation steps: {steps(picture)}"), note), title="tidegate demo"
     )
@@ -90,7 +94,7 @@ def _trades(trades: tuple[Trade, ...]) -> Table:
             Text(trade.instrument_name),
             Text(f"{trade.price:,.2f}", style=style),
             f"{trade.amount:,.0f}",
-            Text("liquidation" if trade.liquidation else "", style=_ALARM),
+            Text("LIQ" if trade.liquidation else "", style=_ALARM),
         )
     return table
 

@@ -26,7 +26,7 @@ async def show_live(client: Client, tape: Tape, console: Console) -> None:
     """Redraw four times a second until cancelled."""
 
     def redraw(picture: Picture) -> None:
-        live.update(screen.draw(picture, console.height), refresh=True)
+        live.update(screen.draw(picture, *console.size), refresh=True)
 
     with Live(console=console, auto_refresh=False) as live:
         await _repeat(client, tape, REDRAW_SECONDS, redraw)

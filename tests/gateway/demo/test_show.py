@@ -37,17 +37,17 @@ def drawn(picture: Picture, width: int, height: int) -> list[str]:
     """The lines of a terminal."""
     console = Console(width=width, height=height)
     with console.capture() as capture:
-        console.print(draw(picture, height))
+        console.print(draw(picture, width, height))
     return capture.get().splitlines()
 
 
-@pytest.mark.parametrize(("width", "height"), [(110, 30), (110, 44), (200, 60)])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (110, 30), (110, 44), (200, 60)])
 def test_the_view_fits_the_terminal_and_shows_everything(width: int, height: int) -> None:
     """Best prices, trades that liquidate, the fund and the rates."""
     lines = drawn(PICTURE, width, height)
     assert len(lines) <= height
     text = "\n".join(lines)
-    for shown in ("51,999.50", "52,000.50", "liquidation", "demo.gambler7", "9.5000 BTC", "81/s"):
+    for shown in ("51,999.50", "52,000.50", "LIQ", "demo.gambler7", "9.5000 BTC", "81/s"):
         assert shown in text
 
 
