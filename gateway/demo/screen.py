@@ -15,7 +15,7 @@ from risk.events import LiquidationStep
 
 # Lines that are not price levels: the frame, the header, the headings and the liquidations.
 FIXED_LINES: Final = 18
-ROUNDS: Final = 6
+ROUNDS: Final = 5
 TRADES_WIDTH: Final = 50
 BOOK_WIDTH: Final = 27
 LEVELS: Final = (3, 10)
@@ -53,17 +53,14 @@ def clock(timestamp: int) -> str:
 
 
 def _header(picture: Picture) -> RenderableType:
-    lines = Table.grid(padding=(0, 2))
-    lines.add_row(
-        f"connections {picture.connections}",
-        f"orders {picture.orders_rate:,.0f}/s",
-        f"trades {picture.trades_rate:,.1f}/s",
-        f"insurance fund {funds(picture)}",
+    rates = (
+        f"connections {picture.connections}  orders {picture.orders_rate:,.0f}/s"
+        f"  trades {picture.trades_rate:,.1f}/s"
     )
     note = Text(picture.note, style=_ALARM, no_wrap=True, overflow="ellipsis")
-    return Panel(
-        Group(lines, Text(f"liquidation steps: {steps(picture)}"), note), title="tidegate demo"
-    )
+    fund = f"insurance fund  {funds(picture)}"
+    taken = f"liquidation steps  {steps(picture)}"
+    return Panel(Group(rates, fund, taken, note), title="tidegate demo")
 
 
 def _book(book: Book, levels: int) -> Table:
