@@ -1,0 +1,63 @@
+"""A data directory and its lock: one process writes to it, others may read."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from gateway.log.disk import Disk, naming
+from gateway.log.errors import LockedError
+
+
+@frozen
+class DataDirectory:
+    """Where everything is that a venue keeps."""
+
+    path: Path
+
+    @property
+    def log(self) -> Path:
+        """The folder of the segments."""
+        return self.path / "log"
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder of the snapshots."""
+        return self.path / "snapshots"
+
+    @contextmanager
+    def locked(self, disk: Disk) -> Iterator[None]:
+        """Be the one process that writes; the folders are made where they are missing.
+
+        Raises LockedError when another process is. The kernel frees the lock of a process that
+        has ended, however it ended.
+        """
+        for folder in (self.path, self.log, self.snapshots):
+            disk.make_folder(folder)
+        path = self.path / "LOCK"
+        with naming(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            with naming(path):
+                self._lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            # Its number is there for people: the lock is what counts.
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise LockedError(
+                f"{self.path}: in use by another process (pid {holder or 'unknown'});"
+                " one process at a time writes to a data directory"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

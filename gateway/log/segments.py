@@ -1,0 +1,198 @@
+"""Segment files: which there are, and their frames read as one chain.
+
+A reader may run beside a writer, also in another process: what is not whole yet is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attrs import define, field, frozen
+
+from gateway.log.disk import naming
+from gateway.log.errors import DamageError, LogError, VersionError
+from gateway.log.frames import (
+    HEADER_BYTES,
+    Frame,
+    FrameError,
+    Header,
+    NewerFormatError,
+    decode,
+    holds_frame,
+)
+from risk.commands import Entry
+
+
+@frozen
+class Segment:
+    """A segment file; its name says its first sequence number."""
+
+    path: Path
+    first: int
+
+    def header(self) -> Header:
+        """Its header. Raises DamageError and VersionError."""
+        with naming(self.path), self.path.open("rb") as file:
+            data = file.read(HEADER_BYTES)
+        try:
+            header = Header.decode(data)
+        except FrameError as error:
+            raise DamageError(self.path, error.offset, error.what) from error
+        except NewerFormatError as error:
+            raise VersionError(f"{self.path}: {error}") from error
+        if header.first != self.first:
+            what = f"a segment that begins with entry {header.first}, not with that of its name"
+            raise DamageError(self.path, 0, what)
+        return header
+
+    def unbegun(self) -> bool:
+        """Whether its header never became whole, so that it holds nothing yet."""
+        with naming(self.path), self.path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+        try:
+            Header.decode(head)
+        except FrameError:
+            return not holds_frame(self.read(), 0)
+        except NewerFormatError:
+            return False
+        return False
+
+    def read(self, offset: int = 0) -> bytes:
+        """Its bytes from `offset` on."""
+        with naming(self.path), self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+
+
+def path_of(folder: Path, first: int) -> Path:
+    """Where the segment that begins with entry `first` is."""
+    return folder / f"{first:020}.seg"
+
+
+def segments(folder: Path) -> list[Segment]:
+    """All segments, oldest first."""
+    with naming(folder):
+        names = sorted(path for path in folder.glob("*.seg") if path.stem.isdecimal())
+    return [Segment(path, int(path.stem)) for path in names]
+
+
+def segment_of(every: Sequence[Segment], sequence: int) -> Segment | None:
+    """The segment that holds an entry, or will when it is written."""
+    return next((each for each in reversed(every) if each.first <= sequence), None)
+
+
+@define(eq=False)
+class Reader:
+    """The frames of a log from one segment on, each checked against the one before.
+
+    `frames` ends where nothing more is whole and may be called again for what has come since.
+    `sequence` and `hash` are those of the last frame that it gave; `segment` and `offset` are
+    where the next one will be. `fault` says why what is there is not whole: a torn tail, or a
+    write under way, since anything else raises DamageError.
+    """
+
+    folder: Path
+    segment: Segment
+    header: Header = field(init=False)
+    offset: int = field(default=HEADER_BYTES, init=False)
+    sequence: int = field(init=False)
+    hash: bytes = field(init=False)
+    fault: FrameError | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Start before its first frame. Raises DamageError and VersionError."""
+        self.header = self.segment.header()
+        self.sequence, self.hash = self.header.first - 1, self.header.previous
+
+    def frames(self) -> Iterator[Frame]:
+        """The whole frames that have not been given yet."""
+        while True:
+            # In this order: a segment that has a successor by now is complete when it is read.
+            following = next(
+                (each for each in segments(self.folder) if each.first > self.segment.first), None
+            )
+            yield from self._rest()
+            if following is None:
+                return
+            if self.fault is not None:
+                raise DamageError(self.segment.path, self.offset, self.fault.what)
+            if not self._enter(following):
+                return
+
+    def entries(self, frame: Frame) -> list[Entry]:
+        """The entries of the frame that was given last. Raises DamageError."""
+        try:
+            return frame.entries()
+        except FrameError as error:
+            raise DamageError(self.segment.path, self.offset - frame.size, error.what) from error
+
+    @property
+    def empty(self) -> bool:
+        """Whether the present segment has had no frame so far."""
+        return self.offset == HEADER_BYTES
+
+    def _rest(self) -> Iterator[Frame]:
+        """What is whole of the present segment."""
+        self.fault = None
+        data, at = self.segment.read(self.offset), 0
+        while at < len(data):
+            try:
+                frame = decode(data, at)
+            except FrameError as error:
+                self.fault = error
+                return
+            self._follow(frame)
+            at += frame.size
+            yield frame
+
+    def _follow(self, frame: Frame) -> None:
+        if frame.previous != self.hash:
+            what = "a frame that does not follow the one before"
+            raise DamageError(self.segment.path, self.offset, what)
+        if frame.first != self.sequence + 1:
+            what = f"entry {frame.first} where {self.sequence + 1} was due"
+            raise DamageError(self.segment.path, self.offset, what)
+        self.offset += frame.size
+        self.sequence, self.hash = frame.last, frame.hash
+
+    def _enter(self, following: Segment) -> bool:
+        """Go on to the next segment; False while its header is not whole."""
+        if following.unbegun() and following == segments(self.folder)[-1]:
+            return False
+        header = following.header()
+        if (header.first, header.previous) != (self.sequence + 1, self.hash):
+            raise DamageError(following.path, 0, "a segment that does not follow the one before")
+        self.segment, self.header, self.offset = following, header, HEADER_BYTES
+        return True
+
+
+def reader_after(folder: Path, sequence: int, chain: bytes) -> Reader | None:
+    """A reader of what follows entry `sequence`, whose frame has the hash `chain`.
+
+    None where the log holds nothing and that entry is the one before it. Raises LogError where
+    the log does not hold that entry, or another one in its place.
+    """
+    every = segments(folder)
+    unbegun = every.pop() if every and every[-1].unbegun() else None
+    if not every and (unbegun.first if unbegun else 1) == sequence + 1:
+        return None
+    segment = segment_of(every, sequence + 1)
+    if segment is None:
+        raise LogError(
+            f"{folder}: the log does not reach back to entry {sequence + 1}, and there is no"
+            " snapshot that would make up for it"
+        )
+    reader = Reader(folder, segment)
+    if reader.sequence < sequence:
+        for _ in reader.frames():
+            if reader.sequence >= sequence:
+                break
+    if reader.sequence < sequence:
+        raise LogError(
+            f"{folder}: the log ends with entry {reader.sequence}, and there is a snapshot of"
+            f" entry {sequence}: the end of the log is missing"
+        )
+    if (reader.sequence, reader.hash) != (sequence, chain):
+        raise LogError(f"{folder}: the snapshot of entry {sequence} is of another log")
+    return reader

@@ -1,0 +1,160 @@
+"""Snapshots: the state after an entry, in a file that is whole or not there.
+
+    header   magic 8, format u16, rules u32, sequence u64, hash of the log's chain 16, trail 16,
+             digest of the state 16, length of the payload u64, checksum 16
+    payload  the state's facts, as risk.snapshot writes them
+
+The checksum is BLAKE2b of the header before it and the payload.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from attrs import define, field, frozen
+
+from gateway.log.disk import Disk, naming
+from gateway.log.errors import DamageError, LogError, VersionError
+from gateway.log.frames import HASH_BYTES
+from gateway.log.trail import TRAIL_BYTES, Trail
+from risk import RULES
+from risk.exchange import Exchange
+from risk.snapshot import dump, load
+
+MAGIC: Final = b"TIDESNAP"
+FORMAT: Final = 1
+"""Version of the layout above, as for segments."""
+
+KEPT: Final = 2
+"""The newest, and one more, should that have been damaged since."""
+
+_DIGEST_BYTES: Final = 16
+_HEADER: Final = struct.Struct(f">8sHIQ{HASH_BYTES}s{TRAIL_BYTES}s{_DIGEST_BYTES}sQ")
+
+
+@frozen
+class Snapshot:
+    """The state after entry `sequence`, which ended a frame whose hash is `chain`."""
+
+    rules: int
+    sequence: int
+    chain: bytes
+    trail: bytes
+    digest: bytes
+    payload: bytes
+
+    @classmethod
+    def of(cls, exchange: Exchange, sequence: int, chain: bytes, trail: Trail) -> Snapshot:
+        """The state as it is, with entry `sequence`, the last of a frame, as the last one."""
+        payload = dump(exchange.state)
+        return cls(RULES, sequence, chain, trail.value, _hash(payload), payload)
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        fields = _HEADER.pack(
+            MAGIC,
+            FORMAT,
+            self.rules,
+            self.sequence,
+            self.chain,
+            self.trail,
+            self.digest,
+            len(self.payload),
+        )
+        return b"".join((fields, _hash(fields, self.payload), self.payload))
+
+    @classmethod
+    def read(cls, path: Path) -> Snapshot:
+        """Read a file. Raises DamageError, or VersionError for what is not ours to read."""
+        with naming(path):
+            data = path.read_bytes()
+        if len(data) < _HEADER.size + _DIGEST_BYTES or not data.startswith(MAGIC):
+            raise DamageError(path, 0, "no snapshot")
+        _, version, rules, sequence, chain, trail, digest, length = _HEADER.unpack_from(data)
+        if version > FORMAT:
+            raise VersionError(
+                f"{path}: snapshot format {version}; this version reads up to {FORMAT}"
+            )
+        fields, rest = data[: _HEADER.size], data[_HEADER.size :]
+        checksum, payload = rest[:_DIGEST_BYTES], rest[_DIGEST_BYTES:]
+        if len(payload) != length or checksum != _hash(fields, payload):
+            raise DamageError(path, 0, "a snapshot with a wrong checksum")
+        return cls(rules, sequence, chain, trail, digest, payload)
+
+    def exchange(self) -> Exchange:
+        """The venue as it was. Raises LogError where the payload is no such state."""
+        try:
+            exchange = Exchange(load(self.payload))
+        except msgspec.DecodeError as error:
+            raise LogError(f"no state that this version knows: {error}") from error
+        # Other rules may know of other facts.
+        if self.rules == RULES and exchange.digest() != self.digest.hex():
+            raise LogError("read back, the state has another digest")
+        return exchange
+
+
+@define(eq=False)
+class Snapshots:
+    """The folder of the snapshots; each is named by its sequence number."""
+
+    folder: Path
+    disk: Disk = field(factory=Disk)
+
+    def paths(self) -> list[Path]:
+        """All of them, newest first."""
+        with naming(self.folder):
+            return sorted(
+                (p for p in self.folder.glob("*.snap") if p.stem.isdecimal()), reverse=True
+            )
+
+    def write(self, snapshot: Snapshot) -> Path:
+        """Write one, and remove what it makes superfluous. Raises DiskError.
+
+        At every moment the folder holds whole snapshots only, and at least those it held before
+        or two newer ones.
+        """
+        target = self.folder / f"{snapshot.sequence:020}.snap"
+        # The venue and a process that follows its log may both be at it.
+        unfinished = target.with_suffix(f".{os.getpid()}.tmp")
+        self.disk.remove(unfinished)
+        file = self.disk.create(unfinished)
+        self.disk.write(file, snapshot.encode())
+        self.disk.sync(file)
+        self.disk.close(file)
+        self.disk.rename(unfinished, target)
+        self.disk.sync_directory(self.folder)
+        self._tidy()
+        return target
+
+    def _tidy(self) -> None:
+        superfluous = self.paths()[KEPT:]
+        for path in (*superfluous, *self._abandoned()):
+            self.disk.remove(path)
+
+    def _abandoned(self) -> list[Path]:
+        """What processes that have ended did not finish."""
+        with naming(self.folder):
+            return [p for p in self.folder.glob("*.*.tmp") if not _runs(p.suffixes[-2][1:])]
+
+
+def _runs(pid: str) -> bool:
+    """Whether that process runs."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _hash(*parts: bytes) -> bytes:
+    hasher = blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        hasher.update(part)
+    return hasher.digest()
