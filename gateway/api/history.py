@@ -25,6 +25,7 @@ from gateway.paging import Range
 Count = Annotated[int, Meta(ge=1, le=1_000)]
 Millis = Annotated[int, Meta(ge=0, lt=2**53)]
 Sequence = Annotated[int, Meta(ge=0, lt=2**53)]
+Offset = Annotated[int, Meta(ge=0, lt=2**53)]
 
 # Trades have one numbering for all instruments, whose families only prefix it.
 _TRADE_ID: Final = re.compile(r"(?:[\w-]{1,40}-)?([0-9]{1,15})", re.ASCII)
@@ -75,7 +76,7 @@ class OrdersPage(Params, frozen=True):
     """What both order histories have in common; `include_old` is served either way."""
 
     count: Count = 20
-    offset: Annotated[int, Meta(ge=0)] = 0
+    offset: Offset = 0
     include_unfilled: bool = False
     with_continuation: bool = False
     continuation: str = ""

@@ -69,7 +69,7 @@ class DeliveryParams(Params, frozen=True):
     """Parameters of public/get_delivery_prices."""
 
     index_name: str
-    offset: Annotated[int, Meta(ge=0)] = 0
+    offset: Annotated[int, Meta(ge=0, lt=2**53)] = 0
     count: Annotated[int, Meta(ge=1, le=1_000)] = 10
 
 

@@ -154,6 +154,14 @@ def test_pages_have_limits(http: Web, count: str, code: int) -> None:
         http.call(f"private/{method}", "bob", currency="BTC", count="1000")
 
 
+@pytest.mark.parametrize("offset", ["-1", "x", str(2**53), str(2**70), "1e300"])
+def test_offsets_have_limits(http: Web, offset: str) -> None:
+    """Far beyond any history there is nothing; what no machine counts to is no offset."""
+    method = "private/get_order_history_by_currency"
+    assert http.code(method, "bob", currency="BTC", offset=offset) == -32602
+    assert http.call(method, "bob", currency="BTC", offset=2**53 - 1) == []
+
+
 async def test_trades_are_found_by_what_they_are(alice: Socket, bob: Socket) -> None:
     """Both parties find their side, everybody the public one, under one id, in the order asked."""
     name = "SOL_USDC-PERPETUAL"
