@@ -17,13 +17,15 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where a command came from: node, its start number, session, request number in it.
 
     The venue copies it to its answer and decides nothing by it, except that a request number
-    does nothing twice in one session. Session 0 is nobody's: HTTP requests, timers.
+    does nothing twice in one session. Session 0 is nobody's: HTTP requests, timers. A `key` that
+    is not empty names the request for all time, whoever sends it again (see risk.idempotency).
     """
 
     node: int = 0
     start: int = 0
     session: int = 0
     request: int = 0
+    key: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -9,6 +9,7 @@ from attrs import define, field
 
 from risk import (
     accounts,
+    idempotency,
     invariants,
     liquidation,
     listing,
@@ -104,10 +105,11 @@ class Exchange:
         state.events = []
         timeline.advance(state, entry.time)
         phases.advance(state)
-        if self._admitted(entry):
+        if self._admitted(entry) and not idempotency.repeats(state):
             _TABLE[type(command)](state, command)
         if isinstance(command, Tick | Continue):
             state.watch.advance(state, state.parameters.slice)
+        idempotency.remember(state)
         self._report()
         return state.events
 

@@ -29,6 +29,7 @@ class Reason(Enum):
     PRICE_OFF_TICK = "price_wrong_tick"
     PRICE_TOO_HIGH = "price_too_high"
     PRICE_TOO_LOW = "price_too_low"
+    RETRY = "retry"
     SESSION_ENDED = "session_ended"
     SETTLEMENT_IN_PROGRESS = "settlement_in_progress"
     TIMED_OUT = "timed_out"

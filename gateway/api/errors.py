@@ -38,6 +38,7 @@ class Code(IntEnum):
     TOO_MANY_REQUESTS = 10028
     MUST_BE_WEBSOCKET_REQUEST = 10030
     NOT_IMPLEMENTED = 10033
+    RETRY = 10040
     SETTLEMENT_IN_PROGRESS = 10041
     PRICE_WRONG_TICK = 10043
     MATCHING_ENGINE_QUEUE_FULL = 10047
@@ -103,6 +104,7 @@ CODES: Final[dict[Reason, Code]] = {
     Reason.PRICE_TOO_HIGH: Code.PRICE_TOO_HIGH,
     Reason.PRICE_TOO_LOW: Code.PRICE_TOO_LOW,
     # A session ends with its connection, so that only a log-out still hears this.
+    Reason.RETRY: Code.RETRY,
     Reason.SESSION_ENDED: Code.UNAUTHORIZED,
     Reason.SETTLEMENT_IN_PROGRESS: Code.SETTLEMENT_IN_PROGRESS,
     Reason.TIMED_OUT: Code.TIMED_OUT,
