@@ -8,21 +8,21 @@ from typing import Final, TypeVar, assert_never
 
 from attrs import define, field
 
-from risk.commands import Continue, EndSession, Liquidate, Tick
+from risk.commands import Checkpoint, Continue, EndSession, Liquidate, Tick
 
-Urgent = Tick | Continue | Liquidate | EndSession
+Urgent = Tick | Continue | Checkpoint | Liquidate | EndSession
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-# Of each kind in one batch, beside the one Tick and the one Continue. A batch holds 256 commands
-# of clients, so 32 liquidations a batch keep up with any cascade that those can cause, and a
-# thousand connections lost at once take no more than a ninth of each batch from the others.
+# Of each kind in one batch, beside the single ones. A batch holds 256 commands of clients, so 32
+# liquidations a batch keep up with any cascade that those can cause, and a thousand connections
+# lost at once take no more than a ninth of each batch from the others.
 SHARE: Final = 32
 
 
 @define(eq=False)
 class Lane:
-    """Session ends, ticks, liquidations and continuations on their way to the log.
+    """Session ends, ticks, liquidations and the like on their way to the log.
 
     Each kind is keyed, by session, by account and currency, or by being the newest of its kind,
     so that what it holds is bounded by what exists. `put` is a plain call that never raises:
@@ -33,13 +33,16 @@ class Lane:
     _wake: Callable[[], None]
     _tick: Tick | None = field(default=None, init=False)
     _continuation: Continue | None = field(default=None, init=False)
+    _checkpoint: Checkpoint | None = field(default=None, init=False)
     _liquidations: dict[tuple[int, str], Liquidate] = field(factory=dict, init=False)
     _ends: dict[int, EndSession] = field(factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
-        return bool(self._tick or self._continuation or self._liquidations or self._ends)
+        return any(
+            (self._tick, self._continuation, self._checkpoint, self._liquidations, self._ends)
+        )
 
     def put(self, command: Urgent) -> None:
         """Propose; a second proposal of the same key takes the place of the first."""
@@ -50,6 +53,8 @@ class Lane:
                 self._tick = command
             case Continue():
                 self._continuation = command
+            case Checkpoint():
+                self._checkpoint = command
             case Liquidate(account=account, currency=currency):
                 self._liquidations[account, currency] = command
             case EndSession(session=session):
@@ -66,15 +71,10 @@ class Lane:
 
     def take(self) -> list[Urgent]:
         """This batch's share of what keeps the venue supervised."""
-        batch: list[Urgent] = []
-        if self._tick is not None:
-            batch.append(self._tick)
-            self._tick = None
-        if self._continuation is not None:
-            batch.append(self._continuation)
-            self._continuation = None
-        liquidations = list(_pop_oldest(self._liquidations))
-        return [*batch, *liquidations]
+        singles = (self._tick, self._continuation, self._checkpoint)
+        self._tick = self._continuation = self._checkpoint = None
+        batch: list[Urgent] = [each for each in singles if each is not None]
+        return [*batch, *_pop_oldest(self._liquidations)]
 
     def take_ends(self) -> list[EndSession]:
         """This batch's share of who has gone."""
@@ -83,7 +83,7 @@ class Lane:
     def close(self) -> None:
         """The log takes nothing more; what waits is dropped."""
         self._closed = True
-        self._tick = self._continuation = None
+        self._tick = self._continuation = self._checkpoint = None
         self._liquidations.clear()
         self._ends.clear()
 

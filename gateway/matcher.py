@@ -10,6 +10,7 @@ import trio
 from attrs import define, field
 
 from gateway.lane import Urgent
+from gateway.log.errors import ApplyError
 from risk.commands import Continue, EndSession, Entry, Tick
 from risk.events import Event
 
@@ -70,7 +71,7 @@ class Matcher:
     async def run(self, durable: trio.MemoryReceiveChannel[Sequence[Entry]]) -> None:
         """Apply what comes until the log ends.
 
-        An exception of `apply` passes, with the entry that raised it in its notes.
+        Raises ApplyError, before any effect of an entry on which `apply` raised.
         """
         with durable:
             async for batch in durable:
@@ -87,8 +88,7 @@ class Matcher:
         try:
             events = self.exchange.apply(entry)
         except Exception as error:
-            error.add_note(f"while applying entry {entry}")
-            raise
+            raise ApplyError(entry) from error
         command = entry.command
         if isinstance(command, EndSession):
             self.ended(command.session)

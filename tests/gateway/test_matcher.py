@@ -10,6 +10,7 @@ from attrs import define, field
 from book.order import Side
 from book.units import SCALE
 from gateway.lane import Urgent
+from gateway.log.errors import ApplyError
 from gateway.matcher import Matcher
 from risk.commands import (
     Command,
@@ -173,7 +174,7 @@ async def test_a_bug_in_apply_ends_the_matcher_and_names_the_entry() -> None:
 
     scene = Scene()
     batch = scene.batch(BUY, Unheard(), BUY)
-    with pytest.raises(KeyError) as caught:
+    with pytest.raises(ApplyError, match=f"entry {batch[1].sequence} cannot be applied") as caught:
         await scene.apply(batch)
-    assert [f"while applying entry {batch[1]}"] == caught.value.__notes__
+    assert isinstance(caught.value.__cause__, KeyError)
     assert 1 == len(scene.seen)
