@@ -148,6 +148,11 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
             again = NaiveOrder(
                 naive.order_id, naive.account, naive.side, new_price, left, naive.reduce_only
             )
+            if order.post_only and order.reject_post_only and self.oracle.crosses(again):
+                assert Reason.POST_ONLY_REJECT is reason(self.venue.do(command))
+                return
+            if order.post_only:
+                self.oracle.slide(again)
             self.compare(command, again, order.time_in_force)
 
     @rule(choice=st.integers(0, 20))
