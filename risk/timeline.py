@@ -36,7 +36,9 @@ def advance(state: State, time: int) -> None:
                 listing.list_due(state, product)
         else:
             market = state.markets[name]
-            integral = market.index.integral_at(due) if market.index.since else 0
+            # Listed late, the window may have opened before there was any price.
+            index = market.index
+            integral = index.integral_at(max(due, index.since)) if index.since else 0
             market.averaging = Averaging(due, integral)
     state.time = max(state.time, time)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from book.calendar import next_settlement
+from datetime import date
+
+from book.calendar import expiry_on, next_settlement
 from book.order import TimeInForce
-from book.units import DAY, SCALE
-from risk.commands import CancelAll, Continue
+from book.units import DAY, MINUTE, SCALE
+from risk.catalogue import LEGACY_2025
+from risk.commands import CancelAll, Continue, SetProduct
 from risk.events import CancelledAll, LossShared, MarketState, PositionSettled
 from risk.reasons import Reason
 from risk.state import DEFICIT, ROUNDING
@@ -116,6 +119,20 @@ def at_settlement(venue: Venue) -> int:
 
 def price_of(number: str) -> int:
     return int(number) * SCALE
+
+
+def test_a_future_listed_within_its_last_half_hour_is_delivered_at_the_index() -> None:
+    """The average begins with the first price where that came after the window had opened."""
+    expiry = expiry_on(date(2026, 6, 5))
+    perpetual, dated = LEGACY_2025[:2]
+    venue = open_venue(catalogue=[perpetual], time=expiry - 15 * MINUTE, ann=FUNDS, ben=FUNDS)
+    contract, terms = dated
+    venue.do(SetProduct(contract=contract, terms=terms), after=MINUTE)
+    venue.tick()
+    market = venue.market(WEEKLY)
+    assert price_of("50000") == market.mark
+    venue.tick(expiry - venue.time)
+    assert price_of("50000") == market.delivery_price
 
 
 def test_an_entry_is_never_waited_for() -> None:
