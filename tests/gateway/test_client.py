@@ -289,6 +289,14 @@ async def test_an_address_where_nobody_listens_is_an_os_error() -> None:
                 pass
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "ws:///ws/api/v2", "127.0.0.1:8081"])
+async def test_what_is_no_websocket_url_is_a_value_error(url: str) -> None:
+    """Before anything is connected to."""
+    with pytest.raises(ValueError, match="expected ws://HOST:PORT/PATH"):
+        async with connect(url):
+            pass
+
+
 async def test_callers_wait_when_the_peer_reads_nothing_and_can_be_cancelled() -> None:
     """Requests that the socket does not take are bounded: later callers wait without queueing."""
     stuck = trio.Event()
