@@ -222,11 +222,10 @@ class Web:
 
 
 @contextmanager
-def strict_venue(folder: Path) -> Iterator[Addresses]:
+def strict_venue(folder: Path, more: str = "") -> Iterator[Addresses]:
     """A venue with quiet indices in which a bug ends the process, so that none stays hidden."""
-    with venue(
-        folder, ACCOUNTS.replace("[server]", "[server]\nstrict = true") + INDICES
-    ) as running:
+    config = ACCOUNTS.replace("[server]", "[server]\nstrict = true") + INDICES + more
+    with venue(folder, config) as running:
         yield running
 
 
