@@ -12,13 +12,15 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
 from gateway.config import Config, load
 from gateway.demo.command import add_demo, add_shock
 from gateway.demo.percent import shielded
+from gateway.failure import report
+from gateway.log.errors import ApplyError, DiskError, LogError
 from gateway.server import Running
 from gateway.settings import ConfigError
 from gateway.signals import serve_until_signalled
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 USAGE_ERROR: Final = 2
+
+Failed = TypeVar("Failed", bound=Exception)
 
 
 def add_serve(subcommands: Subcommands) -> None:
@@ -65,13 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* ConfigError as errors:
         # From inside the venue it comes wrapped by each nursery on its way.
         print(f"tidegate: {_first(errors)}", file=sys.stderr)
+    except* (DiskError, ApplyError, LogError) as errors:
+        status = report(_first(errors))
     return status
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _first(errors: ExceptionGroup[Failed]) -> Failed:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 def _serve(chosen: argparse.Namespace) -> int:

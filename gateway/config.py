@@ -14,6 +14,8 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from book.units import MONEY, SCALE, Money, Price
+from gateway.log.file import SEGMENT_BYTES
+from gateway.log.trail import CHECKPOINT_ENTRIES
 from gateway.scope import ScopeError, parse_scope
 from gateway.settings import ConfigError, Endpoint, one_of, refuse_unknown, section, shown
 
@@ -29,8 +31,19 @@ class Server(Struct, frozen=True, gc=False):
 
     http: Endpoint = Endpoint("127.0.0.1", 8080)
     websocket: Endpoint = Endpoint("127.0.0.1", 8081)
+    data_dir: Path | None = None
     testnet: bool = True
     strict: bool = False
+
+
+class LogSettings(Struct, frozen=True, gc=False):
+    """[log]: how what is kept under `data_dir` is written."""
+
+    # About what a second copies, checks or deletes; some 200,000 entries.
+    segment_bytes: Annotated[int, Meta(ge=2**16, le=2**32)] = SEGMENT_BYTES
+    # Half a second of a replay: where it went another way is known that closely, for the price of
+    # one entry in ten thousand.
+    checkpoint_entries: Annotated[int, Meta(ge=1, le=10**9)] = CHECKPOINT_ENTRIES
 
 
 class Limits(Struct, frozen=True, gc=False):
@@ -149,6 +162,7 @@ class Config(Struct, frozen=True, gc=False):
     """The whole configuration. `index` holds every index of the venue, sorted by name."""
 
     server: Server = Server()
+    log: LogSettings = LogSettings()
     limits: Limits = Limits()
     risk: Risk = field(default_factory=Risk)
     index: tuple[Index, ...] = tuple(DEFAULT_WALKS.values())
@@ -180,10 +194,13 @@ def parse(text: str, folder: Path = Path()) -> Config:
             f"[server], key `websocket`: {server.websocket} is taken by `http`;"
             " HTTP and WebSocket need a port each"
         )
+    if server.data_dir is not None:
+        server = msgspec.structs.replace(server, data_dir=folder / server.data_dir)
     limits = section(Limits, "[limits]", raw.get("limits", {}))
     _require_affordable(limits)
     return Config(
         server=server,
+        log=section(LogSettings, "[log]", raw.get("log", {})),
         limits=limits,
         risk=section(Risk, "[risk]", raw.get("risk", {})),
         index=_indices(raw.get("index", []), folder),

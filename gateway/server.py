@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import trio
@@ -22,12 +23,16 @@ from gateway.channels import Interval
 from gateway.clock import Clock, RealClock
 from gateway.config import Config
 from gateway.door import Door
+from gateway.failure import VENUE_ERRORS, Failure
 from gateway.feed import Feed
 from gateway.http import UNREAD_MILLIS, HttpGateway, serve_http
 from gateway.index import IndexBoard, open_board
 from gateway.intake import Intake
+from gateway.keeper import Keeper, open_keeper
 from gateway.limits import rate_limits
 from gateway.log import Log
+from gateway.log.disk import Disk
+from gateway.log.lock import DataDirectory
 from gateway.log.memory import MemoryLog
 from gateway.matcher import Matcher, Observer
 from gateway.metrics import Metrics
@@ -46,6 +51,9 @@ logger = logging.getLogger(__name__)
 # From the decision to stop until the last client is gone: what is undecided, half a second, and
 # a goodbye of one. What is still there then is cut off; the log needs the rest of two seconds.
 CLIENTS_SECONDS = 1.6
+# From the same moment until the last snapshot is written or given up. What then ends a process
+# within two seconds is gateway.signals, a little later.
+SNAPSHOT_SECONDS = 1.7
 TOKEN_SECRET_BYTES = 32
 _FLUSH_SECONDS = {Interval.FAST: 0.1, Interval.SLOW: 1.0}
 
@@ -55,7 +63,8 @@ class Running:
     """A venue that serves: where, and what whoever embeds it may read, move and stop.
 
     `observers` are told of every entry and its events from now on; whoever joins them must
-    neither wait nor raise.
+    neither wait nor raise. `failure` is set when the venue must end: what still runs then, a
+    client that reads nothing, say, does not matter.
     """
 
     http: Endpoint
@@ -67,6 +76,7 @@ class Running:
     observers: list[Observer]
     stopping: trio.Event
     log_closed: trio.Event
+    failure: Failure
 
     @property
     def http_url(self) -> str:
@@ -83,31 +93,43 @@ class Running:
         self.stopping.set()
 
 
-async def serve(
+async def serve(  # noqa: ASYNC128 - passes task_status on
     config: Config,
     *,
     clock: Clock | None = None,
     log: Log | None = None,
+    disk: Disk | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a venue until it is stopped; reports `Running` once clients can connect.
 
-    `clock` is venue time, the machine's by default. Cancelled, it ends at once, without goodbyes.
-    Raises ConfigError for a configuration that cannot be served.
+    `clock` is venue time, the machine's by default. `log` takes the place of the configured one,
+    and `disk` of the real one. Cancelled, it ends at once, without goodbyes.
+    Raises ConfigError for a configuration that cannot be served, LogError for a data directory
+    that cannot be used, DiskError when the disk fails, and ApplyError for an entry that cannot be
+    applied; from inside the venue, wrapped in exception groups.
     """
     clock = clock or RealClock()
-    sockets = (
-        bind(config.server.http, unread_millis=UNREAD_MILLIS),
-        bind(config.server.websocket),
-    )
-    with sockets[0], sockets[1]:
-        await _Server.build(config, clock, log or MemoryLog(clock)).run(sockets, task_status)
+    with ExitStack() as stack:
+        sockets = (
+            stack.enter_context(bind(config.server.http, unread_millis=UNREAD_MILLIS)),
+            stack.enter_context(bind(config.server.websocket)),
+        )
+        keeper = None
+        if log is None and config.server.data_dir is not None:
+            directory = DataDirectory(config.server.data_dir)
+            keeper = stack.enter_context(open_keeper(directory, config.log, clock, disk=disk))
+            await keeper.catch_up()
+            log = keeper.log
+        server = _Server.build(config, clock, log or MemoryLog(clock), keeper)
+        await server.run(sockets, task_status)
 
 
 @define(eq=False)
 class _Server:
     venue: Venue
     log: Log
+    keeper: Keeper | None
     board: IndexBoard
     intake: Intake
     metrics: Metrics
@@ -116,18 +138,20 @@ class _Server:
     door: Door
     stopping: trio.Event = field(factory=trio.Event)
     log_closed: trio.Event = field(factory=trio.Event)
+    failure: Failure = field(factory=Failure)
+    _stopped_at: float = field(default=0.0, init=False)
 
     @classmethod
-    def build(cls, config: Config, clock: Clock, log: Log) -> _Server:
+    def build(cls, config: Config, clock: Clock, log: Log, keeper: Keeper | None) -> _Server:
         """Every part, wired; nothing runs yet."""
         board = open_board(config.index)
-        exchange = Exchange()
+        exchange = keeper.exchange if keeper else Exchange()
         state = exchange.state
         start = next_start(state)
         metrics = Metrics()
         intake = Intake(Origin(start=start), metrics.inbox_wait.observe)
         metrics.inbox_depth.set_function(lambda: intake.inbox.depth)
-        archive = Archive(state)
+        archive = keeper.archive if keeper else Archive(state)
         keyring = Keyring()
         fill_keyring(keyring, config, state)
         wall = RealClock()
@@ -159,37 +183,50 @@ class _Server:
             ended=slots.free,
             observers=[metrics.applied, venue.feed.publish],
         )
+        if keeper:
+            matcher.observers.insert(0, keeper.checkpoints(intake.propose).observe)
         door = Door(venue, intake, slots, metrics)
-        return cls(venue, log, board, intake, metrics, matcher, supervisor, door)
+        return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, door)
 
     async def run(
-        self, sockets: tuple[socket.socket, socket.socket], task_status: trio.TaskStatus[Running]
+        self, sockets: tuple[socket.socket, socket.socket], ready: trio.TaskStatus[Running]
     ) -> None:
         """The tree. It ends from the inside, by the end of the stream through the core."""
         # Hypercorn's writes cannot be cancelled. Out here they can delay the very end, and
         # nothing that matters.
         async with trio.open_nursery() as outside:
-            await self._run_core(outside, sockets, task_status)
+            await self._run_core(outside, sockets, ready)
             self.log_closed.set()
+            if self.keeper:
+                left = self._stopped_at + SNAPSHOT_SECONDS - trio.current_time()
+                await self._vital(self.keeper.finish, max(left, 0.0))
+
+    async def _vital(self, run: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Run a part without which the venue must end at once."""
+        try:
+            await run(*arguments)
+        except VENUE_ERRORS as error:
+            self.failure.set(error)
+            raise
 
     async def _run_core(
         self,
         outside: trio.Nursery,
         sockets: tuple[socket.socket, socket.socket],
-        task_status: trio.TaskStatus[Running],
+        ready: trio.TaskStatus[Running],
     ) -> None:
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
         try:
             async with trio.open_nursery() as core:
-                core.start_soon(self.log.run, self.intake, durable)
-                core.start_soon(self.matcher.run, entries)
+                core.start_soon(self._vital, self.log.run, self.intake, durable)
+                core.start_soon(self._vital, self.matcher.run, entries)
                 await self._bootstrap()
                 async with trio.open_nursery() as helpers:
                     helpers.start_soon(self.supervisor.run)
                     helpers.start_soon(self.metrics.watch_loop)
                     for interval, seconds in _FLUSH_SECONDS.items():
                         helpers.start_soon(self._flush, interval, seconds)
-                    await self._serve_clients(outside, sockets, task_status)
+                    await self._serve_clients(outside, sockets, ready)
                     helpers.cancel_scope.cancel()
                 self.intake.close()
         finally:
@@ -213,7 +250,7 @@ class _Server:
         self,
         outside: trio.Nursery,
         sockets: tuple[socket.socket, socket.socket],
-        task_status: trio.TaskStatus[Running],
+        ready: trio.TaskStatus[Running],
     ) -> None:
         http, websocket = sockets
         running = Running(
@@ -226,6 +263,7 @@ class _Server:
             self.matcher.observers,
             self.stopping,
             self.log_closed,
+            self.failure,
         )
         websocket.listen(BACKLOG)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(websocket))
@@ -243,8 +281,9 @@ class _Server:
                         handler_nursery=connections,
                     )
                 )
-                task_status.started(running)
+                ready.started(running)
                 await self.stopping.wait()
+                self._stopped_at = trio.current_time()
                 listeners.cancel_scope.cancel()
             self.venue.closing = True
             self.door.stop()
@@ -268,4 +307,5 @@ class _Server:
 
 
 async def _raise(error: Exception) -> None:
+    await trio.lowlevel.checkpoint()
     raise error

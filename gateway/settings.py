@@ -165,11 +165,18 @@ def _file(place: str, raw: object) -> Path:
     return Path(raw)
 
 
+def _folder(place: str, raw: object) -> Path:
+    if not isinstance(raw, str) or not raw:
+        raise ConfigError(f"{place}: expected the name of a folder, not {shown(raw)}")
+    return Path(raw)
+
+
 _READERS: Final[dict[object, Callable[[str, object], object]]] = {
     Endpoint: _endpoint,
     Price: _price,
     dict[str, Money]: _funds,
     Path: _file,
+    Path | None: _folder,
 }
 
 

@@ -1,7 +1,8 @@
-"""Running a venue until SIGTERM or SIGINT, and stopping it in order and in time."""
+"""Running a venue until SIGTERM or SIGINT, and ending it in order and in time."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,11 +11,17 @@ from typing import Final
 import trio
 
 from gateway.config import Config
+from gateway.failure import Failure, report
 from gateway.server import Running, serve
+
+logger = logging.getLogger(__name__)
 
 # Service managers and people wait two seconds before they lose patience; interpreter and kernel
 # need the last fifth of one.
 SHUTDOWN_SECONDS: Final = 1.8
+# A venue that has failed is gone within a second, whatever its clients do: nobody shall wait for
+# an answer that cannot come.
+FAILURE_SECONDS: Final = 0.7
 
 
 async def serve_until_signalled(
@@ -25,14 +32,17 @@ async def serve_until_signalled(
     """Run a venue, `announce` that clients can connect, and let `accompany` run beside it.
 
     The first signal cancels `accompany` and stops the venue in order; a second one ends the
-    process at once.
+    process at once. Raises what `serve` raises.
     """
+    if config.server.data_dir is None:
+        logger.warning("without `data_dir` under [server], nothing is kept when the process ends")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as venue:
                 running = await venue.start(serve, config)
                 company = trio.CancelScope()
                 watch.start_soon(_stop_at_signal, signals, running, company)
+                watch.start_soon(_end_after_failure, running.failure)
                 announce(running)
                 if accompany is not None:
                     with company:
@@ -52,3 +62,10 @@ async def _stop_at_signal(
     await running.log_closed.wait()
     # Whatever still runs now, a client that reads nothing, say, is nothing that would be missed.
     os._exit(0)
+
+
+async def _end_after_failure(failure: Failure) -> None:
+    await failure.happened.wait()
+    await trio.sleep(FAILURE_SECONDS)
+    assert failure.error is not None, "it has happened"
+    os._exit(report(failure.error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import trio
 from attrs import define, field
 
 from gateway.clock import Clock
@@ -36,4 +37,8 @@ class MemoryLog:
                 ]
                 self.sequence += len(entries)
                 self.entries.extend(entries)
-                await durable.send(entries)
+                try:
+                    await durable.send(entries)
+                except trio.BrokenResourceError:
+                    # Whoever applies them has failed, and says so itself.
+                    return

@@ -161,6 +161,7 @@ WALK = '[[index]]\nname = "btc_usd"\n'
         (WALK + "price = 1.000000001", "key `price`: 1.000000001 has more than 8 decimals"),
         (WALK + 'source = "fixed"\nprice = 1\nseed = 1', "[[index]] no. 1: unknown key `seed`;"),
         (WALK + 'source = "csv"', "[[index]] no. 1: key `file` is missing"),
+        ("[server]\ndata_dir = 1", "key `data_dir`: expected the name of a folder, not 1"),
         (WALK + 'source = "csv"\nfile = 1', "key `file`: expected the name of a file, not 1"),
         (WALK + "volatility = -0.1", "key `volatility`: Expected `float` >= 0.0, not -0.1"),
         ("[[account]]", "[[account]] no. 1: key `name` is missing"),
@@ -206,6 +207,16 @@ def test_recordings_are_found_beside_the_file(tmp_path: Path) -> None:
     assert config.Csv("btc_usd", Path("/data/btc.csv")) == config.load(file).index[0]
 
 
+def test_the_data_folder_starts_at_the_files_folder(tmp_path: Path) -> None:
+    """Like every name in the file; without one there is none."""
+    file = tmp_path / "venue.toml"
+    file.write_text('[server]\ndata_dir = "data"\n')
+    assert tmp_path / "data" == config.load(file).server.data_dir
+    file.write_text('[server]\ndata_dir = "/var/lib/tidegate"\n')
+    assert Path("/var/lib/tidegate") == config.load(file).server.data_dir
+    assert config.Config().server.data_dir is None
+
+
 def test_secrets_are_not_shown() -> None:
     """The text of a configuration, as a log or a traceback shows it, holds no secret."""
     assert "alice-key" in repr(config.parse(EXAMPLE))
@@ -217,7 +228,7 @@ def sections() -> dict[str, list[type[msgspec.Struct]]]:
     found: dict[str, list[type[msgspec.Struct]]] = {}
     for each in msgspec.structs.fields(config.Config):
         kind = each.type
-        if kind not in (config.Server, config.Limits, config.Risk):
+        if kind not in (config.Server, config.LogSettings, config.Limits, config.Risk):
             kind = kind.__args__[0]
         found[each.name] = list(kind.__args__) if isinstance(kind, UnionType) else [kind]
     return found
@@ -241,11 +252,11 @@ def test_every_key_is_documented_and_no_other() -> None:
 
 def test_documented_defaults_are_the_defaults() -> None:
     """Reading the defaults that the document gives changes nothing."""
-    for section in ("server", "limits", "risk"):
+    for section in ("server", "log", "limits", "risk"):
         lines = [
             f"{key} = {default.strip('`')}"
             for key, defaults in documented(section).items()
-            for default in defaults
+            for default in defaults - {"none"}
         ]
         assert config.Config() == config.parse("\n".join([f"[{section}]", *lines])), section
 
