@@ -1,0 +1,53 @@
+"""The end of a venue that may not go on: the disk failed it, or an entry cannot be applied."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import trio
+from attrs import define, field
+
+from gateway.log.errors import ApplyError, DiskError, LogError
+
+VenueError = DiskError | ApplyError | LogError
+VENUE_ERRORS = (DiskError, ApplyError, LogError)
+
+
+@define(eq=False)
+class Failure:
+    """Whether the core of a venue has failed, and of what."""
+
+    happened: trio.Event = field(factory=trio.Event, init=False)
+    error: VenueError | None = field(default=None, init=False)
+
+    def set(self, error: VenueError) -> None:
+        """It has. A plain call; the first error is the one that counts."""
+        if self.error is None:
+            self.error = error
+        self.happened.set()
+
+
+def report(error: VenueError) -> int:
+    """Say on stderr why the venue ended or did not start; returns the exit status."""
+    if isinstance(error, ApplyError):
+        cause = error.__cause__
+        assert cause is not None, "it is made of what `apply` raised"
+        sys.stderr.writelines(traceback.format_exception(cause))
+    sys.stderr.write(f"tidegate: {_explain(error)}\n")
+    sys.stderr.flush()
+    return error.status
+
+
+def _explain(error: VenueError) -> str:
+    if isinstance(error, DiskError):
+        return (
+            f"stopped, because the disk failed: {error}. Everything that was acknowledged is in"
+            " the log, and nothing was after this; the next start goes on from there."
+        )
+    if isinstance(error, ApplyError):
+        return (
+            f"{error}\nThis is a bug. `tidegate log skip DIR {error.entry.sequence} --reason TEXT`"
+            " has every start and replay leave the entry out."
+        )
+    return str(error)
