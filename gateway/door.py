@@ -146,12 +146,14 @@ class Door:
         self._inside.add(connection)
         if self._stopping:
             connection.stop()
+        crash: Exception | None = None
         try:
             await connection.run()
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - raised again after the goodbye
             outbox.cut(INTERNAL_ERROR, "internal error")
-            await connection.part()
-            raise
+            crash = error
         finally:
             self._inside.discard(connection)
         await connection.part()
+        if crash is not None:
+            raise crash

@@ -361,9 +361,9 @@ async def connect(
 
 async def refusal(venue: Running, path: str = "/ws/api/v2") -> int:
     """The HTTP status that a handshake is refused with."""
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as caught:
         async with connect(venue, path=path):
             pass
     (rejected,) = caught.value.exceptions
     assert isinstance(rejected, trio_websocket.ConnectionRejected)
-    return int(rejected.status_code)
+    return rejected.status_code

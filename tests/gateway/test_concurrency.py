@@ -219,8 +219,7 @@ async def test_an_index_survives_a_flood() -> None:
         tick = Tick(prices=(("btc_usd", 65_001 * SCALE),))
         venue.intake.propose(tick)
         venue.log.gate.set()
-        while venue.harness.exchange.state.indices["btc_usd"].price != 65_001 * SCALE:
-            await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
         at = [each.command for each in venue.applied[before:]].index(tick)
         # Behind the batch that the log had taken already, and before all of the inbox.
         assert at <= BATCH

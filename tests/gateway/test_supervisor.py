@@ -116,7 +116,6 @@ async def test_it_ticks_again_once_the_fault_is_gone(
 async def test_in_strict_mode_a_crash_passes() -> None:
     """A test that causes one shall not have to look for it in a log."""
     scene = Scene(Broken(Price(SCALE)), strict=True)
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(ZeroDivisionError):
         await scene.supervisor.run()
-    assert caught.group_contains(ZeroDivisionError)
     assert [] == scene.crashes

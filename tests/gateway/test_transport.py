@@ -51,6 +51,7 @@ async def test_a_batch_is_one_write_and_others_keep_their_place() -> None:
         writes: list[bytes] = []
 
         async def note() -> None:
+            await trio.lowlevel.checkpoint()
             writes.append(bytes(ours.send_stream.get_data_nowait()))
 
         ours.send_stream.send_all_hook = note
