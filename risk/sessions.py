@@ -38,7 +38,9 @@ def start_session(state: State, command: StartSession) -> None:
         state.sessions[command.session] = session
     elif session.account != command.account:
         session.account = command.account
-        session.cancel_on_disconnect = account.cancel_on_disconnect
+        # What was asked of the connection holds for whoever takes it over: the orders of its
+        # former account would else outlive it, and no one would be told.
+        session.cancel_on_disconnect |= account.cancel_on_disconnect
     return state.emit(Done(state.origin))
 
 

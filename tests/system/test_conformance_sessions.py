@@ -325,6 +325,24 @@ async def test_orders_end_with_a_connection_that_is_cut(
     assert [each["order_id"] for each in await alice.call("private/get_open_orders")] == [other]
 
 
+async def test_a_connection_that_changes_hands_still_ends_its_orders(
+    addresses: Addresses, http: Web
+) -> None:
+    """Cancel-on-disconnect was asked of the connection: another log-in does not take it back."""
+    async with socket(addresses.websocket, "alice") as doomed:
+        await doomed.call("private/enable_cancel_on_disconnect")
+        await doomed.call("private/buy", **limit())
+        await doomed.log_in("bob")
+        told = await doomed.call("private/get_cancel_on_disconnect")
+        assert told == {"scope": "connection", "enabled": True}
+        await doomed.call("private/buy", **limit(64_400))
+        doomed.cut()
+    with trio.fail_after(5):
+        for name in ("alice", "bob"):
+            while http.call("private/get_open_orders", name):
+                await trio.sleep(0.01)
+
+
 async def test_logging_out_leaves_the_orders(addresses: Addresses, alice: Socket) -> None:
     """There is no reply; the connection closes, its tokens end, what it ordered stays."""
     async with socket(addresses.websocket) as client:
