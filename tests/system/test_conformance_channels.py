@@ -223,7 +223,7 @@ async def test_books_can_be_followed(addresses: Addresses, alice: Socket, interv
 
 async def test_a_change_that_undoes_itself_is_not_pushed(alice: Socket, bob: Socket) -> None:
     """Between two pushes an order came and went: there is nothing to tell."""
-    channel = "book.BTC_USDC-PERPETUAL.agg2"
+    channel = "book.BTC_USDC-PERPETUAL.100ms"
     await subscribe(bob, channel)
     follower = Follower(bob, channel)
     await follower.reach({}, {})

@@ -326,9 +326,12 @@ async def test_orders_end_with_a_connection_that_is_cut(
 
 
 async def test_a_connection_that_changes_hands_still_ends_its_orders(
-    addresses: Addresses, http: Web
+    addresses: Addresses, alice: Socket, bob: Socket
 ) -> None:
     """Cancel-on-disconnect was asked of the connection: another log-in does not take it back."""
+    channel = "user.orders.any.any.raw"
+    for client in (alice, bob):
+        await client.call("private/subscribe", channels=[channel])
     async with socket(addresses.websocket, "alice") as doomed:
         await doomed.call("private/enable_cancel_on_disconnect")
         await doomed.call("private/buy", **limit())
@@ -337,10 +340,10 @@ async def test_a_connection_that_changes_hands_still_ends_its_orders(
         assert told == {"scope": "connection", "enabled": True}
         await doomed.call("private/buy", **limit(64_400))
         doomed.cut()
-    with trio.fail_after(5):
-        for name in ("alice", "bob"):
-            while http.call("private/get_open_orders", name):
-                await trio.sleep(0.01)
+    for client in (alice, bob):
+        ended = await client.push(channel, lambda order: order["order_state"] == "cancelled")
+        assert ended["cancel_reason"] == "cancel_on_disconnect"
+        assert await client.call("private/get_open_orders") == []
 
 
 async def test_logging_out_leaves_the_orders(addresses: Addresses, alice: Socket) -> None:
