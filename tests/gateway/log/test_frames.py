@@ -1,0 +1,100 @@
+"""The log's bytes: what is written is read, and what is not whole is noticed."""
+
+import struct
+from typing import get_args
+from zlib import crc32
+
+import pytest
+
+from book.units import MONEY
+from gateway.bootstrap import differences
+from gateway.config import Config
+from gateway.log.frames import (
+    GENESIS,
+    HEADER_BYTES,
+    PREFIX_BYTES,
+    FrameError,
+    Header,
+    NewerFormatError,
+    decode,
+    encode,
+    holds_frame,
+)
+from risk import exchange
+from risk.commands import Checkpoint, Command, Deposit, Entry, Origin, Skip
+from risk.exchange import Exchange
+from risk.records import AnyCommand
+from tests.gateway.log.paper import batches
+
+
+def test_every_command_has_a_record_and_a_function() -> None:
+    """One that is added to the core is written, read and applied, or this fails."""
+    assert set(Command.__subclasses__()) >= set(get_args(AnyCommand))
+    ours = {each for each in Command.__subclasses__() if each.__module__ == "risk.commands"}
+    assert ours == set(get_args(AnyCommand)) == set(exchange._TABLE)
+
+
+def test_entries_are_read_as_they_were_written() -> None:
+    """All kinds of commands with all their fields, and money beyond 64 bits."""
+    entries = [each for batch in batches() for each in batch]
+    for command in (
+        *differences(Config(), Exchange().state, 1),
+        Deposit(account=101, currency="BTC", amount=MONEY * 10**12),
+        Checkpoint(sequence=1, digest="00"),
+        Skip(sequence=1, reason='"quoted" — ünd mehr\n'),
+    ):
+        origin = Origin(node=1, start=2, session=2**34, request=2**40)
+        entries.append(Entry(len(entries) + 1, 10**15, origin, command))
+    data, hashed = encode(entries, GENESIS)
+    frame = decode(data, 0)
+    assert entries == frame.entries()
+    assert (len(data), 1, len(entries), GENESIS, hashed) == (
+        frame.size,
+        frame.first,
+        frame.last,
+        frame.previous,
+        frame.hash,
+    )
+
+
+def test_zeros_are_no_frame() -> None:
+    """A crash may leave a file longer than what was written, filled up with zeros."""
+    for size in (1, PREFIX_BYTES, 10_000):
+        with pytest.raises(FrameError):
+            decode(bytes(size), 0)
+        assert not holds_frame(bytes(size), 0)
+
+
+def test_a_whole_frame_is_found_wherever_it_starts() -> None:
+    """That is how damage is told from a torn tail."""
+    data, _ = encode(batches()[1], GENESIS)
+    for before in (b"", b"\0" * 7, b"\1\2\3\4" * 9, data[:-1], b"\xff"):
+        assert holds_frame(before + data + b"rest", 0)
+        assert holds_frame(before + data, len(before))
+        assert not holds_frame(before + data, len(before) + 1)
+
+
+def test_headers_say_what_they_are_and_refuse_what_they_cannot_read() -> None:
+    """A later layout is refused whatever follows its version; a broken one is told as such."""
+    header = Header(rules=3, first=17, previous=b"p" * 16)
+    data = header.encode()
+    assert (header, HEADER_BYTES) == (Header.decode(data + b"more"), len(data))
+    newer = data[:8] + struct.pack(">H", 2) + b"anything else" * 3
+    with pytest.raises(NewerFormatError, match="log format 2; this version reads up to 1"):
+        Header.decode(newer)
+    for broken in (data[:-1], b"X" + data[1:], data[:-1] + b"\0", bytes(HEADER_BYTES)):
+        with pytest.raises(FrameError):
+            Header.decode(broken)
+
+
+def test_a_payload_that_is_no_list_of_entries_is_refused() -> None:
+    """Also one of a command that this version does not know: it is never passed over."""
+    whole, _ = encode([Entry(1, 5, Origin(), Skip(sequence=1, reason=""))], GENESIS)
+    for wrong in (whole.replace(b"Skip", b"Slip"), whole.replace(b"[[5,", b"[[5.")):
+        frame = decode(_sealed(wrong[PREFIX_BYTES:]), 0)
+        with pytest.raises(FrameError, match="entries that cannot be read"):
+            frame.entries()
+
+
+def _sealed(body: bytes) -> bytes:
+    return struct.pack(">II", len(body), crc32(body)) + body
