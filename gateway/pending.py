@@ -26,6 +26,14 @@ def plainly(refused: Refused) -> ApiError:
     return refusal(refused.reason, refused.detail)
 
 
+@define(frozen=True)
+class Telling:
+    """How an answer is told: `convert` for what took effect, `explain` for a refusal."""
+
+    convert: Convert
+    explain: Explain = plainly
+
+
 OK: Final = HTTPStatus.OK.value
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from attrs import Factory, define, field
 from msgspec import Raw
 
@@ -15,11 +16,11 @@ from gateway.api import wire
 from gateway.api.errors import ApiError, Code
 from gateway.api.identity import identify
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED
-from gateway.api.table import ANY_SCOPE, Call, Cost, Method, Submission
+from gateway.api.table import ANY_SCOPE, Call, Cost, Keyed, Method, Submission
 from gateway.auth import HTTP, Principal
 from gateway.liveness import Liveness, Sign
 from gateway.outcome import Close, Outcome, Push, Reply, Submit
-from gateway.pending import Pending
+from gateway.pending import Pending, Telling
 from gateway.request import Asked, HttpRequest, from_query, from_rpc
 from gateway.sink import Sink
 from gateway.venue import Venue
@@ -141,15 +142,49 @@ class Session:
         _require_scope(method, principal)
         venue = self.venue
         call = Call(venue, self, principal, venue.clock.now(), asked.stamp.micros_in)
-        made = method.handler(call, asked.read(method))
+        params = asked.read(method)
+        repeated = self._repeat(asked.stamp, method, call, params)
+        if repeated is not None:
+            return repeated
+        made = method.handler(call, params)
         if isinstance(made, Submission):
-            return self._submit(asked.stamp, method, call, made)
+            return self._submit(asked.stamp, method, call, params, made)
         if isinstance(made, Close):
             return made
         return Reply(wire.result(asked.stamp, made, venue.clock.micros()))
 
-    def _submit(self, stamp: wire.Stamp, method: Method, call: Call, wish: Submission) -> Submit:
+    def _repeat(
+        self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct
+    ) -> Reply | None:
+        """The first outcome of a request that was made before, None where none is known.
+
+        Raises ApiError 10040 while it is being worked on.
+        """
+        key = _key(call, params)
+        if not key:
+            return None
+        state = self.venue.exchange.state
+        if key in state.undecided:
+            raise ApiError(Code.RETRY)
+        outcome = state.outcomes.get(key)
+        if outcome is None:
+            return None
+        telling = _telling(method, call, params)
+        pending = Pending(
+            stamp, self.venue.clock, call.account, None, telling.convert, telling.explain
+        )
+        return Reply(pending.answer(outcome), pending.status)
+
+    def _submit(
+        self,
+        stamp: wire.Stamp,
+        method: Method,
+        call: Call,
+        params: msgspec.Struct,
+        wish: Submission,
+    ) -> Submit:
         venue = self.venue
+        telling = wish.telling or _telling(method, call, params)
         matching = method.cost in _MATCHING
         account = call.account if wish.account is None else wish.account
         try:
@@ -163,15 +198,15 @@ class Session:
             venue.clock,
             account,
             venue.undecided if matching else None,
-            wish.convert,
-            wish.explain,
+            telling.convert,
+            telling.explain,
             wish.undo,
         )
-        origin = self._origin(account)
+        origin = self._origin(account, _key(call, params))
         venue.feed.expect(origin, pending, self.sink)
         return Submit(wish.command, origin, pending)
 
-    def _origin(self, account: int) -> Origin:
+    def _origin(self, account: int, key: str) -> Origin:
         """Where the next command comes from.
 
         A request that acts for another account than the connection, by a token of its own, is
@@ -180,8 +215,8 @@ class Session:
         venue = self.venue
         if self.started and self.login is not None and self.login.account == account:
             self._requests += 1
-            return Origin(venue.node, venue.start, self.sink.number, self._requests)
-        return Origin(venue.node, venue.start, 0, next(venue.http_requests))
+            return Origin(venue.node, venue.start, self.sink.number, self._requests, key)
+        return Origin(venue.node, venue.start, 0, next(venue.http_requests), key)
 
     def _pay(self, principal: Principal | None, cost: Cost) -> None:
         """Take the credits of a request. Raises ApiError 10028 where there are none left."""
@@ -214,3 +249,16 @@ def _require_scope(method: Method, principal: Principal | None) -> None:
         raise ApiError(Code.AUTHORIZATION_REQUIRED)
     if method.scope != ANY_SCOPE and not principal.scope.allows(method.scope):
         raise ApiError(Code.FORBIDDEN)
+
+
+def _key(call: Call, params: msgspec.Struct) -> str:
+    """The key of a request, which those of other accounts never meet; empty without one."""
+    if isinstance(params, Keyed) and params.idempotency_key:
+        return f"{call.account}:{params.idempotency_key}"
+    return ""
+
+
+def _telling(method: Method, call: Call, params: msgspec.Struct) -> Telling:
+    """How the method's answers are told."""
+    assert method.tell is not None, "what changes the venue has Keyed parameters"
+    return method.tell(call, params)

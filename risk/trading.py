@@ -88,7 +88,7 @@ def edit(state: State, command: Edit) -> None:
     account = state.accounts.get(command.account)
     order = account.orders.get(command.order_id) if account is not None else None
     if order is None:
-        return state.refuse(Reason.ORDER_NOT_FOUND)
+        return state.refuse(Reason.ORDER_NOT_FOUND, str(command.order_id))
     market = state.markets[order.instrument]
     refusal = pretrade.admit(state, account, market, command.valid_until)
     if refusal is not None:
@@ -146,7 +146,7 @@ def cancel(state: State, command: Cancel) -> None:
     account = state.accounts.get(command.account)
     order = account.orders.get(command.order_id) if account is not None else None
     if order is None:
-        return state.refuse(Reason.ORDER_NOT_FOUND)
+        return state.refuse(Reason.ORDER_NOT_FOUND, str(command.order_id))
     market = state.markets[order.instrument]
     if margin.is_locked(state, state.wallet(order.account, market.currency)):
         return state.refuse(Reason.ACCOUNT_LOCKED)

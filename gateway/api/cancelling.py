@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from itertools import groupby
-from typing import TYPE_CHECKING
 
-from book.order import Order
-from gateway.api import shapes
+from gateway.api import outcomes
 from gateway.api.currencies import ANY, Kind, all_listed, listed
 from gateway.api.errors import invalid
-from gateway.api.references import cancelling, explaining, find_order
-from gateway.api.table import Call, Cost, Params, Submission, method
+from gateway.api.outcomes import Many
+from gateway.api.references import cancelling, find_order
+from gateway.api.table import Call, Cost, Keyed, Submission, method
 from risk.commands import Cancel, CancelAll
-from risk.events import Answer, Cancelled, CancelledAll
-
-if TYPE_CHECKING:
-    from gateway.venue import Venue
 
 
 class OrderFilter(Enum):
@@ -35,68 +29,65 @@ class OrderFilter(Enum):
         return self in (OrderFilter.ALL, OrderFilter.LIMIT)
 
 
-class CancelParams(Params, frozen=True):
+class CancelParams(Keyed, frozen=True):
     """Parameters of private/cancel."""
 
     order_id: str
 
 
-class CancelAllParams(Params, frozen=True):
-    """Parameters of private/cancel_all; `detailed` wants the orders rather than their number."""
-
-    detailed: bool = False
-
-
-class ByInstrument(Params, frozen=True):
+class ByInstrument(Many, frozen=True):
     """Parameters of private/cancel_all_by_instrument."""
 
     instrument_name: str
     type: OrderFilter = OrderFilter.ALL
-    detailed: bool = False
 
 
-class ByCurrency(Params, frozen=True):
+class ByCurrency(Many, frozen=True):
     """Parameters of private/cancel_all_by_currency."""
 
     currency: str
     kind: Kind = Kind.ANY
     type: OrderFilter = OrderFilter.ALL
-    detailed: bool = False
 
 
-class ByKindOrType(Params, frozen=True):
+class ByKindOrType(Many, frozen=True):
     """Parameters of private/cancel_all_by_kind_or_type; several currencies, or `any`."""
 
     currency: str | list[str]
     kind: Kind = Kind.ANY
     type: OrderFilter = OrderFilter.ALL
-    detailed: bool = False
 
 
-class ByLabel(Params, frozen=True):
+class ByLabel(Keyed, frozen=True):
     """Parameters of private/cancel_by_label."""
 
     label: str
     currency: str = ANY
 
 
-@method("private/cancel", params=CancelParams, scope="trade:read_write", cost=Cost.MATCHING)
+@method(
+    "private/cancel",
+    params=CancelParams,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=outcomes.cancelled,
+)
 def cancel(call: Call, params: CancelParams) -> Submission:
     """Cancel one order."""
     order = find_order(call, params.order_id, cancelling)
-    return Submission(
-        Cancel(account=call.account, order_id=order.order_id),
-        lambda answer: _cancelled(answer, call.venue, order),
-        explain=explaining(call, order, cancelling),
-    )
+    return Submission(Cancel(account=call.account, order_id=order.order_id))
 
 
 @method(
-    "private/cancel_all", params=CancelAllParams, scope="trade:read_write", cost=Cost.CANCEL_ALL
+    "private/cancel_all",
+    params=Many,
+    scope="trade:read_write",
+    cost=Cost.CANCEL_ALL,
+    tell=outcomes.cancelled_all,
 )
-def cancel_all(call: Call, params: CancelAllParams) -> Submission:
+def cancel_all(call: Call, params: Many) -> Submission:
     """Cancel every order of the account."""
-    return _submit(call, CancelAll(account=call.account, detailed=params.detailed))
+    return Submission(CancelAll(account=call.account, detailed=params.detailed))
 
 
 @method(
@@ -104,6 +95,7 @@ def cancel_all(call: Call, params: CancelAllParams) -> Submission:
     params=ByInstrument,
     scope="trade:read_write",
     cost=Cost.CANCEL_ALL,
+    tell=outcomes.cancelled_all,
 )
 def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
     """Cancel the orders in one instrument."""
@@ -111,7 +103,7 @@ def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
     if not params.type.has_resting:
         return _none(detailed=params.detailed)
     command = CancelAll(account=call.account, instrument=name, detailed=params.detailed)
-    return _submit(call, command)
+    return Submission(command)
 
 
 @method(
@@ -119,6 +111,7 @@ def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
     params=ByCurrency,
     scope="trade:read_write",
     cost=Cost.CANCEL_ALL,
+    tell=outcomes.cancelled_all,
 )
 def cancel_all_by_currency(call: Call, params: ByCurrency) -> object:
     """Cancel the orders settled in one currency."""
@@ -130,6 +123,7 @@ def cancel_all_by_currency(call: Call, params: ByCurrency) -> object:
     params=ByKindOrType,
     scope="trade:read_write",
     cost=Cost.CANCEL_ALL,
+    tell=outcomes.cancelled_all,
 )
 def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
     """Cancel the orders of a kind or type, settled in any of some currencies."""
@@ -137,7 +131,13 @@ def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
     return _by_currencies(call, params, all_listed(call.venue, given))
 
 
-@method("private/cancel_by_label", params=ByLabel, scope="trade:read_write", cost=Cost.MATCHING)
+@method(
+    "private/cancel_by_label",
+    params=ByLabel,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=outcomes.counted,
+)
 def cancel_by_label(call: Call, params: ByLabel) -> object:
     """Cancel the orders of a label; the result is their number."""
     if not params.label:
@@ -147,7 +147,7 @@ def cancel_by_label(call: Call, params: ByLabel) -> object:
     if not currencies:
         return 0
     command = CancelAll(account=call.account, currencies=currencies, label=params.label)
-    return _submit(call, command)
+    return Submission(command)
 
 
 def _by_currencies(
@@ -157,38 +157,8 @@ def _by_currencies(
     if not (currencies and params.kind.has_futures and params.type.has_resting):
         return _none(detailed=params.detailed)
     command = CancelAll(account=call.account, currencies=currencies, detailed=params.detailed)
-    return _submit(call, command)
-
-
-def _submit(call: Call, command: CancelAll) -> Submission:
-    return Submission(
-        command, lambda answer: _cancelled_all(answer, call.venue, detailed=command.detailed)
-    )
+    return Submission(command)
 
 
 def _none(*, detailed: bool) -> object:
     return [] if detailed else 0
-
-
-def _cancelled(answer: Answer, venue: Venue, order: Order) -> object:
-    assert isinstance(answer, Cancelled)
-    return shapes.order_json(answer.order, venue.market(order.instrument).instrument)
-
-
-def _cancelled_all(answer: Answer, venue: Venue, *, detailed: bool) -> object:
-    assert isinstance(answer, CancelledAll)
-    if not detailed:
-        return answer.count
-    by_instrument = sorted(answer.orders, key=lambda order: order.instrument)
-    reports = []
-    for name, orders in groupby(by_instrument, key=lambda order: order.instrument):
-        instrument = venue.market(name).instrument
-        reports.append(
-            {
-                "currency": instrument.currency,
-                "type": "limit",
-                "instrument_name": name,
-                "result": [shapes.order_json(order, instrument) for order in orders],
-            }
-        )
-    return reports

@@ -8,8 +8,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from gateway.api import outcomes
 from gateway.api.errors import ApiError, Code
-from gateway.api.table import Call, NoParams, Params, Submission, method
+from gateway.api.table import Call, Keyed, NoParams, Params, Submission, method
 from risk.commands import SetCancelOnDisconnect
 
 VERSION: Final = version("tidegate")
@@ -45,8 +46,14 @@ class DisconnectScope(Enum):
     ACCOUNT = "account"
 
 
-class DisconnectParams(Params, frozen=True):
-    """Parameters of the three cancel-on-disconnect methods."""
+class DisconnectQuery(Params, frozen=True):
+    """Parameters of private/get_cancel_on_disconnect."""
+
+    scope: DisconnectScope = DisconnectScope.CONNECTION
+
+
+class DisconnectParams(Keyed, frozen=True):
+    """Parameters of private/enable_cancel_on_disconnect and disable_cancel_on_disconnect."""
 
     scope: DisconnectScope = DisconnectScope.CONNECTION
 
@@ -96,20 +103,30 @@ def disable_heartbeat(call: Call, params: NoParams) -> object:  # noqa: ARG001
     return "ok"
 
 
-@method("private/enable_cancel_on_disconnect", params=DisconnectParams, scope="account:read_write")
+@method(
+    "private/enable_cancel_on_disconnect",
+    params=DisconnectParams,
+    scope="account:read_write",
+    tell=outcomes.done,
+)
 def enable_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
     """Let orders end with their connection."""
     return _set_cancel_on_disconnect(call, params.scope, enabled=True)
 
 
-@method("private/disable_cancel_on_disconnect", params=DisconnectParams, scope="account:read_write")
+@method(
+    "private/disable_cancel_on_disconnect",
+    params=DisconnectParams,
+    scope="account:read_write",
+    tell=outcomes.done,
+)
 def disable_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
     """Let orders outlive their connection."""
     return _set_cancel_on_disconnect(call, params.scope, enabled=False)
 
 
-@method("private/get_cancel_on_disconnect", params=DisconnectParams, scope="account:read")
-def get_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
+@method("private/get_cancel_on_disconnect", params=DisconnectQuery, scope="account:read")
+def get_cancel_on_disconnect(call: Call, params: DisconnectQuery) -> object:
     """Whether orders end with this connection, or by default with the account's next ones."""
     state = call.venue.exchange.state
     if params.scope is DisconnectScope.ACCOUNT:
@@ -124,7 +141,7 @@ def get_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
 def _set_cancel_on_disconnect(call: Call, scope: DisconnectScope, *, enabled: bool) -> Submission:
     session = 0 if scope is DisconnectScope.ACCOUNT else _own_session(call)
     command = SetCancelOnDisconnect(account=call.account, session=session, enabled=enabled)
-    return Submission(command, lambda _: "ok")
+    return Submission(command)
 
 
 def _own_session(call: Call) -> int:

@@ -6,6 +6,7 @@ from gateway.api.identity import api_error, count_failure, require_attempt
 from gateway.api.table import ANY_SCOPE, Call, Params, Submission, method
 from gateway.auth import AuthError, AuthParams, AuthResult, Principal
 from gateway.outcome import Close
+from gateway.pending import Telling
 from risk.commands import StartSession
 from risk.events import Answer
 
@@ -61,7 +62,7 @@ def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
 
     session.started = True
     command = StartSession(session=session.sink.number, account=principal.account)
-    return Submission(command, started, undo=undo, account=principal.account)
+    return Submission(command, Telling(started), undo, principal.account)
 
 
 @method("private/logout", params=LogoutParams, scope=ANY_SCOPE, websocket_only=True)

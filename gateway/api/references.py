@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 # orders than anybody will see, and still exact in a double.
 _ORDER_ID: Final = re.compile(r"(?:[\w-]{1,40}-)?([0-9]{1,15})", re.ASCII)
 
-Closed = Callable[[OrderRecord], Code]
-"""The error code for something that cannot be done with a closed order."""
+Closed = Callable[[OrderRecord | None], Code]
+"""The error code for something that cannot be done with a closed order, None when forgotten."""
 
 
-def cancelling(order: OrderRecord) -> Code:  # noqa: ARG001 - filled or cancelled, it is not open
+def cancelling(order: OrderRecord | None) -> Code:  # noqa: ARG001 - whatever it was, it is not open
     """The code for cancelling a closed order."""
     return Code.NOT_OPEN_ORDER
 
 
-def editing(order: OrderRecord) -> Code:
+def editing(order: OrderRecord | None) -> Code:
     """The code for editing a closed order."""
-    return Code.ALREADY_FILLED if order.state is OrderState.FILLED else Code.ALREADY_CLOSED
+    filled = order is not None and order.state is OrderState.FILLED
+    return Code.ALREADY_FILLED if filled else Code.ALREADY_CLOSED
 
 
 def order_number(text: str) -> int:
@@ -87,13 +88,15 @@ def missing(call: Call, text: str, closed: Closed) -> ApiError:
     return ApiError(Code.ORDER_NOT_FOUND if order is None else closed(order))
 
 
-def explaining(call: Call, order: Order, closed: Closed) -> Explain:
-    """Words for a refusal where the order may have closed while the request was on its way."""
-    text = wire.order_id(order.instrument, order.order_id)
+def explaining(call: Call, closed: Closed) -> Explain:
+    """Words for a refusal where the order may have closed while the request was on its way.
+
+    It was open when the request came, or that would not have reached the venue.
+    """
 
     def explain(refused: Refused) -> ApiError:
         if refused.reason is Reason.ORDER_NOT_FOUND:
-            return missing(call, text, closed)
+            return ApiError(closed(call.venue.archive.order(call.account, int(refused.detail))))
         return plainly(refused)
 
     return explain

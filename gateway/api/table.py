@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_args
 
 import msgspec
 from attrs import define
 
 from book.units import Millis
 from gateway.api.errors import ApiError, Code, invalid
-from gateway.pending import Convert, Explain, plainly
+from gateway.pending import Telling
 from risk.commands import Command
 
 if TYPE_CHECKING:
@@ -47,17 +47,25 @@ class NoParams(Params, frozen=True):
     """For methods that take nothing."""
 
 
+class Keyed(Params, frozen=True, kw_only=True):
+    """Base of the parameters of private methods that change the venue.
+
+    Requests of an account with the same key are one request, which is done once.
+    """
+
+    idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = ""
+
+
 @define(frozen=True)
 class Submission:
-    """A handler's wish to change the venue: the command, and its answer's way to a result.
+    """A handler's wish to change the venue.
 
-    `explain` words a refusal; `undo` is called when the command did not take effect. `account` is
-    whom it acts for where that is not the call's.
+    `telling` is for what the method's row in the table cannot say. `undo` is called when the
+    command did not take effect. `account` is whom it acts for where that is not the call's.
     """
 
     command: Command
-    convert: Convert
-    explain: Explain = plainly
+    telling: Telling | None = None
     undo: Callable[[], None] | None = None
     account: int | None = None
 
@@ -81,11 +89,17 @@ class Call:
 
 P = TypeVar("P", bound=msgspec.Struct)
 Handler = Callable[[Call, P], object]
+Tell = Callable[[Call, P], Telling]
+"""How the answer to a request is told, by what was asked alone: what it was about may be gone."""
 
 
 @define(frozen=True)
 class Method:
-    """One row of the table. `scope` None is public; `lists` are the parameters that take lists."""
+    """One row of the table.
+
+    `scope` None is public; `lists` are the parameters that take lists; `tell` is there for all
+    whose parameters are Keyed.
+    """
 
     name: str
     params: type[msgspec.Struct]
@@ -94,6 +108,7 @@ class Method:
     websocket_only: bool
     handler: Callable[[Call, msgspec.Struct], object]
     lists: frozenset[str]
+    tell: Callable[[Call, msgspec.Struct], Telling] | None = None
 
     def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
         """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
@@ -149,13 +164,17 @@ def method(
     scope: str | None = None,
     cost: Cost = Cost.GENERAL,
     websocket_only: bool = False,
+    tell: Tell[P] | None = None,
 ) -> Callable[[Handler[P]], Handler[P]]:
     """Enter a handler into the table.
 
-    A private method without a scope, and a public one with any, is a mistake: TypeError.
+    A private method without a scope, and a public one with any, is a mistake: TypeError. So is
+    a key without a way to tell again what came of it.
     """
     if name.startswith("private/") != (scope is not None):
         raise TypeError(f"{name}: private methods name a scope, public ones none")
+    if issubclass(params, Keyed) != (tell is not None):
+        raise TypeError(f"{name}: Keyed parameters and a way to tell the answer go together")
     if name in METHODS:
         raise TypeError(f"{name} is in the table already")
 
@@ -164,7 +183,16 @@ def method(
             field.name for field in msgspec.structs.fields(params) if _takes_list(field.type)
         )
         # The table holds handlers of all parameter types; each is only called with its own.
-        METHODS[name] = Method(name, params, scope, cost, websocket_only, handler, lists)  # type: ignore[arg-type]
+        METHODS[name] = Method(
+            name,
+            params,
+            scope,
+            cost,
+            websocket_only,
+            handler,  # type: ignore[arg-type]
+            lists,
+            tell,  # type: ignore[arg-type]
+        )
         return handler
 
     return enter

@@ -10,13 +10,12 @@ from msgspec import Meta
 
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
-from gateway.api import shapes
+from gateway.api import outcomes
 from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.numbers import amount_of, price_of
-from gateway.api.references import editing, explaining, find_by_label, find_order
-from gateway.api.table import Call, Cost, Params, Submission, method
+from gateway.api.references import editing, find_by_label, find_order
+from gateway.api.table import Call, Cost, Keyed, Submission, method
 from risk.commands import ClosePosition, Edit, Place, SetSelfTrading
-from risk.events import Answer, Ordered
 
 Label = Annotated[str, Meta(max_length=64)]
 Millis = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -42,7 +41,7 @@ class CloseType(Enum):
     MARKET = "market"
 
 
-class Terms(Params, frozen=True):
+class Terms(Keyed, frozen=True):
     """What orders and edits have in common. `max_show` is the old name of `display_amount`."""
 
     amount: Decimal | None = None
@@ -90,7 +89,7 @@ class EditByLabelParams(Changes, frozen=True, kw_only=True):
     label: Label
 
 
-class CloseParams(Params, frozen=True):
+class CloseParams(Keyed, frozen=True):
     """Parameters of private/close_position; `price` is for limit orders."""
 
     instrument_name: str
@@ -98,20 +97,32 @@ class CloseParams(Params, frozen=True):
     price: Decimal | None = None
 
 
-class SelfTradingParams(Params, frozen=True):
+class SelfTradingParams(Keyed, frozen=True):
     """Parameters of private/set_self_trading_config."""
 
     mode: SelfTrading
     extended_to_subaccounts: bool
 
 
-@method("private/buy", params=OrderParams, scope="trade:read_write", cost=Cost.MATCHING)
+@method(
+    "private/buy",
+    params=OrderParams,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=outcomes.ordered,
+)
 def buy(call: Call, params: OrderParams) -> Submission:
     """Enter a buy order."""
     return _place(call, params, Side.BUY)
 
 
-@method("private/sell", params=OrderParams, scope="trade:read_write", cost=Cost.MATCHING)
+@method(
+    "private/sell",
+    params=OrderParams,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=outcomes.ordered,
+)
 def sell(call: Call, params: OrderParams) -> Submission:
     """Enter a sell order."""
     return _place(call, params, Side.SELL)
@@ -138,17 +149,27 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
         reduce_only=params.reduce_only,
         valid_until=params.valid_until,
     )
-    return Submission(command, lambda answer: _ordered(answer, instrument))
+    return Submission(command)
 
 
-@method("private/edit", params=EditParams, scope="trade:read_write", cost=Cost.MATCHING)
+@method(
+    "private/edit",
+    params=EditParams,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=outcomes.edited,
+)
 def edit(call: Call, params: EditParams) -> Submission:
     """Change an open order; `amount` is its new total, with what is filled."""
     return _edit(call, params, find_order(call, params.order_id, editing))
 
 
 @method(
-    "private/edit_by_label", params=EditByLabelParams, scope="trade:read_write", cost=Cost.MATCHING
+    "private/edit_by_label",
+    params=EditByLabelParams,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=outcomes.edited,
 )
 def edit_by_label(call: Call, params: EditByLabelParams) -> Submission:
     """Change the open order that has a label."""
@@ -171,28 +192,35 @@ def _edit(call: Call, params: Changes, order: Order) -> Submission:
         reduce_only=params.reduce_only,
         valid_until=params.valid_until,
     )
-    return Submission(
-        command,
-        lambda answer: _ordered(answer, instrument),
-        explain=explaining(call, order, editing),
-    )
+    return Submission(command)
 
 
-@method("private/close_position", params=CloseParams, scope="trade:read_write", cost=Cost.MATCHING)
+@method(
+    "private/close_position",
+    params=CloseParams,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=outcomes.ordered,
+)
 def close_position(call: Call, params: CloseParams) -> Submission:
     """Enter a reduce-only order for the whole position."""
     instrument = _instrument(call, params.instrument_name)
     price = _limit(params.price) if params.type is CloseType.LIMIT else 0
     command = ClosePosition(account=call.account, instrument=instrument.name, price=price)
-    return Submission(command, lambda answer: _ordered(answer, instrument))
+    return Submission(command)
 
 
-@method("private/set_self_trading_config", params=SelfTradingParams, scope="account:read_write")
+@method(
+    "private/set_self_trading_config",
+    params=SelfTradingParams,
+    scope="account:read_write",
+    tell=outcomes.done,
+)
 def set_self_trading_config(call: Call, params: SelfTradingParams) -> Submission:
     """Choose what happens when the account meets its own orders."""
     if params.extended_to_subaccounts:
         raise ApiError(Code.NOT_IMPLEMENTED)
-    return Submission(SetSelfTrading(account=call.account, mode=params.mode), lambda _: "ok")
+    return Submission(SetSelfTrading(account=call.account, mode=params.mode))
 
 
 def _instrument(call: Call, name: str) -> Instrument:
@@ -229,12 +257,3 @@ def _limit(price: Decimal | None) -> int:
     if price is None:
         raise invalid("price", "must not be null")
     return price_of(price)
-
-
-def _ordered(answer: Answer, instrument: Instrument) -> object:
-    assert isinstance(answer, Ordered)
-    order = answer.order
-    return {
-        "order": shapes.order_json(order, instrument),
-        "trades": shapes.own_trades_json(answer.trades, order.account, instrument),
-    }

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.api.errors import ApiError
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED
-from gateway.api.table import Call, Cost, Method, NoParams, Params, method
+from gateway.api.table import Call, Cost, Keyed, Method, NoParams, Params, method
+from gateway.pending import Telling
 
 
 class Colour(Enum):
@@ -160,3 +161,18 @@ def test_names_are_public_or_private() -> None:
     assert set() == METHODS.keys() & NOT_IMPLEMENTED
     names = METHODS.keys() | NOT_IMPLEMENTED
     assert [] == [name for name in names if not name.startswith(("public/", "private/"))]
+
+
+def test_who_takes_a_key_can_tell_its_outcome_again_and_nobody_else() -> None:
+    """A method that forgot to would fail on the first repetition."""
+
+    def handler(call: Call, params: Params) -> object:
+        return call, params
+
+    def tell(_call: Call, _params: Params) -> Telling:
+        return Telling(lambda _: "ok")
+
+    with pytest.raises(TypeError, match="go together"):
+        method("private/new", params=Keyed, scope="trade:read_write")(handler)
+    with pytest.raises(TypeError, match="go together"):
+        method("private/new", params=NoParams, scope="trade:read_write", tell=tell)(handler)

@@ -1,0 +1,122 @@
+"""What the venue's answers are to clients, at once and whenever a request is repeated.
+
+A result is made of the answer and the parameters alone: by the time it is told again, the order
+may be gone, and its instrument too.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.api import shapes
+from gateway.api.errors import ApiError, Code, invalid
+from gateway.api.references import cancelling, editing, explaining
+from gateway.api.table import Keyed
+from gateway.pending import Telling
+from risk.events import Answer, Cancelled, CancelledAll, Done, Ordered
+
+if TYPE_CHECKING:
+    from book.instrument import Instrument
+    from gateway.api.table import Call
+    from gateway.venue import Venue
+
+A = TypeVar("A", bound=Answer)
+
+
+class Many(Keyed, frozen=True, kw_only=True):
+    """Base of parameters that end many orders; `detailed` wants them rather than their number."""
+
+    detailed: bool = False
+
+
+def ordered(call: Call, _: Keyed) -> Telling:
+    """An order and its trades."""
+    return Telling(lambda answer: _ordered(_expect(answer, Ordered), call.venue))
+
+
+def edited(call: Call, _: Keyed) -> Telling:
+    """An order that may have closed before it could be changed, and its trades."""
+    return Telling(
+        lambda answer: _ordered(_expect(answer, Ordered), call.venue), explaining(call, editing)
+    )
+
+
+def cancelled(call: Call, _: Keyed) -> Telling:
+    """An order that has ended, or had ended before."""
+    return Telling(
+        lambda answer: _cancelled(_expect(answer, Cancelled), call.venue),
+        explaining(call, cancelling),
+    )
+
+
+def cancelled_all(call: Call, params: Many) -> Telling:
+    """The orders that have ended, or their number."""
+    if not params.detailed:
+        return counted(call, params)
+    return Telling(lambda answer: _reports(_expect(answer, CancelledAll), call.venue))
+
+
+def counted(_call: Call, _: Keyed) -> Telling:
+    """The number of orders that have ended."""
+    return Telling(lambda answer: _expect(answer, CancelledAll).count)
+
+
+def done(_call: Call, _: Keyed) -> Telling:
+    """That it took effect."""
+
+    def told(answer: Answer) -> str:
+        _expect(answer, Done)
+        return "ok"
+
+    return Telling(told)
+
+
+def _expect(answer: Answer, kind: type[A]) -> A:
+    """The answer. Raises ApiError -32602 where a key brought that of a request of another kind."""
+    if not isinstance(answer, kind):
+        raise _other_request()
+    return answer
+
+
+def _other_request() -> ApiError:
+    return invalid("idempotency_key", "belongs to another request")
+
+
+def _ordered(answer: Ordered, venue: Venue) -> object:
+    order = answer.order
+    instrument = _instrument(venue, order.instrument)
+    return {
+        "order": shapes.order_json(order, instrument),
+        "trades": shapes.own_trades_json(answer.trades, order.account, instrument),
+    }
+
+
+def _cancelled(answer: Cancelled, venue: Venue) -> object:
+    return shapes.order_json(answer.order, _instrument(venue, answer.order.instrument))
+
+
+def _reports(answer: CancelledAll, venue: Venue) -> object:
+    if len(answer.orders) != answer.count:
+        raise _other_request()
+    by_instrument = sorted(answer.orders, key=lambda order: order.instrument)
+    reports = []
+    for name, orders in groupby(by_instrument, key=lambda order: order.instrument):
+        instrument = _instrument(venue, name)
+        reports.append(
+            {
+                "currency": instrument.currency,
+                "type": "limit",
+                "instrument_name": name,
+                "result": [shapes.order_json(order, instrument) for order in orders],
+            }
+        )
+    return reports
+
+
+def _instrument(venue: Venue, name: str) -> Instrument:
+    """The terms of an instrument. Raises ApiError 13020 for one that is long gone."""
+    instrument = venue.archive.instrument(name)
+    if instrument is None:
+        raise ApiError(Code.NOT_FOUND)
+    return instrument
