@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -19,9 +19,9 @@ ORDER = "instrument_name=BTC-PERPETUAL&amount=10&type=limit&price=50000"
 
 
 @asynccontextmanager
-async def client(venue: Running) -> AsyncIterator[httpx.AsyncClient]:
+async def client(venue: Running) -> AsyncIterator[httpx2.AsyncClient]:
     """An HTTP client of the venue."""
-    async with httpx.AsyncClient(base_url=venue.http_url) as opened:
+    async with httpx2.AsyncClient(base_url=venue.http_url) as opened:
         yield opened
 
 

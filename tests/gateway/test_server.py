@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-import httpx
+import httpx2
 import pytest
 import trio
 from attrs import define
@@ -267,7 +267,7 @@ async def test_http_and_websocket_see_one_venue() -> None:
     async with (
         running() as venue,
         connect(venue, "alice") as alice,
-        httpx.AsyncClient(base_url=venue.http_url, auth=("alice-key", "alice-secret")) as web,
+        httpx2.AsyncClient(base_url=venue.http_url, auth=("alice-key", "alice-secret")) as web,
     ):
         placed = await alice.call("private/buy", **ORDER)
         found = await web.get("/api/v2/private/get_open_orders")
@@ -283,7 +283,7 @@ async def test_what_was_accepted_is_answered_before_the_goodbye() -> None:
         venue = await nursery.start(partial(serve, settings_of(""), log=log))
         state = venue.venue.exchange.state
         replies: list[int] = []
-        web = httpx.AsyncClient(base_url=venue.http_url, auth=("bob-key", "bob-secret"))
+        web = httpx2.AsyncClient(base_url=venue.http_url, auth=("bob-key", "bob-secret"))
         async with web, connect(venue, "alice") as alice, trio.open_nursery() as clients:
             log.shut()
             asked = [await alice.ask("private/buy", **ORDER) for _ in range(100)]

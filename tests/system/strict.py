@@ -12,7 +12,7 @@ from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, Final
 
-import httpx
+import httpx2
 import trio
 from attrs import define, field
 from trio_websocket import WebSocketConnection, wrap_client_stream
@@ -184,7 +184,7 @@ async def socket(url: str, name: str | None = None) -> AsyncIterator[Socket]:
 class Web:
     """An HTTP client of the venue; each reply's envelope is checked, its status kept."""
 
-    client: httpx.Client
+    client: httpx2.Client
     status: int = 0
 
     def get(self, method: str, headers: Json | None = None, **query: Any) -> Json:
@@ -215,7 +215,7 @@ class Web:
         number: int = reply["error"]["code"]
         return number
 
-    def _take(self, response: httpx.Response) -> Json:
+    def _take(self, response: httpx2.Response) -> Json:
         self.status = response.status_code
         assert response.headers["content-type"] == "application/json"
         return checked(decoded(response.content))
@@ -232,5 +232,5 @@ def strict_venue(folder: Path, more: str = "") -> Iterator[Addresses]:
 @contextmanager
 def web(addresses: Addresses) -> Iterator[Web]:
     """An HTTP client of a venue."""
-    with httpx.Client(base_url=addresses.http, timeout=PATIENCE) as client:
+    with httpx2.Client(base_url=addresses.http, timeout=PATIENCE) as client:
         yield Web(client)

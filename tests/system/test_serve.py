@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 import trio
@@ -166,7 +166,7 @@ def test_it_serves_until_a_signal_and_exits_in_order(tmp_path: Path, number: int
     """One line on standard output, both ports serve, status 0."""
     with served(tmp_path) as venue:
         assert "open" == trio.run(trade, venue)
-        health = httpx.get(f"http://127.0.0.1:{venue.http}/health")
+        health = httpx2.get(f"http://127.0.0.1:{venue.http}/health")
         assert 200 == health.status_code
         status, seconds = venue.stop(number)
         assert 0 == status
