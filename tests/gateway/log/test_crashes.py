@@ -29,23 +29,26 @@ class Fate(Enum):
 
 @define(eq=False)
 class CrashingDisk(Disk):
-    """A disk that stops the process at a step, and knows what was durable by then."""
+    """A disk that stops the process at a step, and knows what was durable by then.
+
+    With the `durable` and `undo` of another one it goes on with what the kernel held for it.
+    """
 
     crash_at: int
+    durable: dict[Path, int] = field(factory=dict)
+    undo: dict[Path, list[Callable[[], object]]] = field(factory=dict)
     steps: int = field(default=0, init=False)
-    _durable: dict[Path, int] = field(factory=dict, init=False)
-    _undo: dict[Path, list[Callable[[], object]]] = field(factory=dict, init=False)
 
     def create(self, path: Path) -> File:
         """A name that is lost unless its directory is synced."""
         self._step()
-        self._durable[path] = 0
-        self._undo.setdefault(path.parent, []).append(lambda: path.unlink(missing_ok=True))
+        self.durable[path] = 0
+        self.undo.setdefault(path.parent, []).append(lambda: path.unlink(missing_ok=True))
         return super().create(path)
 
     def append(self, path: Path) -> File:
         """What earlier processes left is durable."""
-        self._durable[path] = path.stat().st_size
+        self.durable.setdefault(path, path.stat().st_size)
         return super().append(path)
 
     def write(self, file: File, data: bytes) -> None:
@@ -60,7 +63,7 @@ class CrashingDisk(Disk):
     def sync(self, file: File) -> None:
         """What was written is durable now."""
         self._step()
-        self._durable[file.path] = file.path.stat().st_size
+        self.durable[file.path] = file.path.stat().st_size
 
     def rename(self, source: Path, target: Path) -> None:
         """A name that is the old one again unless the directory is synced."""
@@ -72,8 +75,8 @@ class CrashingDisk(Disk):
             if before is not None:
                 target.write_bytes(before)
 
-        self._undo.setdefault(target.parent, []).append(undo)
-        self._durable[target] = self._durable.pop(source)
+        self.undo.setdefault(target.parent, []).append(undo)
+        self.durable[target] = self.durable.pop(source)
         super().rename(source, target)
 
     def remove(self, path: Path) -> None:
@@ -81,16 +84,18 @@ class CrashingDisk(Disk):
         if path.exists():
             self._step()
             data = path.read_bytes()
-            self._undo.setdefault(path.parent, []).append(lambda: path.write_bytes(data))
+            self.undo.setdefault(path.parent, []).append(lambda: path.write_bytes(data))
         super().remove(path)
 
     def sync_directory(self, folder: Path) -> None:
         """The names in it are durable now."""
         self._step()
-        self._undo.pop(folder, None)
+        self.undo.pop(folder, None)
 
     def settle(self, path: Path) -> None:
-        """Nothing is left over here from earlier processes."""
+        """What an earlier process left to the kernel is durable now."""
+        self._step()
+        self.durable[path] = path.stat().st_size
 
     def _step(self) -> None:
         self.steps += 1
@@ -101,14 +106,14 @@ class CrashingDisk(Disk):
         """Leave on the real disk what the crash has left of it."""
         if fate is Fate.KEPT:
             return
-        for path, size in self._durable.items():
+        for path, size in self.durable.items():
             if path.exists() and path.stat().st_size > size:
                 data = path.read_bytes()
                 kept = size + (len(data) - size) // 2 if fate is Fate.TORN else size
                 zeros = len(data) - kept if fate is Fate.TORN else 0
                 path.write_bytes(data[:kept] + bytes(zeros))
         if fate is Fate.LOST:
-            for undos in self._undo.values():
+            for undos in self.undo.values():
                 for undo in reversed(undos):
                     undo()
 
@@ -145,32 +150,56 @@ class Clerk:
         writer.close()
 
 
-def crash(book: Book, step: int, fate: Fate, acknowledged: int) -> tuple[int, bool]:
-    """Work until a step; returns what is acknowledged by then, and whether it came to that step."""
-    disk = CrashingDisk(step)
+def crash(book: Book, disk: CrashingDisk, acknowledged: int) -> tuple[int, bool]:
+    """Work until the disk crashes; returns what is acknowledged by then, and whether it did."""
     clerk = Clerk(book, disk, acknowledged)
     try:
         clerk.work()
     except Crash:
-        disk.restart(fate)
         return clerk.acknowledged, True
     return clerk.acknowledged, False
+
+
+def finish(book: Book, acknowledged: int) -> None:
+    """Compare what is left with what was acknowledged, and do the rest of the work."""
+    known = digests(batches())
+    ends = [0, *(batch[-1].sequence for batch in batches())]
+    sequence, digest = book.end()
+    assert sequence in [each for each in ends if each >= acknowledged][:2]
+    assert known[sequence] == digest
+    Clerk(book, QuickDisk()).work()
+    assert (ends[-1], known[ends[-1]]) == book.end()
 
 
 @pytest.mark.parametrize("fate", Fate)
 def test_a_crash_at_any_step_leaves_what_was_acknowledged(tmp_path: Path, fate: Fate) -> None:
     """No less, and at most the batch that was being written; every time, also twice in a row."""
-    known = digests(batches())
-    ends = [0, *(batch[-1].sequence for batch in batches())]
     step, crashed = 0, True
     while crashed:
         step += 1
-        book = Book(tmp_path / str(step), QuickDisk())
-        acknowledged, crashed = crash(book, step, fate, 0)
-        acknowledged, _ = crash(book, 1 + step % 7, fate, acknowledged)
-        sequence, digest = book.end()
-        assert sequence in [each for each in ends if each >= acknowledged][:2]
-        assert known[sequence] == digest
-        Clerk(book, QuickDisk()).work()
-        assert (ends[-1], known[ends[-1]]) == book.end()
+        book = Book(tmp_path / str(step))
+        disk = CrashingDisk(step)
+        acknowledged, crashed = crash(book, disk, 0)
+        if crashed:
+            disk.restart(fate)
+        disk = CrashingDisk(1 + step % 7)
+        acknowledged, again = crash(book, disk, acknowledged)
+        if again:
+            disk.restart(fate)
+        finish(book, acknowledged)
     assert step > 40
+
+
+def test_what_a_killed_process_left_to_the_kernel_is_made_durable_first(tmp_path: Path) -> None:
+    """The next one builds on it, and then the power goes."""
+    step, crashed = 0, True
+    while crashed:
+        step += 1
+        book = Book(tmp_path / str(step))
+        killed = CrashingDisk(step)
+        acknowledged, crashed = crash(book, killed, 0)
+        disk = CrashingDisk(4 + step % 9, killed.durable, killed.undo)
+        acknowledged, again = crash(book, disk, acknowledged)
+        if again:
+            disk.restart(Fate.LOST)
+        finish(book, acknowledged)
