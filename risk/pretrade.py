@@ -97,13 +97,17 @@ def _slide(market: Market, order: Order) -> Refusal | None:
 
 
 def reduce(position: Position, order: Order, replaced: int) -> Refusal | None:
-    """Cap a reduce-only order to what other reduce-only orders leave of the position.
+    """Cap a reduce-only order to the position, or where it may rest to what others leave of it.
 
-    `replaced` is what an order that this one replaces holds of it now.
+    An immediate order goes first, and those that rest shrink as it fills: a position can be
+    closed whatever waits to take its profit. `replaced` is what an order that this one replaces
+    holds of the position now.
     """
     if not order.reduce_only:
         return None
-    free = -order.side.sign * position.size - position.reduced + replaced
+    free = -order.side.sign * position.size
+    if order.time_in_force.rests:
+        free -= position.reduced - replaced
     if free <= 0:
         return Refusal(Reason.NOTHING_TO_REDUCE)
     order.amount = order.filled + min(order.remaining, free)
@@ -123,7 +127,7 @@ def afford(
     if replaces is not None:
         reserved -= position.reserves.get(replaces.order_id, 0)
         low, high = _with(low, high, replaces.side, -replaces.remaining)
-    low, high = _with(low, high, order.side, order.remaining)
+    low, high = _with(low, high, order.side, _reach(position, order, replaces))
     limit = market.terms.position_limit
     worst = margin.worst_initial(market, low, high)
     reducing = worst <= before
@@ -142,6 +146,16 @@ def afford(
     if reducing and _survives(wallet, position, order, extreme, reserved + cost):
         return None
     return Refusal(Reason.NOT_ENOUGH_FUNDS)
+
+
+def _reach(position: Position, order: Order, replaces: Order | None) -> int:
+    """How far an order can move the position: together, reduce-only ones go to zero at most."""
+    if not order.reduce_only:
+        return order.remaining
+    others = position.reduced
+    if replaces is not None and replaces.reduce_only:
+        others -= replaces.remaining
+    return min(order.remaining, abs(position.size) - others)
 
 
 def _with(low: int, high: int, side: Side, amount: int) -> tuple[int, int]:

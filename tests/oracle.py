@@ -56,11 +56,14 @@ class NaiveBook:
             totals[order.price] = totals.get(order.price, 0) + order.left
         return list(totals.items())
 
-    def room(self, account: int, side: Side) -> int:
-        """What a reduce-only order of that side could take off the account's position now."""
+    def exposed(self, account: int, side: Side) -> int:
+        """What orders of that side could take off the account's position."""
         position = self.positions[account]
-        exposed = max(-position, 0) if side is Side.BUY else max(position, 0)
-        return exposed - sum(
+        return max(-position, 0) if side is Side.BUY else max(position, 0)
+
+    def room(self, account: int, side: Side) -> int:
+        """What its resting reduce-only orders leave of that for another one to rest."""
+        return self.exposed(account, side) - sum(
             order.left
             for order in self.orders
             if order.account == account and order.side is side and order.reduce_only

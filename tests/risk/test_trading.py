@@ -257,6 +257,20 @@ def test_closing_a_position_takes_all_of_it(venue: Venue) -> None:
     assert deals(("50010", "40")) == resting(venue, "ann")
 
 
+def test_a_position_can_be_closed_while_others_wait_to_take_its_profit(venue: Venue) -> None:
+    """An immediate reduce-only order goes first; what rests shrinks as it fills."""
+    venue.trade("ann", "ben", BTC, "100", "50000")
+    venue.sell("ann", BTC, "100", "50300", reduce_only=True)
+    venue.buy("cat", BTC, "60", "49999")
+    answer = order(venue.do(ClosePosition(account=venue.number("ann"), instrument=BTC)))
+    assert (amount("100"), amount("60")) == (answer.amount, answer.filled)
+    assert deals(("50300", "40")) == resting(venue, "ann")
+    venue.buy("cat", BTC, "40", "49999")
+    venue.do(ClosePosition(account=venue.number("ann"), instrument=BTC))
+    assert [] == venue.orders("ann")
+    assert 0 == venue.size("ann", BTC)
+
+
 def test_an_account_has_room_for_so_many_orders(venue: Venue) -> None:
     """The house rule counts all markets; an order that would not rest needs room as well."""
     venue.set_parameters(open_orders=2)

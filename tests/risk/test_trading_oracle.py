@@ -180,7 +180,9 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
             assert isinstance(command, Place)
             time_in_force = command.time_in_force
         if naive.reduce_only:
-            naive.left = min(naive.left, self.oracle.room(naive.account, naive.side))
+            book = self.oracle
+            room = book.room if time_in_force.rests else book.exposed
+            naive.left = min(naive.left, room(naive.account, naive.side))
         events = self.venue.do(command)
         if naive.left <= 0:
             assert Reason.NOTHING_TO_REDUCE is reason(events)
