@@ -20,6 +20,7 @@ from gateway.config import Config, load
 from gateway.demo.command import add_demo, add_shock
 from gateway.demo.percent import shielded
 from gateway.failure import report
+from gateway.log.commands import add_log
 from gateway.log.errors import ApplyError, DiskError, LogError
 from gateway.server import Running
 from gateway.settings import ConfigError
@@ -45,7 +46,7 @@ def add_serve(subcommands: Subcommands) -> None:
     parser.set_defaults(run=_serve)
 
 
-COMMANDS: Final[list[Callable[[Subcommands], None]]] = [add_serve, add_demo, add_shock]
+COMMANDS: Final[list[Callable[[Subcommands], None]]] = [add_serve, add_demo, add_shock, add_log]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -51,6 +51,12 @@ class DivergenceError(LogError):
     status: ClassVar[int] = 70
 
 
+class IdentityError(LogError):
+    """A replay reached a state in which money or margin do not add up, which is a bug."""
+
+    status: ClassVar[int] = 70
+
+
 class ApplyError(Exception):
     """Applying an entry raised, which is a bug; `__cause__` is what it raised."""
 

@@ -112,7 +112,7 @@ def recover(directory: DataDirectory, disk: Disk) -> Recovery:
     if every:
         disk.settle(every[-1].path)
         disk.sync_directory(directory.log)
-    snapshot, exchange = _newest(Snapshots(directory.snapshots, disk))
+    snapshot, exchange = newest(Snapshots(directory.snapshots, disk))
     recovery = Recovery(directory, Replay(exchange), time=exchange.state.time)
     if snapshot is not None:
         recovery.replay.trail = Trail(snapshot.trail, snapshot.sequence)
@@ -127,7 +127,7 @@ def recover(directory: DataDirectory, disk: Disk) -> Recovery:
     return recovery
 
 
-def _newest(snapshots: Snapshots) -> tuple[Snapshot | None, Exchange]:
+def newest(snapshots: Snapshots) -> tuple[Snapshot | None, Exchange]:
     """The newest snapshot that is valid, and its state."""
     for path in snapshots.paths():
         try:

@@ -1,0 +1,138 @@
+"""A second venue that follows the log of the first: it checks it, and writes its snapshots.
+
+What a snapshot costs, which grows with the state, so costs the live venue nothing. And since the
+follower comes to everything by itself, each checkpoint that the venue leaves in the log proves
+that the two agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from copy import copy
+from typing import Final
+
+from attrs import define, field
+
+from gateway.log.disk import Disk
+from gateway.log.errors import LogError, VersionError
+from gateway.log.frames import GENESIS, Frame
+from gateway.log.lock import DataDirectory
+from gateway.log.recovery import Replay, newest
+from gateway.log.segments import Reader, reader_after
+from gateway.log.snapshots import Snapshot, Snapshots
+from gateway.log.tail import Tail
+from gateway.log.trail import Trail
+from gateway.log.upkeep import prune
+from risk import RULES
+from risk.commands import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+SNAPSHOT_ENTRIES: Final = 100_000
+"""From one snapshot to the next: a start replays no more than these and what comes until the
+next checkpoint, some five seconds of work."""
+
+
+@define(eq=False)
+class Follower:
+    """A replay that is behind a log by its last frame, and goes on as the log does.
+
+    Every `every` entries it keeps the state, and writes it as a snapshot once a checkpoint has
+    shown that the live venue was in the same one: a follower that went wrong leaves none behind.
+    With `pruning`, segments that no snapshot needs go when it has written one.
+    """
+
+    directory: DataDirectory
+    disk: Disk
+    replay: Replay
+    tail: Tail
+    sequence: int
+    chain: bytes
+    every: int = SNAPSHOT_ENTRIES
+    pruning: bool = False
+    checkpoints: int = field(default=0, init=False)
+    _taken: int = field(init=False)
+    _unconfirmed: Snapshot | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._taken = self.sequence
+
+    @classmethod
+    def open(
+        cls,
+        directory: DataDirectory,
+        disk: Disk,
+        *,
+        every: int = SNAPSHOT_ENTRIES,
+        pruning: bool = False,
+    ) -> Follower:
+        """Begin with the newest snapshot. Raises LogError where there is nothing to follow."""
+        snapshot, exchange = newest(Snapshots(directory.snapshots, disk))
+        replay, sequence, chain = Replay(exchange), 0, GENESIS
+        if snapshot is not None:
+            sequence, chain = snapshot.sequence, snapshot.chain
+            replay.trail = Trail(snapshot.trail, sequence)
+        reader = reader_after(directory.log, sequence, chain)
+        if reader is None:
+            raise LogError(f"{directory.path}: there is no log")
+        # Skips follow what they skip, and there are no more of them while the venue runs.
+        for frame in copy(reader).frames():
+            replay.note_skips(frame)
+        return cls(directory, disk, replay, Tail(reader), sequence, chain, every, pruning)
+
+    def catch_up(self) -> int:
+        """Apply what has become durable since the last call; returns how many entries that was.
+
+        Raises ApplyError, DivergenceError, VersionError, DamageError and DiskError.
+        """
+        began = self.sequence
+        for frame in self.tail.frames():
+            _require_our_rules(self.tail.reader)
+            self._apply(frame)
+        return self.sequence - began
+
+    def snapshot(self) -> int:
+        """Write a snapshot of the present state; returns its sequence number.
+
+        What came after the last checkpoint is not confirmed yet: the next replay will see to it.
+        """
+        self._write(self._state())
+        return self.sequence
+
+    def _apply(self, frame: Frame) -> None:
+        for entry in self.tail.reader.entries(frame):
+            self.replay.apply(entry)
+            if isinstance(entry.command, Checkpoint):
+                self._confirm(entry.command)
+        self.sequence, self.chain = frame.last, frame.hash
+        if self._unconfirmed is None and self.sequence >= self._taken + self.every:
+            self._unconfirmed = self._state()
+
+    def _confirm(self, checkpoint: Checkpoint) -> None:
+        """Write the kept state, if what was confirmed goes that far."""
+        if not self.replay.trail.compare(checkpoint):
+            return
+        self.checkpoints += 1
+        snapshot = self._unconfirmed
+        if snapshot is not None and checkpoint.sequence >= snapshot.sequence:
+            self._unconfirmed = None
+            self._write(snapshot)
+
+    def _state(self) -> Snapshot:
+        return Snapshot.of(self.replay.exchange, self.sequence, self.chain, self.replay.trail)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        path = Snapshots(self.directory.snapshots, self.disk).write(snapshot)
+        self._taken = snapshot.sequence
+        logger.info("%s written, %d bytes", path, len(snapshot.payload))
+        if self.pruning:
+            for segment in prune(self.directory, self.disk):
+                logger.info("%s removed: no snapshot needs it", segment.path)
+
+
+def _require_our_rules(reader: Reader) -> None:
+    if reader.header.rules != RULES:
+        raise VersionError(
+            f"{reader.segment.path} is written under rules {reader.header.rules}, and these are"
+            f" rules {RULES}: follow it with the version that writes it"
+        )
