@@ -11,7 +11,7 @@ from attrs import define, field
 
 from gateway.lane import Urgent
 from gateway.log.errors import ApplyError
-from risk.commands import Continue, EndSession, Entry, Tick
+from risk.commands import Continue, EndSession, Entry
 from risk.events import Event
 
 Observer = Callable[[Entry, Sequence[Event]], None]
@@ -54,16 +54,13 @@ async def _rest(seconds: float) -> None:
 class Matcher:
     """Applies entries in their order and hands each one's events on with a plain call.
 
-    `observers` are told of every entry and its events, in this order; `moved` is called when
-    marks have moved and the risk of accounts was looked at, which is the supervisor's cue;
-    `ended` frees the slot of a session whose end is in the log; `propose` is the lane's put.
-    None of them waits, and none may raise: an exception here is a bug of the venue, whose state
-    nobody may trust then.
+    `observers` are told of every entry and its events, in this order; `ended` frees the slot of a
+    session whose end is in the log; `propose` is the lane's put. None of them waits, and none may
+    raise: an exception here is a bug of the venue, whose state nobody may trust then.
     """
 
     exchange: Applier
     propose: Callable[[Urgent], None]
-    moved: Callable[[], None]
     ended: Callable[[int], None]
     observers: list[Observer] = field(factory=list)
     _continuing: bool = field(default=False, init=False)
@@ -92,12 +89,8 @@ class Matcher:
         command = entry.command
         if isinstance(command, EndSession):
             self.ended(command.session)
-        elif isinstance(command, Tick):
-            self.moved()
         elif isinstance(command, Continue):
-            # A Tick that endangers many is worked off in slices, each of which may find more.
             self._continuing = False
-            self.moved()
         # One at a time: each continues all that is begun.
         if self.exchange.busy and not self._continuing:
             self._continuing = True

@@ -169,7 +169,7 @@ class _Server:
         supervisor = Supervisor(
             clock=clock,
             board=board,
-            pending=lambda: liquidation.pending(state),
+            pending=lambda tried: liquidation.pending(state, tried=tried),
             propose=intake.propose,
             crashed=metrics.crashes.labels("supervisor").inc,
             strict=config.server.strict,
@@ -179,9 +179,8 @@ class _Server:
         matcher = Matcher(
             exchange,
             propose=intake.propose,
-            moved=supervisor.wake,
             ended=slots.free,
-            observers=[metrics.applied, venue.feed.publish],
+            observers=[metrics.applied, venue.feed.publish, supervisor.observe],
         )
         if keeper:
             matcher.observers.insert(0, keeper.checkpoints(intake.propose).observe)

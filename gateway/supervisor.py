@@ -8,7 +8,7 @@ venue takes nothing but risk-reducing orders until it is back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 import trio
@@ -19,7 +19,8 @@ from gateway.clock import Clock
 from gateway.index import IndexBoard
 from gateway.lane import Urgent
 from gateway.wakeup import Wakeup
-from risk.commands import Liquidate, Tick
+from risk.commands import Continue, Entry, Liquidate, Tick
+from risk.events import Event
 
 logger = logging.getLogger(__name__)
 
@@ -29,25 +30,44 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 
 
+Wallet = tuple[int, str]
+"""(account, currency)."""
+
+
 @define(eq=False)
 class Supervisor:
-    """Ticks each second of venue time, and after each applied Tick asks who is to be liquidated.
+    """Ticks each second of venue time, and proposes whom a Tick leaves to be liquidated.
 
-    `pending` lists (account, currency), worst first. `crashed` counts. `strict` lets a crash end
-    the venue, which is what tests want.
+    `pending` lists a limited number of them, worst first and without those it is given. They are
+    asked for when accounts were looked at, and again when all that were proposed had their turn,
+    until there are no more: those that are worst by then come next, and nobody waits for another
+    Tick. `crashed` counts. `strict` lets a crash end the venue, which is what tests want.
     """
 
     clock: Clock
     board: IndexBoard
-    pending: Callable[[], Iterable[tuple[int, str]]]
+    pending: Callable[[Container[Wallet]], Iterable[Wallet]]
     propose: Callable[[Urgent], None]
     crashed: Callable[[], None]
     strict: bool = False
-    _ticked: Wakeup = field(factory=Wakeup, init=False)
+    _looked: Wakeup = field(factory=Wakeup, init=False)
+    _proposed: set[Wallet] = field(factory=set, init=False)
+    _tried: set[Wallet] = field(factory=set, init=False)
 
-    def wake(self) -> None:
-        """A Tick was applied; called by the matcher."""
-        self._ticked.set()
+    def observe(self, entry: Entry, _events: Sequence[Event]) -> None:
+        """An entry was applied; called by the matcher."""
+        match entry.command:
+            case Tick() | Continue():
+                # A Tick that endangers many is worked off in slices, each of which may find more
+                # and may end what kept a wallet from its round.
+                self._tried.clear()
+                self._looked.set()
+            case Liquidate(account=account, currency=currency):
+                # Once is enough until then, or a round that cannot be had would be tried for ever.
+                self._tried.add((account, currency))
+                self._proposed.discard((account, currency))
+                if not self._proposed:
+                    self._looked.set()
 
     def tick(self) -> None:
         """Propose the heartbeat of this moment."""
@@ -58,6 +78,7 @@ class Supervisor:
         pause = FIRST_PAUSE
         while True:
             began = trio.current_time()
+            self._proposed.clear()
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._tick_each_second)
@@ -80,6 +101,9 @@ class Supervisor:
 
     async def _propose_liquidations(self) -> None:
         while True:
-            await self._ticked.wait()
-            for account, currency in self.pending():
+            await self._looked.wait()
+            if self._proposed:
+                continue
+            for account, currency in self.pending(self._tried):
+                self._proposed.add((account, currency))
                 self.propose(Liquidate(account=account, currency=currency))

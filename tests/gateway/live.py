@@ -209,7 +209,6 @@ class Floor:
         matcher = Matcher(
             self.harness.exchange,
             propose=self.intake.propose,
-            moved=lambda: None,
             ended=self.freed.append,
             observers=self.observers,
         )

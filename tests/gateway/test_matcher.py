@@ -45,7 +45,6 @@ class Scene:
     exchange: Exchange = field(factory=lambda: Harness().exchange)
     seen: list[tuple[Entry, list[Event]]] = field(factory=list)
     proposed: list[Urgent] = field(factory=list)
-    moved: list[str] = field(factory=list)
     ended: list[int] = field(factory=list)
     matcher: Matcher = field(init=False)
 
@@ -54,7 +53,6 @@ class Scene:
         self.matcher = Matcher(
             self.exchange,
             propose=self.proposed.append,
-            moved=lambda: self.moved.append("moved"),
             ended=self.ended.append,
             observers=[lambda entry, events: self.seen.append((entry, list(events)))],
         )
@@ -87,11 +85,10 @@ async def test_entries_are_applied_in_order_and_told_with_their_events() -> None
     assert [1, 2] == orders
 
 
-async def test_a_tick_wakes_the_supervisor_and_a_session_end_frees_its_slot() -> None:
-    """Both only once they are applied."""
+async def test_a_session_end_frees_its_slot() -> None:
+    """Only once it is applied."""
     scene = Scene()
-    await scene.apply(scene.batch(Tick(prices=()), EndSession(session=7), BUY))
-    assert ["moved"] == scene.moved
+    await scene.apply(scene.batch(EndSession(session=7), BUY))
     assert [7] == scene.ended
 
 

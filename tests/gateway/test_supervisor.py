@@ -1,28 +1,52 @@
 """The supervisor: a heartbeat each second, liquidations after each Tick, and life after a crash."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 
+import msgspec
 import pytest
 import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from book.units import SCALE, Millis, Price
+from book.order import Side
+from book.units import MONEY, SCALE, Millis, Price
 from gateway.index import FixedIndex, IndexBoard, IndexSource
+from gateway.intake import Intake
 from gateway.lane import Urgent
-from gateway.supervisor import Supervisor
-from risk.commands import Liquidate, Tick
+from gateway.log.memory import MemoryLog
+from gateway.matcher import Matcher
+from gateway.supervisor import Supervisor, Wallet
+from risk import liquidation
+from risk.commands import (
+    Command,
+    Continue,
+    Deposit,
+    Entry,
+    Liquidate,
+    OpenAccount,
+    Origin,
+    Place,
+    SetParameters,
+    Tick,
+)
+from risk.events import Event
+from risk.exchange import Exchange
+from tests.gateway.harness import PRICES, Harness
 from tests.gateway.live import TrioClock
 
 
 @define(eq=False)
 class Scene:
-    """A supervisor whose proposals and crashes are written down."""
+    """A supervisor whose proposals and crashes are written down.
+
+    It learns of `limit` of the endangered at a time.
+    """
 
     source: IndexSource
     strict: bool = False
-    endangered: list[tuple[int, str]] = field(factory=list)
+    endangered: list[Wallet] = field(factory=list)
+    limit: int = 10
     proposed: list[tuple[float, Urgent]] = field(factory=list)
     crashes: list[float] = field(factory=list)
     supervisor: Supervisor = field(init=False)
@@ -38,9 +62,21 @@ class Scene:
             strict=self.strict,
         )
 
-    def pending(self) -> Iterable[tuple[int, str]]:
+    def pending(self, tried: Container[Wallet]) -> Iterable[Wallet]:
         """Whoever the test says."""
-        return list(self.endangered)
+        return [each for each in self.endangered if each not in tried][: self.limit]
+
+    def applied(self, *commands: Command) -> None:
+        """Let commands be applied."""
+        for command in commands:
+            self.supervisor.observe(Entry(1, 0, Origin(), command), [])
+
+    async def took(self, *commands: Command) -> list[Urgent]:
+        """What it proposes when commands are applied."""
+        before = len(self.proposed)
+        self.applied(*commands)
+        await wait_all_tasks_blocked()
+        return [command for _, command in self.proposed[before:]]
 
 
 @define
@@ -54,6 +90,42 @@ class Broken(FixedIndex):
         if self.broken:
             raise ZeroDivisionError
         return super().level(now)
+
+
+TICK = Tick(prices=())
+FIRST = 1_001
+FALLEN = 63_300
+
+
+def rounds(account: int, currency: str) -> Liquidate:
+    """The proposal of a round."""
+    return Liquidate(account=account, currency=currency)
+
+
+def order(account: int, side: Side, dollars: int = 1_000, price: int = 65_000) -> Place:
+    """A limit order on the BTC perpetual."""
+    return Place(
+        account=account,
+        instrument="BTC-PERPETUAL",
+        side=side,
+        amount=dollars * SCALE,
+        price=price * SCALE,
+    )
+
+
+def crowded(count: int) -> Exchange:
+    """A venue where a fall to FALLEN endangers so many accounts, who find a buyer."""
+    harness = Harness()
+    parameters = harness.exchange.state.parameters
+    harness.apply(SetParameters(parameters=msgspec.structs.replace(parameters, slice=250)))
+
+    for number in range(FIRST, FIRST + count):
+        harness.apply(OpenAccount(account=number, name=f"client{number}"))
+        harness.apply(Deposit(account=number, currency="BTC", amount=MONEY // 2_000))
+        harness.apply(order(number, Side.BUY))
+        harness.apply(order(101, Side.SELL))
+    harness.apply(order(101, Side.BUY, 200 * count, FALLEN - 100))
+    return harness.exchange
 
 
 async def test_a_tick_with_all_prices_each_second(autojump_clock: MockClock) -> None:
@@ -71,18 +143,101 @@ async def test_a_tick_with_all_prices_each_second(autojump_clock: MockClock) -> 
 async def test_after_a_tick_was_applied_it_proposes_who_is_to_be_liquidated(
     autojump_clock: MockClock,
 ) -> None:
-    """Worst first as the state lists them; without a wake-up nobody is looked for."""
+    """Worst first as the state lists them; without a Tick nobody is looked for."""
     scene = Scene(FixedIndex(Price(SCALE)), endangered=[(102, "ETH"), (101, "BTC")])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(scene.supervisor.run)
         await wait_all_tasks_blocked()
         assert 1 == len(scene.proposed)
-        scene.supervisor.wake()
-        scene.supervisor.wake()
-        await wait_all_tasks_blocked()
+        expected = [rounds(102, "ETH"), rounds(101, "BTC")]
+        assert expected == await scene.took(TICK, Continue())
         nursery.cancel_scope.cancel()
-    expected = [Liquidate(account=102, currency="ETH"), Liquidate(account=101, currency="BTC")]
-    assert expected == [command for _, command in scene.proposed[1:]]
+
+
+async def test_more_than_it_learns_of_at_a_time_are_proposed_without_another_tick(
+    autojump_clock: MockClock,
+) -> None:
+    """The next ones when all the last ones were applied, until there are no more."""
+    endangered = [(account, "BTC") for account in range(101, 106)]
+    scene = Scene(FixedIndex(Price(SCALE)), endangered=endangered, limit=2)
+    one, two, three, four, five = (rounds(*each) for each in endangered)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.supervisor.run)
+        await wait_all_tasks_blocked()
+        assert [one, two] == await scene.took(TICK)
+        assert [] == await scene.took(one)
+        assert [three, four] == await scene.took(two)
+        assert [five] == await scene.took(three, four)
+        assert [] == await scene.took(five)
+        assert [] == await scene.took(five)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_round_that_could_not_be_had_is_proposed_again_when_more_was_looked_at(
+    autojump_clock: MockClock,
+) -> None:
+    """Not at once, which would be for ever, but when a settlement, say, has gone on."""
+    scene = Scene(FixedIndex(Price(SCALE)), endangered=[(101, "BTC")])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.supervisor.run)
+        await wait_all_tasks_blocked()
+        one = rounds(101, "BTC")
+        assert [one] == await scene.took(TICK)
+        assert [] == await scene.took(one)
+        assert [one] == await scene.took(Continue())
+        # What is on its way is not proposed a second time.
+        assert [] == await scene.took(Continue())
+        nursery.cancel_scope.cancel()
+
+
+async def test_everybody_whom_a_tick_endangers_has_a_round_before_the_next_tick(
+    autojump_clock: MockClock,
+) -> None:
+    """Six hundred at once, found in three looks and listed fifty at a time."""
+    exchange = crowded(600)
+    state = exchange.state
+    prices = PRICES | {"btc_usd": FALLEN}
+    board = IndexBoard({name: FixedIndex(Price(each * SCALE)) for name, each in prices.items()})
+    intake = Intake()
+    supervisor = Supervisor(
+        clock=TrioClock(),
+        board=board,
+        pending=lambda tried: liquidation.pending(state, 50, tried),
+        propose=intake.propose,
+        crashed=lambda: None,
+        strict=True,
+    )
+    had_round: list[int] = []
+
+    def count(entry: Entry, _events: Sequence[Event]) -> None:
+        had_round.append(
+            sum(
+                account.wallets["BTC"].round == state.ticks
+                for number, account in state.accounts.items()
+                if number >= FIRST
+            )
+        )
+
+    matcher = Matcher(
+        exchange,
+        propose=intake.propose,
+        ended=lambda _: None,
+        observers=[supervisor.observe, count],
+    )
+    log = MemoryLog(TrioClock())
+    log.sequence = state.sequence
+    ticks = state.ticks
+    durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run, intake, durable)
+        nursery.start_soon(matcher.run, entries)
+        nursery.start_soon(supervisor.run)
+        await trio.sleep(0.5)
+        nursery.cancel_scope.cancel()
+    assert ticks + 1 == state.ticks
+    assert 600 == had_round[-1]
+    # A few no-ops may come of what was looked at twice, but nobody is proposed over and over.
+    assert len(had_round) < 2 * 600
 
 
 async def test_a_crash_is_counted_and_restarted_with_growing_pauses(
