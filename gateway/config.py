@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, field
 
 from book.units import MONEY, SCALE, Money, Price
 from gateway.log.file import SEGMENT_BYTES
+from gateway.log.follower import SNAPSHOT_ENTRIES
 from gateway.log.trail import CHECKPOINT_ENTRIES
 from gateway.scope import ScopeError, parse_scope
 from gateway.settings import ConfigError, Endpoint, one_of, refuse_unknown, section, shown
@@ -44,6 +45,10 @@ class LogSettings(Struct, frozen=True, gc=False):
     # Half a second of a replay: where it went another way is known that closely, for the price of
     # one entry in ten thousand.
     checkpoint_entries: Annotated[int, Meta(ge=1, le=10**9)] = CHECKPOINT_ENTRIES
+    follower: bool = True
+    # So many and what comes until the next checkpoint is what a start replays: five seconds.
+    snapshot_entries: Annotated[int, Meta(ge=1, le=10**9)] = SNAPSHOT_ENTRIES
+    prune: bool = False
 
 
 class Limits(Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from gateway import companion
 from gateway.config import Config
 from gateway.failure import Failure, report
 from gateway.server import Running, serve
@@ -40,6 +41,9 @@ async def serve_until_signalled(
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as venue:
                 running = await venue.start(serve, config)
+                if config.server.data_dir is not None and config.log.follower:
+                    crashed = running.metrics.crashes.labels("follower").inc
+                    watch.start_soon(companion.run, config.server.data_dir, config.log, crashed)
                 company = trio.CancelScope()
                 watch.start_soon(_stop_at_signal, signals, running, company)
                 watch.start_soon(_end_after_failure, running.failure)
