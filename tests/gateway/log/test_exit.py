@@ -1,0 +1,170 @@
+"""How the process ends when it may not go on: soon, with a status, and with words."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+import trio_websocket
+
+from gateway.settings import Endpoint
+from tests.gateway.live import ORDER, Caller
+from tests.gateway.log.paper import Book
+
+READY = re.compile(r"tidegate ready http=\S+ ws=(\S+)\n")
+CONFIG = """
+[server]
+http = "127.0.0.1:0"
+websocket = "127.0.0.1:0"
+data_dir = "data"
+[[account]]
+name = "alice"
+client_id = "alice-key"
+client_secret = "alice-secret"
+deposits = { BTC = 100 }
+"""
+# Room for the start and some dozen orders. The kernel refuses what would go beyond it.
+FILE_BYTES = 24_000
+
+MAIN = """
+import sys
+from gateway.cli import main
+"""
+POISON = """
+from risk.exchange import Exchange
+apply = Exchange.apply
+def stumble(exchange, entry):
+    if getattr(entry.command, "label", "") == "poison":
+        raise ZeroDivisionError("as the test wanted")
+    return apply(exchange, entry)
+Exchange.apply = stumble
+"""
+RUN = 'sys.exit(main(["serve", "--config", sys.argv[1]]))\n'
+
+
+def _small_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+
+
+@contextmanager
+def process(
+    folder: Path, *, patch: str = "", small: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """The venue as a process; killed at the end, if it is still there."""
+    path = folder / "venue.toml"
+    path.write_text(CONFIG)
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN + patch + RUN, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_small_files if small else None,  # noqa: PLW1509 - no threads here
+    ) as venue:
+        try:
+            yield venue
+        finally:
+            venue.kill()
+
+
+def address(venue: subprocess.Popen[str]) -> Endpoint:
+    """Where its WebSocket is, once it is ready."""
+    assert venue.stdout is not None
+    match = READY.fullmatch(venue.stdout.readline())
+    assert match is not None
+    url = urlsplit(match[1])
+    assert url.hostname is not None
+    assert url.port is not None
+    return Endpoint(url.hostname, url.port)
+
+
+async def order_until_cut(endpoint: Endpoint, label: str = "") -> tuple[list[int], float]:
+    """Place orders until the connection ends; their numbers, and when that was."""
+    placed: list[int] = []
+    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    try:
+        async with stream, trio.open_nursery() as nursery:
+            websocket = await trio_websocket.wrap_client_stream(
+                nursery, stream, str(endpoint), "/ws/api/v2"
+            )
+            client = Caller(websocket)
+            await client.login("alice")
+            while True:
+                reply = await client.call("private/buy", **(ORDER | {"label": label}))
+                placed.append(int(reply["order"]["order_id"]))
+    except* trio_websocket.ConnectionClosed:
+        pass
+    return placed, monotonic()
+
+
+def ending(venue: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit status, and what it said."""
+    _, told = venue.communicate(timeout=5)
+    return venue.returncode, told
+
+
+async def test_a_full_disk_ends_the_process_with_74(tmp_path: Path) -> None:
+    """Within a second; the file and the cause are named, and all that was told is there."""
+    with process(tmp_path, small=True) as venue:
+        placed, cut_at = await order_until_cut(address(venue))
+        status, told = ending(venue)
+        assert monotonic() - cut_at < 1
+    assert 74 == status
+    last = told.splitlines()[-1]
+    assert last.startswith("tidegate: stopped, because the disk failed: [Errno 27] File too large")
+    assert "data/log/00000000000000000001.seg" in last
+    assert "Traceback" not in told
+    assert len(placed) > 10
+    state = Book(tmp_path / "data").recovered().replay.exchange.state
+    assert set(placed) <= set(state.accounts[101].orders)
+
+
+async def test_an_entry_that_cannot_be_applied_ends_the_process_with_70(tmp_path: Path) -> None:
+    """With the traceback of the bug and the number of the entry; also at the next start."""
+    with process(tmp_path, patch=POISON) as venue:
+        placed, cut_at = await order_until_cut(address(venue), "poison")
+        status, told = ending(venue)
+        assert monotonic() - cut_at < 1
+    assert (70, []) == (status, placed)
+    with process(tmp_path, patch=POISON) as venue:
+        again, told_again = ending(venue)
+    assert 70 == again
+    for text in (told, told_again):
+        assert "ZeroDivisionError: as the test wanted" in text
+        assert 1 == text.count("Traceback")
+        match = re.search(r"tidegate: entry (\d+) cannot be applied", text)
+        assert match is not None
+        assert f"`tidegate log skip DIR {match[1]} --reason TEXT`" in text
+
+
+async def test_a_directory_in_use_ends_the_process_with_75(tmp_path: Path) -> None:
+    """In one line, and the other process goes on."""
+    with process(tmp_path) as venue:
+        address(venue)
+        with process(tmp_path) as second:
+            status, told = ending(second)
+        assert None is venue.poll()
+    assert 75 == status
+    assert 1 == told.count("\n")
+    assert f"data: in use by another process (pid {venue.pid})" in told
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_it_says_when_it_keeps_nothing(tmp_path: Path, kept: bool) -> None:
+    """On stderr, once; a venue that keeps something has nothing to say."""
+    patch = "" if kept else 'sys.argv[1] = sys.argv[1].replace("venue", "plain")\n'
+    (tmp_path / "plain.toml").write_text(CONFIG.replace('data_dir = "data"\n', ""))
+    with process(tmp_path, patch=patch) as venue:
+        address(venue)
+        venue.terminate()
+        status, told = ending(venue)
+    assert 0 == status
+    assert (0 if kept else 1) == told.count("nothing is kept when the process ends")
