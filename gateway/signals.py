@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from gateway import companion
+from gateway.collector import Collector
 from gateway.config import Config
 from gateway.failure import Failure, report
 from gateway.server import Running, serve
@@ -41,6 +42,7 @@ async def serve_until_signalled(
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as venue:
                 running = await venue.start(serve, config)
+                await watch.start(Collector().run)
                 if config.server.data_dir is not None and config.log.follower:
                     crashed = running.metrics.crashes.labels("follower").inc
                     watch.start_soon(companion.run, config.server.data_dir, config.log, crashed)
