@@ -44,10 +44,8 @@ class Trail:
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
         """Take in what an entry did."""
-        hasher = blake2b(self.value, digest_size=TRAIL_BYTES)
-        hasher.update(entry.sequence.to_bytes(8, "big"))
-        hasher.update(_encoder.encode(events))
-        self.value, self.sequence = hasher.digest(), entry.sequence
+        what = self.value + entry.sequence.to_bytes(8, "big") + _encoder.encode(events)
+        self.value, self.sequence = blake2b(what, digest_size=TRAIL_BYTES).digest(), entry.sequence
         self._remember()
 
     def _remember(self) -> None:
