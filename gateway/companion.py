@@ -74,3 +74,4 @@ def _tell(status: int) -> None:
 
 async def _kill(process: trio.Process) -> None:
     process.kill()
+    await trio.lowlevel.checkpoint()

@@ -11,7 +11,6 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 
 import trio
 from attrs import define, field
@@ -19,13 +18,12 @@ from attrs import define, field
 from gateway.archive import Archive
 from gateway.auth import Authenticator, Keyring
 from gateway.bootstrap import Bootstrap, differences, fill_keyring, next_start
-from gateway.channels import Interval
 from gateway.clock import Clock, RealClock
 from gateway.config import Config
-from gateway.door import Door
 from gateway.failure import VENUE_ERRORS, Failure
 from gateway.feed import Feed
-from gateway.http import UNREAD_MILLIS, HttpGateway, serve_http
+from gateway.front import Front
+from gateway.http import UNREAD_MILLIS
 from gateway.index import IndexBoard, open_board
 from gateway.intake import Intake
 from gateway.keeper import Keeper, open_keeper
@@ -38,7 +36,7 @@ from gateway.matcher import Matcher, Observer
 from gateway.metrics import Metrics
 from gateway.settings import Endpoint
 from gateway.slots import Slots
-from gateway.sockets import BACKLOG, address_of, bind
+from gateway.sockets import address_of, bind
 from gateway.supervisor import Supervisor
 from gateway.tokens import Tokens
 from gateway.venue import Venue
@@ -48,14 +46,10 @@ from risk.exchange import Exchange
 
 logger = logging.getLogger(__name__)
 
-# From the decision to stop until the last client is gone: what is undecided, half a second, and
-# a goodbye of one. What is still there then is cut off; the log needs the rest of two seconds.
-CLIENTS_SECONDS = 1.6
-# From the same moment until the last snapshot is written or given up. What then ends a process
+# From the decision to stop until the last snapshot is written or given up. What then ends a process
 # within two seconds is gateway.signals, a little later.
 SNAPSHOT_SECONDS = 1.7
 TOKEN_SECRET_BYTES = 32
-_FLUSH_SECONDS = {Interval.FAST: 0.1, Interval.SLOW: 1.0}
 
 
 @define(eq=False)
@@ -93,7 +87,7 @@ class Running:
         self.stopping.set()
 
 
-async def serve(  # noqa: ASYNC128 - passes task_status on
+async def serve(
     config: Config,
     *,
     clock: Clock | None = None,
@@ -122,7 +116,8 @@ async def serve(  # noqa: ASYNC128 - passes task_status on
             await keeper.catch_up()
             log = keeper.log
         server = _Server.build(config, clock, log or MemoryLog(clock), keeper)
-        await server.run(sockets, task_status)
+        # flake8-async wants to see the call.
+        await server.run(sockets, lambda running: task_status.started(running))  # noqa: PLW0108
 
 
 @define(eq=False)
@@ -135,11 +130,9 @@ class _Server:
     metrics: Metrics
     matcher: Matcher
     supervisor: Supervisor
-    door: Door
-    stopping: trio.Event = field(factory=trio.Event)
+    front: Front
     log_closed: trio.Event = field(factory=trio.Event)
     failure: Failure = field(factory=Failure)
-    _stopped_at: float = field(default=0.0, init=False)
 
     @classmethod
     def build(cls, config: Config, clock: Clock, log: Log, keeper: Keeper | None) -> _Server:
@@ -184,11 +177,11 @@ class _Server:
         )
         if keeper:
             matcher.observers.insert(0, keeper.checkpoints(intake.propose).observe)
-        door = Door(venue, intake, slots, metrics)
-        return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, door)
+        front = Front(venue, intake, slots, metrics)
+        return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, front)
 
     async def run(
-        self, sockets: tuple[socket.socket, socket.socket], ready: trio.TaskStatus[Running]
+        self, sockets: tuple[socket.socket, socket.socket], ready: Callable[[Running], None]
     ) -> None:
         """The tree. It ends from the inside, by the end of the stream through the core."""
         # Hypercorn's writes cannot be cancelled. Out here they can delay the very end, and
@@ -197,7 +190,7 @@ class _Server:
             await self._run_core(outside, sockets, ready)
             self.log_closed.set()
             if self.keeper:
-                left = self._stopped_at + SNAPSHOT_SECONDS - trio.current_time()
+                left = self.front.stopped_at + SNAPSHOT_SECONDS - trio.current_time()
                 await self._vital(self.keeper.finish, max(left, 0.0))
 
     async def _vital(self, run: Callable[..., Awaitable[None]], *arguments: object) -> None:
@@ -212,7 +205,7 @@ class _Server:
         self,
         outside: trio.Nursery,
         sockets: tuple[socket.socket, socket.socket],
-        ready: trio.TaskStatus[Running],
+        ready: Callable[[Running], None],
     ) -> None:
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
         try:
@@ -223,9 +216,9 @@ class _Server:
                 async with trio.open_nursery() as helpers:
                     helpers.start_soon(self.supervisor.run)
                     helpers.start_soon(self.metrics.watch_loop)
-                    for interval, seconds in _FLUSH_SECONDS.items():
-                        helpers.start_soon(self._flush, interval, seconds)
-                    await self._serve_clients(outside, sockets, ready)
+                    helpers.start_soon(self.front.flush)
+                    running = self._running(sockets)
+                    await self.front.serve(outside, sockets, lambda: ready(running))
                     helpers.cancel_scope.cancel()
                 self.intake.close()
         finally:
@@ -245,14 +238,9 @@ class _Server:
         await bootstrap.run(self.intake.inbox)
         self.matcher.observers.remove(bootstrap.observe)
 
-    async def _serve_clients(
-        self,
-        outside: trio.Nursery,
-        sockets: tuple[socket.socket, socket.socket],
-        ready: trio.TaskStatus[Running],
-    ) -> None:
+    def _running(self, sockets: tuple[socket.socket, socket.socket]) -> Running:
         http, websocket = sockets
-        running = Running(
+        return Running(
             address_of(http),
             address_of(websocket),
             self.venue,
@@ -260,51 +248,7 @@ class _Server:
             self.metrics,
             self.supervisor,
             self.matcher.observers,
-            self.stopping,
+            self.front.stopping,
             self.log_closed,
             self.failure,
         )
-        websocket.listen(BACKLOG)
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(websocket))
-        async with trio.open_nursery() as connections:
-            gateway = HttpGateway(
-                self.venue, self.intake.inbox, self.metrics, partial(self._crashed, connections)
-            )
-            await outside.start(serve_http, gateway.application(), http, self.stopping)
-            async with trio.open_nursery() as listeners:
-                await listeners.start(
-                    partial(
-                        trio.serve_listeners,
-                        self.door.serve,
-                        [listener],
-                        handler_nursery=connections,
-                    )
-                )
-                ready.started(running)
-                await self.stopping.wait()
-                self._stopped_at = trio.current_time()
-                listeners.cancel_scope.cancel()
-            self.venue.closing = True
-            self.door.stop()
-            connections.cancel_scope.deadline = trio.current_time() + CLIENTS_SECONDS
-            await gateway.idle()
-
-    def _crashed(self, connections: trio.Nursery, error: Exception) -> None:
-        """An HTTP handler raised: hypercorn answers 500 and goes on, unless we are strict."""
-        logger.error("an HTTP request crashed", exc_info=error)
-        self.metrics.crashes.labels("http").inc()
-        if self.venue.config.server.strict:
-            connections.start_soon(_raise, error)
-
-    async def _flush(self, interval: Interval, seconds: float) -> None:
-        due = trio.current_time()
-        while True:
-            # A loop that is late skips what it missed: a flush sends the newest state anyway.
-            due = max(due + seconds, trio.current_time())
-            await trio.sleep_until(due)
-            self.venue.feed.flush(interval.value)
-
-
-async def _raise(error: Exception) -> None:
-    await trio.lowlevel.checkpoint()
-    raise error

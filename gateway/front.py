@@ -1,0 +1,106 @@
+"""What stands between clients and a venue: both ports, and the timers of its feed."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from gateway.channels import Interval
+from gateway.door import Door
+from gateway.http import HttpGateway, serve_http
+from gateway.intake import Intake
+from gateway.metrics import Metrics
+from gateway.slots import Slots
+from gateway.sockets import BACKLOG
+from gateway.venue import Venue
+
+logger = logging.getLogger(__name__)
+
+# From the decision to stop until the last client is gone: what is undecided, half a second, and
+# a goodbye of one. What is still there then is cut off; the log needs the rest of two seconds.
+CLIENTS_SECONDS: Final = 1.6
+_FLUSH_SECONDS: Final = {Interval.FAST: 0.1, Interval.SLOW: 1.0}
+
+
+@define(eq=False)
+class Front:
+    """Serves clients until `stopping` is set; `stopped_at`, on trio's clock, is when that was."""
+
+    venue: Venue
+    intake: Intake
+    slots: Slots
+    metrics: Metrics
+    stopping: trio.Event = field(factory=trio.Event)
+    stopped_at: float = field(default=0.0, init=False)
+    door: Door = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.door = Door(self.venue, self.intake, self.slots, self.metrics)
+
+    async def serve(
+        self,
+        outside: trio.Nursery,
+        sockets: tuple[socket.socket, socket.socket],
+        announce: Callable[[], None],
+    ) -> None:
+        """Serve HTTP and WebSocket on these, and `announce` it once both can be reached.
+
+        Hypercorn runs in `outside`: its writes cannot be cancelled, and must delay nothing.
+        """
+        http, websocket = sockets
+        websocket.listen(BACKLOG)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(websocket))
+        async with trio.open_nursery() as connections:
+            gateway = HttpGateway(
+                self.venue, self.intake.inbox, self.metrics, partial(self._crashed, connections)
+            )
+            await outside.start(serve_http, gateway.application(), http, self.stopping)
+            async with trio.open_nursery() as listeners:
+                await listeners.start(
+                    partial(
+                        trio.serve_listeners,
+                        self.door.serve,
+                        [listener],
+                        handler_nursery=connections,
+                    )
+                )
+                announce()
+                await self.stopping.wait()
+                self.stopped_at = trio.current_time()
+                listeners.cancel_scope.cancel()
+            self.venue.closing = True
+            self.door.stop()
+            connections.cancel_scope.deadline = trio.current_time() + CLIENTS_SECONDS
+            await gateway.idle()
+
+    async def flush(self) -> None:
+        """Have the feed tell what its thinned channels have collected, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for interval, seconds in _FLUSH_SECONDS.items():
+                nursery.start_soon(self._flush, interval, seconds)
+
+    async def _flush(self, interval: Interval, seconds: float) -> None:
+        due = trio.current_time()
+        while True:
+            # A loop that is late skips what it missed: a flush sends the newest state anyway.
+            due = max(due + seconds, trio.current_time())
+            await trio.sleep_until(due)
+            self.venue.feed.flush(interval.value)
+
+    def _crashed(self, connections: trio.Nursery, error: Exception) -> None:
+        """An HTTP handler raised: hypercorn answers 500 and goes on, unless we are strict."""
+        logger.error("an HTTP request crashed", exc_info=error)
+        self.metrics.crashes.labels("http").inc()
+        if self.venue.config.server.strict:
+            connections.start_soon(_raise, error)
+
+
+async def _raise(error: Exception) -> None:
+    await trio.lowlevel.checkpoint()
+    raise error
