@@ -135,7 +135,7 @@ class Clerk:
         self.acknowledged = max(self.acknowledged, found.sequence)
         writer = found.writer(self.disk, segment_bytes=2_500)
         writer.open()
-        for number, batch in enumerate(batches()):
+        for number, batch in enumerate(BATCHES):
             if batch[0].sequence <= found.sequence:
                 continue
             writer.append(batch)
@@ -160,15 +160,18 @@ def crash(book: Book, disk: CrashingDisk, acknowledged: int) -> tuple[int, bool]
     return clerk.acknowledged, False
 
 
+BATCHES = batches()
+KNOWN = digests(BATCHES)
+"""The digest at the end of each batch."""
+
+
 def finish(book: Book, acknowledged: int) -> None:
     """Compare what is left with what was acknowledged, and do the rest of the work."""
-    known = digests(batches())
-    ends = [0, *(batch[-1].sequence for batch in batches())]
     sequence, digest = book.end()
-    assert sequence in [each for each in ends if each >= acknowledged][:2]
-    assert known[sequence] == digest
+    assert sequence in [end for end in KNOWN if end >= acknowledged][:2]
+    assert KNOWN[sequence] == digest
     Clerk(book, QuickDisk()).work()
-    assert (ends[-1], known[ends[-1]]) == book.end()
+    assert (BATCHES[-1][-1].sequence, KNOWN[BATCHES[-1][-1].sequence]) == book.end()
 
 
 @pytest.mark.parametrize("fate", Fate)
