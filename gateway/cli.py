@@ -22,6 +22,7 @@ from gateway.demo.percent import shielded
 from gateway.failure import report
 from gateway.log.commands import add_log
 from gateway.log.errors import ApplyError, DiskError, LogError
+from gateway.replay import add_replay
 from gateway.server import Running
 from gateway.settings import ConfigError
 from gateway.signals import serve_until_signalled
@@ -46,7 +47,13 @@ def add_serve(subcommands: Subcommands) -> None:
     parser.set_defaults(run=_serve)
 
 
-COMMANDS: Final[list[Callable[[Subcommands], None]]] = [add_serve, add_demo, add_shock, add_log]
+COMMANDS: Final[list[Callable[[Subcommands], None]]] = [
+    add_serve,
+    add_demo,
+    add_shock,
+    add_log,
+    add_replay,
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -38,7 +38,7 @@ from gateway.settings import Endpoint
 from gateway.slots import Slots
 from gateway.sockets import address_of, bind
 from gateway.supervisor import Supervisor
-from gateway.tokens import Tokens
+from gateway.tokens import TOKEN_SECRET_BYTES, Tokens
 from gateway.venue import Venue
 from risk import liquidation
 from risk.commands import Entry, Origin, Tick
@@ -49,7 +49,6 @@ logger = logging.getLogger(__name__)
 # From the decision to stop until the last snapshot is written or given up. What then ends a process
 # within two seconds is gateway.signals, a little later.
 SNAPSHOT_SECONDS = 1.7
-TOKEN_SECRET_BYTES = 32
 
 
 @define(eq=False)
@@ -177,6 +176,7 @@ class _Server:
         )
         if keeper:
             matcher.observers.insert(0, keeper.checkpoints(intake.propose).observe)
+            keeper.log.observe = metrics.log_write.observe
         front = Front(venue, intake, slots, metrics)
         return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, front)
 

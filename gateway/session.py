@@ -129,6 +129,9 @@ class Session:
     def _dispatch(self, asked: Asked) -> Outcome:
         method = METHODS.get(asked.method)
         public = method is None or method.scope is None
+        if method is not None and method.changes:
+            # Before anybody is asked who they are: to log in would not help.
+            self.venue.require_live()
         try:
             principal = identify(self, asked, public=public)
         except ApiError as error:

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -24,6 +24,16 @@ SHUTDOWN_SECONDS: Final = 1.8
 # A venue that has failed is gone within a second, whatever its clients do: nobody shall wait for
 # an answer that cannot come.
 FAILURE_SECONDS: Final = 0.7
+
+
+class Stoppable(Protocol):
+    """What can be told to stop. When `log_closed` is set, what still runs does not matter."""
+
+    log_closed: trio.Event
+
+    def stop(self) -> None:
+        """A plain call."""
+        ...
 
 
 async def serve_until_signalled(
@@ -47,7 +57,7 @@ async def serve_until_signalled(
                     crashed = running.metrics.crashes.labels("follower").inc
                     watch.start_soon(companion.run, config.server.data_dir, config.log, crashed)
                 company = trio.CancelScope()
-                watch.start_soon(_stop_at_signal, signals, running, company)
+                watch.start_soon(stop_at_signal, signals, running, company)
                 watch.start_soon(_end_after_failure, running.failure)
                 announce(running)
                 if accompany is not None:
@@ -56,9 +66,10 @@ async def serve_until_signalled(
             watch.cancel_scope.cancel()
 
 
-async def _stop_at_signal(
-    signals: AsyncIterator[int], running: Running, company: trio.CancelScope
+async def stop_at_signal(
+    signals: AsyncIterator[int], running: Stoppable, company: trio.CancelScope
 ) -> None:
+    """Stop what runs at the first signal, in time; a second one ends the process at once."""
     await anext(signals)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.SIG_DFL)

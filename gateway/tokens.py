@@ -21,6 +21,9 @@ HTTP: Final = "http"
 # What the API grants to API keys today. Our tokens end with the process, so years never pass.
 LIFETIME_SECONDS: Final = 31_536_000
 
+TOKEN_SECRET_BYTES: Final = 32
+"""As long as the signature that it makes."""
+
 # The API's number; the oldest named session of a key gives way.
 SESSIONS_PER_KEY: Final = 16
 

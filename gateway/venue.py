@@ -35,8 +35,9 @@ class Venue:
 
     `clock` tells venue time; `wall` is the real one, which signatures and tokens go by.
     `node` and `start` go into every origin. `closing` is set when the venue shuts down: from then
-    on nothing that would change it is taken. `http_requests` numbers the requests of session 0,
-    which all HTTP clients share.
+    on nothing that would change it is taken. `recorded` is a venue that was, whose log is played
+    again: nothing can change it. `http_requests` numbers the requests of session 0, which all HTTP
+    clients share.
     """
 
     config: Config
@@ -50,18 +51,27 @@ class Venue:
     node: int = 0
     start: int = 0
     closing: bool = False
+    recorded: bool = False
     undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
     def admit(self, account: int, *, matching: bool) -> None:
         """Let a request in that changes the venue; one about orders takes an undecided place.
 
-        Raises ApiError: 11051 when the venue is shutting down, 10047 for one order too many.
+        Raises ApiError: 11051 when the venue is shutting down, 13021 when it is a recorded one,
+        10047 for one order too many.
         """
+        self.require_live()
         if self.closing:
             raise ApiError(Code.SYSTEM_MAINTENANCE)
         if matching:
             self.undecided.take(account)
+
+    def require_live(self) -> None:
+        """Raise ApiError 13021 where nothing can be changed, whoever asks."""
+        if self.recorded:
+            reason = "this is a replay of a recorded venue: nothing can be changed"
+            raise ApiError(Code.FORBIDDEN, data={"reason": reason})
 
     def market(self, name: str) -> Market:
         """A market, open or lately expired. Raises ApiError 13020."""

@@ -110,6 +110,11 @@ class Method:
     lists: frozenset[str]
     tell: Callable[[Call, msgspec.Struct], Telling] | None = None
 
+    @property
+    def changes(self) -> bool:
+        """Whether the method may change the venue."""
+        return self.scope is not None and self.scope.endswith(":read_write")
+
     def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
         """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
         text = bytes(raw)

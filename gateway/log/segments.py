@@ -76,7 +76,9 @@ def path_of(folder: Path, first: int) -> Path:
 
 
 def segments(folder: Path) -> list[Segment]:
-    """All segments, oldest first."""
+    """All segments, oldest first; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
     with naming(folder):
         found = os.listdir(folder)  # noqa: PTH208 - followers ask all the time, and it is faster
     names = sorted(name for name in found if _NAME.fullmatch(name))

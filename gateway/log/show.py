@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
@@ -116,6 +117,16 @@ class Selection:
             return True
         wanted = self.who.number(self.account)
         return wanted is not None and self.who.account(entry) == wanted
+
+
+def accounts(directory: DataDirectory) -> dict[str, int]:
+    """Every account that the log knows, by name. Raises LogError."""
+    nothing = Selection(directory, first=sys.maxsize, account="")
+    reader = nothing.open()
+    for frame in reader.frames():
+        for _ in nothing.of(frame, reader.entries):
+            raise AssertionError("no entry is so late")
+    return {name: number for number, name in nothing.who.names.items()}
 
 
 def line(entry: Entry, who: Who) -> str:

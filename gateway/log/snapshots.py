@@ -106,7 +106,9 @@ class Snapshots:
     disk: Disk = field(factory=Disk)
 
     def paths(self) -> list[Path]:
-        """All of them, newest first."""
+        """All of them, newest first; none where there is no such folder."""
+        if not self.folder.is_dir():
+            return []
         with naming(self.folder):
             return sorted(
                 (p for p in self.folder.glob("*.snap") if p.stem.isdecimal()), reverse=True
