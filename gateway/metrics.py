@@ -37,6 +37,9 @@ class Metrics:
         self.inbox_wait = histogram(
             "inbox_wait_seconds", "How long a list of commands waited for the log.", buckets=_WAITS
         )
+        self.log_write = histogram(
+            "log_write_seconds", "How long a batch took to be on the disk.", buckets=_WAITS
+        )
         self.commands = counter("commands", "Commands applied, by kind.", ["command"])
         self.fills = counter("fills", "Trades in the book.")
         self.liquidations = counter("liquidations", "Steps of liquidations, by step.", ["step"])

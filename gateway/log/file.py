@@ -81,7 +81,8 @@ class FileLog:
     """Stamps, numbers, and writes: one batch in one thread, while the next one collects.
 
     `time` is that of the last entry: stamps never go back, also where the machine's clock was
-    set back between two starts. `observe` is told the seconds that each write and sync took.
+    set back between two starts. `observe` is told the seconds that each batch took, in the thread
+    that wrote it.
     `inline` writes without a thread, for tests whose clock does not wait for one.
     """
 

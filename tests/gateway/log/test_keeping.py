@@ -283,6 +283,11 @@ async def test_a_slow_disk_slows_and_loses_nothing(tmp_path: Path) -> None:
             clients.start_soon(flood, venue, "alice")
             clients.start_soon(flood, venue, "bob")
         beside.cancel_scope.cancel()
+        sample = venue.metrics.registry.get_sample_value
+        count, seconds = (sample(f"tidegate_log_write_seconds_{kind}") for kind in ("count", "sum"))
+        assert count
+        assert seconds
+        assert seconds / count >= 0.3
     # Whoever waited for two seconds was told, and what was not told is not lost.
     assert 300 == len(placed) + len(refused)
     assert set(refused) <= {10047}
