@@ -240,6 +240,15 @@ class IndexBoard:
                     logger.info("index %s has a price again", name)
         return tuple(read)
 
+    def resume(self, last: Mapping[str, int], now: Millis) -> None:
+        """Let random walks go on from their `last` prices: a restart is no shock.
+
+        What is fixed or recorded is as the file says.
+        """
+        for name, source in self.sources.items():
+            if isinstance(source, WalkIndex) and last.get(name):
+                source.factor = last[name] / SCALE / source.level(now)
+
     def shock(self, fraction: float, name: str | None = None) -> None:
         """Move one index, or all, by `fraction` of itself from now on.
 

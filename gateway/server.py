@@ -177,6 +177,7 @@ class _Server:
         if keeper:
             matcher.observers.insert(0, keeper.checkpoints(intake.propose).observe)
             keeper.log.observe = metrics.log_write.observe
+            board.resume({name: i.price for name, i in state.indices.items()}, clock.now())
         front = Front(venue, intake, slots, metrics)
         return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, front)
 

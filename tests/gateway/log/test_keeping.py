@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio_websocket
 
+from book.units import SCALE
 from gateway.config import Config, LogSettings
 from gateway.keeper import open_keeper
 from gateway.log.disk import Disk, File
@@ -145,6 +146,20 @@ async def test_a_changed_configuration_becomes_commands_and_money_is_given_once(
             told["carol"],
             told["insurance fund"],
         )
+
+
+async def test_random_walks_go_on_where_they_were(tmp_path: Path) -> None:
+    """A restart is no shock to those who hold positions."""
+    config = settings(tmp_path)
+    async with kept(config) as venue:
+        venue.board.shock(-0.25)
+        venue.supervisor.tick()
+    before = venue.venue.exchange.state.indices
+    assert before["sol_usdc"].price == pytest.approx(0.75 * 150 * SCALE, rel=0.01)
+    async with kept(config) as venue:
+        after = venue.venue.exchange.state.indices
+        assert after["sol_usdc"].price == pytest.approx(before["sol_usdc"].price, rel=0.0005)
+        assert 65_000 * SCALE == after["btc_usd"].price
 
 
 async def test_a_venue_whose_directory_is_in_use_does_not_start(tmp_path: Path) -> None:
