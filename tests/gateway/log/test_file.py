@@ -122,9 +122,8 @@ async def test_nothing_is_sent_after_the_disk_failed(tmp_path: Path, code: int) 
         for request in range(1, 9):
             await intake.inbox.put(one(request))
         told = f"Errno {code}.*as the test wanted.*{book.path}/log/0{{19}}1.seg"
-        with pytest.RaisesGroup(pytest.RaisesExc(DiskError, match=told)):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(log.run, _OneByOne(intake), durable)
+        with pytest.raises(DiskError, match=told):
+            await log.run(_OneByOne(intake), durable)
         sent = [entry async for batch in entries for entry in batch]
         assert (step - 4) // 2 == len(sent)
         recover(book.directory, QuickDisk())
