@@ -134,7 +134,10 @@ def line(entry: Entry, who: Who) -> str:
     command = entry.command
     said = " ".join(f"{name}={_value(command, name, each, who)}" for name, each in _said(command))
     sender = f"{_origin(entry.origin):>10}"
-    return f"{entry.sequence:>9}  {_time(entry.time)}  {sender}  {type(command).__name__} {said}"
+    if entry.origin.key:
+        said += f" key={entry.origin.key}"
+    words = f"{type(command).__name__} {said}".rstrip()
+    return f"{entry.sequence:>9}  {_time(entry.time)}  {sender}  {words}"
 
 
 def record(entry: Entry) -> bytes:

@@ -1,0 +1,179 @@
+"""The follower: it comes to the same state as the venue, or says where not; and never too early."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.log import file
+from gateway.log.errors import ApplyError, DamageError, DivergenceError, LogError, VersionError
+from gateway.log.follower import Follower
+from gateway.log.lock import DataDirectory
+from gateway.log.segments import segments
+from gateway.log.snapshots import Snapshot, Snapshots
+from risk.commands import Checkpoint, Deposit, Skip, Tick
+from tests.gateway.log.paper import TICK, QuickDisk
+from tests.gateway.log.scribe import POISON, Scribe
+
+
+def follower_of(scribe: Scribe, every: int = 10**9, *, pruning: bool = False) -> Follower:
+    """One that begins now."""
+    return Follower.open(scribe.book.directory, QuickDisk(), every=every, pruning=pruning)
+
+
+def kept(scribe: Scribe) -> list[int]:
+    """The snapshots that there are, newest first."""
+    directory = scribe.book.directory
+    return [Snapshot.read(path).sequence for path in Snapshots(directory.snapshots).paths()]
+
+
+def test_it_follows_to_the_same_state(tmp_path: Path) -> None:
+    """Behind by one frame, over segments of every size; the state is the venue's of then."""
+    for size in (1, 2_500, 2**20):
+        scribe = Scribe.trading(tmp_path / str(size), size)
+        follower = follower_of(scribe)
+        for _ in range(3):
+            before = scribe.trade(2)
+            digest = scribe.exchange.digest()
+            scribe.write(TICK)
+            follower.catch_up()
+            assert (before, digest) == (follower.sequence, follower.replay.exchange.digest())
+            assert 0 == follower.catch_up()
+
+
+def test_a_frame_that_is_being_written_is_not_there_yet(tmp_path: Path) -> None:
+    """Whatever part of it can be read, nothing is wrong and nothing is applied."""
+    scribe = Scribe.trading(tmp_path)
+    follower = follower_of(scribe)
+    follower.catch_up()
+    (segment,) = segments(scribe.book.directory.log)
+    size = segment.path.stat().st_size
+    last = scribe.write(TICK)
+    scribe.write(TICK)
+    whole = segment.path.read_bytes()
+    for cut in range(size, len(whole), 7):
+        segment.path.write_bytes(whole[:cut])
+        follower.catch_up()
+        assert follower.sequence < last
+    segment.path.write_bytes(whole)
+    follower.catch_up()
+    assert last == follower.sequence
+
+
+def test_a_frame_that_was_never_durable_may_become_another(tmp_path: Path) -> None:
+    """Its sync failed and the venue stopped; the next start put another in its place."""
+    scribe = Scribe.trading(tmp_path)
+    follower = follower_of(scribe)
+    (segment,) = segments(scribe.book.directory.log)
+    before = segment.path.read_bytes()
+    scribe.note(Deposit(account=101, currency="BTC", amount=1))
+    follower.catch_up()
+    segment.path.write_bytes(before)
+    scribe.writer = scribe.book.recovered().writer(scribe.book.disk)
+    scribe.writer.open()
+    scribe.write(TICK)
+    digest = scribe.exchange.digest()
+    scribe.write(TICK)
+    follower.catch_up()
+    assert digest == follower.replay.exchange.digest()
+
+
+def test_a_snapshot_waits_until_a_checkpoint_has_confirmed_it(tmp_path: Path) -> None:
+    """It is of the state when it was due, and the log goes on from it to the same end."""
+    scribe = Scribe.trading(tmp_path)
+    follower = follower_of(scribe, every=6)
+    due = scribe.trade(3)
+    follower.catch_up()
+    scribe.write(TICK)
+    follower.catch_up()
+    assert [] == kept(scribe)
+    scribe.checkpoint()
+    scribe.trade(1)
+    follower.catch_up()
+    assert 1 == follower.checkpoints
+    (taken,) = kept(scribe)
+    assert 0 < taken <= due
+    found = scribe.book.recovered()
+    assert taken == found.start
+    assert (scribe.sequence, scribe.exchange.digest()) == (
+        found.sequence,
+        found.replay.exchange.digest(),
+    )
+    assert taken == follower_of(scribe).sequence
+
+
+def test_another_state_than_the_venues_is_told_and_leaves_no_snapshot(tmp_path: Path) -> None:
+    """The venue says one thing, and its log leads to another."""
+    scribe = Scribe.trading(tmp_path)
+    follower = follower_of(scribe, every=6)
+    at = scribe.trade(3)
+    scribe.write(Checkpoint(sequence=at, digest="00" * 16))
+    scribe.write(TICK)
+    with pytest.raises(DivergenceError, match=f"up to entry {at}"):
+        follower.catch_up()
+    assert [] == kept(scribe)
+
+
+def test_it_prunes_what_the_older_snapshot_includes(tmp_path: Path) -> None:
+    """A start and a follower need no more than what is left."""
+    scribe = Scribe.trading(tmp_path, segment_bytes=1)
+    follower = follower_of(scribe, every=6, pruning=True)
+    for _ in range(4):
+        scribe.trade(3)
+        scribe.checkpoint()
+        scribe.write(TICK)
+        follower.catch_up()
+    newest, older = kept(scribe)
+    first, second, *_ = (segment.first for segment in segments(scribe.book.directory.log))
+    assert first <= older + 1 < second
+    assert newest > older
+    assert (scribe.sequence, scribe.exchange.digest()) == scribe.book.end()
+    assert newest == follower_of(scribe).sequence
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    """A follower reads every byte that the venue has written: it is the first to notice."""
+    scribe = Scribe.trading(tmp_path)
+    follower = follower_of(scribe)
+    follower.catch_up()
+    (segment,) = segments(scribe.book.directory.log)
+    size = segment.path.stat().st_size
+    scribe.write(TICK)
+    scribe.writer.segment_bytes = 1
+    scribe.write(TICK)
+    damaged = bytearray(segment.path.read_bytes())
+    damaged[size + 40] ^= 1
+    segment.path.write_bytes(damaged)
+    with pytest.raises(DamageError, match=f"at byte {size}"):
+        follower.catch_up()
+
+
+def test_other_rules_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes under them has a follower of its own version."""
+    scribe = Scribe.trading(tmp_path, segment_bytes=1)
+    follower = follower_of(scribe)
+    monkeypatch.setattr(file, "RULES", 99)
+    scribe.write(TICK)
+    scribe.write(TICK)
+    with pytest.raises(VersionError, match="rules 99"):
+        follower.catch_up()
+
+
+def test_an_entry_that_cannot_be_applied_ends_it_until_it_is_skipped(tmp_path: Path) -> None:
+    """As it ends the venue: the two are the same function."""
+    scribe = Scribe.trading(tmp_path)
+    follower = follower_of(scribe)
+    (poison,) = scribe.note(POISON)
+    scribe.note(TICK)
+    with pytest.raises(ApplyError, match=f"entry {poison.sequence} "):
+        follower.catch_up()
+    scribe.note(Skip(sequence=poison.sequence, reason="no steps"))
+    scribe.note(Tick(prices=()))
+    follower = follower_of(scribe)
+    follower.catch_up()
+    assert scribe.sequence - 1 == follower.sequence
+
+
+def test_there_must_be_a_log(tmp_path: Path) -> None:
+    """A wrong name is told, and not taken for a new venue."""
+    with pytest.raises(LogError, match="there is no log"):
+        Follower.open(DataDirectory(tmp_path / "typo"), QuickDisk())
