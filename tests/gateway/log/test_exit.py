@@ -145,7 +145,7 @@ async def test_an_entry_that_cannot_be_applied_ends_the_process_with_70(tmp_path
         assert f"`tidegate log skip DIR {match[1]} --reason TEXT`" in text
 
 
-async def test_a_directory_in_use_ends_the_process_with_75(tmp_path: Path) -> None:
+def test_a_directory_in_use_ends_the_process_with_75(tmp_path: Path) -> None:
     """In one line, and the other process goes on."""
     with process(tmp_path) as venue:
         address(venue)
@@ -158,7 +158,7 @@ async def test_a_directory_in_use_ends_the_process_with_75(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kept", [False, True])
-async def test_it_says_when_it_keeps_nothing(tmp_path: Path, kept: bool) -> None:
+def test_it_says_when_it_keeps_nothing(tmp_path: Path, kept: bool) -> None:
     """On stderr, once; a venue that keeps something has nothing to say."""
     patch = "" if kept else 'sys.argv[1] = sys.argv[1].replace("venue", "plain")\n'
     (tmp_path / "plain.toml").write_text(CONFIG.replace('data_dir = "data"\n', ""))

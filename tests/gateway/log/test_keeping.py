@@ -186,15 +186,15 @@ async def test_checkpoints_are_left_and_hold_for_a_replay(tmp_path: Path) -> Non
         assert digest == recovered.replay.exchange.digest()
 
 
-async def fail(
-    config: Config,
-    error: type[Exception],
-    disk: Disk,
-    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """A venue that ends with this error."""
+@asynccontextmanager
+async def failing(
+    config: Config, error: type[Exception], disk: Disk | None = None
+) -> AsyncIterator[Running]:
+    """A venue that ends with this error. Clients that are to see it must be shielded from ours."""
     with pytest.RaisesGroup(error, flatten_subgroups=True):
-        await serve(config, disk=disk, task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            venue = await nursery.start(partial(serve, config, disk=disk or QuickDisk()))
+            yield venue
 
 
 async def order_until_cut(venue: Running, placed: list[str]) -> None:
@@ -220,10 +220,9 @@ async def idle_until_cut(venue: Running) -> None:
 async def test_a_disk_that_fails_stops_the_venue(tmp_path: Path, step: int) -> None:
     """Within a second, with nothing acknowledged after it; the next start has all that was."""
     disk, placed = FailingDisk(), list[str]()
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            venue = await nursery.start(fail, settings(tmp_path), DiskError, disk)
-            disk.fail_at = disk.steps + step
+    async with failing(settings(tmp_path), DiskError, disk) as venue:
+        disk.fail_at = disk.steps + step
+        with trio.fail_after(5, shield=True):
             async with trio.open_nursery() as clients:
                 clients.start_soon(order_until_cut, venue, placed)
                 clients.start_soon(idle_until_cut, venue)
@@ -329,9 +328,8 @@ async def test_a_poisoned_entry_stops_the_venue_until_it_is_skipped(
 
     monkeypatch.setattr(Exchange, "apply", stumble)
     config = settings(tmp_path)
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            venue = await nursery.start(fail, config, ApplyError, QuickDisk())
+    async with failing(config, ApplyError) as venue:
+        with trio.fail_after(5, shield=True):
             async with connect(venue, "alice") as alice:
                 await buy(alice, label="good")
                 await alice.ask("private/buy", **(ORDER | {"label": "poison"}))
