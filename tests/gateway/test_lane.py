@@ -10,6 +10,7 @@ from gateway.lane import SHARE, Lane
 from gateway.log import Proposal
 from risk.commands import (
     CancelAll,
+    Checkpoint,
     Command,
     Continue,
     EndSession,
@@ -43,6 +44,19 @@ def test_the_newest_tick_takes_the_place_of_the_older() -> None:
     lane.put(Tick(prices=(("btc_usd", 1),)))
     lane.put(Tick(prices=(("btc_usd", 2),)))
     assert [Tick(prices=(("btc_usd", 2),))] == lane.take()
+    assert not lane
+
+
+def test_a_checkpoint_goes_with_the_next_batch_once() -> None:
+    """The newest covers what the older one did."""
+    lane = make()
+    for sequence in (10, 20):
+        lane.put(Checkpoint(sequence=sequence, digest="00"))
+    assert lane
+    assert [Checkpoint(sequence=20, digest="00")] == lane.take()
+    assert not lane
+    lane.put(Checkpoint(sequence=30, digest="00"))
+    lane.close()
     assert not lane
 
 

@@ -20,7 +20,7 @@ from gateway.settings import Endpoint
 from tests.gateway.live import ORDER, Caller
 from tests.gateway.log.paper import Book
 
-READY = re.compile(r"tidegate ready http=\S+ ws=(\S+)\n")
+READY = re.compile(r"tidegate ready http=(\S+) ws=(\S+)\n")
 CONFIG = """
 [server]
 http = "127.0.0.1:0"
@@ -75,15 +75,19 @@ def process(
             venue.kill()
 
 
-def address(venue: subprocess.Popen[str]) -> Endpoint:
-    """Where its WebSocket is, once it is ready."""
+def addresses(venue: subprocess.Popen[str]) -> tuple[Endpoint, Endpoint]:
+    """Where HTTP and WebSocket are, once it is ready."""
     assert venue.stdout is not None
     match = READY.fullmatch(venue.stdout.readline())
     assert match is not None
-    url = urlsplit(match[1])
-    assert url.hostname is not None
-    assert url.port is not None
-    return Endpoint(url.hostname, url.port)
+    return _endpoint(match[1]), _endpoint(match[2])
+
+
+def _endpoint(url: str) -> Endpoint:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return Endpoint(parts.hostname, parts.port)
 
 
 async def order_until_cut(endpoint: Endpoint, label: str = "") -> tuple[list[int], float]:
@@ -111,12 +115,25 @@ def ending(venue: subprocess.Popen[str]) -> tuple[int, str]:
     return venue.returncode, told
 
 
+async def ask_and_never_read(endpoint: Endpoint) -> trio.SocketStream:
+    """An HTTP client that takes no answer: whoever writes to it waits."""
+    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    target = "/api/v2/public/get_instruments?currency=any"
+    request = f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with trio.move_on_after(0.5):
+        while True:
+            await stream.send_all(request * 100)
+    return stream
+
+
 async def test_a_full_disk_ends_the_process_with_74(tmp_path: Path) -> None:
     """Within a second; the file and the cause are named, and all that was told is there."""
     with process(tmp_path, small=True) as venue:
-        placed, cut_at = await order_until_cut(address(venue))
-        status, told = ending(venue)
-        assert monotonic() - cut_at < 1
+        http, websocket = addresses(venue)
+        async with await ask_and_never_read(http):
+            placed, cut_at = await order_until_cut(websocket)
+            status, told = ending(venue)
+            assert monotonic() - cut_at < 1
     assert 74 == status
     last = told.splitlines()[-1]
     assert last.startswith("tidegate: stopped, because the disk failed: [Errno 27] File too large")
@@ -130,7 +147,7 @@ async def test_a_full_disk_ends_the_process_with_74(tmp_path: Path) -> None:
 async def test_an_entry_that_cannot_be_applied_ends_the_process_with_70(tmp_path: Path) -> None:
     """With the traceback of the bug and the number of the entry; also at the next start."""
     with process(tmp_path, patch=POISON) as venue:
-        placed, cut_at = await order_until_cut(address(venue), "poison")
+        placed, cut_at = await order_until_cut(addresses(venue)[1], "poison")
         status, told = ending(venue)
         assert monotonic() - cut_at < 1
     assert (70, []) == (status, placed)
@@ -148,7 +165,7 @@ async def test_an_entry_that_cannot_be_applied_ends_the_process_with_70(tmp_path
 def test_a_directory_in_use_ends_the_process_with_75(tmp_path: Path) -> None:
     """In one line, and the other process goes on."""
     with process(tmp_path) as venue:
-        address(venue)
+        addresses(venue)
         with process(tmp_path) as second:
             status, told = ending(second)
         assert None is venue.poll()
@@ -163,7 +180,7 @@ def test_it_says_when_it_keeps_nothing(tmp_path: Path, kept: bool) -> None:
     patch = "" if kept else 'sys.argv[1] = sys.argv[1].replace("venue", "plain")\n'
     (tmp_path / "plain.toml").write_text(CONFIG.replace('data_dir = "data"\n', ""))
     with process(tmp_path, patch=patch) as venue:
-        address(venue)
+        addresses(venue)
         venue.terminate()
         status, told = ending(venue)
     assert 0 == status
