@@ -1,0 +1,37 @@
+"""Replay a whole log from its first entry: `python -m tests.system.durability.replay DIR`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from copy import copy
+from pathlib import Path
+
+from gateway.log.frames import GENESIS
+from gateway.log.recovery import Replay
+from gateway.log.segments import reader_after
+from risk.commands import Entry
+from risk.events import Event
+
+
+def steps(data_dir: Path, replay: Replay) -> Iterator[tuple[Entry, list[Event]]]:
+    """Each entry and what it did, from the first one on; `replay` is then in that state."""
+    reader = reader_after(data_dir / "log", 0, GENESIS)
+    assert reader is not None, "an empty log"
+    for frame in copy(reader).frames():
+        replay.note_skips(frame)
+    for frame in reader.frames():
+        for entry in reader.entries(frame):
+            yield entry, list(replay.apply(entry))
+
+
+def main() -> None:
+    """Print digest and trail of the end."""
+    replay = Replay()
+    for _ in steps(Path(sys.argv[1]), replay):
+        pass
+    print(replay.exchange.digest(), replay.trail.value.hex())  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
