@@ -19,6 +19,7 @@ from gateway.log.follower import SNAPSHOT_ENTRIES
 from gateway.log.trail import CHECKPOINT_ENTRIES
 from gateway.scope import ScopeError, parse_scope
 from gateway.settings import ConfigError, Endpoint, one_of, refuse_unknown, section, shown
+from gateway.transport import Library
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**24)]
@@ -33,8 +34,18 @@ class Server(Struct, frozen=True, gc=False):
     http: Endpoint = Endpoint("127.0.0.1", 8080)
     websocket: Endpoint = Endpoint("127.0.0.1", 8081)
     data_dir: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    transport: Library = "websockets"
     testnet: bool = True
     strict: bool = False
+
+    @property
+    def tls(self) -> tuple[Path, Path] | None:
+        """The certificate and its key, where the venue speaks TLS."""
+        if self.certificate is None or self.key is None:
+            return None
+        return self.certificate, self.key
 
 
 class LogSettings(Struct, frozen=True, gc=False):
@@ -199,8 +210,12 @@ def parse(text: str, folder: Path = Path()) -> Config:
             f"[server], key `websocket`: {server.websocket} is taken by `http`;"
             " HTTP and WebSocket need a port each"
         )
-    if server.data_dir is not None:
-        server = msgspec.structs.replace(server, data_dir=folder / server.data_dir)
+    if (server.certificate is None) != (server.key is None):
+        raise ConfigError("[server]: `certificate` and `key` are of use only together")
+    for name in ("data_dir", "certificate", "key"):
+        path = getattr(server, name)
+        if path is not None:
+            server = msgspec.structs.replace(server, **{name: folder / path})
     limits = section(Limits, "[limits]", raw.get("limits", {}))
     _require_affordable(limits)
     return Config(

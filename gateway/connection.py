@@ -6,8 +6,9 @@ writer alone touches the sending side, so that no frame is ever cut in two by an
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -16,11 +17,12 @@ from attrs import define, field
 from gateway.inbox import LIST, Inbox
 from gateway.lane import Urgent
 from gateway.log import Proposal
-from gateway.outbox import GOING_AWAY, NORMAL, POLICY_VIOLATION, Farewell, Outbox
+from gateway.outbox import GOING_AWAY, NORMAL, Farewell, Outbox
 from gateway.outcome import Close, Outcome, Push, Reply, Submit
 from gateway.session import Session
 from gateway.transport import DisconnectedError, Transport
 from gateway.wakeup import Wakeup
+from gateway.writer import Writer
 from risk.commands import EndSession
 
 # A client that is told sooner would only try again; one that is told later has stopped waiting.
@@ -29,6 +31,9 @@ INBOX_SECONDS: Final = 2.0
 GOODBYE_SECONDS: Final = 1.0
 # How long a parting client's undecided requests may take: many times what a full inbox takes.
 SETTLE_SECONDS: Final = 0.5
+
+# Of a chunk that holds hundreds of requests; sockets and timers get their turn in between.
+SLICE_SECONDS: Final = 0.001
 
 QUEUE_FULL: Final = 10047
 MAINTENANCE: Final = 11051
@@ -55,10 +60,12 @@ class Connection:
     _dismissed: bool = field(default=False, init=False)
     _quietly: bool = field(default=False, init=False)
     _reading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
-    _sending: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _nap: trio.CancelScope = field(factory=trio.CancelScope, init=False)
-    _part_by: float = field(default=float("inf"), init=False)
+    _writer: Writer = field(init=False)
     _parting: Farewell = field(default=Farewell(GOING_AWAY, "server is stopping"), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._writer = Writer(self.outbox, self.transport, self.send_seconds)
 
     def stop(self) -> None:
         """Read no more; part with 1001 once all that was read is answered. A plain call."""
@@ -71,7 +78,7 @@ class Connection:
                 nursery.start_soon(self._read, nursery.cancel_scope)
                 nursery.start_soon(self._submit)
                 nursery.start_soon(self._pulse)
-                await self._write()
+                await self._writer.run()
                 nursery.cancel_scope.cancel()
         finally:
             self._leave()
@@ -88,7 +95,9 @@ class Connection:
         """Say goodbye within what is left of its second, cancelled or not."""
         farewell = self.outbox.farewell or Farewell(NORMAL, "")
         now = trio.current_time()
-        with trio.CancelScope(shield=True, deadline=min(self._part_by, now + GOODBYE_SECONDS)):
+        with trio.CancelScope(
+            shield=True, deadline=min(self._writer.part_by, now + GOODBYE_SECONDS)
+        ):
             await self.transport.close(farewell.code, farewell.reason)
 
     async def _read(self, conversation: trio.CancelScope) -> None:
@@ -96,13 +105,26 @@ class Connection:
             try:
                 while True:
                     await self._room()
-                    for frame in await self.transport.receive():
-                        self._hear(frame)
+                    await self._hear_all(await self.transport.receive())
+                    # An answer to a ping, say.
+                    if self.transport.unsent:
+                        self.outbox.wake()
             except DisconnectedError:
                 conversation.cancel()
         with trio.move_on_after(SETTLE_SECONDS):
             await self.outbox.settled()
         self.outbox.cut(self._parting.code, self._parting.reason)
+
+    async def _hear_all(self, frames: Sequence[str | bytes]) -> None:
+        """All of a chunk without waiting, unless it is one of a flood."""
+        began = time.perf_counter()
+        for frame in frames:
+            if self.outbox.crowded:
+                await self._room()
+            self._hear(frame)
+            if time.perf_counter() - began >= SLICE_SECONDS:
+                await trio.lowlevel.checkpoint()
+                began = time.perf_counter()
 
     async def _room(self) -> None:
         """Wait for a place for the next reply; a client that we do not hear is not silent."""
@@ -160,8 +182,7 @@ class Connection:
         while True:
             with trio.CancelScope(deadline=self.session.due()) as self._nap:
                 await self.outbox.cut_off.wait()
-                self._part_by = trio.current_time() + GOODBYE_SECONDS
-                self._sending.deadline = min(self._sending.deadline, self._part_by)
+                self._writer.hurry(trio.current_time() + GOODBYE_SECONDS)
                 return
             now = trio.current_time()
             if self._held:
@@ -172,24 +193,3 @@ class Connection:
                         self.outbox.private(data)
                     case Close(code=code, reason=reason):
                         self.outbox.cut(code, reason)
-
-    async def _write(self) -> None:
-        outbox = self.outbox
-        while True:
-            await outbox.wait()
-            messages = outbox.take()
-            if not messages:
-                if outbox.farewell is not None:
-                    return
-                continue
-            deadline = min(trio.current_time() + self.send_seconds, self._part_by)
-            with trio.CancelScope(deadline=deadline) as self._sending:
-                try:
-                    await self.transport.send(messages)
-                except DisconnectedError:
-                    return
-            if self._sending.cancelled_caught:
-                # Half a frame is out: no other may follow, not even a close frame.
-                outbox.dropped("unread")
-                outbox.cut(POLICY_VIOLATION, "connection_too_slow")
-                return

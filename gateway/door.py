@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator
 from http import HTTPStatus
 from itertools import count
@@ -18,7 +19,7 @@ from gateway.metrics import Metrics
 from gateway.outbox import INTERNAL_ERROR, Outbox
 from gateway.session import Session
 from gateway.slots import Refusal, Slots
-from gateway.transport import PEER_ERRORS, WebSocketTransport, shake_hands
+from gateway.transport import PEER_ERRORS, Transport, shake_hands
 from gateway.venue import Venue
 
 logger = logging.getLogger(__name__)
@@ -37,13 +38,14 @@ class Door:
     """Serves each accepted stream from its first byte to its last, and knows who is inside.
 
     Session numbers carry the number of the process start in their upper half, so that none is
-    ever used twice.
+    ever used twice. Where there is a certificate, everything is over TLS.
     """
 
     venue: Venue
     intake: Intake
     slots: Slots
     metrics: Metrics
+    tls: ssl.SSLContext | None = None
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
@@ -100,7 +102,7 @@ class Door:
             self._refusing -= 1
 
     async def _admit(self, stream: trio.SocketStream, number: int, address: str) -> None:
-        # The library's task runs in here, and ends when the goodbye has closed the stream.
+        # A library's task runs in here, and ends when the goodbye has closed the stream.
         async with trio.open_nursery() as nursery:
             transport = None
             try:
@@ -114,7 +116,7 @@ class Door:
 
     async def _shake_hands(
         self, nursery: trio.Nursery, stream: trio.SocketStream, refusal: HTTPStatus | None
-    ) -> WebSocketTransport | None:
+    ) -> Transport | None:
         limits = self.venue.config.limits
         transport = None
         with trio.CancelScope() as scope:
@@ -123,6 +125,8 @@ class Door:
                 transport = await shake_hands(
                     nursery,
                     stream,
+                    library=self.venue.config.server.transport,
+                    tls=self.tls,
                     frame_bytes=limits.frame_bytes,
                     seconds=limits.handshake_seconds,
                     refusal=refusal,
@@ -131,7 +135,7 @@ class Door:
                 self._handshakes.discard(scope)
         return transport
 
-    async def _converse(self, transport: WebSocketTransport, number: int, address: str) -> None:
+    async def _converse(self, transport: Transport, number: int, address: str) -> None:
         outbox = Outbox(number, lambda kind: self.metrics.outbox_drops.labels(kind).inc())
         now = trio.current_time()
         connection = Connection(

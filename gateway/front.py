@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -17,7 +18,7 @@ from gateway.http import HttpGateway, serve_http
 from gateway.intake import Intake
 from gateway.metrics import Metrics
 from gateway.slots import Slots
-from gateway.sockets import BACKLOG
+from gateway.sockets import BACKLOG, load_tls
 from gateway.venue import Venue
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,10 @@ _FLUSH_SECONDS: Final = {Interval.FAST: 0.1, Interval.SLOW: 1.0}
 
 @define(eq=False)
 class Front:
-    """Serves clients until `stopping` is set; `stopped_at`, on trio's clock, is when that was."""
+    """Serves clients until `stopping` is set; `stopped_at`, on trio's clock, is when that was.
+
+    Raises ConfigError where the certificate cannot be used.
+    """
 
     venue: Venue
     intake: Intake
@@ -39,9 +43,12 @@ class Front:
     stopping: trio.Event = field(factory=trio.Event)
     stopped_at: float = field(default=0.0, init=False)
     door: Door = field(init=False)
+    _files: tuple[Path, Path] | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.door = Door(self.venue, self.intake, self.slots, self.metrics)
+        self._files = self.venue.config.server.tls
+        tls = load_tls(*self._files) if self._files else None
+        self.door = Door(self.venue, self.intake, self.slots, self.metrics, tls)
 
     async def serve(
         self,
@@ -60,7 +67,7 @@ class Front:
             gateway = HttpGateway(
                 self.venue, self.intake.inbox, self.metrics, partial(self._crashed, connections)
             )
-            await outside.start(serve_http, gateway.application(), http, self.stopping)
+            await outside.start(serve_http, gateway.application(), http, self.stopping, self._files)
             async with trio.open_nursery() as listeners:
                 await listeners.start(
                     partial(

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -248,11 +249,18 @@ async def serve_http(
     application: Starlette,
     bound: socket.socket,
     stop: trio.Event,
+    tls: tuple[Path, Path] | None = None,
     *,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve on a bound socket, which is taken over, until `stop` is set."""
+    """Serve on a bound socket, which is taken over, until `stop` is set.
+
+    Over TLS with a certificate and its key.
+    """
     config = hypercorn.Config()
+    if tls:
+        config.certfile, config.keyfile = map(str, tls)
+        config.alpn_protocols = ["http/1.1"]
     config.bind = [f"fd://{bound.detach()}"]
     config.backlog = BACKLOG
     config.graceful_timeout = GRACE_SECONDS

@@ -73,9 +73,14 @@ class Outbox:
 
     # What the reader calls.
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there is no place for the reply to another request."""
+        return self.owed >= REPLIES or self._reply_bytes >= REPLY_BYTES
+
     async def room(self) -> None:
         """Wait until another request may be read: there is a place for its reply."""
-        while self.owed >= REPLIES or self._reply_bytes >= REPLY_BYTES:
+        while self.crowded:
             await self._drained.wait()
 
     def reserve(self) -> None:
@@ -122,8 +127,12 @@ class Outbox:
 
     # What the writer calls.
 
+    def wake(self) -> None:
+        """End the next `wait` although nothing is queued: the transport has something to send."""
+        self._filled.set()
+
     async def wait(self) -> None:
-        """Wait until there is something to write or the connection is cut."""
+        """Wait until there is something to write, or the connection is cut."""
         if not self._queue and self.farewell is None:
             await self._filled.wait()
 

@@ -39,6 +39,7 @@ from gateway.slots import Slots
 from gateway.sockets import address_of, bind
 from gateway.supervisor import Supervisor
 from gateway.tokens import TOKEN_SECRET_BYTES, Tokens
+from gateway.transport import PATH
 from gateway.venue import Venue
 from risk import liquidation
 from risk.commands import Entry, Origin, Tick
@@ -74,12 +75,12 @@ class Running:
     @property
     def http_url(self) -> str:
         """What clients use as the base of HTTP requests."""
-        return f"http://{self.http}"
+        return f"{'https' if self.venue.config.server.tls else 'http'}://{self.http}"
 
     @property
     def websocket_url(self) -> str:
         """What clients open a WebSocket to."""
-        return f"ws://{self.websocket}/ws/api/v2"
+        return f"{'wss' if self.venue.config.server.tls else 'ws'}://{self.websocket}{PATH}"
 
     def stop(self) -> None:
         """Shut down in order: everything accepted is answered, everybody is told. A plain call."""

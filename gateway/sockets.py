@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+from pathlib import Path
 from typing import Final
 
 from gateway.settings import ConfigError, Endpoint
@@ -30,6 +32,19 @@ def bind(endpoint: Endpoint, *, unread_millis: int = 0) -> socket.socket:
         bound.close()
         raise ConfigError(f"cannot listen on {endpoint}: {error.strerror or error}") from error
     return bound
+
+
+def load_tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    """What serves TLS with a certificate chain and its key, in PEM files without a password.
+
+    Raises ConfigError where they cannot be used.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot use {certificate} with {key}: {error}") from error
+    return context
 
 
 def address_of(bound: socket.socket) -> Endpoint:

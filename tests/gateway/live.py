@@ -6,6 +6,8 @@ server on free ports of the loopback interface.
 
 from __future__ import annotations
 
+import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,11 +32,15 @@ from gateway.matcher import Matcher, Observer
 from gateway.outbox import Outbox
 from gateway.server import Running, serve
 from gateway.session import Session
-from gateway.transport import DisconnectedError
+from gateway.transport import DisconnectedError, Library
+from gateway.transport.interface import Stream
 from risk.commands import CancelAll, Entry, Origin
 from tests.gateway.harness import ACCOUNTS, START, Harness, Json
 
 SEND_SECONDS = 10.0
+
+# What `running` serves with; tests that use the fixture of this name run over each.
+library: Library = "websockets"
 
 
 @define
@@ -98,6 +104,7 @@ class Wire:
     closed: tuple[int, str] | None = field(default=None, init=False)
     parted: trio.Event = field(factory=trio.Event, init=False)
     _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
+    _unsent: deque[bytes] = field(factory=deque, init=False)
     _to_venue: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = field(
         factory=lambda: trio.open_memory_channel[bytes](0), init=False
     )
@@ -115,13 +122,29 @@ class Wire:
         except trio.EndOfChannel as end:
             raise DisconnectedError from end
 
-    async def send(self, messages: Sequence[bytes]) -> None:
+    @property
+    def unsent(self) -> bool:
+        """Whether the client's window is full."""
+        return bool(self._unsent)
+
+    def write(self, messages: Sequence[bytes]) -> None:
+        """Send what the client's window takes."""
+        self._unsent += messages
+        try:
+            while self._unsent:
+                self._to_client[0].send_nowait(self._unsent[0])
+                self._unsent.popleft()
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return
+
+    async def drain(self) -> None:
         """Block while the client's window is full."""
-        for message in messages:
+        while self._unsent:
             try:
-                await self._to_client[0].send(message)
+                await self._to_client[0].send(self._unsent[0])
             except trio.BrokenResourceError as broken:
                 raise DisconnectedError from broken
+            self._unsent.popleft()
 
     async def close(self, code: int, reason: str) -> None:
         """Keep the farewell for the test."""
@@ -275,8 +298,11 @@ async def floor(settings: str = "") -> AsyncIterator[Floor]:
 
 def settings_of(text: str, *, strict: bool = True) -> config.Config:
     """A configuration on free ports, with the harness's accounts."""
-    server = f'[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\nstrict = {strict}\n'
-    return config.parse(server.replace("T", "t").replace("False", "false") + text + ACCOUNTS)
+    server = (
+        '[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\n'
+        f'strict = {str(strict).lower()}\ntransport = "{library}"\n'
+    )
+    return config.parse(server + text + ACCOUNTS)
 
 
 @asynccontextmanager
@@ -339,15 +365,20 @@ class Caller:
 
 @asynccontextmanager
 async def connect(
-    venue: Running, name: str = "", path: str = "/ws/api/v2"
+    venue: Running, name: str = "", path: str = "/ws/api/v2", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Caller]:
-    """A WebSocket client, logged in where a name is given.
+    """A WebSocket client, logged in where a name is given; over TLS with what it trusts.
 
     Raises an ExceptionGroup of trio_websocket.ConnectionRejected where the server refuses it. The
     stream is ours to close: the library leaves it open after a refusal and after a server's end.
     """
     host = str(venue.websocket)
-    stream = await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
+    connected = await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
+    stream: Stream = connected
+    if tls is not None:
+        stream = trio.SSLStream(
+            connected, tls, server_hostname=venue.websocket.host, https_compatible=True
+        )
     async with stream, trio.open_nursery() as nursery:
         caller = Caller(await trio_websocket.wrap_client_stream(nursery, stream, host, path))
         if name:

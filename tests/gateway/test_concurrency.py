@@ -158,6 +158,7 @@ async def test_a_client_that_hangs_up_behind_a_full_inbox_leaves_nothing_resting
         assert (0, 1) == (len(accounts[101].orders), len(accounts[102].orders))
 
 
+@pytest.mark.usefixtures("library")
 async def test_backpressure_reaches_the_senders_socket() -> None:
     """While the log stands still a client can send no more than its places and the kernel hold."""
     log = GatedLog.open(MemoryLog(TrioClock()))
@@ -306,6 +307,7 @@ async def narrow(port: int) -> trio.SocketStream:
     return trio.SocketStream(sock)
 
 
+@pytest.mark.usefixtures("library")
 async def test_a_websocket_client_that_never_reads_is_cut() -> None:
     """At the send deadline; meanwhile, and after, others are served as if it were not there."""
     async with running("[limits]\nsend_seconds = 0.3\n") as venue:

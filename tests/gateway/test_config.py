@@ -217,6 +217,17 @@ def test_the_data_folder_starts_at_the_files_folder(tmp_path: Path) -> None:
     assert config.Config().server.data_dir is None
 
 
+def test_a_certificate_needs_its_key_and_starts_at_the_files_folder(tmp_path: Path) -> None:
+    """Half of the two would leave a venue without the TLS that somebody asked for."""
+    file = tmp_path / "venue.toml"
+    file.write_text('[server]\ncertificate = "c.pem"\nkey = "/etc/k.pem"\n')
+    assert (tmp_path / "c.pem", Path("/etc/k.pem")) == config.load(file).server.tls
+    assert config.Config().server.tls is None
+    for half in ('certificate = "c.pem"', 'key = "k.pem"'):
+        with pytest.raises(ConfigError, match="`certificate` and `key` are of use only together"):
+            config.parse(f"[server]\n{half}\n")
+
+
 def test_secrets_are_not_shown() -> None:
     """The text of a configuration, as a log or a traceback shows it, holds no secret."""
     assert "alice-key" in repr(config.parse(EXAMPLE))

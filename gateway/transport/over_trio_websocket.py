@@ -1,58 +1,21 @@
-"""WebSocket messages in and out: the seam behind which the library can be replaced.
-
-Both ways go in batches, because that is what a faster transport is fast by. This one, over
-trio-websocket, receives one message at a time, and gathers what it sends into one write.
-"""
+"""A Transport over trio-websocket: one message at a time in, gathered into one write out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 from attrs import define, field
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
-from wsproto.utilities import LocalProtocolError
 
-PATH: Final = "/ws/api/v2"
+from gateway.transport.interface import DisconnectedError, Stream
 
 # The library stops answering pings while its queue is full, and ours is never far behind; what
 # waits here is memory of a client that we do not read.
 _QUEUE: Final = 8
 _TOO_BIG: Final = 1009
-
-PEER_ERRORS: Final = (
-    ConnectionClosed,
-    # The library answers a ping that comes while it says goodbye, and stumbles over itself.
-    LocalProtocolError,
-    trio.BrokenResourceError,
-    trio.ClosedResourceError,
-)
-"""What a peer, or its network, may make the library's own task raise."""
-
-
-class DisconnectedError(Exception):
-    """The peer is gone, or has said goodbye."""
-
-
-class Transport(Protocol):
-    """One open WebSocket connection."""
-
-    async def receive(self) -> Sequence[str | bytes]:
-        """The next messages, at least one. Raises DisconnectedError."""
-        ...
-
-    async def send(self, messages: Sequence[bytes]) -> None:
-        """Write UTF-8 text messages. Raises DisconnectedError.
-
-        Cancelled half-way it leaves a broken frame behind, after which only `close` may come.
-        """
-        ...
-
-    async def close(self, code: int, reason: str) -> None:
-        """Say goodbye, wait for the answer and close the socket; without a word when broken."""
-        ...
 
 
 @define(eq=False)
@@ -63,7 +26,7 @@ class Gathering(trio.abc.Stream):
     takes along what was written before it, so that the order of frames stays.
     """
 
-    _stream: trio.SocketStream
+    _stream: Stream
     _gatherer: trio.lowlevel.Task | None = field(default=None, init=False)
     _kept: bytearray = field(factory=bytearray, init=False)
     _writing: trio.Lock = field(factory=trio.Lock, init=False)
@@ -100,8 +63,9 @@ class Gathering(trio.abc.Stream):
         return await self._stream.receive_some(max_bytes)
 
     async def send_eof(self) -> None:
-        """As the stream itself, which sends nothing after it."""
-        await self._stream.send_eof()
+        """As the stream itself, which sends nothing after it; TLS has no such thing."""
+        if isinstance(self._stream, trio.SocketStream):
+            await self._stream.send_eof()
 
     async def aclose(self) -> None:
         """As the stream itself; what is kept back by then is lost."""
@@ -114,7 +78,13 @@ class WebSocketTransport:
 
     _stream: Gathering
     _connection: WebSocketConnection
+    _unsent: list[bytes] = field(factory=list, init=False)
     _broken: bool = field(default=False, init=False)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something is left for `drain`."""
+        return bool(self._unsent)
 
     async def receive(self) -> Sequence[str | bytes]:
         """The next message."""
@@ -123,8 +93,13 @@ class WebSocketTransport:
         except ConnectionClosed as closed:
             raise DisconnectedError from closed
 
-    async def send(self, messages: Sequence[bytes]) -> None:
+    def write(self, messages: Sequence[bytes]) -> None:
+        """Leave it all to `drain`: the library has no call that does not wait."""
+        self._unsent += messages
+
+    async def drain(self) -> None:
         """Write each message as a text frame, all in one write."""
+        messages, self._unsent = self._unsent, []
         broken, self._broken = self._broken, True
         try:
             if len(messages) > 1:
@@ -163,26 +138,17 @@ class WebSocketTransport:
 
 async def shake_hands(
     nursery: trio.Nursery,
-    stream: trio.SocketStream,
-    *,
+    stream: Stream,
     frame_bytes: int,
-    seconds: float,
-    refusal: HTTPStatus | None,
+    verdict: Callable[[str], HTTPStatus | None],
 ) -> WebSocketTransport | None:
-    """Open a WebSocket connection; None where that failed within `seconds` or was refused.
-
-    A refusal is an HTTP status after the client's request: closing before it would leave common
-    clients waiting for a minute.
-    """
-    with trio.move_on_after(seconds):
-        gathering = Gathering(stream)
-        request = await wrap_server_stream(
-            nursery, gathering, message_queue_size=_QUEUE, max_message_size=frame_bytes
-        )
-        if refusal is None and request.path.partition("?")[0].rstrip("/") != PATH:
-            refusal = HTTPStatus.NOT_FOUND
-        if refusal is not None:
-            await request.reject(refusal.value, body=refusal.phrase.encode())
-            return None
-        return WebSocketTransport(gathering, await request.accept())
-    return None
+    """Open a connection whose task runs in `nursery`; None where `verdict` refuses the resource."""
+    gathering = Gathering(stream)
+    request = await wrap_server_stream(
+        nursery, gathering, message_queue_size=_QUEUE, max_message_size=frame_bytes
+    )
+    refusal = verdict(request.path)
+    if refusal is not None:
+        await request.reject(refusal.value, body=refusal.phrase.encode())
+        return None
+    return WebSocketTransport(gathering, await request.accept())

@@ -1,0 +1,67 @@
+"""WebSocket messages in and out: the seam behind which the library can be replaced.
+
+`over_websockets` is ours, on a library that knows the protocol and does no I/O;
+`over_trio_websocket` is what it is measured and checked against.
+"""
+
+from __future__ import annotations
+
+import ssl
+from http import HTTPStatus
+from typing import Final, Literal
+
+import trio
+from trio_websocket import ConnectionClosed
+from wsproto.utilities import LocalProtocolError
+
+from gateway.transport import over_trio_websocket, over_websockets
+from gateway.transport.interface import DisconnectedError, Stream, Transport
+
+__all__ = ["PATH", "PEER_ERRORS", "DisconnectedError", "Library", "Transport", "shake_hands"]
+
+PATH: Final = "/ws/api/v2"
+
+Library = Literal["websockets", "trio-websocket"]
+
+PEER_ERRORS: Final = (
+    DisconnectedError,
+    ConnectionClosed,
+    # trio-websocket answers a ping that comes while it says goodbye, and stumbles over itself.
+    LocalProtocolError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+"""What a peer, or its network, may make a handshake or a library's own task raise."""
+
+
+async def shake_hands(
+    nursery: trio.Nursery,
+    connected: trio.SocketStream,
+    *,
+    library: Library,
+    tls: ssl.SSLContext | None,
+    frame_bytes: int,
+    seconds: float,
+    refusal: HTTPStatus | None,
+) -> Transport | None:
+    """Open a WebSocket connection; None where that failed within `seconds` or was refused.
+
+    A library that needs a task of its own runs it in `nursery`. A refusal is an HTTP status after
+    the client's request: closing before it would leave common clients waiting for a minute.
+    Raises PEER_ERRORS.
+    """
+    stream: Stream = connected
+    if tls is not None:
+        # A TLS goodbye would only be one more wait: WebSocket has its own.
+        stream = trio.SSLStream(connected, tls, server_side=True, https_compatible=True)
+
+    def verdict(resource: str) -> HTTPStatus | None:
+        if refusal is None and resource.partition("?")[0].rstrip("/") != PATH:
+            return HTTPStatus.NOT_FOUND
+        return refusal
+
+    with trio.move_on_after(seconds):
+        if library == "trio-websocket":
+            return await over_trio_websocket.shake_hands(nursery, stream, frame_bytes, verdict)
+        return await over_websockets.shake_hands(stream, frame_bytes, verdict)
+    return None

@@ -1,0 +1,243 @@
+"""A Transport over the sans-I/O protocol of websockets: whole chunks in, one write per batch out.
+
+The library knows handshake, frames, limits and goodbye; what is here is when to read, to write and
+to wait. The doing is in plain calls, and only waiting for the kernel is asynchronous.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from typing import Final
+
+import trio
+from attrs import define, field
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+
+from gateway.transport.interface import DisconnectedError, Stream
+
+# A chunk is parsed in one go, at some 6 us a frame: of empty frames it holds the loop for 16 ms.
+CHUNK_BYTES: Final = 16 * 2**10
+HEAD_BYTES: Final = 16 * 2**10
+# The protocol allows to answer the latest ping only. Whoever sends more, and does not read the
+# answers, shall not have us keep them.
+PONGS: Final = 16
+
+_BLANK_LINE: Final = b"\r\n\r\n"
+
+# It would tell of every connection that opens and closes.
+_logger = logging.getLogger(f"{__name__}.protocol")
+_logger.setLevel(logging.WARNING)
+
+
+def text_head(length: int) -> bytes:
+    """What comes before the payload of a server's text frame of so many bytes (RFC 6455, 5.2).
+
+    The library's own makes a copy of the payload, and takes ten times as long.
+    """
+    if length < 126:
+        return bytes((0x81, length))
+    if length < 2**16:
+        return struct.pack("!BBH", 0x81, 126, length)
+    return struct.pack("!BBQ", 0x81, 127, length)
+
+
+@contextmanager
+def _peer() -> Iterator[None]:
+    """What a peer or its network may do to a stream."""
+    try:
+        yield
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
+        raise DisconnectedError from gone
+
+
+@define(eq=False)
+class WebSocketTransport:
+    """A Transport without a task of its own: whoever receives also has pings answered.
+
+    Over a socket it writes with non-blocking calls; TLS has none, and is written to by `drain`.
+    """
+
+    _stream: Stream
+    _protocol: ServerProtocol
+    # What came behind the handshake.
+    _ahead: bytes = b""
+    _unsent: bytearray = field(factory=bytearray, init=False)
+    _control: deque[bytes] = field(factory=lambda: deque(maxlen=PONGS), init=False)
+    _fragments: bytearray = field(factory=bytearray, init=False)
+    _fragmented_text: bool = field(default=False, init=False)
+    # Sending, or cancelled in the midst of it.
+    _midway: bool = field(default=False, init=False)
+    _ending: bool = field(default=False, init=False)
+    _ended: bool = field(default=False, init=False)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something is left for `drain`."""
+        return bool(self._unsent or self._control) or self._midway
+
+    async def receive(self) -> Sequence[str | bytes]:
+        """All messages that end in the next chunk of bytes."""
+        if self._protocol.state is not State.OPEN:
+            raise DisconnectedError
+        if self._ahead:
+            self._protocol.receive_data(self._ahead)
+            self._ahead = b""
+        else:
+            await self._receive()
+        messages = self._messages()
+        self._collect()
+        return messages
+
+    def _messages(self) -> list[str | bytes]:
+        messages: list[str | bytes] = []
+        try:
+            for frame in self._protocol.events_received():
+                assert isinstance(frame, Frame), "a request comes once, before all frames"
+                if frame.opcode is Opcode.TEXT and frame.fin:
+                    messages.append(str(frame.data, "utf-8"))
+                elif frame.opcode is Opcode.BINARY and frame.fin:
+                    messages.append(bytes(frame.data))
+                elif frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+                    self._fragmented_text = frame.opcode is Opcode.TEXT
+                    self._fragments += frame.data
+                elif frame.opcode is Opcode.CONT:
+                    # The library bounds the sum; as one buffer, empty fragments cost nothing.
+                    self._fragments += frame.data
+                    if frame.fin:
+                        whole, self._fragments = bytes(self._fragments), bytearray()
+                        messages.append(str(whole, "utf-8") if self._fragmented_text else whole)
+        except UnicodeDecodeError as error:
+            self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at {error.start}")
+        return messages
+
+    def _collect(self) -> None:
+        """Take over what the library has to say: pongs, or a goodbye."""
+        for data in self._protocol.data_to_send():
+            if data == SEND_EOF:
+                self._ending = True
+            else:
+                self._control.append(data)
+
+    def write(self, messages: Sequence[bytes]) -> None:
+        """Frame and write; nothing once a goodbye was said, which comes last."""
+        if self._protocol.state is not State.OPEN:
+            return
+        parts = list(self._control)
+        self._control.clear()
+        for message in messages:
+            parts.append(text_head(len(message)))
+            parts.append(message)
+        data = b"".join(parts)
+        if self._unsent or self._midway:
+            self._unsent += data
+        else:
+            sent = self._push(data)
+            if sent < len(data):
+                self._unsent += data[sent:]
+
+    def _push(self, data: bytes) -> int:
+        """How many bytes the kernel took."""
+        if not isinstance(self._stream, trio.SocketStream):
+            return 0
+        try:
+            return os.write(self._stream.socket.fileno(), data)
+        except OSError:
+            # That it is full, or that nobody listens any more, is found out by `drain`.
+            return 0
+
+    async def drain(self) -> None:
+        """Send what is unsent, answers to pings included."""
+        await trio.lowlevel.checkpoint()
+        while self.unsent:
+            data = bytes(self._unsent) + b"".join(self._control)
+            self._unsent.clear()
+            self._control.clear()
+            self._midway = True
+            with _peer():
+                await self._stream.send_all(data)
+            self._midway = False
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close with a close frame, unless something is unsent that the peer does not read."""
+        if not (self._unsent or self._midway):
+            with suppress(DisconnectedError):
+                await self._part(code, reason)
+        await trio.aclose_forcefully(self._stream)
+
+    async def _part(self, code: int, reason: str) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason)
+        await self.speak()
+        # Once both have said goodbye nothing more comes. A peer that broke the rules may still be
+        # sending: closing on what is unread would be a reset, which overtakes the close frame.
+        while self._protocol.close_rcvd is None and self._protocol.state is not State.CLOSED:
+            await self._receive()
+            # Nobody answers these any more.
+            self._protocol.events_received()
+            await self.speak()
+
+    async def _receive(self) -> None:
+        """Give the library the next chunk, or the end."""
+        with _peer():
+            data = await self._stream.receive_some(CHUNK_BYTES)
+        if data:
+            self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
+
+    async def speak(self) -> None:
+        """Send what the library has to say, and after its last word the end of the stream."""
+        self._collect()
+        await self.drain()
+        if self._ending and not self._ended:
+            self._ended = True
+            if isinstance(self._stream, trio.SocketStream):
+                with _peer():
+                    await self._stream.send_eof()
+
+
+async def shake_hands(
+    stream: Stream, frame_bytes: int, verdict: Callable[[str], HTTPStatus | None]
+) -> WebSocketTransport | None:
+    """Open a connection; None where `verdict` refuses the resource, or the library the request."""
+    protocol = ServerProtocol(max_size=frame_bytes, logger=_logger)
+    received = bytearray()
+    while (end := received.find(_BLANK_LINE)) < 0 and len(received) <= HEAD_BYTES:
+        with _peer():
+            data = await stream.receive_some(CHUNK_BYTES)
+        if not data:
+            return None
+        received += data
+    # Frames may be right behind the request, and the library would answer those first.
+    size = end + len(_BLANK_LINE) if end >= 0 else len(received)
+    _answer(protocol, bytes(received[:size]), verdict)
+    transport = WebSocketTransport(stream, protocol, bytes(received[size:]))
+    await transport.speak()
+    return transport if protocol.state is State.OPEN else None
+
+
+def _answer(
+    protocol: ServerProtocol, head: bytes, verdict: Callable[[str], HTTPStatus | None]
+) -> None:
+    """Accept or refuse the request in `head`."""
+    if not head.endswith(_BLANK_LINE):
+        too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        protocol.send_response(protocol.reject(too_large, too_large.phrase))
+        return
+    protocol.receive_data(head)
+    for request in protocol.events_received():
+        assert isinstance(request, Request)
+        refusal = verdict(request.path)
+        if refusal is None:
+            protocol.send_response(protocol.accept(request))
+        else:
+            protocol.send_response(protocol.reject(refusal, refusal.phrase))

@@ -1,0 +1,62 @@
+"""From the outbox to the socket: written by a plain call, waited for by a task."""
+
+from __future__ import annotations
+
+import trio
+from attrs import define, field
+
+from gateway.outbox import POLICY_VIOLATION, Outbox
+from gateway.transport import DisconnectedError, Transport
+
+
+@define(eq=False)
+class Writer:
+    """Empties one connection's outbox into its transport.
+
+    Whoever has filled the outbox may call `flush`. What the kernel does not take then stays in
+    the outbox, whose bounds hold for it, and the task in `run` goes on when there is room; until
+    then `flush` does nothing, so that nothing is reordered.
+    """
+
+    outbox: Outbox
+    transport: Transport
+    seconds: float
+    part_by: float = field(default=float("inf"), init=False)
+    _sending: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+
+    def flush(self) -> None:
+        """Write what the kernel takes at once; the task does the rest."""
+        self._write()
+        if self.transport.unsent:
+            self.outbox.wake()
+
+    def hurry(self, part_by: float) -> None:
+        """Have everything written by then, or give it up."""
+        self.part_by = part_by
+        self._sending.deadline = min(self._sending.deadline, part_by)
+
+    async def run(self) -> None:
+        """Write until the peer is gone, or all that came before a farewell is written."""
+        outbox = self.outbox
+        while True:
+            await outbox.wait()
+            self._write()
+            if not self.transport.unsent:
+                if outbox.farewell is not None:
+                    return
+                continue
+            deadline = min(trio.current_time() + self.seconds, self.part_by)
+            with trio.CancelScope(deadline=deadline) as self._sending:
+                try:
+                    await self.transport.drain()
+                except DisconnectedError:
+                    return
+            if self._sending.cancelled_caught:
+                # Half a frame is out: no other may follow, not even a close frame.
+                outbox.dropped("unread")
+                outbox.cut(POLICY_VIOLATION, "connection_too_slow")
+                return
+
+    def _write(self) -> None:
+        while not self.transport.unsent and (messages := self.outbox.take()):
+            self.transport.write(messages)

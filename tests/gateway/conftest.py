@@ -1,0 +1,18 @@
+"""Every test that names a library runs over each of them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from gateway.transport import Library
+from tests.gateway import live
+
+
+@pytest.fixture(params=get_args(Library))
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """The WebSocket library of the servers that the test runs."""
+    chosen: Library = request.param
+    monkeypatch.setattr(live, "library", chosen)
+    return chosen
