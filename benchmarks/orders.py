@@ -11,27 +11,14 @@ and medians over the rounds are shown with the ratio of each pair.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
-from time import perf_counter
-from typing import Any
 
-import attrs
-import trio
-import trio_websocket
+# Python puts this file's own directory first, and there `book` would be another benchmark.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-CASES = ((20, 10), (100, 1))
-"""(connections, requests in flight on each)."""
-
-PRICE, AMOUNT = 64000, 10
-_TICKS = os.sysconf("SC_CLK_TCK")
+from benchmarks.load import CASES, HEAD, TIDEGATE, Result, measure, ratio, row, venue_config
 
 ECHO = """
 import trio, trio_websocket
@@ -55,143 +42,6 @@ trio.run(main)
 """
 
 
-@attrs.define
-class Result:
-    """One run: answers per second, server CPU per answer (µs), latencies (ms)."""
-
-    rate: float
-    cpu: float
-    p50: float
-    p99: float
-
-
-@contextmanager
-def server(command: list[str]) -> Iterator[tuple[str, int]]:
-    """Run a server; yields the WebSocket address from its first line, and its process id."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            yield line.rsplit("ws=", 1)[1].strip(), process.pid
-        finally:
-            process.terminate()
-
-
-def venue_config(folder: Path, connections: int) -> Path:
-    """A venue with one funded account per connection, a fixed index and no rate limits."""
-    sections = [
-        '[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"',
-        f"[limits]\nconnections_per_address = {connections + 1}",
-        '[[index]]\nname = "btc_usd"\nsource = "fixed"\nprice = 65000',
-    ]
-    sections += [
-        f'[[account]]\nname = "bot{n}"\nclient_id = "id{n}"\nclient_secret = "secret{n}"\n'
-        "deposits = { BTC = 100 }"
-        for n in range(connections)
-    ]
-    path = folder / f"venue{connections}.toml"
-    path.write_text("\n\n".join(sections))
-    return path
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-async def call(socket: trio_websocket.WebSocketConnection, method: str, params: object) -> None:
-    """One request whose answer must not be an error."""
-    request = {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
-    await socket.send_message(json.dumps(request))
-    answer = json.loads(await socket.get_message())
-    assert "error" not in answer, answer
-
-
-class Connection:
-    """One connection that keeps a number of requests in flight until told to stop."""
-
-    def __init__(self, socket: trio_websocket.WebSocketConnection, in_flight: int) -> None:
-        self.socket = socket
-        self.in_flight = in_flight
-        self.sent: dict[int, float] = {}
-        self.latencies: list[float] = []
-        self.next_id = 0
-
-    def request(self, order_id: str | None) -> str:
-        """The next request: a new order, or the cancel of one."""
-        self.next_id += 1
-        if order_id is None:
-            method, params = (
-                "private/buy",
-                (f'{{"instrument_name":"BTC-PERPETUAL","amount":{AMOUNT},"price":{PRICE}}}'),
-            )
-        else:
-            method, params = "private/cancel", f'{{"order_id":"{order_id}"}}'
-        self.sent[self.next_id] = perf_counter()
-        return f'{{"jsonrpc":"2.0","id":{self.next_id},"method":"{method}","params":{params}}}'
-
-    async def run(self, seconds: float) -> None:
-        """Keep requests in flight for a time, then take the answers that are due."""
-        for _ in range(self.in_flight):
-            await self.socket.send_message(self.request(None))
-        end = perf_counter() + seconds
-        while self.sent:
-            answer = json.loads(await self.socket.get_message())
-            now = perf_counter()
-            self.latencies.append(now - self.sent.pop(answer["id"]))
-            if now < end:
-                await self.socket.send_message(self.request(self.open_order(answer)))
-
-    @staticmethod
-    def open_order(answer: Any) -> str | None:
-        """The order that an answer says is new; the echo's answers are requests, and say none."""
-        if "result" not in answer:
-            assert "method" in answer, answer
-            return None if answer["method"] == "private/cancel" else "1"
-        order = answer["result"].get("order")
-        return str(order["order_id"]) if order is not None else None
-
-
-async def drive(url: str, pid: int, connections: int, in_flight: int, seconds: float) -> Result:
-    """Load one server and measure it."""
-    clients: list[Connection] = []
-    async with trio.open_nursery() as nursery:
-        for number in range(connections):
-            socket = await trio_websocket.connect_websocket_url(nursery, url)
-            if "/api/" in url:
-                await call(
-                    socket,
-                    "public/auth",
-                    {
-                        "grant_type": "client_credentials",
-                        "client_id": f"id{number}",
-                        "client_secret": f"secret{number}",
-                    },
-                )
-            clients.append(Connection(socket, in_flight))
-        before, start = cpu_seconds(pid), perf_counter()
-        async with trio.open_nursery() as load:
-            for client in clients:
-                load.start_soon(client.run, seconds)
-        elapsed, used = perf_counter() - start, cpu_seconds(pid) - before
-        nursery.cancel_scope.cancel()
-    latencies = sorted(latency for client in clients for latency in client.latencies)
-    count = len(latencies)
-    return Result(
-        rate=count / elapsed,
-        cpu=used / count * 1e6,
-        p50=latencies[count // 2] * 1e3,
-        p99=latencies[count * 99 // 100] * 1e3,
-    )
-
-
-def measure(command: list[str], connections: int, in_flight: int, seconds: float) -> Result:
-    """One run against a fresh server."""
-    with server(command) as (url, pid):
-        return trio.run(drive, url, pid, connections, in_flight, seconds)
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -201,32 +51,22 @@ def main() -> None:
     options = parser.parse_args()
     rounds = 1 if options.quick else options.rounds
     seconds = 0.5 if options.quick else options.seconds
-    tidegate = str(Path(sys.executable).with_name("tidegate"))
     print(f"{rounds} rounds of {seconds} s; medians")
-    print(
-        f"{'connections x in flight':24}{'server':9}{'per s':>8}{'cpu µs':>8}{'p50 ms':>8}"
-        f"{'p99 ms':>8}"
-    )
+    print(HEAD)
     with tempfile.TemporaryDirectory() as folder:
-        for connections, in_flight in CASES:
-            config = venue_config(Path(folder), connections)
+        for case in CASES:
+            config = venue_config(Path(folder, f"venue{case[0]}.toml"), case[0])
             commands = {
                 "echo": [sys.executable, "-c", ECHO],
-                "venue": [tidegate, "serve", "--config", str(config)],
+                "venue": [TIDEGATE, "serve", "--config", str(config)],
             }
             results: dict[str, list[Result]] = {name: [] for name in commands}
             for _ in range(rounds):
                 for name, command in commands.items():
-                    results[name].append(measure(command, connections, in_flight, seconds))
+                    results[name].append(measure(command, *case, seconds))
             for name, runs in results.items():
-                print(
-                    f"{f'{connections} x {in_flight}':24}{name:9}"
-                    f"{median(r.rate for r in runs):8.0f}{median(r.cpu for r in runs):8.0f}"
-                    f"{median(r.p50 for r in runs):8.2f}{median(r.p99 for r in runs):8.2f}"
-                )
-            pairs = zip(results["venue"], results["echo"], strict=True)
-            ratio = median(venue.rate / echo.rate for venue, echo in pairs)
-            print(f"{'':24}venue / echo {ratio:.2f}")
+                print(row(case, name, runs))
+            print(f"{'':24}venue / echo {ratio(results['venue'], results['echo']):.2f}")
 
 
 if __name__ == "__main__":
