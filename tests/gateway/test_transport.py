@@ -63,9 +63,9 @@ async def shaken(
         async def serve() -> None:
             transports.append(await opened(nursery, library, ours))
 
-        nursery.start_soon(serve)
-        client = await trio_websocket.wrap_client_stream(nursery, theirs, "test", "/ws/api/v2")
-        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as meeting:
+            meeting.start_soon(serve)
+            client = await trio_websocket.wrap_client_stream(nursery, theirs, "test", "/ws/api/v2")
         (transport,) = transports
         assert transport is not None
         yield nursery, transport, client

@@ -17,7 +17,7 @@ from gateway.log.memory import MemoryLog
 from gateway.outbox import REPLIES
 from gateway.server import Running
 from gateway.settings import ConfigError
-from tests.gateway.live import ORDER, GatedLog, TrioClock, connect, running
+from tests.gateway.live import ORDER, Caller, GatedLog, TrioClock, connect, running
 
 pytestmark = pytest.mark.usefixtures("library")
 
@@ -26,6 +26,17 @@ def asking(number: int, method: str, **params: object) -> bytes:
     """A request as a client's frame."""
     request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
     return Frame(Opcode.TEXT, msgspec.json.encode(request)).serialize(mask=True)
+
+
+async def replies(client: Caller, count: int) -> list[int]:
+    """The numbers of the requests that are answered next, each with a result."""
+    numbers: list[int] = []
+    with trio.fail_after(5):
+        while len(numbers) < count:
+            reply = await client.read()
+            assert "result" in reply, reply
+            numbers.append(reply["id"])
+    return numbers
 
 
 async def test_pings_are_answered_while_orders_wait() -> None:
@@ -37,7 +48,7 @@ async def test_pings_are_answered_while_orders_wait() -> None:
         with trio.fail_after(1):
             await alice.websocket.ping(b"there?")
         log.gate.set()
-        assert orders == [(await alice.read())["id"] for _ in orders]
+        assert orders == await replies(alice, len(orders))
 
 
 async def test_a_burst_of_requests_is_answered_in_order() -> None:
@@ -47,8 +58,7 @@ async def test_a_burst_of_requests_is_answered_in_order() -> None:
         burst = b"".join(asking(n, "public/test") for n in range(count))
         stream = client.websocket._stream
         await stream.send_all(burst)
-        with trio.fail_after(5):
-            assert list(range(count)) == [(await client.read())["id"] for _ in range(count)]
+        assert list(range(count)) == await replies(client, count)
 
 
 async def test_reads_and_orders_of_one_burst_are_all_answered_once() -> None:
@@ -60,10 +70,7 @@ async def test_reads_and_orders_of_one_burst_are_all_answered_once() -> None:
             for n, method in enumerate(methods)
         )
         await alice.websocket._stream.send_all(burst)
-        with trio.fail_after(5):
-            replies = [await alice.read() for _ in methods]
-        assert list(range(len(methods))) == sorted(each["id"] for each in replies)
-        assert all("result" in each for each in replies), replies
+        assert list(range(len(methods))) == sorted(await replies(alice, len(methods)))
 
 
 async def test_a_client_that_half_closes_is_parted_with() -> None:
