@@ -143,20 +143,21 @@ class Exchange:
     def _report(self) -> None:
         """Tell of all that was touched, once each and as it now stands."""
         state = self.state
+        emit = state.events.append
         for order in state.touched_orders.values():
-            state.emit(OrderChanged(order.record()))
+            emit(OrderChanged(order.record()))
             market = state.markets.get(order.instrument)
             position = market.positions.get(order.account) if market is not None else None
             if position is not None:
                 state.forget_if_idle(position)
         for account, name in state.moved:
-            state.emit(PositionChanged(account, name))
+            emit(PositionChanged(account, name))
         for name, market in state.touched_markets.items():
             changes = market.book.take_changes()
             if changes:
-                state.emit(BookChanged(name, changes))
+                emit(BookChanged(name, changes))
         for account, currency in state.touched_wallets:
-            state.emit(WalletChanged(account, currency))
+            emit(WalletChanged(account, currency))
         state.touched_orders.clear()
         state.moved.clear()
         state.touched_markets.clear()

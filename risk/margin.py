@@ -115,6 +115,14 @@ def update(state: State, wallet: Wallet, position: Position) -> None:
     wallet.maintenance += position.maintenance
 
 
+def update_orders(state: State, wallet: Wallet, position: Position) -> None:
+    """The same where only the position's open orders have changed: these move initial margin."""
+    if wallet.marks == state.marks and position.market.mark:
+        wallet.initial -= position.initial
+        position.initial = _initial(state, position)
+        wallet.initial += position.initial
+
+
 def _measure(state: State, position: Position) -> None:
     market = position.market
     if not market.mark:
@@ -128,7 +136,12 @@ def _measure(state: State, position: Position) -> None:
             + position.accrued_funding(market.funding_index)
         )
         position.maintenance = maintenance(market, size)
-    position.initial = worst_initial(market, *extremes(position)) + reserves(state, position)
+    position.initial = _initial(state, position)
+
+
+def _initial(state: State, position: Position) -> int:
+    worst = worst_initial(position.market, *extremes(position))
+    return worst + reserves(state, position)
 
 
 def reserves(state: State, position: Position) -> int:

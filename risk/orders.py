@@ -128,6 +128,6 @@ def _changed(state: State, market: Market, position: Position, order: Order) -> 
 
 def _moved(state: State, market: Market, position: Position) -> None:
     wallet = state.wallet(position.account, market.currency)
-    margin.update(state, wallet, position)
+    margin.update_orders(state, wallet, position)
     state.touched_markets[market.name] = market
     state.touch(wallet)

@@ -122,8 +122,8 @@ def afford(
     wallet = state.wallet(order.account, market.currency)
     margin.refresh(state, wallet)
     low, high = margin.extremes(position)
-    before = margin.worst_initial(market, low, high)
     reserved = margin.reserves(state, position)
+    before = position.initial - reserved
     if replaces is not None:
         reserved -= position.reserves.get(replaces.order_id, 0)
         low, high = _with(low, high, replaces.side, -replaces.remaining)
