@@ -15,8 +15,9 @@ from attrs import define, field
 from gateway.log import upkeep
 from gateway.log.disk import Disk
 from gateway.log.lock import DataDirectory
+from gateway.log.segments import segments
 from tests.system.durability.judge import Verdict, judge
-from tests.system.durability.life import NAMES, Life, begun, configuration, recovered
+from tests.system.durability.life import NAMES, Life, begun, configuration, recovered, traced
 from tests.system.durability.memory import Memory
 from tests.system.durability.trader import Trader, witness
 from tests.system.process import TIDEGATE
@@ -30,7 +31,8 @@ class Campaign:
     """A data directory, its clients, and what they remember. `seed` decides what is chosen.
 
     A life that is killed lasts `seconds` under load, at most; `program` is what is run instead
-    of `tidegate`, and `log` is the venue's [log] table.
+    of `tidegate`, and `log` is the venue's [log] table. With `striking`, strace kills some lives
+    at a write or a sync of the log.
 
     What the clients are answered depends on the machine too, so that another run of a seed
     makes the same choices, though not at the same moments.
@@ -43,6 +45,7 @@ class Campaign:
     program: Sequence[str] = (TIDEGATE,)
     log: str = LOG
     seconds: float = 0.5
+    striking: bool = False
     random: Random = field(init=False)
     memory: Memory = field(factory=Memory, init=False)
     traders: list[Trader] = field(init=False)
@@ -89,7 +92,10 @@ class Campaign:
     def kills(self, lives: int) -> None:
         """So many lives that end with SIGKILL, and now and then a snapshot in between."""
         for number in range(lives):
-            self.killed(number)
+            if self.striking and self.data_dir.exists() and self.random.random() < 0.3:
+                self.struck(number)
+            else:
+                self.killed(number)
             if self.random.random() < 0.3 and self.data_dir.exists():
                 self.snapshot()
 
@@ -108,6 +114,18 @@ class Campaign:
             life.kill()
 
         self.life(kill, name=name)
+
+    def struck(self, number: int) -> None:
+        """A life that ends with SIGKILL at a call on the log, between write and acknowledgement.
+
+        Or a little later, where it has come to another segment by then.
+        """
+        call, when = self.random.choice(("write", "fdatasync")), self.random.randint(1, 12)
+        segment = segments(DataDirectory(self.data_dir).log)[-1].path
+        fault, trace = f"signal=KILL:when={when}", self.folder / f"trace{number}"
+        with self._begun(f"life{number}", traced(segment, call, fault, trace)) as life:
+            if life.begins():
+                trio.run(self._trade, life, Life.outlive)
 
     def frozen(self, number: int, seconds: float) -> None:
         """A life that is stopped for a while now and then, and in the end in order."""
@@ -131,9 +149,12 @@ class Campaign:
         """Have a snapshot written of the end of the log; its entry. Nobody may write to it."""
         return upkeep.snapshot(DataDirectory(self.data_dir), Disk())
 
-    def _begun(self, name: str) -> AbstractContextManager[Life]:
+    def _begun(
+        self, name: str, program: Sequence[str] | None = None
+    ) -> AbstractContextManager[Life]:
         log = f"{self.log}follower = {str(self.follower).lower()}\n"
-        return begun(self.folder, configuration(self.data_dir, log=log), self.program, name)
+        config = configuration(self.data_dir, log=log)
+        return begun(self.folder, config, program or self.program, name)
 
     def verdict(self) -> Verdict:
         """What the log says of the memories."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from attrs import define
 
 from tests.system.process import READY, START_SECONDS, TIDEGATE
 
+OUTLIVED_SECONDS: Final = 2.0
 NAMES: Final = ("alice", "bob", "carol")
 _INDICES: Final = {
     "btc_usd": 65_000,
@@ -57,18 +59,29 @@ class Life:
 
     def ready(self) -> None:
         """Wait until clients can connect."""
+        assert self.begins(), self.said()
+
+    def begins(self) -> bool:
+        """Wait until clients can connect, or the process has ended; whether they can."""
         assert self.process.stdout is not None
         readable, _, _ = select([self.process.stdout], [], [], START_SECONDS)
         assert readable, f"not ready in time:\n{self.said()}"
-        line = self.process.stdout.readline()
-        match = READY.fullmatch(line)
-        assert match is not None, f"{line!r}\n{self.said()}"
-        self.websocket = match["websocket"]
+        match = READY.fullmatch(self.process.stdout.readline())
+        self.websocket = match["websocket"] if match is not None else ""
+        return match is not None
 
     def kill(self) -> None:
         """SIGKILL, and the end of the process."""
         self.process.kill()
         assert -signal.SIGKILL == self.process.wait(START_SECONDS)
+
+    def outlive(self) -> None:
+        """Wait for its end for a while; then SIGKILL, for what it started too."""
+        try:
+            self.process.wait(OUTLIVED_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(START_SECONDS)
 
     def stop(self) -> None:
         """SIGTERM; it must end in order."""
@@ -118,6 +131,21 @@ def begun(
             # With what it started: a tracer ends without what it traces.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+STRACE: Final = shutil.which("strace")
+
+
+def traced(file: Path, call: str, fault: str, trace: Path) -> tuple[str, ...]:
+    """`tidegate` under strace, which injects a fault into a call on a file; nothing else is traced.
+
+    `fault` is what strace's `inject` takes after the call.
+    """
+    assert STRACE is not None
+    return (
+        *(STRACE, "-f", "-ttt", "-o", str(trace), "-P", str(file)),
+        *("-e", f"trace={call}", "-e", f"inject={call}:{fault}", TIDEGATE),
+    )
 
 
 def command(*arguments: str, program: Sequence[str] = (TIDEGATE,)) -> tuple[int, str]:

@@ -1,39 +1,35 @@
-"""Disks that fail under the whole process: strace answers its calls with an error of its own."""
+"""Faults of the whole process at one call: strace answers it with an error, or kills there."""
 
 from __future__ import annotations
 
 import re
-import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.system.durability.campaign import Campaign
+from tests.system.durability.life import STRACE, Life, traced
 from tests.system.process import TIDEGATE
 
-STRACE = shutil.which("strace")
 SOON = 30
-"""Writes or syncs of the log until one fails: some requests are acknowledged by then."""
+"""Writes or syncs of the log until it happens: some requests are acknowledged by then."""
+
+pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 
 
-@pytest.mark.skipif(STRACE is None, reason="strace is not installed")
-@pytest.mark.parametrize(("call", "error"), [("fdatasync", "EIO"), ("write", "ENOSPC")])
-def test_a_disk_that_fails_ends_the_venue_within_a_second(
-    tmp_path: Path, call: str, error: str
-) -> None:
-    """Status 74; file and cause are named, nothing is acknowledged after, a start goes on."""
-    assert STRACE is not None
-    segment = tmp_path / "data" / "log" / f"{1:020}.seg"
-    trace = tmp_path / "trace"
-    inject = f"inject={call}:error={error}:when={SOON}+"
-    campaign = Campaign(tmp_path, seed=3, follower=False, log="")
-    # All but what is done to that file goes on untraced.
-    campaign.program = (
-        *(STRACE, "-f", "-ttt", "-o", str(trace), "-P", str(segment)),
-        *("-e", f"trace={call}", "-e", inject, TIDEGATE),
-    )
-    campaign.life(lambda life: _assert_failed(life.ended(), life.said(), segment), name="failing")
-    assert _seconds_to_the_end(trace) < 1.0
+def _traced(folder: Path, call: str, fault: str) -> Campaign:
+    """A campaign whose venue meets a fault at a call on its first segment."""
+    program = traced(_segment(folder), call, f"{fault}:when={SOON}+", folder / "trace")
+    return Campaign(folder, seed=3, follower=False, log="", program=program)
+
+
+def _segment(folder: Path) -> Path:
+    return folder / "data" / "log" / f"{1:020}.seg"
+
+
+def _assert_prefix(campaign: Campaign) -> None:
+    """A start on the plain disk finds all that was acknowledged, and nothing else."""
     campaign.program = (TIDEGATE,)
     campaign.last()
     verdict = campaign.verdict()
@@ -42,12 +38,25 @@ def test_a_disk_that_fails_ends_the_venue_within_a_second(
     assert verdict.unanswered > 0
 
 
-def _assert_failed(status: int, said: str, segment: Path) -> None:
-    assert 74 == status, said
-    assert str(segment) in said
-    cause = "Input/output error" if "Errno 5]" in said else "No space left on device"
+@pytest.mark.parametrize(
+    ("call", "error", "cause"),
+    [
+        ("fdatasync", "EIO", "Input/output error"),
+        ("write", "ENOSPC", "No space left on device"),
+    ],
+)
+def test_a_disk_that_fails_ends_the_venue_within_a_second(
+    tmp_path: Path, call: str, error: str, cause: str
+) -> None:
+    """Status 74; file and cause are named, nothing is acknowledged after, a start goes on."""
+    campaign = _traced(tmp_path, call, f"error={error}")
+    campaign.life(lambda life: _ends(life, 74), name="failing")
+    said = (tmp_path / "failing.err").read_text()
+    assert str(_segment(tmp_path)) in said
     assert cause in said
     assert "Traceback" not in said
+    assert _seconds_to_the_end(tmp_path / "trace") < 1.0
+    _assert_prefix(campaign)
 
 
 def _seconds_to_the_end(trace: Path) -> float:
@@ -57,3 +66,15 @@ def _seconds_to_the_end(trace: Path) -> float:
     ended = re.findall(r"^\d+ +([\d.]+) \+\+\+ exited with 74", text, re.MULTILINE)
     assert failed is not None, text
     return float(ended[-1]) - float(failed[1])
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync"])
+def test_a_kill_between_write_and_acknowledgement_loses_nothing(tmp_path: Path, call: str) -> None:
+    """Written and not synced, or synced and not told: the requests are there, or are not."""
+    campaign = _traced(tmp_path, call, "signal=KILL")
+    campaign.life(lambda life: _ends(life, -signal.SIGKILL), name="struck")
+    _assert_prefix(campaign)
+
+
+def _ends(life: Life, status: int) -> None:
+    assert status == life.ended(), life.said()
