@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -22,7 +23,7 @@ from gateway.outcome import Close, Outcome, Push, Reply, Submit
 from gateway.session import Session
 from gateway.transport import DisconnectedError, Transport
 from gateway.wakeup import Wakeup
-from gateway.writer import Writer
+from gateway.writer import Writer, Writers
 from risk.commands import EndSession
 
 # A client that is told sooner would only try again; one that is told later has stopped waiting.
@@ -53,6 +54,7 @@ class Connection:
     inbox: Inbox
     propose: Callable[[Urgent], None]
     unstarted: Callable[[int], None]
+    writers: Writers
     send_seconds: float
     _waiting: deque[tuple[Submit, float]] = field(factory=deque, init=False)
     _submitted: Wakeup = field(factory=Wakeup, init=False)
@@ -66,6 +68,7 @@ class Connection:
 
     def __attrs_post_init__(self) -> None:
         self._writer = Writer(self.outbox, self.transport, self.send_seconds)
+        self.outbox.filled = partial(self.writers.note, self._writer)
 
     def stop(self) -> None:
         """Read no more; part with 1001 once all that was read is answered. A plain call."""
@@ -106,9 +109,8 @@ class Connection:
                 while True:
                     await self._room()
                     await self._hear_all(await self.transport.receive())
-                    # An answer to a ping, say.
-                    if self.transport.unsent:
-                        self.outbox.wake()
+                    # An answer to a ping, too.
+                    self._writer.flush()
             except DisconnectedError:
                 conversation.cancel()
         with trio.move_on_after(SETTLE_SECONDS):
@@ -123,11 +125,13 @@ class Connection:
                 await self._room()
             self._hear(frame)
             if time.perf_counter() - began >= SLICE_SECONDS:
+                self.writers.flush()
                 await trio.lowlevel.checkpoint()
                 began = time.perf_counter()
 
     async def _room(self) -> None:
         """Wait for a place for the next reply; a client that we do not hear is not silent."""
+        self.writers.flush()
         self._held = True
         await self.outbox.room()
         self._held = False
@@ -177,6 +181,7 @@ class Connection:
         for each in turn:
             self.session.venue.feed.forget(each.origin)
             self.outbox.reply(each.pending.refuse(code))
+        self.writers.flush()
 
     async def _pulse(self) -> None:
         while True:
@@ -193,3 +198,4 @@ class Connection:
                         self.outbox.private(data)
                     case Close(code=code, reason=reason):
                         self.outbox.cut(code, reason)
+            self.writers.flush()

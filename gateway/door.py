@@ -21,6 +21,7 @@ from gateway.session import Session
 from gateway.slots import Refusal, Slots
 from gateway.transport import PEER_ERRORS, Transport, shake_hands
 from gateway.venue import Venue
+from gateway.writer import Writers
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Door:
     intake: Intake
     slots: Slots
     metrics: Metrics
+    writers: Writers
     tls: ssl.SSLContext | None = None
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
@@ -145,6 +147,7 @@ class Door:
             self.intake.inbox,
             self.intake.propose,
             self.slots.free,
+            self.writers,
             self.venue.config.limits.send_seconds,
         )
         self._inside.add(connection)

@@ -20,6 +20,7 @@ from gateway.metrics import Metrics
 from gateway.slots import Slots
 from gateway.sockets import BACKLOG, load_tls
 from gateway.venue import Venue
+from gateway.writer import Writers
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Front:
     intake: Intake
     slots: Slots
     metrics: Metrics
+    writers: Writers = field(factory=Writers)
     stopping: trio.Event = field(factory=trio.Event)
     stopped_at: float = field(default=0.0, init=False)
     door: Door = field(init=False)
@@ -48,7 +50,7 @@ class Front:
     def __attrs_post_init__(self) -> None:
         self._files = self.venue.config.server.tls
         tls = load_tls(*self._files) if self._files else None
-        self.door = Door(self.venue, self.intake, self.slots, self.metrics, tls)
+        self.door = Door(self.venue, self.intake, self.slots, self.metrics, self.writers, tls)
 
     async def serve(
         self,
@@ -99,6 +101,7 @@ class Front:
             due = max(due + seconds, trio.current_time())
             await trio.sleep_until(due)
             self.venue.feed.flush(interval.value)
+            self.writers.flush()
 
     def _crashed(self, connections: trio.Nursery, error: Exception) -> None:
         """An HTTP handler raised: hypercorn answers 500 and goes on, unless we are strict."""

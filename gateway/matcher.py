@@ -54,6 +54,8 @@ async def _rest(seconds: float) -> None:
 class Matcher:
     """Applies entries in their order and hands each one's events on with a plain call.
 
+    Before it waits it calls `settled`: what observers have collected meanwhile can go out.
+
     `observers` are told of every entry and its events, in this order; `ended` frees the slot of a
     session whose end is in the log; `propose` is the lane's put. None of them waits, and none may
     raise: an exception here is a bug of the venue, whose state nobody may trust then.
@@ -63,6 +65,7 @@ class Matcher:
     propose: Callable[[Urgent], None]
     ended: Callable[[int], None]
     observers: list[Observer] = field(factory=list)
+    settled: Callable[[], None] = lambda: None
     _continuing: bool = field(default=False, init=False)
 
     async def run(self, durable: trio.MemoryReceiveChannel[Sequence[Entry]]) -> None:
@@ -78,8 +81,10 @@ class Matcher:
                     self._apply(entry)
                     spent = time.perf_counter() - began
                     if spent >= SLICE_SECONDS:
+                        self.settled()
                         await _rest(spent)
                         began = time.perf_counter()
+                self.settled()
 
     def _apply(self, entry: Entry) -> None:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 import trio
-from attrs import define, field
+from attrs import Factory, define, field
 
 from gateway.wakeup import Wakeup
 
@@ -49,8 +49,9 @@ class Farewell:
 
 @define(eq=False)
 class Outbox:
-    """A gateway.sink.Sink that a writer task drains.
+    """A gateway.sink.Sink that a writer empties.
 
+    `filled` is called when there is something in it again, and by default wakes the writer.
     `dropped` is called with "private" or "public" for each message that did not fit (and by the
     writer with "unread" when the client does not read). `cut_off` is set when there is a
     `farewell`; what is queued by then is still there to be written.
@@ -58,13 +59,16 @@ class Outbox:
 
     number: int
     dropped: Callable[[str], None]
+    filled: Callable[[], None] = field(
+        default=Factory(lambda self: self.wake, takes_self=True), init=False
+    )
     farewell: Farewell | None = field(default=None, init=False)
     cut_off: trio.Event = field(factory=trio.Event, init=False)
     owed: int = field(default=0, init=False)
     size: int = field(default=0, init=False)
     _queue: deque[tuple[bytes, bool]] = field(factory=deque, init=False)
     _reply_bytes: int = field(default=0, init=False)
-    _filled: Wakeup = field(factory=Wakeup, init=False)
+    _work: Wakeup = field(factory=Wakeup, init=False)
     _drained: Wakeup = field(factory=Wakeup, init=False)
 
     def __len__(self) -> int:
@@ -123,18 +127,18 @@ class Outbox:
         if self.farewell is None:
             self.farewell = Farewell(code, reason)
             self.cut_off.set()
-            self._filled.set()
+            self.wake()
 
     # What the writer calls.
 
     def wake(self) -> None:
-        """End the next `wait` although nothing is queued: the transport has something to send."""
-        self._filled.set()
+        """End the next `wait`, whatever is queued."""
+        self._work.set()
 
     async def wait(self) -> None:
         """Wait until there is something to write, or the connection is cut."""
         if not self._queue and self.farewell is None:
-            await self._filled.wait()
+            await self._work.wait()
 
     def take(self) -> list[bytes]:
         """What to write next, about WRITE_BYTES of it; empty when nothing is queued."""
@@ -153,6 +157,7 @@ class Outbox:
 
     def _put(self, data: bytes, *, is_reply: bool) -> None:
         if self.farewell is None:
+            if not self._queue:
+                self.filled()
             self._queue.append((data, is_reply))
             self.size += len(data)
-            self._filled.set()

@@ -181,6 +181,7 @@ class Player:
         venue, metrics = _venue(config, directory, replay, clock), Metrics()
         replay.observers += [metrics.applied, venue.feed.publish]
         front = Front(venue, Intake(), Slots(config.limits.connections_per_address), metrics)
+        replay.observers.append(lambda *_: front.writers.flush())
         return cls(config, clock, replay, reader, found.last, front, announce)
 
     def stop(self) -> None:

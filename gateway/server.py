@@ -169,17 +169,18 @@ class _Server:
         )
         slots = Slots(config.limits.connections_per_address)
         metrics.connections.set_function(lambda: len(slots))
+        front = Front(venue, intake, slots, metrics)
         matcher = Matcher(
             exchange,
             propose=intake.propose,
             ended=slots.free,
             observers=[metrics.applied, venue.feed.publish, supervisor.observe],
+            settled=front.writers.flush,
         )
         if keeper:
             matcher.observers.insert(0, keeper.checkpoints(intake.propose).observe)
             keeper.log.observe = metrics.log_write.observe
             board.resume({name: i.price for name, i in state.indices.items()}, clock.now())
-        front = Front(venue, intake, slots, metrics)
         return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, front)
 
     async def run(

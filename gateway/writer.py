@@ -1,4 +1,9 @@
-"""From the outbox to the socket: written by a plain call, waited for by a task."""
+"""From the outbox to the socket: written by a plain call, waited for by a task.
+
+A task that is woken for each message costs more than the message. So whoever has said all that it
+has to say, and is about to wait, has it written, each connection's part in one call of the kernel;
+and the task of a connection is for the time when the kernel's buffer is full.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,9 @@ from gateway.transport import DisconnectedError, Transport
 class Writer:
     """Empties one connection's outbox into its transport.
 
-    Whoever has filled the outbox may call `flush`. What the kernel does not take then stays in
-    the outbox, whose bounds hold for it, and the task in `run` goes on when there is room; until
-    then `flush` does nothing, so that nothing is reordered.
+    What the kernel does not take at a `flush` stays behind, in the outbox as far as possible,
+    whose bounds hold for it. The task in `run` goes on when there is room; until then `flush`
+    does nothing, so that nothing is reordered.
     """
 
     outbox: Outbox
@@ -58,5 +63,26 @@ class Writer:
                 return
 
     def _write(self) -> None:
-        while not self.transport.unsent and (messages := self.outbox.take()):
-            self.transport.write(messages)
+        while self.outbox and not self.transport.unsent:
+            self.transport.write(self.outbox.take())
+
+
+@define(eq=False)
+class Writers:
+    """Those with something to write since the last flush. Whoever fills outboxes has them flushed.
+
+    It must do so before it waits: after a batch of entries, a round of the feed, a chunk of
+    requests. Plain calls, which neither wait nor raise.
+    """
+
+    _noted: list[Writer] = field(factory=list, init=False)
+
+    def note(self, writer: Writer) -> None:
+        """This one has something to write."""
+        self._noted.append(writer)
+
+    def flush(self) -> None:
+        """Write everything, as far as the kernel takes it."""
+        noted, self._noted = self._noted, []
+        for writer in noted:
+            writer.flush()

@@ -34,6 +34,7 @@ from gateway.server import Running, serve
 from gateway.session import Session
 from gateway.transport import DisconnectedError, Library
 from gateway.transport.interface import Stream
+from gateway.writer import Writers
 from risk.commands import CancelAll, Entry, Origin
 from tests.gateway.harness import ACCOUNTS, START, Harness, Json
 
@@ -216,6 +217,7 @@ class Floor:
     applied: list[Entry] = field(factory=list)
     freed: list[int] = field(factory=list)
     dropped: list[str] = field(factory=list)
+    writers: Writers = field(factory=Writers)
     log: GatedLog = field(init=False)
     observers: list[Observer] = field(init=False)
     _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)
@@ -234,6 +236,7 @@ class Floor:
             propose=self.intake.propose,
             ended=self.freed.append,
             observers=self.observers,
+            settled=self.writers.flush,
         )
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
         self.nursery.start_soon(self.log.run, self.intake, durable)
@@ -252,6 +255,7 @@ class Floor:
             self.intake.inbox,
             self.intake.propose,
             self.freed.append,
+            self.writers,
             SEND_SECONDS,
         )
         return wire, connection

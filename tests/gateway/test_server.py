@@ -132,10 +132,14 @@ async def test_a_crashed_conversation_is_closed_with_1011_and_costs_the_others_n
         await client.ask("public/stumble")
         assert (1011, "internal error") == await client.closed()
         assert "version" in await other.call("public/test")
-        crashes = venue.metrics.registry.get_sample_value(
-            "tidegate_crashes_total", {"boundary": "connection"}
+        crashes = partial(
+            venue.metrics.registry.get_sample_value,
+            "tidegate_crashes_total",
+            {"boundary": "connection"},
         )
-        assert 1 == crashes
+        # After the goodbye, whose answer may still be under way.
+        await until(lambda: crashes() is not None)
+        assert 1 == crashes()
         assert "ZeroDivisionError" in caplog.text
 
 
