@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from gateway.channels import Interval
 from gateway.door import Door
 from gateway.http import HttpGateway, serve_http
 from gateway.intake import Intake
 from gateway.metrics import Metrics
+from gateway.settings import Endpoint
 from gateway.slots import Slots
 from gateway.sockets import BACKLOG, load_tls
+from gateway.transport import PATH
 from gateway.venue import Venue
 from gateway.writer import Writers
 
@@ -28,6 +30,25 @@ logger = logging.getLogger(__name__)
 # a goodbye of one. What is still there then is cut off; the log needs the rest of two seconds.
 CLIENTS_SECONDS: Final = 1.6
 _FLUSH_SECONDS: Final = {Interval.FAST: 0.1, Interval.SLOW: 1.0}
+
+
+@frozen
+class Address:
+    """Where clients find a venue."""
+
+    http: Endpoint
+    websocket: Endpoint
+    encrypted: bool
+
+    @property
+    def http_url(self) -> str:
+        """What clients use as the base of HTTP requests."""
+        return f"{'https' if self.encrypted else 'http'}://{self.http}"
+
+    @property
+    def websocket_url(self) -> str:
+        """What clients open a WebSocket to."""
+        return f"{'wss' if self.encrypted else 'ws'}://{self.websocket}{PATH}"
 
 
 @define(eq=False)

@@ -25,7 +25,7 @@ from gateway.auth import ApiKey, Authenticator, Keyring
 from gateway.clock import RealClock
 from gateway.config import Config, load
 from gateway.feed import Feed
-from gateway.front import Front
+from gateway.front import Address, Front
 from gateway.http import UNREAD_MILLIS
 from gateway.intake import Intake
 from gateway.limits import rate_limits
@@ -37,7 +37,6 @@ from gateway.log.show import accounts
 from gateway.log.survey import survey
 from gateway.metrics import Metrics
 from gateway.scope import parse_scope
-from gateway.settings import Endpoint
 from gateway.signals import stop_at_signal
 from gateway.slots import Slots
 from gateway.sockets import address_of, bind
@@ -95,13 +94,13 @@ def _run(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(http: Endpoint, websocket: Endpoint) -> None:
-    sys.stdout.write(f"tidegate ready http=http://{http} ws=ws://{websocket}/ws/api/v2\n")
+def _tell(address: Address) -> None:
+    sys.stdout.write(f"tidegate ready http={address.http_url} ws={address.websocket_url}\n")
     sys.stdout.flush()
 
 
-Announce = Callable[[Endpoint, Endpoint], None]
-"""Told of the addresses of HTTP and WebSocket."""
+Announce = Callable[[Address], None]
+"""Told where the recording can be watched."""
 
 
 async def play_until_signalled(
@@ -195,15 +194,13 @@ class Player:
             bind(server.http, unread_millis=UNREAD_MILLIS) as http,
             bind(server.websocket) as websocket,
         ):
-            addresses = address_of(http), address_of(websocket)
+            where = Address(address_of(http), address_of(websocket), server.tls is not None)
             # Hypercorn's writes cannot be cancelled: see gateway.server.
             async with trio.open_nursery() as outside, trio.open_nursery() as helpers:
                 helpers.start_soon(self.front.flush)
                 helpers.start_soon(self.front.metrics.watch_loop)
                 helpers.start_soon(self._play)
-                await self.front.serve(
-                    outside, (http, websocket), lambda: self.announce(*addresses)
-                )
+                await self.front.serve(outside, (http, websocket), lambda: self.announce(where))
                 helpers.cancel_scope.cancel()
 
     async def _play(self) -> None:

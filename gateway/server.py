@@ -22,7 +22,7 @@ from gateway.clock import Clock, RealClock
 from gateway.config import Config
 from gateway.failure import VENUE_ERRORS, Failure
 from gateway.feed import Feed
-from gateway.front import Front
+from gateway.front import Address, Front
 from gateway.http import UNREAD_MILLIS
 from gateway.index import IndexBoard, open_board
 from gateway.intake import Intake
@@ -39,7 +39,6 @@ from gateway.slots import Slots
 from gateway.sockets import address_of, bind
 from gateway.supervisor import Supervisor
 from gateway.tokens import TOKEN_SECRET_BYTES, Tokens
-from gateway.transport import PATH
 from gateway.venue import Venue
 from risk import liquidation
 from risk.commands import Entry, Origin, Tick
@@ -75,12 +74,17 @@ class Running:
     @property
     def http_url(self) -> str:
         """What clients use as the base of HTTP requests."""
-        return f"{'https' if self.venue.config.server.tls else 'http'}://{self.http}"
+        return self._address.http_url
 
     @property
     def websocket_url(self) -> str:
         """What clients open a WebSocket to."""
-        return f"{'wss' if self.venue.config.server.tls else 'ws'}://{self.websocket}{PATH}"
+        return self._address.websocket_url
+
+    @property
+    def _address(self) -> Address:
+        encrypted = self.venue.config.server.tls is not None
+        return Address(self.http, self.websocket, encrypted)
 
     def stop(self) -> None:
         """Shut down in order: everything accepted is answered, everybody is told. A plain call."""

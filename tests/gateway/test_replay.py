@@ -22,7 +22,7 @@ from tests.gateway.log.paper import TICK
 from tests.gateway.log.scribe import Scribe
 
 
-def player_of(scribe: Scribe, speed: float, announce: Announce = lambda *_: None) -> Player:
+def player_of(scribe: Scribe, speed: float, announce: Announce = lambda _: None) -> Player:
     """One that has not begun."""
     return Player.open(settings_of(""), scribe.book.directory, speed, announce)
 
@@ -88,7 +88,7 @@ async def test_it_is_served_and_nothing_is_written(tmp_path: Path) -> None:
     scribe.close()
     before = contents(tmp_path)
     told, heard = trio.open_memory_channel[Endpoint](1)
-    player = player_of(scribe, FASTEST, lambda http, _websocket: told.send_nowait(http))
+    player = player_of(scribe, FASTEST, lambda where: told.send_nowait(where.http))
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(player.run)
@@ -131,4 +131,4 @@ def test_who_has_a_key_may_look_but_not_touch() -> None:
 def test_there_must_be_something_to_play(tmp_path: Path) -> None:
     """No log, or one with nothing in it."""
     with pytest.raises(LogError, match="there is no log"):
-        Player.open(settings_of(""), DataDirectory(tmp_path), 1, lambda _http, _websocket: None)
+        Player.open(settings_of(""), DataDirectory(tmp_path), 1, lambda _: None)
