@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import trio
@@ -107,10 +108,10 @@ class Connection:
         with self._reading:
             try:
                 while True:
-                    await self._room()
+                    if self.outbox.crowded:
+                        await self._room()
                     await self._hear_all(await self.transport.receive())
-                    # An answer to a ping, too.
-                    self._writer.flush()
+                    self._settle()
             except DisconnectedError:
                 conversation.cancel()
         with trio.move_on_after(SETTLE_SECONDS):
@@ -122,16 +123,16 @@ class Connection:
         began = time.perf_counter()
         for frame in frames:
             if self.outbox.crowded:
+                self._settle()
                 await self._room()
             self._hear(frame)
             if time.perf_counter() - began >= SLICE_SECONDS:
-                self.writers.flush()
+                self._settle()
                 await trio.lowlevel.checkpoint()
                 began = time.perf_counter()
 
     async def _room(self) -> None:
         """Wait for a place for the next reply; a client that we do not hear is not silent."""
-        self.writers.flush()
         self._held = True
         await self.outbox.room()
         self._held = False
@@ -142,8 +143,10 @@ class Connection:
         self.session.heard(trio.current_time())
         for outcome in self.session.receive(frame):
             self._act(outcome)
-        # Heartbeats that were just asked for begin before the nap that the pulse is in would end.
-        self._nap.deadline = min(self._nap.deadline, self.session.due())
+        due = self.session.due()
+        if due < self._nap.deadline:
+            # Heartbeats that were just asked for begin before the nap of the pulse would end.
+            self._nap.deadline = due
 
     def _act(self, outcome: Outcome) -> None:
         match outcome:
@@ -155,12 +158,26 @@ class Connection:
             case Submit():
                 self.outbox.reserve()
                 self._waiting.append((outcome, trio.current_time() + INBOX_SECONDS))
-                self._submitted.set()
             case Close(code=code, reason=reason, quietly=quietly):
                 self._dismissed = True
                 self._quietly = quietly
                 self._parting = Farewell(code, reason)
                 self._reading.cancel()
+
+    def _settle(self) -> None:
+        """Have done what can be done without waiting, before the reader waits."""
+        if self._waiting:
+            # One list, and no more: for the rest the submitter waits, in turn with others.
+            turn = [each for each, _ in islice(self._waiting, LIST)]
+            try:
+                self.inbox.put_nowait(_proposals(turn))
+            except (trio.WouldBlock, trio.ClosedResourceError):
+                turn = []
+            for _ in turn:
+                self._waiting.popleft()
+            if self._waiting:
+                self._submitted.set()
+        self._writer.flush()
 
     async def _submit(self) -> None:
         while True:
@@ -171,7 +188,7 @@ class Connection:
                 # The whole turn by its first deadline: it was read in one go, or nearly so.
                 with trio.CancelScope(deadline=deadline) as patience:
                     try:
-                        await self.inbox.put([Proposal(each.command, each.origin) for each in turn])
+                        await self.inbox.put(_proposals(turn))
                     except trio.ClosedResourceError:
                         self._refuse(turn, MAINTENANCE)
                 if patience.cancelled_caught:
@@ -199,3 +216,7 @@ class Connection:
                     case Close(code=code, reason=reason):
                         self.outbox.cut(code, reason)
             self.writers.flush()
+
+
+def _proposals(turn: Sequence[Submit]) -> list[Proposal]:
+    return [Proposal(each.command, each.origin) for each in turn]

@@ -41,20 +41,28 @@ class Inbox:
         """How many lists are in it, waiting senders not counted."""
         return self._send.statistics().current_buffer_used
 
+    def put_nowait(self, proposals: Sequence[Proposal]) -> None:
+        """Put a list where there is room; from the return on the log decides.
+
+        Raises trio.WouldBlock where others are waiting, and trio.ClosedResourceError.
+        """
+        assert 0 < len(proposals) <= LIST, "a client's turn is one list"
+        self._send.send_nowait((proposals, trio.current_time()))
+        self._wake()
+
     async def put(self, proposals: Sequence[Proposal]) -> None:
         """Wait for a turn; from the return on the log decides. Cancelled, nothing was sent.
 
         Raises trio.ClosedResourceError once the inbox is closed.
         """
-        assert 0 < len(proposals) <= LIST, "a client's turn is one list"
-        parcel = (proposals, trio.current_time())
+        since = trio.current_time()
         try:
-            self._send.send_nowait(parcel)
+            self.put_nowait(proposals)
         except trio.WouldBlock:
-            await self._send.send(parcel)
+            await self._send.send((proposals, since))
+            self._wake()
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
-        self._wake()
 
     def take(self) -> Iterator[Proposal]:
         """All that is in, in order; whoever waited moves up."""

@@ -10,16 +10,16 @@ import logging
 import os
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
 import trio
 from attrs import define, field
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame
 from websockets.http11 import Request
-from websockets.protocol import SEND_EOF, State
+from websockets.protocol import CLOSED, OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
 from gateway.transport.interface import DisconnectedError, Stream
@@ -31,6 +31,8 @@ HEAD_BYTES: Final = 16 * 2**10
 # answers, shall not have us keep them.
 PONGS: Final = 16
 
+# What a peer, or its network, may do to a stream.
+_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 _BLANK_LINE: Final = b"\r\n\r\n"
 
 # It would tell of every connection that opens and closes.
@@ -48,15 +50,6 @@ def text_head(length: int) -> bytes:
     if length < 2**16:
         return struct.pack("!BBH", 0x81, 126, length)
     return struct.pack("!BBQ", 0x81, 127, length)
-
-
-@contextmanager
-def _peer() -> Iterator[None]:
-    """What a peer or its network may do to a stream."""
-    try:
-        yield
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
-        raise DisconnectedError from gone
 
 
 @define(eq=False)
@@ -86,7 +79,7 @@ class WebSocketTransport:
 
     async def receive(self) -> Sequence[str | bytes]:
         """All messages that end in the next chunk of bytes."""
-        if self._protocol.state is not State.OPEN:
+        if self._protocol.state is not OPEN:
             raise DisconnectedError
         if self._ahead:
             self._protocol.receive_data(self._ahead)
@@ -102,14 +95,14 @@ class WebSocketTransport:
         try:
             for frame in self._protocol.events_received():
                 assert isinstance(frame, Frame), "a request comes once, before all frames"
-                if frame.opcode is Opcode.TEXT and frame.fin:
+                if frame.opcode is TEXT and frame.fin:
                     messages.append(str(frame.data, "utf-8"))
-                elif frame.opcode is Opcode.BINARY and frame.fin:
+                elif frame.opcode is BINARY and frame.fin:
                     messages.append(bytes(frame.data))
-                elif frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-                    self._fragmented_text = frame.opcode is Opcode.TEXT
+                elif frame.opcode is TEXT or frame.opcode is BINARY:
+                    self._fragmented_text = frame.opcode is TEXT
                     self._fragments += frame.data
-                elif frame.opcode is Opcode.CONT:
+                elif frame.opcode is CONT:
                     # The library bounds the sum; as one buffer, empty fragments cost nothing.
                     self._fragments += frame.data
                     if frame.fin:
@@ -129,7 +122,7 @@ class WebSocketTransport:
 
     def write(self, messages: Sequence[bytes]) -> None:
         """Frame and write; nothing once a goodbye was said, which comes last."""
-        if self._protocol.state is not State.OPEN:
+        if self._protocol.state is not OPEN:
             return
         parts = list(self._control)
         self._control.clear()
@@ -162,8 +155,10 @@ class WebSocketTransport:
             self._unsent.clear()
             self._control.clear()
             self._midway = True
-            with _peer():
+            try:
                 await self._stream.send_all(data)
+            except _GONE as gone:
+                raise DisconnectedError from gone
             self._midway = False
 
     async def close(self, code: int, reason: str) -> None:
@@ -174,12 +169,12 @@ class WebSocketTransport:
         await trio.aclose_forcefully(self._stream)
 
     async def _part(self, code: int, reason: str) -> None:
-        if self._protocol.state is State.OPEN:
+        if self._protocol.state is OPEN:
             self._protocol.send_close(code, reason)
         await self.speak()
         # Once both have said goodbye nothing more comes. A peer that broke the rules may still be
         # sending: closing on what is unread would be a reset, which overtakes the close frame.
-        while self._protocol.close_rcvd is None and self._protocol.state is not State.CLOSED:
+        while self._protocol.close_rcvd is None and self._protocol.state is not CLOSED:
             await self._receive()
             # Nobody answers these any more.
             self._protocol.events_received()
@@ -187,8 +182,10 @@ class WebSocketTransport:
 
     async def _receive(self) -> None:
         """Give the library the next chunk, or the end."""
-        with _peer():
+        try:
             data = await self._stream.receive_some(CHUNK_BYTES)
+        except _GONE as gone:
+            raise DisconnectedError from gone
         if data:
             self._protocol.receive_data(data)
         else:
@@ -201,8 +198,10 @@ class WebSocketTransport:
         if self._ending and not self._ended:
             self._ended = True
             if isinstance(self._stream, trio.SocketStream):
-                with _peer():
+                try:
                     await self._stream.send_eof()
+                except _GONE as gone:
+                    raise DisconnectedError from gone
 
 
 async def shake_hands(
@@ -212,8 +211,7 @@ async def shake_hands(
     protocol = ServerProtocol(max_size=frame_bytes, logger=_logger)
     received = bytearray()
     while (end := received.find(_BLANK_LINE)) < 0 and len(received) <= HEAD_BYTES:
-        with _peer():
-            data = await stream.receive_some(CHUNK_BYTES)
+        data = await stream.receive_some(CHUNK_BYTES)
         if not data:
             return None
         received += data
@@ -222,7 +220,7 @@ async def shake_hands(
     _answer(protocol, bytes(received[:size]), verdict)
     transport = WebSocketTransport(stream, protocol, bytes(received[size:]))
     await transport.speak()
-    return transport if protocol.state is State.OPEN else None
+    return transport if protocol.state is OPEN else None
 
 
 def _answer(
