@@ -168,6 +168,31 @@ async def test_a_message_in_fragments_is_one_and_a_ping_in_between_is_answered(
         assert pong == await client.receive_some()
 
 
+async def test_messages_do_not_depend_on_how_their_bytes_were_cut(library: Library) -> None:
+    """A byte at a time, or everything at once."""
+    sent = (
+        frame(Opcode.TEXT, b"short")
+        + frame(Opcode.PING, b"")
+        + frame(Opcode.TEXT, b"x" * 300)
+        + frame(Opcode.BINARY, b"", fin=False)
+        + frame(Opcode.CONT, b"y" * 130, fin=False)
+        + frame(Opcode.CONT, b"z")
+        + frame(Opcode.TEXT, b"")
+    )
+    expected = ["short", "x" * 300, b"y" * 130 + b"z", ""]
+    for size in (1, 2, 3, 7, 100, len(sent)):
+        async with shaken_raw(library) as (nursery, transport, client):
+            nursery.start_soon(in_pieces, client, sent, size)
+            with trio.fail_after(5):
+                assert expected == await received(transport, len(expected))
+
+
+async def in_pieces(stream: trio.SocketStream, data: bytes, size: int) -> None:
+    """Send so many bytes at a time."""
+    for start in range(0, len(data), size):
+        await stream.send_all(data[start : start + size])
+
+
 async def test_frames_right_behind_the_request_are_heard() -> None:
     """Clients that do not wait for the response lose nothing, and are answered after it."""
     ahead = frame(Opcode.PING, b"p") + frame(Opcode.TEXT, b"early")
