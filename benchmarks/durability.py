@@ -29,6 +29,9 @@ from benchmarks.load import CASES, HEAD, TIDEGATE, Result, measure, ratio, row, 
 VENUES = {"memory": None, "file": False, "file, follower": True}
 """Name, and whether there is a follower; None without a data directory."""
 
+SETTLING_SECONDS = 1.5
+"""A follower starts when the venue is ready, which takes a processor for most of a second."""
+
 BATCH_BYTES = 4_096
 """About what 20 orders take in the log."""
 
@@ -52,7 +55,9 @@ def run(folder: Path, case: tuple[int, int], name: str, seconds: float) -> Resul
         server = "" if follower is None else f'data_dir = "{own}/data"'
         more = f"[log]\nfollower = {str(bool(follower)).lower()}"
         config = venue_config(Path(own, "venue.toml"), case[0], server, more)
-        return measure([TIDEGATE, "serve", "--config", str(config)], *case, seconds)
+        return measure(
+            [TIDEGATE, "serve", "--config", str(config)], *case, seconds, SETTLING_SECONDS
+        )
 
 
 def main() -> None:

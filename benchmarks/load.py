@@ -145,8 +145,10 @@ class Connection:
         return str(order["order_id"]) if order is not None else None
 
 
-async def drive(url: str, pid: int, connections: int, in_flight: int, seconds: float) -> Result:
-    """Load one server and measure it."""
+async def drive(
+    url: str, pid: int, connections: int, in_flight: int, seconds: float, settling: float
+) -> Result:
+    """Load one server and measure it, once it has had some seconds of peace."""
     clients: list[Connection] = []
     async with trio.open_nursery() as nursery:
         for number in range(connections):
@@ -154,6 +156,7 @@ async def drive(url: str, pid: int, connections: int, in_flight: int, seconds: f
             if "/api/" in url:
                 await log_in(socket, number)
             clients.append(Connection(socket, in_flight))
+        await trio.sleep(settling)
         before, start = cpu_seconds(pid), perf_counter()
         async with trio.open_nursery() as load:
             for client in clients:
@@ -170,10 +173,12 @@ async def drive(url: str, pid: int, connections: int, in_flight: int, seconds: f
     )
 
 
-def measure(command: list[str], connections: int, in_flight: int, seconds: float) -> Result:
+def measure(
+    command: list[str], connections: int, in_flight: int, seconds: float, settling: float = 0.0
+) -> Result:
     """One run against a fresh server."""
     with server(command) as (url, pid):
-        return trio.run(drive, url, pid, connections, in_flight, seconds)
+        return trio.run(drive, url, pid, connections, in_flight, seconds, settling)
 
 
 def row(case: tuple[int, int], name: str, runs: Sequence[Result]) -> str:
