@@ -47,6 +47,7 @@ class Connection:
 
     However `run` ends, also when it is cancelled, the end of a session that was started is put
     into the lane with `propose`; `unstarted` is told of one that never was.
+    `floods` is the same for all connections of a venue.
     """
 
     session: Session
@@ -56,6 +57,7 @@ class Connection:
     propose: Callable[[Urgent], None]
     unstarted: Callable[[int], None]
     writers: Writers
+    floods: trio.Lock
     send_seconds: float
     _waiting: deque[tuple[Submit, float]] = field(factory=deque, init=False)
     _submitted: Wakeup = field(factory=Wakeup, init=False)
@@ -128,7 +130,10 @@ class Connection:
             self._hear(frame)
             if time.perf_counter() - began >= SLICE_SECONDS:
                 self._settle()
-                await trio.lowlevel.checkpoint()
+                # A turn of the loop gives each task a slice: fifty floods that each took one
+                # would leave a fiftieth to the matcher. So they take turns among themselves.
+                async with self.floods:
+                    await trio.lowlevel.checkpoint()
                 began = time.perf_counter()
 
     async def _room(self) -> None:

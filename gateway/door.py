@@ -51,6 +51,7 @@ class Door:
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
+    _floods: trio.Lock = field(factory=trio.Lock, init=False)
     _refusing: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
 
@@ -148,6 +149,7 @@ class Door:
             self.intake.propose,
             self.slots.free,
             self.writers,
+            self._floods,
             self.venue.config.limits.send_seconds,
         )
         self._inside.add(connection)

@@ -218,6 +218,7 @@ class Floor:
     freed: list[int] = field(factory=list)
     dropped: list[str] = field(factory=list)
     writers: Writers = field(factory=Writers)
+    floods: trio.Lock = field(factory=trio.Lock, init=False)
     log: GatedLog = field(init=False)
     observers: list[Observer] = field(init=False)
     _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)
@@ -256,6 +257,7 @@ class Floor:
             self.intake.propose,
             self.freed.append,
             self.writers,
+            self.floods,
             SEND_SECONDS,
         )
         return wire, connection
