@@ -30,7 +30,7 @@ RANKED = 64
 def score(state: State, position: Position) -> int:
     """Who is deleveraged first, in 1e-12; see the module."""
     market = position.market
-    wallet = state.wallet(position.account, market.currency)
+    wallet = position.wallet
     margin.refresh(state, wallet)
     notional = market.instrument.notional(position.size, market.mark)
     entry = max(1, abs(position.carry))
@@ -74,7 +74,7 @@ class Deleverage:
     def _still_due(self, state: State, position: Position) -> bool:
         if not position.size:
             return False
-        return margin.is_locked(state, state.wallet(self.account, position.market.currency))
+        return margin.is_locked(state, position.wallet)
 
     def _scan_next(self, state: State, market: Market, position: Position) -> None:
         account = next(market.positions.irange(self.cursor, inclusive=(False, True)), None)
@@ -120,7 +120,7 @@ class Deleverage:
 
     def _terms(self, state: State, position: Position, other: Position) -> tuple[int, int]:
         """How much the two can close, and the part of the margin balance that goes with it."""
-        wallet = state.wallet(self.account, position.market.currency)
+        wallet = position.wallet
         margin.refresh(state, wallet)
         share = insurance.bankruptcy_shares(wallet)[self.market]
         amount = min(abs(position.size), abs(other.size))
@@ -138,7 +138,7 @@ class Deleverage:
         """Nobody is left: the fund takes the rest, and what it lacks becomes a deficit."""
         self.done = True
         if self.account != INSURANCE:
-            wallet = state.wallet(self.account, position.market.currency)
+            wallet = position.wallet
             margin.refresh(state, wallet)
             share = insurance.bankruptcy_shares(wallet)[self.market]
             insurance.take_over(state, position, share)
@@ -147,6 +147,6 @@ class Deleverage:
 
 def _bears(state: State, position: Position, share: int) -> bool:
     """Whether the counterparty stays at or above zero; two units are left for rounding."""
-    wallet = state.wallet(position.account, position.market.currency)
+    wallet = position.wallet
     margin.refresh(state, wallet)
     return wallet.margin_balance + share >= 2

@@ -48,8 +48,8 @@ class Delivery:
     def _deliver(self, state: State, market: Market, position: Position) -> None:
         if position.account == ROUNDING:
             return
-        wallet = state.wallet(position.account, market.currency)
-        book_funding(state, wallet, position, market.funding_index)
+        wallet = position.wallet
+        book_funding(state, position, market.funding_index)
         size = position.size
         result = rebase(state, wallet, position, market.delivery_price or market.mark)
         for phase in state.phases:
@@ -84,7 +84,7 @@ class Delivery:
         position.size = position.carry = position.cost = 0
         market.open_interest += max(rounding.size, 0)
         for each in (position, rounding):
-            margin.update(state, state.wallet(each.account, market.currency), each)
+            margin.update(state, each)
 
     def _charge(self, state: State, market: Market, wallet: Wallet, size: int) -> None:
         """The delivery fee; weeklies are free, and no account is brought below zero by it."""
@@ -104,7 +104,7 @@ class Delivery:
         for position in list(market.positions.values()):
             assert not position.size, "everybody has been paid out"
             assert not position.carry, "and nothing is left over"
-            del state.wallet(position.account, market.currency).positions[market.name]
+            del position.wallet.positions[market.name]
         market.positions.clear()
         del state.markets[market.name]
         state.expired.append(market)

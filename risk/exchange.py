@@ -87,6 +87,9 @@ _TABLE: dict[type[Command], Callable[[State, Any], None]] = {
 _SESSION_COMMANDS = (StartSession, EndSession)
 """What may come from a session that is not live."""
 
+_LOOKING = (Tick, Continue)
+"""What brings the watch to look at accounts, a slice of them at a time."""
+
 
 @define(eq=False)
 class Exchange:
@@ -107,7 +110,7 @@ class Exchange:
         phases.advance(state)
         if self._admitted(entry) and not idempotency.repeats(state):
             _TABLE[type(command)](state, command)
-        if isinstance(command, Tick | Continue):
+        if isinstance(command, _LOOKING):
             state.watch.advance(state, state.parameters.slice)
         idempotency.remember(state)
         self._report()

@@ -42,7 +42,7 @@ class Execution:
         orders.executed(state, market, held[0], maker, amount)
         for position in held:
             orders.fit_reduce_only(state, position)
-            margin.update(state, state.wallet(position.account, market.currency), position)
+            margin.update(state, position)
         self._report(price, amount, self._side(maker, sides[0]), self._side(taker, sides[1]))
 
     def self_trade(self, maker: Order) -> None:
@@ -55,8 +55,8 @@ class Execution:
         """Move position and money of one side; returns (profit, fee)."""
         state, market = self.state, self.market
         sign = order.side.sign
-        wallet = state.wallet(order.account, market.currency)
-        book_funding(state, wallet, position, market.funding_index)
+        wallet = position.wallet
+        book_funding(state, position, market.funding_index)
         profit = position.trade(sign * amount, price, sign * value)
         wallet.session_profit += profit
         order.cost += market.instrument.cost(amount, price)
@@ -121,12 +121,12 @@ class Execution:
         state.touched_markets[market.name] = market
 
 
-def book_funding(state: State, wallet: Wallet, position: Position, funding_index: int) -> None:
+def book_funding(state: State, position: Position, funding_index: int) -> None:
     """Realise what a position has accrued up to a funding index, against the funding pool."""
     amount = position.book_funding(funding_index)
     if amount:
-        wallet.session_profit += amount
-        state.funding_pool(wallet.currency).balance -= amount
+        position.wallet.session_profit += amount
+        state.funding_pool(position.wallet.currency).balance -= amount
 
 
 def liquidation_fee(market: Market, order: Order, amount: int, price: int) -> int:

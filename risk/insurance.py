@@ -68,14 +68,14 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
     signed = -amount if giver.size > 0 else amount
     value = market.instrument.value(signed, market.mark) - share
     price = implied_price(market, signed, value)
-    wallets = [state.wallet(p.account, market.currency) for p in (giver, taker)]
     market.open_interest -= max(giver.size, 0) + max(taker.size, 0)
     profits = []
-    for wallet, position, sign in zip(wallets, (giver, taker), (1, -1), strict=True):
-        book_funding(state, wallet, position, market.funding_index)
+    for position, sign in ((giver, 1), (taker, -1)):
+        wallet = position.wallet
+        book_funding(state, position, market.funding_index)
         profit = position.trade(sign * signed, price, sign * value)
         wallet.session_profit += profit
-        margin.update(state, wallet, position)
+        margin.update(state, position)
         profits.append(profit)
         state.touch(wallet)
         state.watch.mark_dirty(wallet)

@@ -51,6 +51,7 @@ def set_product(state: State, command: SetProduct) -> None:
 def _retune(state: State, market: Market, command: SetProduct) -> None:
     if market.instrument.contract.dated == command.contract.dated:
         market.terms = command.terms
+        market.initials.clear()
         state.watch.retuned(market)
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from risk.state import State
 
 
+_REMEMBERED = 256
+"""Requirements that a market remembers: more than its busiest accounts have sizes."""
+
+
 def base_size(market: Market, size: int) -> int:
     """Base coins in a size, unsigned, in 1e-12; an inverse size is converted at the mark."""
     if market.instrument.contract.inverse:
@@ -29,9 +33,19 @@ def base_size(market: Market, size: int) -> int:
 
 
 def initial(market: Market, size: int) -> int:
-    """Initial margin of a signed size, in Money."""
-    terms = market.terms
-    return _requirement(market, size, terms.initial_base, terms.initial_slope)
+    """Initial margin of a signed size, in Money.
+
+    It is asked for again and again at the same prices, so the market remembers the latest.
+    """
+    key = (size, market.mark, market.index.price)
+    found = market.initials.get(key)
+    if found is None:
+        terms = market.terms
+        found = _requirement(market, size, terms.initial_base, terms.initial_slope)
+        if len(market.initials) >= _REMEMBERED:
+            market.initials.clear()
+        market.initials[key] = found
+    return found
 
 
 def maintenance(market: Market, size: int) -> int:
@@ -102,8 +116,9 @@ def refresh(state: State, wallet: Wallet) -> None:
         wallet.maintenance += position.maintenance
 
 
-def update(state: State, wallet: Wallet, position: Position) -> None:
-    """Take a changed position into the wallet's sums."""
+def update(state: State, position: Position) -> None:
+    """Take a changed position into its wallet's sums."""
+    wallet = position.wallet
     if wallet.marks != state.marks:
         return
     wallet.profit -= position.profit
@@ -115,8 +130,9 @@ def update(state: State, wallet: Wallet, position: Position) -> None:
     wallet.maintenance += position.maintenance
 
 
-def update_orders(state: State, wallet: Wallet, position: Position) -> None:
+def update_orders(state: State, position: Position) -> None:
     """The same where only the position's open orders have changed: these move initial margin."""
+    wallet = position.wallet
     if wallet.marks == state.marks and position.market.mark:
         wallet.initial -= position.initial
         position.initial = _initial(state, position)

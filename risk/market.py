@@ -59,6 +59,7 @@ class Market:
     `premium_second` (whole seconds). `funding_index` is what a size of one unit has paid
     since listing, in 1e-24; `funding_rate` is the rate per 8 hours now in force and
     `rate_integral` its sum over milliseconds. `open_interest` is the long side's total.
+    `initials` is a cache of initial margins by (size, mark, index), for the terms it has.
     """
 
     instrument: Instrument
@@ -83,6 +84,7 @@ class Market:
     trades: int = 0
     open_interest: int = 0
     good_til_day: dict[int, Order] = field(factory=dict)
+    initials: dict[tuple[int, int, int], int] = field(factory=dict)
     positions: SortedDict[int, Position] = field(factory=SortedDict)
 
     @property

@@ -127,7 +127,6 @@ def _changed(state: State, market: Market, position: Position, order: Order) -> 
 
 
 def _moved(state: State, market: Market, position: Position) -> None:
-    wallet = state.wallet(position.account, market.currency)
-    margin.update_orders(state, wallet, position)
+    margin.update_orders(state, position)
     state.touched_markets[market.name] = market
-    state.touch(wallet)
+    state.touch(position.wallet)

@@ -15,6 +15,34 @@ from risk.market import Market
 
 
 @define(eq=False)
+class Wallet:
+    """One account's money in one currency: the unit of margin.
+
+    `session_profit` is the sum of its positions' realised profit. `profit` (unrealised, with
+    accrued funding), `initial` and `maintenance` are sums over positions, valid at marks
+    version `marks`; they are kept by risk.margin. `round` is the tick of the last
+    liquidation round.
+    """
+
+    account: int
+    currency: str
+    balance: int = 0
+    session_profit: int = 0
+    fees: int = 0
+    positions: dict[str, Position] = field(factory=dict)
+    marks: int = -1
+    profit: int = 0
+    initial: int = 0
+    maintenance: int = 0
+    round: int = -1
+
+    @property
+    def margin_balance(self) -> int:
+        """Balance + session profit + unrealised profit; needs `margin.refresh` first."""
+        return self.balance + self.session_profit + self.profit
+
+
+@define(eq=False)
 class Position:
     """What one account holds in one market, and what its open orders may make of it.
 
@@ -26,7 +54,7 @@ class Position:
     marks version `reserves_at`. `profit`, `initial` and `maintenance` are the wallet's cache.
     """
 
-    account: int
+    wallet: Wallet
     market: Market
     size: int = 0
     carry: int = 0
@@ -45,6 +73,11 @@ class Position:
     profit: int = 0
     initial: int = 0
     maintenance: int = 0
+
+    @property
+    def account(self) -> int:
+        """Whose it is."""
+        return self.wallet.account
 
     @property
     def side(self) -> Side | None:
@@ -132,31 +165,3 @@ class Position:
         self.carry = value
         self.realised = self.funding = 0
         return result
-
-
-@define(eq=False)
-class Wallet:
-    """One account's money in one currency: the unit of margin.
-
-    `session_profit` is the sum of its positions' realised profit. `profit` (unrealised, with
-    accrued funding), `initial` and `maintenance` are sums over positions, valid at marks
-    version `marks`; they are kept by risk.margin. `round` is the tick of the last
-    liquidation round.
-    """
-
-    account: int
-    currency: str
-    balance: int = 0
-    session_profit: int = 0
-    fees: int = 0
-    positions: dict[str, Position] = field(factory=dict)
-    marks: int = -1
-    profit: int = 0
-    initial: int = 0
-    maintenance: int = 0
-    round: int = -1
-
-    @property
-    def margin_balance(self) -> int:
-        """Balance + session profit + unrealised profit; needs `margin.refresh` first."""
-        return self.balance + self.session_profit + self.profit

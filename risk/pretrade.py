@@ -119,7 +119,7 @@ def afford(
 ) -> Refusal | None:
     """Whether the account can carry the order; marks the order `risk_reducing` if it must be."""
     market = position.market
-    wallet = state.wallet(order.account, market.currency)
+    wallet = position.wallet
     margin.refresh(state, wallet)
     low, high = margin.extremes(position)
     reserved = margin.reserves(state, position)

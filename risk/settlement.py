@@ -105,7 +105,7 @@ class Settlement:
         for position in settled:
             market = position.market
             mark, index, funding_index = self.marked[market.name]
-            book_funding(state, wallet, position, funding_index)
+            book_funding(state, position, funding_index)
             size, paid = position.size, position.funding
             result = rebase(state, wallet, position, mark)
             profit += result
@@ -124,7 +124,7 @@ class Settlement:
                     )
                 )
                 state.moved[wallet.account, market.name] = position
-            margin.update(state, wallet, position)
+            margin.update(state, position)
             state.forget_if_idle(position)
         if settled:
             state.touch(wallet)

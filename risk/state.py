@@ -132,7 +132,7 @@ class State:
         if position.idle:
             market = position.market
             if market.positions.pop(position.account, None) is not None:
-                del self.accounts[position.account].wallets[market.currency].positions[market.name]
+                del position.wallet.positions[market.name]
 
     def wallet(self, account: int, currency: str) -> Wallet:
         """An account's wallet, made when first needed. The account must exist."""
@@ -148,9 +148,9 @@ class State:
         """An account's position in a market, made when first needed."""
         position: Position | None = market.positions.get(account)
         if position is None:
-            position = Position(account, market, funding_index=market.funding_index)
-            market.positions[account] = position
-            self.wallet(account, market.currency).positions[market.name] = position
+            wallet = self.wallet(account, market.currency)
+            position = Position(wallet, market, funding_index=market.funding_index)
+            market.positions[account] = wallet.positions[market.name] = position
         return position
 
     def fee_account(self, currency: str) -> Wallet:

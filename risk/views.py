@@ -112,7 +112,7 @@ def position(state: State, account: int, market: Market) -> PositionView:
     wallet = _wallet(state, account, market.currency)
     margin.refresh(state, wallet)
     if held is None:
-        held = Position(account, market, funding_index=market.funding_index)
+        held = Position(wallet, market, funding_index=market.funding_index)
     accrued = held.accrued_funding(market.funding_index)
     alone = margin.initial(market, held.size) if held.size else 0
     return PositionView(

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from book.units import HOUR, MINUTE
 from risk import funding
 from risk.market import Market
-from risk.position import Position
+from risk.position import Position, Wallet
 from risk.state import FUNDING_POOL
 from tests.risk.venue import BTC, BTC_USDC, WEEKLY, Venue, amount, money, open_venue, price
 
@@ -30,7 +30,7 @@ def test_the_golden_example() -> None:
     market.funding_rate = funding.rate(market)
     funding.accrue(market, MINUTE)
     for sign in (1, -1):
-        position = Position(200, market, size=sign * amount("10000"))
+        position = Position(Wallet(200, market.currency), market, size=sign * amount("10000"))
         assert -sign * 1_041_667 == position.accrued_funding(market.funding_index)
 
 
@@ -62,7 +62,7 @@ def test_a_linear_position_pays_on_its_size_at_the_index() -> None:
     market = market_at(BTC_USDC, "10100", "10000")
     market.funding_rate = funding.rate(market)
     funding.accrue(market, HOUR)
-    position = Position(200, market, size=amount("2"))
+    position = Position(Wallet(200, market.currency), market, size=amount("2"))
     assert -money("12.5") == position.accrued_funding(market.funding_index)
 
 

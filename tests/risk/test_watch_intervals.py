@@ -15,7 +15,7 @@ from book.units import FUNDING, MONEY, SCALE
 from risk import margin
 from risk.catalogue import LEGACY_2025
 from risk.market import Index, Market
-from risk.position import Position
+from risk.position import Position, Wallet
 from risk.watch import intervals
 
 FAR = {"mark": (1, 10**12 * SCALE), "index": (1, 10**12 * SCALE), "funding": (-(10**28), 10**28)}
@@ -45,7 +45,13 @@ def positions(draw: st.DrawFn) -> Position:
     contracts = draw(st.integers(1, 100) | st.integers(1, 10**8))
     size = draw(st.sampled_from([-1, 1])) * contracts * market.instrument.contract.contract_size
     carry = market.instrument.value(size, market.mark)
-    return Position(200, market, size=size, carry=carry, funding_index=market.funding_index)
+    return Position(
+        Wallet(200, market.currency),
+        market,
+        size=size,
+        carry=carry,
+        funding_index=market.funding_index,
+    )
 
 
 def worth(position: Position) -> int:
@@ -103,7 +109,7 @@ def test_a_short_without_slack_is_looked_at_when_the_mark_falls() -> None:
     market.mark = market.index.price = 10_000 * SCALE
     size = -market.instrument.contract.contract_size
     carry = market.instrument.value(size, market.mark)
-    position = Position(200, market, size=size, carry=carry)
+    position = Position(Wallet(200, market.currency), market, size=size, carry=carry)
     ends = {kind: (low, high) for kind, low, high in intervals(position, 0)}
     assert (market.mark, market.mark) == ends["mark"]
     before = worth(position)
@@ -119,7 +125,7 @@ def test_an_interval_leaves_most_of_a_share_to_be_used(family: int, sign: int) -
     market.mark = market.index.price = 100 * SCALE
     size = sign * 1000 * market.instrument.contract.contract_size
     carry = market.instrument.value(size, market.mark)
-    position = Position(200, market, size=size, carry=carry)
+    position = Position(Wallet(200, market.currency), market, size=size, carry=carry)
     share = market.instrument.notional(size, market.mark) // 10
     before = worth(position)
     ends = {kind: (low, high) for kind, low, high in intervals(position, share)}
