@@ -71,6 +71,13 @@ def profit_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
     return instrument.value(signed, price) - instrument.value(signed, market.mark)
 
 
+def loss_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
+    """The same as a loss, in Money; nothing at prices no worse than the mark."""
+    if side.sign * (market.mark - price) >= 0:
+        return 0
+    return max(0, -profit_at_mark(market, side, amount, price))
+
+
 def fee(market: Market, amount: int, price: int, rate: int) -> int:
     """Fee on a fill, rounded up: a fee in the venue's favour, a rebate too."""
     return ceil_div(market.instrument.notional(amount, price) * rate, RATE)
@@ -81,12 +88,12 @@ def reserve(market: Market, order: Order) -> int:
 
     A reduce-only order needs no initial margin, but it may lose as much as any other.
     """
-    rate = market.instrument.maker_rate
-    better = order.side.sign * (market.mark - order.price) > 0
-    if better and rate <= 0:
-        return 0
     left = order.remaining
-    loss = max(0, 1 - profit_at_mark(market, order.side, left, order.price))
+    loss = loss_at_mark(market, order.side, left, order.price)
+    if loss:
+        # For the rounding of the two values that it is the difference of.
+        loss += 1
+    rate = market.instrument.maker_rate
     return loss + (fee(market, left, order.price, rate) if rate > 0 else 0)
 
 

@@ -100,7 +100,7 @@ class Position:
         """Count `amount` more (or fewer) of an open order's among what may yet be filled."""
         if order.reduce_only:
             self.reduced += amount
-        elif order.side is Side.BUY:
+        elif order.side.sign > 0:
             self.buys += amount
         else:
             self.sells += amount

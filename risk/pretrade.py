@@ -65,7 +65,7 @@ def shape(market: Market, order: Order) -> Refusal | None:
 
 def price(market: Market, order: Order) -> Refusal | None:
     """Give a market order its bound, and hold a limit to tick, band and post-only."""
-    buying = order.side is Side.BUY
+    buying = order.side.sign > 0
     if order.type is OrderType.MARKET:
         order.price = market.high if buying else market.low
         if order.time_in_force is not TimeInForce.FILL_OR_KILL:
@@ -142,7 +142,7 @@ def afford(
     order.risk_reducing = not (trusted and wallet.margin_balance - others >= needed)
     if not order.risk_reducing:
         return None
-    extreme = low if order.side is Side.SELL else high
+    extreme = high if order.side.sign > 0 else low
     if reducing and _survives(wallet, position, order, extreme, reserved + cost):
         return None
     return Refusal(Reason.NOT_ENOUGH_FUNDS)
@@ -159,7 +159,7 @@ def _reach(position: Position, order: Order, replaces: Order | None) -> int:
 
 
 def _with(low: int, high: int, side: Side, amount: int) -> tuple[int, int]:
-    return (low, high + amount) if side is Side.BUY else (low - amount, high)
+    return (low, high + amount) if side.sign > 0 else (low - amount, high)
 
 
 def _cost(market: Market, order: Order) -> int:
@@ -169,10 +169,10 @@ def _cost(market: Market, order: Order) -> int:
     smaller than a contract, so that much is added.
     """
     left = order.remaining
-    loss = -margin.profit_at_mark(market, order.side, left, order.price)
+    loss = margin.loss_at_mark(market, order.side, left, order.price)
     fee = margin.fee(market, left, order.price, market.instrument.taker_rate)
     fills = left // market.instrument.contract.contract_size
-    return max(0, loss) + fee + 2 * fills + 2
+    return loss + fee + 2 * fills + 2
 
 
 def _survives(wallet: Wallet, position: Position, order: Order, extreme: int, cost: int) -> bool:
