@@ -32,6 +32,7 @@ from typing import TypeVar
 # Python puts this file's own directory first, and there `book` would be this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.figures import Figure
 from book.matching import Stop, match
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
@@ -180,6 +181,24 @@ def show_one_level(orders: int, seconds: float) -> None:
     for place, microseconds in found.items():
         ratio = microseconds / found["front"]
         print(f"{place:>10} {microseconds:9.2f} us {ratio:5.1f}x", flush=True)
+
+
+def figures(quick: bool) -> list[Figure]:
+    """How much dearer an operation is in the largest books than in the smallest."""
+    seconds, orders, levels = (0.2, 100_000, 10_000) if quick else (1.0, 1_000_000, 100_000)
+    pairs = (
+        ("100 to", orders, measure(100, 10, seconds), measure(orders, 10, seconds)),
+        ("levels, 10 to", levels, measure(orders, 10, seconds), measure(orders, levels, seconds)),
+    )
+    found = []
+    for what, most, small, large in pairs:
+        cells = ", ".join(
+            f"{part} {small[part]:.2f} to {large[part]:.2f} µs ({large[part] / small[part]:.1f} x)"
+            for part in PARTS
+        )
+        worst = max(large[part] / small[part] for part in PARTS[1:])
+        found.append(Figure(f"book growth, {what} {most:,}", "within 4 x", cells, worst <= 4))
+    return found
 
 
 def main() -> None:

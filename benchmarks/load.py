@@ -53,21 +53,29 @@ def server(command: list[str]) -> Iterator[tuple[str, int]]:
             process.terminate()
 
 
-def venue_config(path: Path, connections: int, server: str = "", more: str = "") -> Path:
-    """A venue with one funded account per connection, a fixed index and no rate limits.
+def venue_config(
+    path: Path,
+    connections: int,
+    server: str = "",
+    more: str = "",
+    *,
+    accounts: int | None = None,
+    limits: str = "",
+) -> Path:
+    """A venue with a funded account per connection or so many, a fixed index and no rate limits.
 
-    `server` are further lines of its [server] table, `more` are tables.
+    `server` and `limits` are further lines of those tables, `more` are tables.
     """
     sections = [
         f'[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\n{server}',
-        f"[limits]\nconnections_per_address = {connections + 1}",
+        f"[limits]\nconnections_per_address = {connections + 1}\n{limits}",
         '[[index]]\nname = "btc_usd"\nsource = "fixed"\nprice = 65000',
         more,
     ]
     sections += [
         f'[[account]]\nname = "bot{n}"\nclient_id = "id{n}"\nclient_secret = "secret{n}"\n'
         "deposits = { BTC = 100 }"
-        for n in range(connections)
+        for n in range(connections if accounts is None else accounts)
     ]
     path.write_text("\n\n".join(sections))
     return path
@@ -130,6 +138,9 @@ class Connection:
         end = perf_counter() + seconds
         while self.sent:
             answer = json.loads(await self.socket.get_message())
+            if "id" not in answer:
+                # An event of the account.
+                continue
             now = perf_counter()
             self.latencies.append(now - self.sent.pop(answer["id"]))
             if now < end:
@@ -146,15 +157,23 @@ class Connection:
 
 
 async def drive(
-    url: str, pid: int, connections: int, in_flight: int, seconds: float, settling: float
+    url: str,
+    pid: int,
+    case: tuple[int, int],
+    seconds: float,
+    settling: float,
+    channels: Sequence[str],
 ) -> Result:
     """Load one server and measure it, once it has had some seconds of peace."""
+    connections, in_flight = case
     clients: list[Connection] = []
     async with trio.open_nursery() as nursery:
         for number in range(connections):
             socket = await trio_websocket.connect_websocket_url(nursery, url)
             if "/api/" in url:
                 await log_in(socket, number)
+                if channels:
+                    await call(socket, "private/subscribe", {"channels": channels})
             clients.append(Connection(socket, in_flight))
         await trio.sleep(settling)
         before, start = cpu_seconds(pid), perf_counter()
@@ -174,11 +193,16 @@ async def drive(
 
 
 def measure(
-    command: list[str], connections: int, in_flight: int, seconds: float, settling: float = 0.0
+    command: list[str],
+    connections: int,
+    in_flight: int,
+    seconds: float,
+    settling: float = 0.0,
+    channels: Sequence[str] = (),
 ) -> Result:
-    """One run against a fresh server."""
+    """One run against a fresh server; each account listens to the channels."""
     with server(command) as (url, pid):
-        return trio.run(drive, url, pid, connections, in_flight, seconds, settling)
+        return trio.run(drive, url, pid, (connections, in_flight), seconds, settling, channels)
 
 
 def row(case: tuple[int, int], name: str, runs: Sequence[Result]) -> str:

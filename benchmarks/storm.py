@@ -1,0 +1,142 @@
+"""A fifth off every price in ten steps, among a hundred thousand accounts with positions.
+
+This is the clearing house alone, in processor time: each step is a Tick with what it has to carry
+on, then a maker who quotes at the new mark, then a round for everybody whom the watch calls
+endangered, worst first, until there is nobody left; another client places an order every so many
+rounds, as it gets between them in a venue. In the end a scan of all accounts, which does not ask
+the watch, looks for any that still is below its maintenance margin and had no round.
+
+    python benchmarks/storm.py [--quick]
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from typing import Final
+
+# Python puts this file's own directory first, and there `book` would be another benchmark.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.crowd import percentile
+from benchmarks.figures import Figure, command
+from benchmarks.margin import (
+    CONTRACTS,
+    CURRENCIES,
+    INSTRUMENTS,
+    MAKER,
+    TRADER,
+    Venue,
+    taking_price,
+    venue_with,
+)
+from book.order import Side
+from risk import liquidation, margin
+from risk.commands import Cancel, CancelAll, Liquidate
+
+STEPS: Final = 10
+BETWEEN: Final = 32
+"""Liquidations in a batch of the log, and so before the order of somebody else."""
+
+CALM_ORDERS: Final = 1_000
+
+
+def order(venue: Venue) -> float:
+    """Seconds of an order of another client that rests, and is cancelled afterwards."""
+    name = INSTRUMENTS[0]
+    market = venue.market(name)
+    low = market.instrument.floor_to_tick(market.mark * 99 // 100)
+    amount = market.instrument.contract.contract_size
+    number = venue.place(TRADER, name, Side.BUY, amount, price=low)
+    taken = venue.seconds
+    venue.apply(Cancel(account=TRADER, order_id=number))
+    return taken
+
+
+def quote(venue: Venue, accounts: int) -> None:
+    """Let the maker take what is liquidated, a tick off the mark."""
+    venue.apply(CancelAll(account=MAKER))
+    for name in INSTRUMENTS:
+        amount = accounts * CONTRACTS * venue.market(name).instrument.contract.contract_size
+        for side in Side:
+            venue.place(MAKER, name, side, amount, taking_price(venue, name, side.opposite))
+
+
+def liquidate(venue: Venue, rounds: list[float], orders: list[float]) -> set[tuple[int, str]]:
+    """Rounds for all that are due after a Tick, and orders between them; returns who was due."""
+    state = venue.exchange.state
+    tried: set[tuple[int, str]] = set()
+    while due := liquidation.pending(state, tried=tried):
+        for number, (account, currency) in enumerate(due):
+            if number % BETWEEN == 0:
+                orders.append(order(venue))
+            venue.apply(Liquidate(account=account, currency=currency))
+            rounds.append(venue.seconds)
+            tried.add((account, currency))
+        rounds += venue.finish()
+    return tried
+
+
+def forgotten(venue: Venue) -> int:
+    """Wallets below maintenance margin that hold a position and had no round since the Tick."""
+    state = venue.exchange.state
+    return sum(
+        margin.is_locked(state, wallet) and wallet.round != state.ticks
+        for currency in CURRENCIES
+        for wallet in state.wallets[currency].values()
+        if any(position.size for position in wallet.positions.values())
+    )
+
+
+def measure(quick: bool) -> list[Figure]:
+    """One storm: building the accounts takes longer than the storm."""
+    accounts = 2_000 if quick else 100_000
+    gc.disable()
+    venue = venue_with(accounts)
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    calm = [order(venue) for _ in range(CALM_ORDERS)]
+    start = dict(venue.prices)
+    ticks: list[float] = []
+    rounds: list[float] = []
+    orders: list[float] = []
+    met: set[tuple[int, str]] = set()
+    missed = 0
+    for step in range(1, STEPS + 1):
+        venue.prices = {
+            name: price * (100 - 20 * step // STEPS) // 100 for name, price in start.items()
+        }
+        venue.tick()
+        ticks += [venue.seconds, *venue.finish()]
+        quote(venue, accounts)
+        met |= liquidate(venue, rounds, orders)
+        missed += forgotten(venue)
+    venue.exchange.check()
+    whole, times = sum(ticks) + sum(rounds), percentile(orders, 99) / percentile(calm, 99)
+    longest = max(*ticks, *rounds)
+    return [
+        Figure(
+            f"storm: {accounts:,} accounts, -20 % in {STEPS} steps (core alone)",
+            "everybody who must be is liquidated",
+            f"{len(met):,} were due, {missed} forgotten; all balances sum up",
+            not missed,
+        ),
+        Figure(
+            "storm: p99 of others' orders (core alone)",
+            "≤ 5 x calm",
+            f"{percentile(orders, 99) * 1e6:.0f} µs, {times:.1f} x calm",
+            times <= 5,
+        ),
+        Figure(
+            "storm: time and cost",
+            "given",
+            f"{whole:.1f} s of processor; {sum(rounds) / len(met) * 1e6:.0f} µs an account, "
+            f"longest entry {longest * 1e3:.0f} ms",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    command(__doc__, measure)
