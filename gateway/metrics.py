@@ -10,7 +10,7 @@ import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from risk.commands import Entry
+from risk.commands import Command, Entry
 from risk.events import Event, Liquidated, Traded
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -41,6 +41,7 @@ class Metrics:
             "log_write_seconds", "How long a batch took to be on the disk.", buckets=_WAITS
         )
         self.commands = counter("commands", "Commands applied, by kind.", ["command"])
+        self._counted: dict[type[Command], Counter] = {}
         self.fills = counter("fills", "Trades in the book.")
         self.liquidations = counter("liquidations", "Steps of liquidations, by step.", ["step"])
         self.outbox_drops = counter(
@@ -56,7 +57,12 @@ class Metrics:
 
     def applied(self, entry: Entry, events: Sequence[Event]) -> None:
         """Count an entry of the log and what came of it."""
-        self.commands.labels(type(entry.command).__name__).inc()
+        kind = type(entry.command)
+        counted = self._counted.get(kind)
+        if counted is None:
+            # To look up a label takes four times as long as to count.
+            counted = self._counted[kind] = self.commands.labels(kind.__name__)
+        counted.inc()
         for event in events:
             if type(event) is Traded:
                 self.fills.inc()

@@ -1,0 +1,132 @@
+"""Where the processor time of an order goes, from its frame to its reply, step by step.
+
+A durable venue runs with a stopwatch around each step, and 20 connections keep 10 requests each
+under way, listening to their own orders. Times are the processor time of the thread that does the
+step; what is left of the whole process is the event loop, the kernel's part of receiving, the
+thread's hand-over and the garbage collector.
+
+    python benchmarks/path.py [--quick]
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+# Python puts this file's own directory first, and there `book` would be another benchmark.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.crowd import Crowd, Trader, log_in, open_peers, request
+from benchmarks.figures import NO_FOLLOWER
+from benchmarks.load import cpu_seconds, server, venue_config
+from gateway.cli import main as tidegate
+from gateway.feed import Feed
+from gateway.inbox import Inbox
+from gateway.log.file import Writer
+from gateway.metrics import Metrics
+from gateway.session import Session
+from gateway.supervisor import Supervisor
+from gateway.transport.over_websockets import WebSocketTransport
+from risk.exchange import Exchange
+
+CONNECTIONS: Final = 20
+IN_FLIGHT: Final = 10
+CHANNEL: Final = "user.orders.BTC-PERPETUAL.raw"
+
+# What it is, and the method that does it. None of them calls another.
+STEPS: Final[tuple[tuple[str, Any, str], ...]] = (
+    ("frames of a chunk into messages", WebSocketTransport, "_messages"),
+    ("message into command: JSON, log-in, scope, limits", Session, "receive"),
+    ("command into the inbox", Inbox, "put_nowait"),
+    ("batch into bytes, to the disk, synced (a thread)", Writer, "append"),
+    ("decision: margin, matching, settlement", Exchange, "apply"),
+    ("events into reply and notifications", Feed, "publish"),
+    ("counters", Metrics, "applied"),
+    ("supervisor looks on", Supervisor, "observe"),
+    ("frames to the socket", WebSocketTransport, "write"),
+)
+
+
+def watch(owner: Any, name: str, spent: dict[str, float]) -> None:
+    """Put a stopwatch around a method."""
+    method: Callable[..., Any] = getattr(owner, name)
+
+    @functools.wraps(method)
+    def watched(*arguments: Any, **keywords: Any) -> Any:
+        began = time.thread_time()
+        try:
+            return method(*arguments, **keywords)
+        finally:
+            spent[name] += time.thread_time() - began
+
+    setattr(owner, name, watched)
+
+
+def serve(config: str, results: str) -> None:
+    """Be the venue; leave behind what each step took."""
+    spent = {name: 0.0 for _, _, name in STEPS}
+    for _, owner, name in STEPS:
+        watch(owner, name, spent)
+    sys.argv = ["tidegate", "serve", "--config", config]
+    try:
+        tidegate()
+    finally:
+        Path(results).write_text(json.dumps(spent))
+
+
+def drive(url: str, pid: int, seconds: float) -> tuple[int, float]:
+    """Keep requests under way; returns how many, and the server's processor seconds."""
+    peers = open_peers(url, CONNECTIONS)
+    log_in(peers, range(CONNECTIONS))
+    for peer in peers:
+        peer.send(json.dumps(request(0, "private/subscribe", {"channels": [CHANNEL]})).encode())
+        peer.answer()
+    traders = {peer: Trader(peer) for peer in peers}
+    crowd = Crowd(peers)
+    before, end = cpu_seconds(pid), perf_counter() + seconds
+    for trader in [*traders.values()] * IN_FLIGHT:
+        trader.ask(perf_counter())
+    while any(trader.due for trader in traders.values()):
+        for peer, messages in crowd.hear(1.0):
+            assert not peer.ended, "a client was cut"
+            for message in messages:
+                if traders[peer].hear(message) and perf_counter() < end:
+                    traders[peer].ask(perf_counter())
+    count = sum(len(trader.delays) for trader in traders.values())
+    used = cpu_seconds(pid) - before
+    crowd.close()
+    return count, used
+
+
+def main() -> None:
+    """Print the table."""
+    if sys.argv[1:2] == ["--serve"]:
+        serve(*sys.argv[2:])
+        return
+    seconds = 1.0 if "--quick" in sys.argv else 10.0
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder, "steps.json")
+        config = venue_config(
+            Path(folder, "venue.toml"), CONNECTIONS, f'data_dir = "{folder}/data"', NO_FOLLOWER
+        )
+        with server([sys.executable, __file__, "--serve", str(config), str(results)]) as running:
+            count, used = drive(*running, seconds)
+        spent = json.loads(results.read_text())
+    print(f"{count / seconds:,.0f} requests/s, {CONNECTIONS} x {IN_FLIGHT}, stopwatches included\n")
+    print("| step | µs a request |\n| --- | --- |")
+    for title, _, name in STEPS:
+        print(f"| {title} | {spent[name] / count * 1e6:.1f} |")
+    left = (used - sum(spent.values())) / count * 1e6
+    print(f"| event loop, kernel's receiving, the rest | {left:.1f} |")
+    print(f"| all of the process | {used / count * 1e6:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
