@@ -58,10 +58,11 @@ class Keeper:
         """Replay what came after the snapshot, and be ready to write. Raises as Recovery.run."""
         recovery = self.recovery
         began = pause_at = perf_counter()
-        for _ in recovery.run():
-            if perf_counter() >= pause_at:
-                await trio.lowlevel.checkpoint()
-                pause_at = perf_counter() + _REPLAY_SECONDS
+        with _uncollected():
+            for _ in recovery.run():
+                if perf_counter() >= pause_at:
+                    await trio.lowlevel.checkpoint()
+                    pause_at = perf_counter() + _REPLAY_SECONDS
         self.log.time = max(recovery.time, self.exchange.state.time)
         self.writer.open()
         if recovery.sequence:
