@@ -5,6 +5,7 @@ Margin slopes are per base coin: 0.005 % per BTC, 0.0004 % per ETH, 0.0005 % per
 """
 
 from decimal import Decimal
+from typing import NamedTuple
 
 from book.instrument import Contract
 from book.units import RATE, SCALE
@@ -41,79 +42,49 @@ def _contract(
     )
 
 
-def _terms(
-    contract: Contract,
-    *,
-    initial: str,
-    maintenance: str,
-    slope: str,
-    liquidation: str,
-    impact: str,
-    limit: str,
-    mark_step: str = "0.01",
-) -> Terms:
-    return Terms(
-        initial_base=_rate(initial),
-        initial_slope=_rate(slope),
-        maintenance_base=_rate(maintenance),
-        maintenance_slope=_rate(slope),
-        liquidation_rate=_rate(liquidation),
+class _Margins(NamedTuple):
+    """What the parameter set says of a base coin, in percent; slopes per coin, ticks in quote."""
+
+    initial: str
+    maintenance: str
+    slope: str
+    liquidation: str
+    mark_step: str
+
+
+_MARGINS = {
+    "BTC": _Margins("2", "1", "0.005", "0.75", "0.01"),
+    "ETH": _Margins("2", "1", "0.0004", "0.9", "0.01"),
+    "SOL": _Margins("4", "2", "0.0005", "0.9", "0.0001"),
+}
+
+
+def _offer(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
+    """A contract with the terms of its base coin; impact and position limit are its own."""
+    margins = _MARGINS[contract.base]
+    terms = Terms(
+        initial_base=_rate(margins.initial),
+        initial_slope=_rate(margins.slope),
+        maintenance_base=_rate(margins.maintenance),
+        maintenance_slope=_rate(margins.slope),
+        liquidation_rate=_rate(margins.liquidation),
         delivery_rate=_rate("0.025"),
         mark_band_rate=_rate("3") if contract.dated else _rate("0.5"),
-        mark_step=_units(mark_step),
+        mark_step=_units(margins.mark_step),
         impact_amount=_units(impact),
         funding_dampener=_rate("0.025"),
         funding_cap=_rate("0.5"),
         position_limit=_units(limit),
     )
-
-
-def _bitcoin(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
-    terms = _terms(
-        contract,
-        initial="2",
-        maintenance="1",
-        slope="0.005",
-        liquidation="0.75",
-        impact=impact,
-        limit=limit,
-    )
-    return contract, terms
-
-
-def _ether(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
-    terms = _terms(
-        contract,
-        initial="2",
-        maintenance="1",
-        slope="0.0004",
-        liquidation="0.9",
-        impact=impact,
-        limit=limit,
-    )
-    return contract, terms
-
-
-def _solana(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
-    terms = _terms(
-        contract,
-        initial="4",
-        maintenance="2",
-        slope="0.0005",
-        liquidation="0.9",
-        impact=impact,
-        limit=limit,
-        mark_step="0.0001",
-    )
     return contract, terms
 
 
 LEGACY_2025: tuple[tuple[Contract, Terms], ...] = (
-    _bitcoin(_contract("BTC", size="10", tick="0.5"), impact="10000", limit="50000000"),
-    _bitcoin(_contract("BTC", size="10", tick="2.5", dated=True), impact="10000", limit="50000000"),
-    _ether(_contract("ETH", size="1", tick="0.05"), impact="5000", limit="25000000"),
-    _ether(_contract("ETH", size="1", tick="0.25", dated=True), impact="5000", limit="25000000"),
-    _bitcoin(_contract("BTC_USDC", size="0.0001", tick="0.5"), impact="0.1", limit="500"),
-    _ether(_contract("ETH_USDC", size="0.001", tick="0.05"), impact="2", limit="10000"),
-    _solana(_contract("SOL_USDC", size="0.1", tick="0.01"), impact="30", limit="200000"),
+    _offer(_contract("BTC", size="10", tick="0.5"), impact="10000", limit="50000000"),
+    _offer(_contract("BTC", size="10", tick="2.5", dated=True), impact="10000", limit="50000000"),
+    _offer(_contract("ETH", size="1", tick="0.05"), impact="5000", limit="25000000"),
+    _offer(_contract("ETH", size="1", tick="0.25", dated=True), impact="5000", limit="25000000"),
+    _offer(_contract("BTC_USDC", size="0.0001", tick="0.5"), impact="0.1", limit="500"),
+    _offer(_contract("ETH_USDC", size="0.001", tick="0.05"), impact="2", limit="10000"),
+    _offer(_contract("SOL_USDC", size="0.1", tick="0.01"), impact="30", limit="200000"),
 )
