@@ -12,8 +12,8 @@ from typing import Final
 import trio
 from attrs import define, field, frozen
 
-from gateway.channels import Interval
 from gateway.door import Door
+from gateway.feed.channels import Interval
 from gateway.http import HttpGateway, serve_http
 from gateway.intake import Intake
 from gateway.metrics import Metrics

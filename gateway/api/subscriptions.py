@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.table import ANY_SCOPE, Call, Cost, NoParams, Params, method
-from gateway.channels import Channel, parse
+from gateway.feed.channels import Channel, parse
 
 # The API's number for one call; how many a connection may have in all is a setting.
 Channels = Annotated[list[str], Meta(max_length=500)]

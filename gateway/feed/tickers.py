@@ -9,7 +9,7 @@ from attrs import define, field
 from gateway.api import quotes, wire
 from gateway.api.shapes import Json
 from gateway.archive import Archive
-from gateway.stream import StateStream
+from gateway.feed.stream import StateStream
 from risk.market import Index, Market
 from risk.state import State
 

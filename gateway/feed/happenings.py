@@ -9,8 +9,8 @@ from attrs import define, field
 from gateway.api import shapes, wire
 from gateway.api.shapes import Json
 from gateway.archive import find
-from gateway.channels import ANY, Interval
-from gateway.stream import ExactStream, PrivateStream, StateStream, join
+from gateway.feed.channels import ANY, Interval
+from gateway.feed.stream import ExactStream, PrivateStream, StateStream, join
 from risk import views
 from risk.state import State
 

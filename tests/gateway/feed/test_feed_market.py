@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from book.order import Side
-from gateway.stream import TOO_SLOW
+from gateway.feed.stream import TOO_SLOW
 from tests.gateway.desk import ALICE, BTC, SOL, Desk
 
 

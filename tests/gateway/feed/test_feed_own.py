@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from book.order import Side
-from gateway.feed import PORTFOLIOS_PER_FLUSH
+from gateway.feed.feed import PORTFOLIOS_PER_FLUSH
 from risk.commands import Cancel, CancelAll, OpenAccount
 from tests.gateway.desk import ALICE, BOB, BTC, SOL, Desk
 

@@ -10,10 +10,10 @@ from attrs import define, field
 from gateway.api import wire
 from gateway.api.shapes import order_json, public_trade_json, user_trade_json
 from gateway.archive import OwnTrade, passed
-from gateway.channels import ANY, Interval, subjects
-from gateway.happenings import PortfolioStream
-from gateway.stream import Stream
-from gateway.subscriptions import Routes, Subscriptions
+from gateway.feed.channels import ANY, Interval, subjects
+from gateway.feed.happenings import PortfolioStream
+from gateway.feed.stream import Stream
+from gateway.feed.subscriptions import Routes, Subscriptions
 from risk.events import (
     BookChanged,
     Event,

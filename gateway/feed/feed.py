@@ -14,12 +14,12 @@ from typing import Final
 from attrs import define, field
 
 from gateway.archive import Archive
-from gateway.channels import Interval
+from gateway.feed.channels import Interval
+from gateway.feed.routing import Router
+from gateway.feed.stream import Stream
+from gateway.feed.subscriptions import Subscriptions
 from gateway.pending import Pending
-from gateway.routing import Router
 from gateway.sink import Sink
-from gateway.stream import Stream
-from gateway.subscriptions import Subscriptions
 from risk.commands import Entry, Origin
 from risk.events import Answer, Event
 from risk.state import State

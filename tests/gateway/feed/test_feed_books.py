@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from book.depth import depth
 from book.order import SelfTrading, Side, TimeInForce
 from book.units import SCALE
-from gateway.stream import TOO_SLOW
+from gateway.feed.stream import TOO_SLOW
 from risk.commands import CancelAll, SetSelfTrading
 from tests.effort import thorough
 from tests.gateway.desk import ALICE, BOB, BTC, Desk, Reader

@@ -13,7 +13,7 @@ from attrs import define, field
 from book.order import Side
 from book.orderbook import BookSide
 from gateway.api import wire
-from gateway.stream import StateStream
+from gateway.feed.stream import StateStream
 from risk.events import BookChanged
 from risk.market import Market
 from risk.state import State

@@ -8,18 +8,18 @@ from typing import Any
 from attrs import define, field
 
 from gateway.archive import Archive
-from gateway.books import BookStream
-from gateway.channels import ANY, PRIVATE, Channel, Topic, parse
-from gateway.happenings import (
+from gateway.feed.books import BookStream
+from gateway.feed.channels import ANY, PRIVATE, Channel, Topic, parse
+from gateway.feed.happenings import (
     ChangesStream,
     OrdersStream,
     OwnTradesStream,
     PortfolioStream,
     TradesStream,
 )
+from gateway.feed.stream import Stream
+from gateway.feed.tickers import IndexStream, PerpetualStream, QuoteStream, TickerStream
 from gateway.sink import Sink
-from gateway.stream import Stream
-from gateway.tickers import IndexStream, PerpetualStream, QuoteStream, TickerStream
 from risk.state import State
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from attrs import define, field
 
 from gateway.api import wire
-from gateway.channels import Channel
+from gateway.feed.channels import Channel
 from gateway.sink import Sink
 
 TOO_SLOW: Final = "connection_too_slow"

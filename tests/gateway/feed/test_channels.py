@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.channels import Channel, Interval, Topic, parse, subjects
+from gateway.feed.channels import Channel, Interval, Topic, parse, subjects
 
 
 @pytest.mark.parametrize(
