@@ -286,7 +286,9 @@ class Floor:
             with trio.move_on_after(0.001) as scope:
                 await self.intake.inbox.put([proposal] * LIST)
             if scope.cancelled_caught:
-                return
+                break
+        while self.intake.inbox.put_first(proposal):
+            pass
 
     @property
     def orders(self) -> int:

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from gateway.inbox import LIST, LISTS, Inbox
+from gateway.inbox import FIRST, LIST, LISTS, Inbox
 from gateway.log import Proposal
 from risk.commands import Continue, Origin
 
@@ -135,3 +135,23 @@ async def test_waits_are_observed(autojump_clock: trio.testing.MockClock) -> Non
     await trio.sleep(0.25)
     assert [1] == clients(inbox)
     assert [0.25] == waits
+
+
+async def test_who_has_nothing_else_undecided_goes_first() -> None:
+    """Behind a full inbox with senders waiting, a single command is in the next batch."""
+    inbox = make()
+    for _ in range(LISTS):
+        await inbox.put(proposals(9, LIST))
+    (single,) = proposals(1, 1)
+    assert inbox.put_first(single)
+    assert [1, *[9] * LIST * LISTS] == clients(inbox)
+
+
+async def test_places_for_the_first_are_bounded() -> None:
+    """Beyond them a command takes its turn with all others, and after the end there are none."""
+    inbox = make()
+    (single,) = proposals(1, 1)
+    assert [True] * FIRST + [False] == [inbox.put_first(single) for _ in range(FIRST + 1)]
+    inbox.close()
+    assert [1] * FIRST == clients(inbox)
+    assert not inbox.put_first(single)
