@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
+from book.order import Order
 from risk import (
     accounts,
     idempotency,
@@ -46,9 +47,11 @@ from risk.commands import (
 )
 from risk.events import (
     BookChanged,
+    Cancelled,
     Done,
     Event,
     OrderChanged,
+    Ordered,
     PositionChanged,
     WalletChanged,
 )
@@ -89,6 +92,9 @@ _SESSION_COMMANDS = (StartSession, EndSession)
 
 _LOOKING = (Tick, Continue)
 """What brings the watch to look at accounts, a slice of them at a time."""
+
+_TOLD = (Ordered, Cancelled)
+"""Answers that show an order as it stands at the end of its entry."""
 
 
 @define(eq=False)
@@ -147,12 +153,16 @@ class Exchange:
         """Tell of all that was touched, once each and as it now stands."""
         state = self.state
         emit = state.events.append
+        # The answer comes last of what the command said, and may show an order as it stands now.
+        last = state.events[-1] if state.events else None
+        told = last.order if isinstance(last, _TOLD) else None
         for order in state.touched_orders.values():
-            emit(OrderChanged(order.record()))
-            market = state.markets.get(order.instrument)
-            position = market.positions.get(order.account) if market is not None else None
-            if position is not None:
-                state.forget_if_idle(position)
+            if told is not None and told.order_id == order.order_id:
+                emit(OrderChanged(told))
+            else:
+                emit(OrderChanged(order.record()))
+            if order.level is None:
+                self._forget_idle(order)
         for account, name in state.moved:
             emit(PositionChanged(account, name))
         for name, market in state.touched_markets.items():
@@ -165,3 +175,10 @@ class Exchange:
         state.moved.clear()
         state.touched_markets.clear()
         state.touched_wallets.clear()
+
+    def _forget_idle(self, order: Order) -> None:
+        """Drop the position that an order which is over was the last thing of."""
+        market = self.state.markets.get(order.instrument)
+        position = market.positions.get(order.account) if market is not None else None
+        if position is not None:
+            self.state.forget_if_idle(position)
