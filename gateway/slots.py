@@ -11,7 +11,7 @@ from attrs import define, field
 
 # Every connection may have a session end waiting in the lane, five tasks and, at worst, a full
 # outbox; a machine that carries more than this needs the operator's thought anyway.
-CONNECTIONS: Final = 4_096
+CONNECTIONS: Final = 8_192
 
 
 class Refusal(Enum):
