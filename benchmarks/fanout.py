@@ -6,7 +6,8 @@ every message against the one before it: nothing may be missing, doubled or out 
 count from the oldest trade in a message; up to an interval of it is meant to be.
 
 Cost is the server's processor time beyond what the same orders take without listeners, per
-message. Beside it stands `websockets.broadcast` on asyncio with messages of the same size.
+message; of few orders, because of many each is the cheaper the busier the server is. Beside it
+stands `websockets.broadcast` on asyncio with messages of the same size.
 
     python benchmarks/fanout.py [--quick]
 """
@@ -36,6 +37,7 @@ CHANNELS: Final = ("book.BTC-PERPETUAL.100ms", "trades.BTC-PERPETUAL.100ms")
 INTERVAL: Final = 0.1
 TRADERS: Final = 18
 PER_SECOND: Final = 2_000
+FEW: Final = 200
 DEAL: Final = 65_000
 
 BROADCAST = """
@@ -122,6 +124,10 @@ class Audience:
                 for message in messages:
                     self.hear(peer, message)
 
+    def forget(self) -> None:
+        """Count anew; where everybody is stays known."""
+        self.delays, self.messages, self.bytes = [], 0, 0
+
     def hear(self, peer: Peer, message: bytes) -> None:
         """Check one message of one listener; a book that begins anew is counted."""
         if b'"method":' not in message[:40]:
@@ -149,6 +155,7 @@ class Run:
 
     cpu: float
     seconds: float
+    messages: int
     audience: Audience
 
     @property
@@ -163,7 +170,13 @@ def traders(peers: Sequence[Peer]) -> list[Trader]:
     return [*resting, Dealer(peers[-2], "sell", DEAL), Dealer(peers[-1], "buy", DEAL)]
 
 
-def trade(pid: int, active: Sequence[Trader], audience: Audience, seconds: float) -> Run:
+def trade(
+    pid: int,
+    active: Sequence[Trader],
+    audience: Audience,
+    seconds: float,
+    per_second: int = PER_SECOND,
+) -> Run:
     """Send orders on a schedule, and hear everybody."""
     by_peer = {trader.peer: trader for trader in active}
     crowd = Crowd([*by_peer, *audience.peers])
@@ -171,10 +184,10 @@ def trade(pid: int, active: Sequence[Trader], audience: Audience, seconds: float
     sent = 0
     while (now := perf_counter()) < start + seconds or any(each.due for each in active):
         assert now < start + seconds + 10, "orders without an answer"
-        while sent < PER_SECOND * seconds and (due := start + sent / PER_SECOND) <= now:
+        while sent < per_second * seconds and (due := start + sent / per_second) <= now:
             active[sent % len(active)].ask(due)
             sent += 1
-        for peer, messages in crowd.hear(start + sent / PER_SECOND - now):
+        for peer, messages in crowd.hear(start + sent / per_second - now):
             assert not peer.ended, "somebody was cut"
             for message in messages:
                 if peer not in by_peer:
@@ -182,7 +195,7 @@ def trade(pid: int, active: Sequence[Trader], audience: Audience, seconds: float
                 elif by_peer[peer].hear(message):
                     assert not by_peer[peer].refusals, message
     elapsed = perf_counter() - start
-    return Run((cpu_seconds(pid) - before) / elapsed, elapsed, audience)
+    return Run((cpu_seconds(pid) - before) / elapsed, elapsed, audience.messages, audience)
 
 
 def subscribe(peers: Sequence[Peer], channels: Sequence[str]) -> None:
@@ -191,19 +204,22 @@ def subscribe(peers: Sequence[Peer], channels: Sequence[str]) -> None:
         peer.send(msgspec.json.encode(request(0, "public/subscribe", {"channels": channels})))
 
 
-def told(listeners: int, seconds: float) -> tuple[Run, Run]:
-    """The same orders without and with listeners."""
+def told(listeners: int, seconds: float) -> tuple[Run, Run, Run]:
+    """A few orders without and with listeners, and many with them."""
     with durable_venue(listeners + TRADERS + 2, accounts=TRADERS + 2) as (url, pid):
         peers = open_peers(url, TRADERS + 2)
         log_in(peers, range(TRADERS + 2))
         active = traders(peers)
-        alone = trade(pid, active, Audience([]), seconds / 2)
+        alone = trade(pid, active, Audience([]), seconds / 2, FEW)
         audience = Audience(open_peers(url, listeners))
         audience.listen()
-        both = trade(pid, active, audience, seconds)
+        audience.forget()
+        few = trade(pid, active, audience, seconds / 2, FEW)
+        audience.forget()
+        many = trade(pid, active, audience, seconds)
         for peer in [*peers, *audience.peers]:
             peer.socket.close()
-    return alone, both
+    return alone, few, many
 
 
 def broadcast(size: int, per_second: float, seconds: float) -> float:
@@ -222,18 +238,18 @@ def broadcast(size: int, per_second: float, seconds: float) -> float:
 
 def measure(quick: bool) -> list[Figure]:
     """Delays, order and cost."""
-    rounds, seconds = (1, 2.0) if quick else (5, 8.0)
+    rounds, seconds = (1, 4.0) if quick else (5, 8.0)
     delays, costs, others = [], [], []
     for _ in range(rounds):
-        alone, both = told(LISTENERS, seconds)
-        heard = both.audience
+        alone, few, many = told(LISTENERS, seconds)
+        heard = many.audience
         assert not heard.restarts, "a book began anew"
-        delays.append(both.p99)
-        costs.append((both.cpu - alone.cpu) * both.seconds / heard.messages * 1e6)
-        size, per_second = heard.bytes // heard.messages, heard.messages / LISTENERS / both.seconds
+        delays.append(many.p99)
+        costs.append((few.cpu - alone.cpu) * few.seconds / few.messages * 1e6)
+        size, per_second = heard.bytes // heard.messages, heard.messages / LISTENERS / many.seconds
         others.append(broadcast(size, per_second, seconds / 2) * 1e6)
         print(
-            f"  {heard.messages:,} messages of {size} bytes in order, p99 {both.p99:.0f} ms, "
+            f"  {heard.messages:,} messages of {size} bytes in order, p99 {many.p99:.0f} ms, "
             f"{costs[-1]:.1f} us each; broadcast {others[-1]:.1f} us",
             flush=True,
         )
