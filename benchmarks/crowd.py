@@ -161,13 +161,17 @@ def open_peers(
 
 
 def log_in(peers: Sequence[Peer], numbers: Iterable[int]) -> None:
-    """Log each in as an account of `venue_config`."""
-    for peer, number in zip(peers, numbers, strict=True):
-        secret = {"client_id": f"id{number}", "client_secret": f"secret{number}"}
-        params = {"grant_type": "client_credentials", **secret}
-        peer.send(msgspec.json.encode(request(0, "public/auth", params)))
-    for peer in peers:
-        peer.answer()
+    """Log each in as an account of `venue_config`, some side by side."""
+    accounts = iter(numbers)
+    for begin in range(0, len(peers), BATCH):
+        batch = peers[begin : begin + BATCH]
+        for peer in batch:
+            number = next(accounts)
+            secret = {"client_id": f"id{number}", "client_secret": f"secret{number}"}
+            params = {"grant_type": "client_credentials", **secret}
+            peer.send(msgspec.json.encode(request(0, "public/auth", params)))
+        for peer in batch:
+            peer.answer()
 
 
 class Crowd:
