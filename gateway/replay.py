@@ -39,7 +39,7 @@ from gateway.metrics import Metrics
 from gateway.scope import parse_scope
 from gateway.signals import stop_at_signal
 from gateway.slots import Slots
-from gateway.sockets import SEND_BYTES, address_of, bind
+from gateway.sockets import RECEIVE_BYTES, SEND_BYTES, address_of, bind
 from gateway.tokens import TOKEN_SECRET_BYTES, Tokens
 from gateway.venue import Venue
 from risk.commands import EndSessions, Entry
@@ -192,7 +192,7 @@ class Player:
         server = self.config.server
         with (
             bind(server.http, unread_millis=UNREAD_MILLIS) as http,
-            bind(server.websocket, send_bytes=SEND_BYTES) as websocket,
+            bind(server.websocket, send_bytes=SEND_BYTES, receive_bytes=RECEIVE_BYTES) as websocket,
         ):
             where = Address(address_of(http), address_of(websocket), server.tls is not None)
             # Hypercorn's writes cannot be cancelled: see gateway.server.

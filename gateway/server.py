@@ -36,7 +36,7 @@ from gateway.matcher import Matcher, Observer
 from gateway.metrics import Metrics
 from gateway.settings import Endpoint
 from gateway.slots import Slots
-from gateway.sockets import SEND_BYTES, address_of, bind
+from gateway.sockets import RECEIVE_BYTES, SEND_BYTES, address_of, bind
 from gateway.supervisor import Supervisor
 from gateway.tokens import TOKEN_SECRET_BYTES, Tokens
 from gateway.venue import Venue
@@ -111,7 +111,9 @@ async def serve(
     with ExitStack() as stack:
         sockets = (
             stack.enter_context(bind(config.server.http, unread_millis=UNREAD_MILLIS)),
-            stack.enter_context(bind(config.server.websocket, send_bytes=SEND_BYTES)),
+            stack.enter_context(
+                bind(config.server.websocket, send_bytes=SEND_BYTES, receive_bytes=RECEIVE_BYTES)
+            ),
         )
         keeper = None
         if log is None and config.server.data_dir is not None:

@@ -15,14 +15,20 @@ BACKLOG: Final = 1_024
 # 2.5 GiB for a thousand of them, and minutes before anybody notices; this is a packet train, and
 # at 100 ms of distance still a megabyte a second.
 SEND_BYTES: Final = 64 * 2**10
+# What it keeps of a client that sends more than we read: a chunk. Its own choice grows to
+# megabytes, and a request would wait behind them for a minute.
+RECEIVE_BYTES: Final = 16 * 2**10
 
 
-def bind(endpoint: Endpoint, *, unread_millis: int = 0, send_bytes: int = 0) -> socket.socket:
+def bind(
+    endpoint: Endpoint, *, unread_millis: int = 0, send_bytes: int = 0, receive_bytes: int = 0
+) -> socket.socket:
     """A bound TCP socket that does not listen yet.
 
     With `unread_millis` a connection ends when its peer leaves data unread for that long, however
     the server waits for it; Linux only. With `send_bytes` the kernel keeps about twice as much for
-    a peer that does not read. Raises ConfigError where the address cannot be had.
+    a peer that does not read, and with `receive_bytes` of what we do not read. Raises ConfigError
+    where the address cannot be had.
     """
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -33,6 +39,8 @@ def bind(endpoint: Endpoint, *, unread_millis: int = 0, send_bytes: int = 0) -> 
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_millis)
     if send_bytes:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
+    if receive_bytes:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     try:
         bound.bind((endpoint.host, endpoint.port))
     except OSError as error:
