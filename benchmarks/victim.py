@@ -94,7 +94,7 @@ def listen(crowd: Crowd, trader: Trader, seconds: float) -> None:
 
 def measure(quick: bool) -> list[Figure]:
     """The polite client's delays in calm and in the flood."""
-    rounds, seconds = (1, 2.0) if quick else (5, 10.0)
+    rounds, seconds = (1, 5.0) if quick else (5, 10.0)
     calm, floods, refused = [], [], 0
     for _ in range(rounds):
         with durable_venue(FLOODERS + 1) as (url, _):
