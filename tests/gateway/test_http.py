@@ -10,6 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from gateway import http
+from gateway.inbox import LISTS
 from gateway.log.memory import MemoryLog
 from gateway.server import Running
 from tests.gateway.live import GatedLog, TrioClock, connect, running
@@ -224,13 +225,18 @@ async def test_a_client_that_goes_away_leaves_the_decision_to_the_log() -> None:
             await _until(lambda: state.orders == 1 and not venue.venue.undecided.counts)
 
 
+# More orders than the log has taken and the inbox has places for.
+CROWD = 2 * LISTS + 20
+CROWDED = f"[limits]\nconnections_per_address = {CROWD}\n"
+
+
 async def test_an_order_that_finds_no_room_in_time_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """10047, and nobody expects an answer any more."""
     monkeypatch.setattr(http, "INBOX_SECONDS", 0.1)
     log = GatedLog.open(MemoryLog(TrioClock()))
-    async with running(log=log) as venue, client(venue) as web:
+    async with running(CROWDED, log=log) as venue, client(venue) as web:
         log.shut()
         codes: list[int] = []
 
@@ -239,14 +245,13 @@ async def test_an_order_that_finds_no_room_in_time_is_refused(
             codes.append(reply.json().get("error", {}).get("code", 0))
 
         async with trio.open_nursery() as nursery:
-            # The log holds a batch of a few, the inbox 16 more.
-            for _ in range(30):
+            for _ in range(CROWD):
                 nursery.start_soon(buy)
             await _until(lambda: 10047 in codes)
             log.gate.set()
         refused = codes.count(10047)
-        assert 30 == refused + codes.count(0)
-        assert 30 - refused == venue.venue.exchange.state.orders
+        assert CROWD == refused + codes.count(0)
+        assert CROWD - refused == venue.venue.exchange.state.orders
         assert {} == venue.venue.feed._waiting
         assert {} == venue.venue.undecided.counts
 
@@ -254,7 +259,7 @@ async def test_an_order_that_finds_no_room_in_time_is_refused(
 async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
     """A request that was read before the stop is decided, also behind a full inbox."""
     log = GatedLog.open(MemoryLog(TrioClock()))
-    async with running(log=log) as venue, client(venue) as web:
+    async with running(CROWDED, log=log) as venue, client(venue) as web:
         log.shut()
         statuses: list[int] = []
 
@@ -263,13 +268,13 @@ async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
             statuses.append(reply.status_code)
 
         async with trio.open_nursery() as nursery:
-            for _ in range(30):
+            for _ in range(CROWD):
                 nursery.start_soon(buy)
-            await _until(lambda: venue.venue.undecided.counts[101] == 30)
+            await _until(lambda: venue.venue.undecided.counts[101] == CROWD)
             venue.stop()
             await trio.sleep(0.05)
             log.gate.set()
-        assert [200] * 30 == statuses
+        assert [200] * CROWD == statuses
 
 
 async def _until(true: object) -> None:
