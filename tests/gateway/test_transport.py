@@ -235,6 +235,8 @@ async def test_what_the_kernel_does_not_take_waits_and_keeps_its_order() -> None
         while len(got) < sum(map(len, expected)):
             got += await client.receive_some()
         assert b"".join(expected) == got
+        # All has arrived; whoever drained has yet to hear of it.
+        await wait_all_tasks_blocked()
         assert not transport.unsent
 
 
