@@ -1,11 +1,13 @@
 """The concurrency itself: cancellation, backpressure, fairness, and those who never read."""
 
 from collections.abc import Awaitable, Callable
+from random import Random
 
 import msgspec
 import pytest
 import trio
 from attrs import define, field
+from trio._core import _run as scheduler
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from book.units import SCALE, Millis, Price
@@ -122,15 +124,18 @@ def _never(error: Exception) -> None:
 
 @pytest.mark.parametrize("request_over", [over_websocket, over_http])
 def test_cancelled_at_every_await_a_request_leaves_one_decision_or_none(
-    request_over: Callable[[Attempt], Awaitable[None]],
+    request_over: Callable[[Attempt], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever the blow falls, the venue is whole, and a sender who was told was told the truth."""
+    # Trio shuffles who runs first; here the same steps must come in every run.
+    monkeypatch.setattr(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
     outcomes: list[tuple[int, bool]] = []
     step = 1
     while True:
         instrument = CancelAtStep(step)
         attempt = Attempt(instrument)
         clock = MockClock(autojump_threshold=0)
+        monkeypatch.setattr(scheduler, "_r", Random(0))
         trio.run(request_over, attempt, clock=clock, instruments=[instrument])
         outcomes.append((attempt.orders, attempt.reply is not None))
         if instrument.count < step:
