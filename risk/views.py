@@ -143,7 +143,7 @@ def _wallet(state: State, account: int, currency: str) -> Wallet:
 def order_margin(account: int, market: Market, side: Side, amount: int, price: int) -> int:
     """Initial margin in Money that an order of its own would need, fee and loss included."""
     size = side.sign * amount
-    loss = max(0, -margin.profit_at_mark(market, side, amount, price))
+    loss = margin.loss_at_mark(market, side, amount, price)
     fee = margin.fee(market, amount, price, market.instrument.taker_rate)
     held: Position | None = market.positions.get(account)
     if held is None:
