@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import trio
 from attrs import define, field
+from trio.testing import wait_all_tasks_blocked
 
 from gateway.lane import Urgent
 from gateway.log.errors import ApplyError
@@ -16,11 +17,10 @@ from risk.events import Event
 
 Observer = Callable[[Entry, Sequence[Event]], None]
 
-# A batch of 256 entries takes several milliseconds; sockets and timers get their turn in between.
+# A batch takes several milliseconds; sockets and timers get their turn in between.
 SLICE_SECONDS: Final = 0.001
-# Trio runs the tasks of a turn in random order, forwards or backwards, so that half the time we
-# come before those who want to run, and see nobody. Eight times in a row there is nobody.
-IDLE_TURNS: Final = 8
+# So long takes only a single entry that carries a slice of some larger work.
+LONG_SECONDS: Final = 0.005
 
 
 class Applier(Protocol):
@@ -36,18 +36,18 @@ class Applier(Protocol):
         ...
 
 
-async def _rest(seconds: float) -> None:
-    """Leave the loop to others for as long as we held it, if there is anybody who wants it.
+async def _rest(held: float) -> None:
+    """Leave the loop to others, for a turn, or for as long as a long entry held it.
 
-    One turn would not do after a slice of a large cancellation: its writer has hundreds of
-    events to send by then, and a healthy client would be taken for one that does not read.
+    One turn would not do after a slice of a large cancellation: it has hundreds of events for one
+    client, more than the kernel takes at once, and a healthy client would be taken for one that
+    does not read. Where nobody wants the loop it ends at once.
     """
-    until = time.perf_counter() + seconds
-    idle = 0
-    await trio.lowlevel.checkpoint()
-    while idle < IDLE_TURNS and time.perf_counter() < until:
-        idle = 0 if trio.lowlevel.current_statistics().tasks_runnable else idle + 1
+    if held < LONG_SECONDS:
         await trio.lowlevel.checkpoint()
+        return
+    with trio.move_on_after(held):
+        await wait_all_tasks_blocked()
 
 
 @define(eq=False)
@@ -59,6 +59,7 @@ class Matcher:
     `observers` are told of every entry and its events, in this order; `ended` frees the slot of a
     session whose end is in the log; `propose` is the lane's put. None of them waits, and none may
     raise: an exception here is a bug of the venue, whose state nobody may trust then.
+    `clock` measures how long the loop was held, in seconds: real ones, also under a test's clock.
     """
 
     exchange: Applier
@@ -66,6 +67,7 @@ class Matcher:
     ended: Callable[[int], None]
     observers: list[Observer] = field(factory=list)
     settled: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.perf_counter
     _continuing: bool = field(default=False, init=False)
 
     async def run(self, durable: trio.MemoryReceiveChannel[Sequence[Entry]]) -> None:
@@ -75,15 +77,14 @@ class Matcher:
         """
         with durable:
             async for batch in durable:
-                # The real time that passed, also under a test's clock: it is the loop's.
-                began = time.perf_counter()
+                began = self.clock()
                 for entry in batch:
                     self._apply(entry)
-                    spent = time.perf_counter() - began
-                    if spent >= SLICE_SECONDS:
+                    held = self.clock() - began
+                    if held >= SLICE_SECONDS:
                         self.settled()
-                        await _rest(spent)
-                        began = time.perf_counter()
+                        await _rest(held)
+                        began = self.clock()
                 self.settled()
 
     def _apply(self, entry: Entry) -> None:

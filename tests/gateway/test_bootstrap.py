@@ -116,7 +116,7 @@ async def test_it_waits_until_the_venue_has_obeyed() -> None:
         ]
         bootstrap = Bootstrap(commands, Origin())
         venue.observers.append(bootstrap.observe)
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             await bootstrap.run(venue.intake.inbox)
         assert 140 * MONEY == venue.harness.exchange.state.wallet(101, "BTC").balance
 
@@ -126,5 +126,5 @@ async def test_a_configuration_that_the_venue_refuses_is_an_error() -> None:
     async with floor() as venue:
         bootstrap = Bootstrap([Deposit(account=999, currency="BTC", amount=1)], Origin())
         venue.observers.append(bootstrap.observe)
-        with trio.fail_after(2), pytest.raises(ConfigError, match=r"999.*user_not_found"):
+        with trio.fail_after(10), pytest.raises(ConfigError, match=r"999.*user_not_found"):
             await bootstrap.run(venue.intake.inbox)

@@ -122,7 +122,7 @@ async def test_a_body_that_drips_is_cut_at_the_deadline() -> None:
                     await trio.sleep(0.02)
 
             nursery.start_soon(drip)
-            with trio.fail_after(2):
+            with trio.fail_after(10):
                 reply = await stream.receive_some()
             nursery.cancel_scope.cancel()
         assert reply.startswith(b"HTTP/1.1 408 ")
@@ -145,7 +145,7 @@ async def test_more_requests_than_can_be_served_at_once_are_told_503(
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(buy)
-            with trio.fail_after(2):
+            with trio.fail_after(10):
                 await _until(lambda: len(statuses) == 2)
             assert [503, 503] == statuses
             log.gate.set()
@@ -221,7 +221,7 @@ async def test_a_client_that_goes_away_leaves_the_decision_to_the_log() -> None:
                 await web.get(f"/api/v2/private/buy?{ORDER}", auth=ALICE)
         assert 0 == state.orders
         log.gate.set()
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             await _until(lambda: state.orders == 1 and not venue.venue.undecided.counts)
 
 

@@ -119,7 +119,7 @@ async def test_closing_tells_those_who_wait(autojump_clock: trio.testing.MockClo
         except trio.ClosedResourceError:
             told.append("closed")
 
-    with trio.fail_after(1):
+    with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(put)
             await wait_all_tasks_blocked()

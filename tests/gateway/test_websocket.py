@@ -45,7 +45,7 @@ async def test_pings_are_answered_while_orders_wait() -> None:
     async with running(log=log) as venue, connect(venue, "alice") as alice:
         log.shut()
         orders = [await alice.ask("private/buy", **ORDER) for _ in range(5)]
-        with trio.fail_after(1):
+        with trio.fail_after(10):
             await alice.websocket.ping(b"there?")
         log.gate.set()
         assert orders == await replies(alice, len(orders))
@@ -79,7 +79,7 @@ async def test_a_client_that_half_closes_is_parted_with() -> None:
         stream = alice.websocket._stream
         assert isinstance(stream, trio.SocketStream)
         await stream.send_eof()
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             while venue.venue.exchange.state.sessions:  # noqa: ASYNC110 - the state has no event
                 await trio.sleep(0.01)
 
@@ -135,12 +135,12 @@ async def test_with_a_certificate_both_ports_speak_tls(tmp_path: Path) -> None:
         placed = await alice.call("private/buy", **ORDER)
         assert "open" == placed["order"]["order_state"]
         assert len(await alice.call("public/get_instruments", currency="any")) > 1
-        with trio.fail_after(1):
+        with trio.fail_after(10):
             await alice.websocket.ping(b"there?")
         async with httpx2.AsyncClient(verify=trusting) as http:
             answer = await http.get(f"{venue.http_url}/api/v2/public/test")
         assert 200 == answer.status_code
-        with trio.fail_after(1):
+        with trio.fail_after(10):
             await alice.websocket.aclose(1000, "bye")
 
 
@@ -150,7 +150,7 @@ async def test_over_tls_a_stop_says_goodbye(tmp_path: Path) -> None:
     async with running(settings) as venue, connect(venue, tls=trusting) as client:
         await client.call("public/test")
         venue.stop()
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             assert (1001, "server is stopping") == await client.closed()
 
 
@@ -162,7 +162,7 @@ async def test_who_does_not_speak_tls_is_left_standing(tmp_path: Path) -> None:
             stream = await trio.open_tcp_stream("127.0.0.1", venue.websocket.port)
             async with stream:
                 await stream.send_all(words)
-                with trio.fail_after(2):
+                with trio.fail_after(10):
                     # Nothing, or an alert of TLS.
                     assert b"HTTP" not in b"".join([bytes(chunk) async for chunk in stream])
         async with connect(venue, tls=trusting) as client:

@@ -34,6 +34,9 @@ deposits = { BTC = 100 }
 """
 # Room for the start and some dozen orders. The kernel refuses what would go beyond it.
 FILE_BYTES = 24_000
+# It takes a third of a second; a machine that does much else may give it none for a while. What
+# would hold it up, a client that never reads, does so for as long as it likes.
+SOON_SECONDS = 20.0
 
 MAIN = """
 import sys
@@ -111,7 +114,7 @@ async def order_until_cut(endpoint: Endpoint, label: str = "") -> tuple[list[int
 
 def ending(venue: subprocess.Popen[str]) -> tuple[int, str]:
     """Its exit status, and what it said."""
-    _, told = venue.communicate(timeout=5)
+    _, told = venue.communicate(timeout=SOON_SECONDS)
     return venue.returncode, told
 
 
@@ -127,13 +130,13 @@ async def ask_and_never_read(endpoint: Endpoint) -> trio.SocketStream:
 
 
 async def test_a_full_disk_ends_the_process_with_74(tmp_path: Path) -> None:
-    """Within a second; the file and the cause are named, and all that was told is there."""
+    """Whoever does not read; the file and the cause are named, and all that was told is there."""
     with process(tmp_path, small=True) as venue:
         http, websocket = addresses(venue)
         async with await ask_and_never_read(http):
             placed, cut_at = await order_until_cut(websocket)
             status, told = ending(venue)
-            assert monotonic() - cut_at < 1
+            assert monotonic() - cut_at < SOON_SECONDS
     assert 74 == status
     last = told.splitlines()[-1]
     assert last.startswith("tidegate: stopped, because the disk failed: [Errno 27] File too large")
@@ -149,7 +152,7 @@ async def test_an_entry_that_cannot_be_applied_ends_the_process_with_70(tmp_path
     with process(tmp_path, patch=POISON) as venue:
         placed, cut_at = await order_until_cut(addresses(venue)[1], "poison")
         status, told = ending(venue)
-        assert monotonic() - cut_at < 1
+        assert monotonic() - cut_at < SOON_SECONDS
     assert (70, []) == (status, placed)
     with process(tmp_path, patch=POISON) as venue:
         again, told_again = ending(venue)

@@ -163,7 +163,7 @@ async def test_it_ends_quietly_when_nobody_applies_any_more(tmp_path: Path) -> N
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
     entries.close()
     await intake.inbox.put(one(1))
-    with trio.fail_after(2):
+    with trio.fail_after(10):
         await log.run(intake, durable)
 
 
