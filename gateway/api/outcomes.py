@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec import Raw
+
 from gateway.api import shapes
 from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.references import cancelling, editing, explaining
@@ -84,16 +86,16 @@ def _other_request() -> ApiError:
 
 
 def _ordered(answer: Ordered, venue: Venue) -> object:
-    order = answer.order
-    instrument = _instrument(venue, order.instrument)
-    return {
-        "order": shapes.order_json(order, instrument),
-        "trades": shapes.own_trades_json(answer.trades, order.account, instrument),
-    }
+    order, trades = answer.order, answer.trades
+    told: list[shapes.Json] = []
+    if trades:
+        instrument = _instrument(venue, order.instrument)
+        told = shapes.own_trades_json(trades, order.account, instrument)
+    return {"order": Raw(venue.feed.orders.of(order)), "trades": told}
 
 
 def _cancelled(answer: Cancelled, venue: Venue) -> object:
-    return shapes.order_json(answer.order, _instrument(venue, answer.order.instrument))
+    return Raw(venue.feed.orders.of(answer.order))
 
 
 def _reports(answer: CancelledAll, venue: Venue) -> object:

@@ -29,20 +29,23 @@ def order_json(order: OrderRecord, instrument: Instrument) -> Json:
     A market order has no limit: its `price` is what it was filled at on average, because
     clients want a number there.
     """
+    price, amount = wire.price, wire.amount
+    ordered, average = amount(order.amount), price(order.average_price)
     shape: Json = {
         "order_id": wire.order_id(order.instrument, order.order_id),
-        "order_state": order.state.value,
-        "order_type": order.type.value,
-        "time_in_force": order.time_in_force.value,
+        # `_value_` is what `value` gives after 0.1 us and two calls, which add up here.
+        "order_state": order.state._value_,
+        "order_type": order.type._value_,
+        "time_in_force": order.time_in_force._value_,
         "instrument_name": order.instrument,
-        "direction": order.side.value,
+        "direction": order.side._value_,
         "label": order.label,
-        "price": wire.price(order.price or order.average_price),
-        "amount": wire.amount(order.amount),
+        "price": price(order.price) if order.price else average,
+        "amount": ordered,
         "contracts": contracts(instrument, order.amount),
-        "filled_amount": wire.amount(order.filled),
-        "average_price": wire.price(order.average_price),
-        "max_show": wire.amount(order.amount),
+        "filled_amount": amount(order.filled),
+        "average_price": average,
+        "max_show": ordered,
         "creation_timestamp": order.created,
         "last_update_timestamp": order.updated,
         "post_only": order.post_only,
@@ -59,7 +62,7 @@ def order_json(order: OrderRecord, instrument: Instrument) -> Json:
     if order.original_type is not None:
         shape["original_order_type"] = order.original_type.value
     if order.cancel_reason is not None:
-        shape["cancel_reason"] = order.cancel_reason.value
+        shape["cancel_reason"] = order.cancel_reason._value_
     return shape
 
 

@@ -7,12 +7,13 @@ point is a price or an amount a float that was computed with.
 from __future__ import annotations
 
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from book.units import MONEY, SCALE, round_half_even, text
+from book.units import MONEY, RATE, SCALE, round_half_even, text
 from gateway.api.errors import ApiError, Code, invalid
 
 Number = float | Raw
@@ -31,31 +32,30 @@ _ENCODER: Final = msgspec.json.Encoder()
 encode = _ENCODER.encode
 
 
-def _number(units: int, decimals: int) -> Number:
+def _number(units: int, scale: int) -> Number:
     if -_EXACT < units < _EXACT:
-        number: float = units / 10**decimals
-        return number
-    return Raw(text(units, 10**decimals).encode())
+        return units / scale
+    return Raw(text(units, scale).encode())
 
 
 def price(units: int) -> Number:
     """A price in 1e-8 as a JSON number."""
-    return _number(units, 8)
+    # An order is told in six of these: one call for each instead of two saves a tenth of it.
+    return units / SCALE if -_EXACT < units < _EXACT else _number(units, SCALE)
 
 
-def amount(units: int) -> Number:
-    """An amount in 1e-8 as a JSON number."""
-    return _number(units, 8)
+amount = price
+"""An amount in 1e-8 as a JSON number."""
 
 
 def money(units: int) -> Number:
     """Money in 1e-12 as a JSON number of 8 decimals, rounded half-even."""
-    return _number(round_half_even(units, MONEY // SCALE), 8)
+    return price(round_half_even(units, MONEY // SCALE))
 
 
 def rate(units: int) -> Number:
     """A rate in 1e-12 as a JSON number."""
-    return _number(units, 12)
+    return _number(units, RATE)
 
 
 def units(number: Decimal, param: str, *, finer: Code | None = None) -> int:
@@ -221,5 +221,10 @@ def trade_id(instrument: str, number: int) -> str:
 
 
 def _prefixed(instrument: str, number: int) -> str:
+    return f"{_prefix(instrument)}{number}"
+
+
+@lru_cache(maxsize=1_024)
+def _prefix(instrument: str) -> str:
     family = instrument.partition("-")[0]
-    return str(number) if family == "BTC" else f"{family}-{number}"
+    return "" if family == "BTC" else f"{family}-"

@@ -8,7 +8,8 @@ from typing import Any, Final
 from attrs import define, field
 
 from gateway.api import wire
-from gateway.api.shapes import order_json, public_trade_json, user_trade_json
+from gateway.api.ordertext import OrderTexts
+from gateway.api.shapes import public_trade_json, user_trade_json
 from gateway.archive import OwnTrade, passed
 from gateway.feed.channels import ANY, Interval, subjects
 from gateway.feed.happenings import PortfolioStream
@@ -39,6 +40,7 @@ class Router:
     """
 
     subscriptions: Subscriptions
+    orders: OrderTexts
     touched: dict[Interval, dict[Stream, None]] = field(
         factory=lambda: {interval: {} for interval in Interval}, init=False
     )
@@ -110,9 +112,7 @@ class Router:
             for stream in (*routes.orders.get(subject, ()), *routes.changes.get(subject, ()))
         ]
         if streams:
-            instrument = self.subscriptions.archive.instrument(order.instrument)
-            assert instrument is not None, "an order is for an instrument that was listed"
-            data = wire.encode(order_json(order, instrument))
+            data = self.orders.of(order)
             for stream in streams:
                 stream.note_order(order.instrument, order.order_id, data)
                 self._touch(stream)
