@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from book.instrument import Instrument
 from book.order import Order, SelfTrading, Side
@@ -17,6 +17,11 @@ class Stop(Enum):
     FILLED = "filled"
     NO_PRICE = "no price"
     SELF_TRADE = "self-trade"
+
+
+_FILLED: Final = Stop.FILLED
+_NO_PRICE: Final = Stop.NO_PRICE
+_REJECT_TAKER: Final = SelfTrading.REJECT_TAKER
 
 
 class Settler(Protocol):
@@ -43,11 +48,11 @@ def match(
     while left > 0:
         level = makers.best
         if level is None or sign * (limit - level.price) < 0:
-            return Stop.NO_PRICE
+            return _NO_PRICE
         maker = level.head
         assert maker is not None, "no level is empty"
         if maker.account == taker.account:
-            if self_trading is SelfTrading.REJECT_TAKER:
+            if self_trading is _REJECT_TAKER:
                 return Stop.SELF_TRADE
             settler.self_trade(maker)
             continue
@@ -56,7 +61,7 @@ def match(
         taker.filled += amount
         book.fill(maker, amount)
         settler.filled(maker, taker, amount)
-    return Stop.FILLED
+    return _FILLED
 
 
 def fillable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from attrs import define, field
@@ -26,12 +26,23 @@ Side.BUY.sign, Side.SELL.sign = 1, -1
 Side.BUY.opposite, Side.SELL.opposite = Side.SELL, Side.BUY
 
 
+# What every order meets has a name of its own, here and below: Python 3.11 takes 0.1 us to look up
+# a member of an enumeration, and an order came by some twenty of them.
+BUY: Final = Side.BUY
+SELL: Final = Side.SELL
+
+
 class OrderType(Enum):
     """How an order is priced."""
 
     LIMIT = "limit"
     MARKET = "market"
     MARKET_LIMIT = "market_limit"
+
+
+LIMIT: Final = OrderType.LIMIT
+MARKET: Final = OrderType.MARKET
+MARKET_LIMIT: Final = OrderType.MARKET_LIMIT
 
 
 class TimeInForce(Enum):
@@ -51,6 +62,10 @@ for _time_in_force in TimeInForce:
         TimeInForce.GOOD_TIL_DAY,
     )
 
+GOOD_TIL_DAY: Final = TimeInForce.GOOD_TIL_DAY
+IMMEDIATE_OR_CANCEL: Final = TimeInForce.IMMEDIATE_OR_CANCEL
+FILL_OR_KILL: Final = TimeInForce.FILL_OR_KILL
+
 
 class OrderState(Enum):
     """Where an order is in its life."""
@@ -59,6 +74,10 @@ class OrderState(Enum):
     FILLED = "filled"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
+
+
+FILLED: Final = OrderState.FILLED
+CANCELLED: Final = OrderState.CANCELLED
 
 
 class CancelReason(Enum):

@@ -13,7 +13,7 @@ from attrs import define, field
 from sortedcontainers import SortedList
 
 from book.events import LevelChange
-from book.order import Order, OrderState, Side
+from book.order import BUY, SELL, Order, OrderState, Side
 
 
 @define(eq=False)
@@ -41,7 +41,7 @@ class Level:
         else:
             self.tail.after = order
         self.tail = order
-        self.amount += order.remaining
+        self.amount += order.amount - order.filled
 
     def unlink(self, order: Order) -> None:
         """Take an order out of the queue, wherever it stands."""
@@ -54,7 +54,7 @@ class Level:
         else:
             order.after.before = order.before
         order.level = order.before = order.after = None
-        self.amount -= order.remaining
+        self.amount -= order.amount - order.filled
 
 
 @define(eq=False)
@@ -97,14 +97,16 @@ class BookSide:
         if level is self.best:
             self.best = self.levels[sign * self.keys[0]] if self.levels else None
 
-    def take_changes(self) -> Iterator[LevelChange]:
+    def take_changes(self) -> list[LevelChange]:
         """What changed since the last call, net, in the order it was first touched."""
+        changes = []
         for price, before in self.touched.items():
             level = self.levels.get(price)
             after = level.amount if level is not None else 0
             if after != before:
-                yield LevelChange(self.side, price, before, after)
+                changes.append(LevelChange(self.side, price, before, after))
         self.touched.clear()
+        return changes
 
 
 @define(eq=False)
@@ -112,14 +114,13 @@ class OrderBook:
     """The resting orders of one instrument."""
 
     instrument: str
-    bids: BookSide = field(factory=lambda: BookSide(Side.BUY))
-    asks: BookSide = field(factory=lambda: BookSide(Side.SELL))
+    bids: BookSide = field(factory=lambda: BookSide(BUY))
+    asks: BookSide = field(factory=lambda: BookSide(SELL))
     orders: dict[int, Order] = field(factory=dict)
 
     def side(self, side: Side) -> BookSide:
         """The side on which such orders rest."""
-        # By sign, because Python 3.11 takes 0.1 us to look `Side.BUY` up by its name.
-        return self.bids if side.sign > 0 else self.asks
+        return self.bids if side is BUY else self.asks
 
     def add(self, order: Order) -> None:
         """Rest an order behind all others at its price."""
@@ -158,14 +159,15 @@ class OrderBook:
 
     def crosses(self, side: Side, price: int) -> bool:
         """Whether a limit order of that side and price would trade at once."""
-        best = self.best_price(side.opposite)
-        return best is not None and side.sign * (price - best) >= 0
+        best = (self.asks if side is BUY else self.bids).best
+        return best is not None and side.sign * (price - best.price) >= 0
 
     def take_changes(self) -> tuple[LevelChange, ...]:
         """The net changes of all levels since the last call, bids first."""
-        if not self.bids.touched and not self.asks.touched:
-            return ()
-        return (*self.bids.take_changes(), *self.asks.take_changes())
+        changes = self.bids.take_changes() if self.bids.touched else []
+        if self.asks.touched:
+            changes += self.asks.take_changes()
+        return tuple(changes)
 
     def check(self) -> None:
         """Prove the invariants; AssertionError names the first that does not hold."""

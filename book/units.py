@@ -27,6 +27,9 @@ MONEY = 10**12
 RATE = 10**12
 FUNDING = 10**24
 
+_LINEAR = SCALE * SCALE // MONEY
+"""Price times Amount, in parts of Money."""
+
 SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -57,7 +60,7 @@ def inverse_value(size: int, price: int) -> int:
 
 def linear_value(size: int, price: int) -> int:
     """Money value of `size` coins at `price`: size x price, rounded half-even."""
-    return round_half_even(size * price, SCALE * SCALE // MONEY)
+    return round_half_even(size * price, _LINEAR)
 
 
 def text(units: int, scale: int = SCALE) -> str:

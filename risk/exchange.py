@@ -113,12 +113,14 @@ class Exchange:
         state.origin = entry.origin
         state.events = []
         timeline.advance(state, entry.time)
-        phases.advance(state)
-        if self._admitted(entry) and not idempotency.repeats(state):
+        if state.phases:
+            phases.advance(state)
+        if self._admitted(entry) and not (entry.origin.key and idempotency.repeats(state)):
             _TABLE[type(command)](state, command)
         if isinstance(command, _LOOKING):
             state.watch.advance(state, state.parameters.slice)
-        idempotency.remember(state)
+        if state.undecided:
+            idempotency.remember(state)
         self._report()
         return state.events
 
@@ -137,44 +139,54 @@ class Exchange:
 
     def _admitted(self, entry: Entry) -> bool:
         """Whether the command may be heard: its session is live and it is not a repetition."""
-        number, request = entry.origin.session, entry.origin.request
-        if not number or isinstance(entry.command, _SESSION_COMMANDS):
+        origin = entry.origin
+        if not origin.session or isinstance(entry.command, _SESSION_COMMANDS):
             return True
-        session = self.state.sessions.get(number)
+        session = self.state.sessions.get(origin.session)
         if session is None:
             self.state.refuse(Reason.SESSION_ENDED)
             return False
-        if request and request <= session.last_request:
-            return False
-        session.last_request = request or session.last_request
+        if origin.request:
+            if origin.request <= session.last_request:
+                return False
+            session.last_request = origin.request
         return True
 
     def _report(self) -> None:
         """Tell of all that was touched, once each and as it now stands."""
         state = self.state
         emit = state.events.append
+        if state.touched_orders:
+            self._report_orders()
+        if state.moved:
+            for account, name in state.moved:
+                emit(PositionChanged(account, name))
+            state.moved.clear()
+        if state.touched_markets:
+            for name, market in state.touched_markets.items():
+                changes = market.book.take_changes()
+                if changes:
+                    emit(BookChanged(name, changes))
+            state.touched_markets.clear()
+        if state.touched_wallets:
+            for account, currency in state.touched_wallets:
+                emit(WalletChanged(account, currency))
+            state.touched_wallets.clear()
+
+    def _report_orders(self) -> None:
+        state = self.state
+        emit = state.events.append
         # The answer comes last of what the command said, and may show an order as it stands now.
         last = state.events[-1] if state.events else None
         told = last.order if isinstance(last, _TOLD) else None
-        for order in state.touched_orders.values():
-            if told is not None and told.order_id == order.order_id:
+        for order_id, order in state.touched_orders.items():
+            if told is not None and told.order_id == order_id:
                 emit(OrderChanged(told))
             else:
                 emit(OrderChanged(order.record()))
             if order.level is None:
                 self._forget_idle(order)
-        for account, name in state.moved:
-            emit(PositionChanged(account, name))
-        for name, market in state.touched_markets.items():
-            changes = market.book.take_changes()
-            if changes:
-                emit(BookChanged(name, changes))
-        for account, currency in state.touched_wallets:
-            emit(WalletChanged(account, currency))
         state.touched_orders.clear()
-        state.moved.clear()
-        state.touched_markets.clear()
-        state.touched_wallets.clear()
 
     def _forget_idle(self, order: Order) -> None:
         """Drop the position that an order which is over was the last thing of."""

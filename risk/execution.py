@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from book.order import CancelReason, Order, OrderState
+from book.order import FILLED, CancelReason, Order
 from risk import margin, orders
 from risk.events import Traded, TradeSide
 from risk.market import Market
@@ -34,8 +34,8 @@ class Execution:
         for position in held:
             market.open_interest -= max(position.size, 0)
         sides = [
-            self._settle(held[0], maker, amount, price, value, market.instrument.maker_rate),
-            self._settle(held[1], taker, amount, price, value, market.instrument.taker_rate),
+            self._settle(held[0], maker, amount, price, value, market.maker_rate),
+            self._settle(held[1], taker, amount, price, value, market.taker_rate),
         ]
         for position in held:
             market.open_interest += max(position.size, 0)
@@ -87,7 +87,7 @@ class Execution:
             order.account,
             order.order_id,
             order.type,
-            order.state if order.remaining else OrderState.FILLED,
+            order.state if order.amount != order.filled else FILLED,
             order.side,
             order.label,
             fee,

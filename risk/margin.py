@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from book.order import Order, Side
+from book.order import BUY, Order, Side
 from book.units import MONEY, RATE, SCALE, ceil_div
 from risk.market import Market
 from risk.position import Position, Wallet
@@ -73,14 +73,14 @@ def profit_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
 
 def loss_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
     """The same as a loss, in Money; nothing at prices no worse than the mark."""
-    if side.sign * (market.mark - price) >= 0:
+    if price <= market.mark if side is BUY else price >= market.mark:
         return 0
     return max(0, -profit_at_mark(market, side, amount, price))
 
 
 def fee(market: Market, amount: int, price: int, rate: int) -> int:
     """Fee on a fill, rounded up: a fee in the venue's favour, a rebate too."""
-    return ceil_div(market.instrument.notional(amount, price) * rate, RATE)
+    return ceil_div(market.instrument.notional(amount, price) * rate, RATE) if rate else 0
 
 
 def reserve(market: Market, order: Order) -> int:
@@ -88,13 +88,12 @@ def reserve(market: Market, order: Order) -> int:
 
     A reduce-only order needs no initial margin, but it may lose as much as any other.
     """
-    left = order.remaining
-    loss = loss_at_mark(market, order.side, left, order.price)
+    left, price, rate = order.amount - order.filled, order.price, market.maker_rate
+    loss = loss_at_mark(market, order.side, left, price)
     if loss:
         # For the rounding of the two values that it is the difference of.
         loss += 1
-    rate = market.instrument.maker_rate
-    return loss + (fee(market, left, order.price, rate) if rate > 0 else 0)
+    return loss + fee(market, left, price, rate) if rate > 0 else loss
 
 
 def extremes(position: Position) -> tuple[int, int]:
@@ -194,7 +193,8 @@ def reserve_no_more(position: Position, order: Order) -> None:
 
 def is_locked(state: State, wallet: Wallet) -> bool:
     """Whether the account is below maintenance margin, and so in liquidation's hands."""
-    refresh(state, wallet)
+    if wallet.marks != state.marks:
+        refresh(state, wallet)
     return wallet.margin_balance < wallet.maintenance
 
 

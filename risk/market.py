@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 from sortedcontainers import SortedDict
@@ -12,6 +12,8 @@ from book.order import Order
 from book.orderbook import OrderBook
 from risk.events import MarketState
 from risk.terms import Terms
+
+_OPEN: Final = MarketState.OPEN
 
 if TYPE_CHECKING:
     from risk.position import Position
@@ -52,8 +54,9 @@ class Averaging:
 
 @define(eq=False)
 class Market:
-    """One instrument's trading state.
+    """One instrument's trading state; what its contract says for ever stands here too.
 
+    `name`, `currency`, `maker_rate`, `taker_rate` and `contract_size` are the instrument's.
     `mark` is 0 until the index has a price; `low` and `high` are the band around it.
     `premium` is the running average of fair price minus index, moved last at
     `premium_second` (whole seconds). `funding_index` is what a size of one unit has paid
@@ -86,21 +89,22 @@ class Market:
     good_til_day: dict[int, Order] = field(factory=dict)
     initials: dict[tuple[int, int, int], int] = field(factory=dict)
     positions: SortedDict[int, Position] = field(factory=SortedDict)
+    name: str = field(init=False)
+    currency: str = field(init=False)
+    maker_rate: int = field(init=False)
+    taker_rate: int = field(init=False)
+    contract_size: int = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """The instrument's name."""
-        return self.instrument.name
-
-    @property
-    def currency(self) -> str:
-        """Settlement currency."""
-        return self.instrument.contract.currency
+    def __attrs_post_init__(self) -> None:
+        instrument = self.instrument
+        self.name, self.currency = instrument.name, instrument.currency
+        self.maker_rate, self.taker_rate = instrument.maker_rate, instrument.taker_rate
+        self.contract_size = instrument.contract.contract_size
 
     @property
     def is_open(self) -> bool:
         """Whether orders may trade here."""
-        return self.state is MarketState.OPEN
+        return self.state is _OPEN
 
     def ended(self, time: int) -> bool:
         """Whether the instrument has expired by `time`."""

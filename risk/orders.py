@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from book.matching import shrinks
-from book.order import CancelReason, Order, OrderState, TimeInForce
+from book.order import CANCELLED, FILLED, GOOD_TIL_DAY, CancelReason, Order
 from risk import margin
 from risk.market import Market
 from risk.position import Position
@@ -27,12 +27,12 @@ def rest(state: State, market: Market, position: Position, order: Order) -> None
     session = state.sessions.get(order.session)
     if session is not None:
         session.orders[order.order_id] = order
-    if order.time_in_force is TimeInForce.GOOD_TIL_DAY:
+    if order.time_in_force is GOOD_TIL_DAY:
         market.good_til_day[order.order_id] = order
     position.orders[order.order_id] = order
     if order.reduce_only:
         position.reducing[order.order_id] = order
-    position.expose(order, order.remaining)
+    position.expose(order, order.amount - order.filled)
     margin.reserve_again(state, position, order)
     _changed(state, market, position, order)
 
@@ -40,10 +40,10 @@ def rest(state: State, market: Market, position: Position, order: Order) -> None
 def executed(state: State, market: Market, position: Position, order: Order, amount: int) -> None:
     """A resting order has been filled by `amount`; the book already shows it."""
     position.expose(order, -amount)
-    if order.remaining:
+    if order.amount != order.filled:
         margin.reserve_again(state, position, order)
     else:
-        order.state = OrderState.FILLED
+        order.state = FILLED
         _forget(state, market, position, order)
     order.updated = state.time
     state.touched_orders[order.order_id] = order
@@ -54,7 +54,7 @@ def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
     market = state.markets[order.instrument]
     position = market.positions[order.account]
     _take_out(state, market, position, order)
-    order.state = OrderState.CANCELLED
+    order.state = CANCELLED
     order.cancel_reason = reason
     order.updated = state.time
     _changed(state, market, position, order)
@@ -104,7 +104,7 @@ def fit_reduce_only(state: State, position: Position) -> None:
 
 
 def _take_out(state: State, market: Market, position: Position, order: Order) -> None:
-    position.expose(order, -order.remaining)
+    position.expose(order, order.filled - order.amount)
     market.book.remove(order)
     _forget(state, market, position, order)
 

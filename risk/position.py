@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from book.order import Order, Side
+from book.order import BUY, SELL, Order, Side
 from book.units import FUNDING, MONEY, SCALE, round_half_even
 from risk.market import Market
 
@@ -84,7 +84,7 @@ class Position:
         """The side that opened it, None when flat."""
         if not self.size:
             return None
-        return Side.BUY if self.size > 0 else Side.SELL
+        return BUY if self.size > 0 else SELL
 
     @property
     def average_price(self) -> int:
@@ -100,7 +100,7 @@ class Position:
         """Count `amount` more (or fewer) of an open order's among what may yet be filled."""
         if order.reduce_only:
             self.reduced += amount
-        elif order.side.sign > 0:
+        elif order.side is BUY:
             self.buys += amount
         else:
             self.sells += amount

@@ -11,7 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from book.matching import passive_price
-from book.order import Order, OrderType, Side, TimeInForce
+from book.order import (
+    BUY,
+    FILL_OR_KILL,
+    IMMEDIATE_OR_CANCEL,
+    LIMIT,
+    MARKET,
+    MARKET_LIMIT,
+    Order,
+    Side,
+)
 from book.units import text
 from risk import margin
 from risk.market import Market
@@ -57,27 +66,26 @@ def shape(market: Market, order: Order) -> Refusal | None:
         return Refusal(Reason.AMOUNT_BELOW_MINIMUM, text(contract.minimum))
     if order.amount % contract.contract_size:
         return Refusal(Reason.AMOUNT_OFF_STEP, text(contract.contract_size))
-    limit = order.type is OrderType.LIMIT
-    if order.post_only and not (limit and order.time_in_force.rests):
+    if order.post_only and not (order.type is LIMIT and order.time_in_force.rests):
         return Refusal(Reason.POST_ONLY_NOT_ALLOWED)
     return None
 
 
 def price(market: Market, order: Order) -> Refusal | None:
     """Give a market order its bound, and hold a limit to tick, band and post-only."""
-    buying = order.side.sign > 0
-    if order.type is OrderType.MARKET:
+    buying = order.side is BUY
+    if order.type is MARKET:
         order.price = market.high if buying else market.low
-        if order.time_in_force is not TimeInForce.FILL_OR_KILL:
-            order.time_in_force = TimeInForce.IMMEDIATE_OR_CANCEL
+        if order.time_in_force is not FILL_OR_KILL:
+            order.time_in_force = IMMEDIATE_OR_CANCEL
         tradable = market.book.crosses(order.side, order.price)
         return None if tradable else Refusal(Reason.NO_LIQUIDITY)
-    if order.type is OrderType.MARKET_LIMIT:
+    if order.type is MARKET_LIMIT:
         best = market.book.best_price(order.side.opposite)
         if best is None:
             return Refusal(Reason.NO_LIQUIDITY)
         order.price = best
-        order.original_type, order.type = order.type, OrderType.LIMIT
+        order.original_type, order.type = order.type, LIMIT
     if order.price <= 0 or order.price % market.instrument.tick_at(order.price):
         return Refusal(Reason.PRICE_OFF_TICK)
     if buying and order.price > market.high:
@@ -128,10 +136,10 @@ def afford(
         reserved -= position.reserves.get(replaces.order_id, 0)
         low, high = _with(low, high, replaces.side, -replaces.remaining)
     low, high = _with(low, high, order.side, _reach(position, order, replaces))
-    limit = market.terms.position_limit
     worst = margin.worst_initial(market, low, high)
     reducing = worst <= before
-    if not reducing and max(high, -low) > limit:
+    limit = market.terms.position_limit
+    if not reducing and (high > limit or -low > limit):
         return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
     trusted = supervised(state, wallet)
     if not reducing and not trusted:
@@ -142,7 +150,7 @@ def afford(
     order.risk_reducing = not (trusted and wallet.margin_balance - others >= needed)
     if not order.risk_reducing:
         return None
-    extreme = high if order.side.sign > 0 else low
+    extreme = high if order.side is BUY else low
     if reducing and _survives(wallet, position, order, extreme, reserved + cost):
         return None
     return Refusal(Reason.NOT_ENOUGH_FUNDS)
@@ -151,7 +159,7 @@ def afford(
 def _reach(position: Position, order: Order, replaces: Order | None) -> int:
     """How far an order can move the position: together, reduce-only ones go to zero at most."""
     if not order.reduce_only:
-        return order.remaining
+        return order.amount - order.filled
     others = position.reduced
     if replaces is not None and replaces.reduce_only:
         others -= replaces.remaining
@@ -159,7 +167,7 @@ def _reach(position: Position, order: Order, replaces: Order | None) -> int:
 
 
 def _with(low: int, high: int, side: Side, amount: int) -> tuple[int, int]:
-    return (low, high + amount) if side.sign > 0 else (low - amount, high)
+    return (low, high + amount) if side is BUY else (low - amount, high)
 
 
 def _cost(market: Market, order: Order) -> int:
@@ -168,10 +176,10 @@ def _cost(market: Market, order: Order) -> int:
     Every fill rounds value, carry and fee by less than two units in all, and no fill is
     smaller than a contract, so that much is added.
     """
-    left = order.remaining
-    loss = margin.loss_at_mark(market, order.side, left, order.price)
-    fee = margin.fee(market, left, order.price, market.instrument.taker_rate)
-    fills = left // market.instrument.contract.contract_size
+    left, price = order.amount - order.filled, order.price
+    loss = margin.loss_at_mark(market, order.side, left, price)
+    fee = margin.fee(market, left, price, market.taker_rate)
+    fills = left // market.contract_size
     return loss + fee + 2 * fills + 2
 
 
@@ -196,4 +204,4 @@ def _survives(wallet: Wallet, position: Position, order: Order, extreme: int, co
 def _open_contracts(position: Position) -> int:
     """The most fills that the position's open orders can have; each may round by two units."""
     open_amount = position.buys + position.sells + position.reduced
-    return open_amount // position.market.instrument.contract.contract_size
+    return open_amount // position.market.contract_size

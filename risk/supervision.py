@@ -40,5 +40,8 @@ def supervised(state: State, wallet: Wallet) -> bool:
     oldest = state.time - state.parameters.supervision
     if state.heartbeat < oldest:
         return False
-    markets = [position.market for position in wallet.positions.values()]
-    return all(market.mark > 0 and market.index.updated >= oldest for market in markets)
+    for position in wallet.positions.values():
+        market = position.market
+        if market.mark <= 0 or market.index.updated < oldest:
+            return False
+    return True

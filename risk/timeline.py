@@ -40,7 +40,8 @@ def advance(state: State, time: int) -> None:
             index = market.index
             integral = index.integral_at(max(due, index.since)) if index.since else 0
             market.averaging = Averaging(due, integral)
-    state.time = max(state.time, time)
+    if time > state.time:
+        state.time = time
 
 
 def _expire(state: State, market: Market, due: int) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import evolve
 
 from book.matching import Stop, fillable, match
-from book.order import CancelReason, Order, OrderState, OrderType, Side, TimeInForce
+from book.order import (
+    CANCELLED,
+    FILL_OR_KILL,
+    FILLED,
+    LIMIT,
+    MARKET,
+    SELL,
+    CancelReason,
+    Order,
+)
 from risk import margin, orders, phases, pretrade
 from risk.commands import Cancel, CancelAll, ClosePosition, Edit, Place
 from risk.events import Cancelled, Ordered, Traded
@@ -22,6 +31,8 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+
+_USER_REQUEST: Final = CancelReason.USER_REQUEST
 
 
 def place(state: State, command: Place) -> None:
@@ -47,6 +58,7 @@ def place(state: State, command: Place) -> None:
         price=command.price,
         amount=command.amount,
         label=command.label,
+        original_type=MARKET if command.type is MARKET else None,
         post_only=command.post_only,
         reject_post_only=command.reject_post_only,
         reduce_only=command.reduce_only,
@@ -54,8 +66,6 @@ def place(state: State, command: Place) -> None:
         updated=state.time,
         session=state.origin.session,
     )
-    if command.type is OrderType.MARKET:
-        order.original_type = OrderType.MARKET
     return _answer(state, order, _enter(state, market, order))
 
 
@@ -65,7 +75,7 @@ def close_position(state: State, command: ClosePosition) -> None:
     position = market.positions.get(command.account) if market is not None else None
     if market is not None and (position is None or position.side is None):
         return state.refuse(Reason.NO_POSITION)
-    side = position.side.opposite if position is not None and position.side else Side.SELL
+    side = position.side.opposite if position is not None and position.side else SELL
     return place(
         state,
         Place(
@@ -73,7 +83,7 @@ def close_position(state: State, command: ClosePosition) -> None:
             instrument=command.instrument,
             side=side,
             amount=abs(position.size) if position is not None else 0,
-            type=OrderType.LIMIT if command.price else OrderType.MARKET,
+            type=LIMIT if command.price else MARKET,
             price=command.price,
             reduce_only=True,
         ),
@@ -136,7 +146,7 @@ def _edit_in_place(state: State, market: Market, order: Order, changed: Order) -
 def _finish_filled(state: State, order: Order) -> None:
     orders.cancel(state, order, None)
     order.amount = order.filled
-    order.state = OrderState.FILLED
+    order.state = FILLED
     order.replaced = True
     state.emit(Ordered(state.origin, order.record(), ()))
 
@@ -150,7 +160,7 @@ def cancel(state: State, command: Cancel) -> None:
     market = state.markets[order.instrument]
     if margin.is_locked(state, state.wallet(order.account, market.currency)):
         return state.refuse(Reason.ACCOUNT_LOCKED)
-    orders.cancel(state, order, CancelReason.USER_REQUEST)
+    orders.cancel(state, order, _USER_REQUEST)
     return state.emit(Cancelled(state.origin, order.record()))
 
 
@@ -174,7 +184,7 @@ def cancel_all(state: State, command: CancelAll) -> None:
     phase = phases.CancelOrders(
         account=command.account,
         order_ids=chosen,
-        reason=CancelReason.USER_REQUEST,
+        reason=_USER_REQUEST,
         origin=state.origin,
         detailed=command.detailed,
     )
@@ -207,31 +217,39 @@ def _enter(
     if refusal is not None:
         state.forget_if_idle(position)
         return refusal
-    execution = Execution(state, market, order)
     if replaces is not None:
         orders.withdraw(state, market, position, replaces)
-    if _killed(state, market, order):
+    if order.time_in_force is FILL_OR_KILL and not _fillable(state, market, order):
         return _end(state, order, None)
     if not order.order_id:
         state.orders += 1
         order.order_id = state.orders
-    stop = match(
-        market.book, order, order.price, state.accounts[order.account].self_trading, execution
-    )
+    if not market.book.crosses(order.side, order.price):
+        return _leave(state, market, position, order, ())
+    execution = Execution(state, market, order)
+    mode = state.accounts[order.account].self_trading
+    stop = match(market.book, order, order.price, mode, execution)
+    trades = tuple(execution.trades)
     if stop is Stop.FILLED:
-        order.state = OrderState.FILLED
+        order.state = FILLED
         state.touched_orders[order.order_id] = order
-        return tuple(execution.trades)
-    if stop is Stop.SELF_TRADE and not execution.trades and replaces is None:
+        return trades
+    if stop is Stop.NO_PRICE:
+        return _leave(state, market, position, order, trades)
+    if not trades and replaces is None:
         state.forget_if_idle(position)
         return Refusal(Reason.ORDER_OVERLAP)
-    if stop is Stop.SELF_TRADE:
-        _end(state, order, CancelReason.SELF_TRADE)
-    elif order.time_in_force.rests:
-        orders.rest(state, market, position, order)
-    else:
-        _end(state, order, None)
-    return tuple(execution.trades)
+    return _end(state, order, CancelReason.SELF_TRADE, trades)
+
+
+def _leave(
+    state: State, market: Market, position: Position, order: Order, trades: tuple[Traded, ...]
+) -> tuple[Traded, ...]:
+    """Rest what the book could not fill, if it may rest; returns the order's trades."""
+    if not order.time_in_force.rests:
+        return _end(state, order, None, trades)
+    orders.rest(state, market, position, order)
+    return trades
 
 
 def _check(
@@ -246,25 +264,25 @@ def _check(
     )
 
 
-def _killed(state: State, market: Market, order: Order) -> bool:
-    """Whether this is fill-or-kill and cannot be filled."""
-    if order.time_in_force is not TimeInForce.FILL_OR_KILL:
-        return False
+def _fillable(state: State, market: Market, order: Order) -> bool:
+    """Whether the book can fill the whole order."""
 
     def reducing(account: int) -> tuple[int, list[Order]]:
         position = market.positions[account]
         return abs(position.size), list(position.reducing.values())
 
     mode = state.accounts[order.account].self_trading
-    return not fillable(market.book, order, order.price, mode, reducing)
+    return fillable(market.book, order, order.price, mode, reducing)
 
 
-def _end(state: State, order: Order, reason: CancelReason | None) -> tuple[Traded, ...]:
-    """An order that does not rest is over."""
+def _end(
+    state: State, order: Order, reason: CancelReason | None, trades: tuple[Traded, ...] = ()
+) -> tuple[Traded, ...]:
+    """An order that does not rest is over; returns its trades."""
     if not order.order_id:
         state.orders += 1
         order.order_id = state.orders
-    order.state = OrderState.CANCELLED
+    order.state = CANCELLED
     order.cancel_reason = reason
     state.touched_orders[order.order_id] = order
-    return ()
+    return trades
