@@ -39,5 +39,7 @@ class RealClock:
 
     def micros(self) -> int:
         """The same clock in microseconds: what replies carry as `usIn` and `usOut`."""
-        self._latest = max(self._latest, self.read_nanos() // 1_000)
+        now = self.read_nanos() // 1_000
+        if now > self._latest:
+            self._latest = now
         return self._latest

@@ -59,9 +59,11 @@ class CreditPool:
 
     def take(self, cost: float, now: float) -> Verdict:
         """Spend `cost` if there is as much; a refusal costs nothing."""
-        gained = max(0.0, now - self.updated_at) * self.per_second
-        self.level = min(self.size, self.level + gained)
-        self.updated_at = max(self.updated_at, now)
+        if now > self.updated_at:
+            self.level += (now - self.updated_at) * self.per_second
+            self.updated_at = now
+            if self.level > self.size:
+                self.level = self.size
         if cost <= self.level:
             self.level -= cost
             return ALLOWED

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from attrs import define
+import msgspec
 
 from gateway.pending import OK, Pending
 from risk.commands import Command, Origin
 
 
-@define(frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """A finished reply. `status` is the HTTP status that goes with it."""
 
     data: bytes
     status: int = OK
 
 
-@define(frozen=True)
-class Submit:
+class Submit(msgspec.Struct, frozen=True):
     """A command for the inbox. The feed already expects its answer under `origin`.
 
     Where it cannot be put into the inbox: `feed.forget(origin)`, and `pending.refuse(code)` is
@@ -29,8 +27,7 @@ class Submit:
     pending: Pending
 
 
-@define(frozen=True)
-class Close:
+class Close(msgspec.Struct, frozen=True, gc=False):
     """The end of the connection. `quietly` is a log-out, which spares the session's orders."""
 
     code: int
@@ -38,8 +35,7 @@ class Close:
     quietly: bool = False
 
 
-@define(frozen=True)
-class Push:
+class Push(msgspec.Struct, frozen=True, gc=False):
     """A frame that answers nothing: a heartbeat."""
 
     data: bytes

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from attrs import define, field
 
 from gateway.api import wire
@@ -26,8 +26,7 @@ def plainly(refused: Refused) -> ApiError:
     return refusal(refused.reason, refused.detail)
 
 
-@define(frozen=True)
-class Telling:
+class Telling(msgspec.Struct, frozen=True):
     """How an answer is told: `convert` for what took effect, `explain` for a refusal."""
 
     convert: Convert
@@ -42,13 +41,14 @@ class Undecided:
     """How many requests of each account wait for the venue's decision; `most` of one may."""
 
     most: int | None
-    counts: Counter[int] = field(factory=Counter)
+    counts: dict[int, int] = field(factory=dict)
 
     def take(self, account: int) -> None:
         """Count one more. Raises ApiError 10047 when the account has too many already."""
-        if self.most is not None and self.counts[account] >= self.most:
+        count = self.counts.get(account, 0)
+        if self.most is not None and count >= self.most:
             raise ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
-        self.counts[account] += 1
+        self.counts[account] = count + 1
 
     def give(self, account: int) -> None:
         """Count one less."""

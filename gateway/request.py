@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
-from attrs import define
 
 from gateway.api import wire
 from gateway.api.table import Method
@@ -26,18 +23,25 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     authorization: str = ""
 
 
-@define(frozen=True)
-class Asked:
-    """A request of either transport. `read` makes the parameters of the method that is asked for.
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """A request of either transport.
 
-    `token` came with the parameters. `http` is None over WebSocket.
+    `params` are those of JSON-RPC, None where the query of `http` holds them; `token` came with
+    them. `http` is None over WebSocket.
     """
 
     stamp: wire.Stamp
     method: str
-    read: Callable[[Method], msgspec.Struct]
+    params: msgspec.Raw | None
     token: str | None
     http: HttpRequest | None
+
+    def read(self, method: Method) -> msgspec.Struct:
+        """The parameters of the method that is asked for. Raises ApiError as the method does."""
+        if self.params is not None:
+            return method.decode(self.params)
+        assert self.http is not None, "a request has either"
+        return method.convert(self.http.query)
 
 
 class _Token(msgspec.Struct, frozen=True, gc=False):
@@ -50,13 +54,13 @@ def from_rpc(stamp: wire.Stamp, request: wire.Request, http: HttpRequest | None)
     token = _token(params)
     if token is None and http is not None:
         token = _token_in_query(http)
-    return Asked(stamp, request.method, lambda method: method.decode(params), token, http)
+    return Asked(stamp, request.method, params, token, http)
 
 
 def from_query(stamp: wire.Stamp, http: HttpRequest) -> Asked:
     """An HTTP request whose path names the method and whose query holds the parameters."""
     token = _token_in_query(http)
-    return Asked(stamp, http.method, lambda method: method.convert(http.query), token, http)
+    return Asked(stamp, http.method, None, token, http)
 
 
 def _token_in_query(http: HttpRequest) -> str | None:

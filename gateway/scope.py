@@ -5,6 +5,7 @@ permissions (`trade:read_write`), and bounds (`expires:<seconds>`, `ip:<address>
 """
 
 import re
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -39,8 +40,8 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
         """Whether a method that needs `need` (`trade:read`, `mainaccount`) may be called."""
         if need == "mainaccount":
             return self.mainaccount
-        area, _, level = need.partition(":")
-        return self.levels.get(area, 0) >= LEVELS.index(level)
+        area, level = _area_and_level(need)
+        return self.levels.get(area, 0) >= level
 
     def within(self, limit: "Scope") -> "Scope":
         """This request cut down to what a key's `limit` has: narrower, never refused.
@@ -79,6 +80,13 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
         if self.name:
             tokens.append(f"name:{self.name}")
         return " ".join(tokens)
+
+
+@cache
+def _area_and_level(need: str) -> tuple[str, int]:
+    """What a method needs; there are as many as the table has scopes."""
+    area, _, level = need.partition(":")
+    return area, LEVELS.index(level)
 
 
 def parse_scope(text: str, *, strict: bool = False) -> Scope:

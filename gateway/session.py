@@ -146,26 +146,25 @@ class Session:
         venue = self.venue
         call = Call(venue, self, principal, venue.clock.now(), asked.stamp.micros_in)
         params = asked.read(method)
-        repeated = self._repeat(asked.stamp, method, call, params)
-        if repeated is not None:
-            return repeated
+        key = _key(call, params)
+        if key:
+            repeated = self._repeat(asked.stamp, method, call, params, key)
+            if repeated is not None:
+                return repeated
         made = method.handler(call, params)
         if isinstance(made, Submission):
-            return self._submit(asked.stamp, method, call, params, made)
+            return self._submit(asked.stamp, method, call, params, made, key)
         if isinstance(made, Close):
             return made
         return Reply(wire.result(asked.stamp, made, venue.clock.micros()))
 
     def _repeat(
-        self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct
+        self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct, key: str
     ) -> Reply | None:
         """The first outcome of a request that was made before, None where none is known.
 
         Raises ApiError 10040 while it is being worked on.
         """
-        key = _key(call, params)
-        if not key:
-            return None
         state = self.venue.exchange.state
         if key in state.undecided:
             raise ApiError(Code.RETRY)
@@ -185,6 +184,7 @@ class Session:
         call: Call,
         params: msgspec.Struct,
         wish: Submission,
+        key: str,
     ) -> Submit:
         venue = self.venue
         telling = wish.telling or _telling(method, call, params)
@@ -205,7 +205,7 @@ class Session:
             telling.explain,
             wish.undo,
         )
-        origin = self._origin(account, _key(call, params))
+        origin = self._origin(account, key)
         venue.feed.expect(origin, pending, self.sink)
         return Submit(wish.command, origin, pending)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # Digits, or digits behind a prefix: the families of instruments, but also those of order kinds
 # that other venues have, so that such an id is unknown rather than ill-formed. 15 digits are more
 # orders than anybody will see, and still exact in a double.
-_ORDER_ID: Final = re.compile(r"(?:[\w-]{1,40}-)?([0-9]{1,15})", re.ASCII)
+_DIGITS: Final = 15
+_ORDER_ID: Final = re.compile(rf"(?:[\w-]{{1,40}}-)?([0-9]{{1,{_DIGITS}}})", re.ASCII)
 
 Closed = Callable[[OrderRecord | None], Code]
 """The error code for something that cannot be done with a closed order, None when forgotten."""
@@ -38,6 +39,8 @@ def editing(order: OrderRecord | None) -> Code:
 
 def order_number(text: str) -> int:
     """The number in an order id. Raises ApiError 10025."""
+    if text.isdecimal() and text.isascii() and len(text) <= _DIGITS:
+        return int(text)
     match = _ORDER_ID.fullmatch(text)
     if match is None:
         raise ApiError(Code.INVALID_ORDER_ID)

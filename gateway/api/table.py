@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_args
 
 import msgspec
-from attrs import define
+from attrs import Factory, define, field
 
 from book.units import Millis
 from gateway.api.errors import ApiError, Code, invalid
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.venue import Venue
 
 
-class Cost(Enum):
+class Cost(StrEnum):
     """Which pool of rate-limit credits a method is paid from."""
 
     GENERAL = "general"
@@ -56,8 +56,7 @@ class Keyed(Params, frozen=True, kw_only=True):
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = ""
 
 
-@define(frozen=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """A handler's wish to change the venue.
 
     `telling` is for what the method's row in the table cannot say. `undo` is called when the
@@ -70,8 +69,7 @@ class Submission:
     account: int | None = None
 
 
-@define(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One request on its way through a handler. `login` is whom it acts for, None for nobody."""
 
     venue: Venue
@@ -93,12 +91,20 @@ Tell = Callable[[Call, P], Telling]
 """How the answer to a request is told, by what was asked alone: what it was about may be gone."""
 
 
+def _changes(method: Method) -> bool:
+    return method.scope is not None and method.scope.endswith(":read_write")
+
+
+def _decoder(method: Method) -> msgspec.json.Decoder[msgspec.Struct]:
+    return msgspec.json.Decoder(method.params, strict=False)
+
+
 @define(frozen=True)
 class Method:
     """One row of the table.
 
     `scope` None is public; `lists` are the parameters that take lists; `tell` is there for all
-    whose parameters are Keyed.
+    whose parameters are Keyed. `changes` says whether the method may change the venue.
     """
 
     name: str
@@ -109,11 +115,10 @@ class Method:
     handler: Callable[[Call, msgspec.Struct], object]
     lists: frozenset[str]
     tell: Callable[[Call, msgspec.Struct], Telling] | None = None
-
-    @property
-    def changes(self) -> bool:
-        """Whether the method may change the venue."""
-        return self.scope is not None and self.scope.endswith(":read_write")
+    changes: bool = field(default=Factory(_changes, takes_self=True), init=False)
+    _params: msgspec.json.Decoder[msgspec.Struct] = field(
+        default=Factory(_decoder, takes_self=True), init=False, eq=False, repr=False
+    )
 
     def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
         """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
@@ -129,13 +134,13 @@ class Method:
 
     def _decode(self, text: bytes) -> msgspec.Struct:
         try:
-            return msgspec.json.decode(text, type=self.params, strict=False)
+            return self._params.decode(text)
         except msgspec.ValidationError:
             if b"null" not in text:
                 raise
         given = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         kept = {key: value for key, value in given.items() if bytes(value) != b"null"}
-        return msgspec.json.decode(msgspec.json.encode(kept), type=self.params, strict=False)
+        return self._params.decode(msgspec.json.encode(kept))
 
     def convert(self, query: Sequence[tuple[str, str]]) -> msgspec.Struct:
         """Parameters from a query string's pairs. Raises ApiError -32602.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from enum import Enum
-from typing import Annotated
+from enum import Enum, StrEnum
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -21,7 +22,7 @@ Label = Annotated[str, Meta(max_length=64)]
 Millis = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
-class Type(Enum):
+class Type(StrEnum):
     """The API's order types, of which the venue has the first three."""
 
     LIMIT = "limit"
@@ -32,6 +33,9 @@ class Type(Enum):
     TAKE_LIMIT = "take_limit"
     TAKE_MARKET = "take_market"
     TRAILING_STOP = "trailing_stop"
+
+
+_TYPES: Final[Mapping[str, OrderType]] = {kind.value: kind for kind in OrderType}
 
 
 class CloseType(Enum):
@@ -236,20 +240,19 @@ def _order_type(params: OrderParams) -> OrderType:
         raise ApiError(Code.NOT_IMPLEMENTED)
     if params.mmp:
         raise ApiError(Code.MMP_REQUIRED)
-    try:
-        return OrderType(params.type.value)
-    except ValueError as error:
-        raise ApiError(Code.NOT_IMPLEMENTED) from error
+    kind = _TYPES.get(params.type)
+    if kind is None:
+        raise ApiError(Code.NOT_IMPLEMENTED)
+    return kind
 
 
 def _require_plain(params: Terms, amount: int) -> None:
     """Raise ApiError for option orders and for icebergs, which the venue does not have."""
     if params.advanced:
         raise ApiError(Code.NO_ADV_FOR_FUTURES)
-    # Compared as it came: scaled up, a number that only fits an exponent would overflow.
-    whole = Decimal(amount).scaleb(-8)
     for shown in (params.display_amount, params.max_show):
-        if shown is not None and shown.is_finite() and shown < whole:
+        # Compared as it came: scaled up, a number that only fits an exponent would overflow.
+        if shown is not None and shown.is_finite() and shown < Decimal(amount).scaleb(-8):
             raise ApiError(Code.NOT_IMPLEMENTED)
 
 

@@ -6,7 +6,7 @@ point is a price or an amount a float that was computed with.
 
 from __future__ import annotations
 
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import lru_cache
 from typing import Final
 
@@ -25,8 +25,8 @@ _EXACT: Final = 10**15
 # Digits before the point that a request's number may have: far more than any market needs, and in
 # 1e-8 still inside 64 bits. Larger exponents are refused before anything is computed with them.
 _DIGITS: Final = 10
-_UNIT: Final = Decimal("1e-8")
-_CONTEXT: Final = Context(prec=40, traps=[Inexact, InvalidOperation])
+_SCALE: Final = Decimal(SCALE)
+_EXACTLY: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 _ENCODER: Final = msgspec.json.Encoder()
 encode = _ENCODER.encode
@@ -66,12 +66,11 @@ def units(number: Decimal, param: str, *, finer: Code | None = None) -> int:
     """
     if not number.is_finite() or number.adjusted() >= _DIGITS:
         raise invalid(param)
-    try:
-        exact = number.quantize(_UNIT, context=_CONTEXT)
-    except Inexact as error:
-        told = invalid(param, "too many decimals") if finer is None else ApiError(finer)
-        raise told from error
-    return int(exact.scaleb(8, context=_CONTEXT))
+    scaled = _EXACTLY.multiply(number, _SCALE)
+    units = int(scaled)
+    if units != scaled:
+        raise invalid(param, "too many decimals") if finer is None else ApiError(finer)
+    return units
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -123,6 +122,8 @@ class BadFrameError(Exception):
 _REQUEST: Final = msgspec.json.Decoder(Request)
 _ONLY_ID: Final = msgspec.json.Decoder(_OnlyId)
 _ID: Final = msgspec.json.Decoder(int | str)
+# Shorter digits are an integer for sure, and nearly every id is such.
+_LONG_ID: Final = 18
 
 
 def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") -> Request:
@@ -149,6 +150,8 @@ def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") 
     name = (request.method or method).removeprefix("/")
     if not name:
         raise BadFrameError(ApiError(Code.INVALID_REQUEST, data={"reason": "no method"}), identity)
+    if name is request.method and identity is request.id:
+        return request
     return Request(name, request.params, identity)
 
 
@@ -162,7 +165,10 @@ def _salvage(data: bytes) -> Raw:
 
 def _identity(raw: Raw) -> Raw:
     """The id as it will be echoed: the client's own text, so that no type or digit is lost."""
-    if bytes(raw) in (b"", b"null"):
+    text = bytes(raw)
+    if text.isdigit() and len(text) < _LONG_ID:
+        return raw
+    if text in (b"", b"null"):
         return Raw()
     try:
         _ID.decode(raw)

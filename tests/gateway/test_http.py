@@ -270,7 +270,7 @@ async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(CROWD):
                 nursery.start_soon(buy)
-            await _until(lambda: venue.venue.undecided.counts[101] == CROWD)
+            await _until(lambda: venue.venue.undecided.counts.get(101) == CROWD)
             venue.stop()
             await trio.sleep(0.05)
             log.gate.set()
