@@ -103,6 +103,7 @@ class Archive:
     """The venue's past, as far back as the limits above reach.
 
     Feed it every entry's events, right after the entry was applied: `state` is read then.
+    `handlers` says what it does with an event of each type.
     `listed` holds the terms of every instrument ever seen, some hundreds a year; `deliveries`
     is by index.
     """
@@ -112,11 +113,11 @@ class Archive:
     instruments: dict[str, InstrumentHistory] = field(factory=dict, init=False)
     accounts: dict[int, AccountHistory] = field(factory=dict, init=False)
     deliveries: dict[str, deque[MarketSettled]] = field(factory=dict, init=False)
-    _handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
+    handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.listed = {name: market.instrument for name, market in self.state.markets.items()}
-        self._handlers = {
+        self.handlers = {
             OrderChanged: self._order_changed,
             Traded: self._traded,
             MarksChanged: self._marks_changed,
@@ -129,7 +130,7 @@ class Archive:
     def record(self, events: Iterable[Event]) -> None:
         """Take in the events of one entry, right after it was applied."""
         for event in events:
-            handler = self._handlers.get(type(event))
+            handler = self.handlers.get(type(event))
             if handler is not None:
                 handler(event)
 

@@ -74,6 +74,7 @@ class BookStream(StateStream):
     _snapshot: bytes | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
         self.latest, self.time = self.change_id, self.state.time
 
     def note(self, event: BookChanged, sequence: int) -> None:

@@ -7,9 +7,9 @@ thinned ones when the timer flushes them, and only of what has changed in betwee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from attrs import define, field
 
@@ -29,9 +29,11 @@ PORTFOLIOS_PER_FLUSH: Final = 64
 """A mark moves every portfolio at once. At some 100 us each, so many hold the loop for 6 ms; ten
 flushes a second refresh 640 a second, and more than those take turns."""
 
+_RAW: Final = Interval.RAW.value
+_SLOW: Final = Interval.SLOW.value
 
-@define(frozen=True)
-class Waiting:
+
+class Waiting(NamedTuple):
     """A request whose answer is still to come, and who wants it."""
 
     pending: Pending
@@ -57,6 +59,9 @@ class Feed:
     _router: Router = field(init=False)
     _late: dict[Stream, None] = field(factory=dict, init=False)
     _new: dict[int, dict[Stream, None]] = field(factory=dict, init=False)
+    _handlers: dict[type[Event], tuple[Callable[[Any], None], ...]] = field(
+        factory=dict, init=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self._subscriptions = Subscriptions(
@@ -151,38 +156,52 @@ class Feed:
 
     def _settle(self, stream: Stream) -> None:
         """Keep note of who is behind, and forget a stream that nobody listens to."""
-        if stream.late:
+        if stream.behind:
             self._late[stream] = None
         else:
             self._late.pop(stream, None)
-        if not stream.listeners:
+        if stream.deserted:
             self._router.forget(stream)
 
     # Events
 
     def publish(self, entry: Entry, events: Sequence[Event]) -> None:
         """Tell everybody concerned what an entry did."""
-        self.archive.record(events)
+        self._router.sequence = entry.sequence
+        handlers = self._handlers
         for event in events:
-            if isinstance(event, Answer):
-                self._answer(event)
-        self._router.note(events, entry.sequence)
-        self._flush(Interval.RAW)
+            kind = type(event)
+            for handle in handlers.get(kind) or self._learn(kind):
+                handle(event)
+        self._flush(_RAW)
 
     def flush(self, interval: str) -> None:
         """Publish what changed on the channels of an interval, `100ms` or `agg2`.
 
         The slower one also makes good to readers who had no room what they missed.
         """
-        slow = interval == Interval.SLOW.value
+        slow = interval == _SLOW
         for stream in list(self._late):
             stream.catch_up(retry=slow)
             self._settle(stream)
         if not slow:
             self._refresh_portfolios()
-        self._flush(Interval(interval))
+        self._flush(interval)
 
-    def _flush(self, interval: Interval) -> None:
+    def _learn(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:
+        """What is to be done with events of a type, looked up once and not for each of them.
+
+        Replies go first because channels only take note of events, until they are flushed.
+        """
+        found = (
+            self.archive.handlers.get(kind),
+            self._answer if issubclass(kind, Answer) else None,
+            self._router.handlers.get(kind),
+        )
+        handlers = self._handlers[kind] = tuple(handle for handle in found if handle) or (_ignore,)
+        return handlers
+
+    def _flush(self, interval: str) -> None:
         for stream in self._router.take(interval):
             self._tell(stream)
 
@@ -202,3 +221,7 @@ class Feed:
         waiting = self._take(event.origin)
         if waiting is not None:
             waiting.sink.reply(waiting.pending.answer(event))
+
+
+def _ignore(_: Event) -> None:
+    """For events that concern nobody here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from attrs import define, field
@@ -29,29 +30,30 @@ from risk.events import (
 )
 
 _KIND: Final = "future"
+_RANK: Final = attrgetter("rank")
 
 
 @define(eq=False)
 class Router:
     """Notes events in the streams concerned, and which streams those were.
 
-    `touched` holds, for each interval, the streams with something to tell; `marked` the
-    portfolios that are worth something else since marks moved, longest first.
+    `handlers` says what it does with an event of each type, while `sequence` is the number of the
+    event's entry. `touched` holds, for each interval, the streams with something to tell;
+    `marked` the portfolios that are worth something else since marks moved, longest first.
     """
 
     subscriptions: Subscriptions
     orders: OrderTexts
-    touched: dict[Interval, dict[Stream, None]] = field(
-        factory=lambda: {interval: {} for interval in Interval}, init=False
+    sequence: int = field(default=0, init=False)
+    handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
+    touched: dict[str, dict[Stream, None]] = field(
+        factory=lambda: {interval.value: {} for interval in Interval}, init=False
     )
     marked: dict[PortfolioStream, None] = field(factory=dict, init=False)
-    _sequence: int = field(default=0, init=False)
     _subjects: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
-    _handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        # A look-up, where a match statement would ask ten times for each of some six events.
-        self._handlers = {
+        self.handlers = {
             BookChanged: self._book_changed,
             OrderChanged: self._order_changed,
             Traded: self._traded,
@@ -63,36 +65,28 @@ class Router:
             MarketSettled: self._market_changed,
         }
 
-    def note(self, events: Sequence[Event], sequence: int) -> None:
-        """Take in the events of the entry with that number."""
-        self._sequence = sequence
-        for event in events:
-            handler = self._handlers.get(type(event))
-            if handler is not None:
-                handler(event)
-
-    def take(self, interval: Interval) -> list[Stream]:
+    def take(self, interval: str) -> Sequence[Stream]:
         """The streams of an interval that have something to tell, in the order of delivery."""
         touched = self.touched[interval]
         if not touched:
-            return []
+            return ()
         self.touched[interval] = {}
-        return sorted(touched, key=lambda stream: stream.channel.topic.rank)
+        return tuple(touched) if len(touched) == 1 else sorted(touched, key=_RANK)
 
     def forget(self, stream: Stream) -> None:
         """A stream has no listeners left."""
-        self.touched[stream.channel.interval].pop(stream, None)
+        self.touched[stream.interval].pop(stream, None)
         if isinstance(stream, PortfolioStream):
             self.marked.pop(stream, None)
 
     def _touch(self, stream: Stream) -> None:
-        self.touched[stream.channel.interval][stream] = None
+        self.touched[stream.interval][stream] = None
 
     def _book_changed(self, event: BookChanged) -> None:
-        self.subscriptions.change_ids[event.instrument] = self._sequence
+        self.subscriptions.change_ids[event.instrument] = self.sequence
         public = self.subscriptions.public
         for book in public.book.get(event.instrument, ()):
-            book.note(event, self._sequence)
+            book.note(event, self.sequence)
             self._touch(book)
         for quote in public.quote.get(event.instrument, ()):
             if quote.moved():
@@ -106,11 +100,7 @@ class Router:
         routes = self.subscriptions.accounts.get(order.account)
         if routes is None:
             return
-        streams = [
-            stream
-            for subject in self._subjects_of(order.instrument)
-            for stream in (*routes.orders.get(subject, ()), *routes.changes.get(subject, ()))
-        ]
+        streams = routes.concerned(order.instrument, self._subjects_of).orders
         if streams:
             data = self.orders.of(order)
             for stream in streams:
@@ -119,11 +109,7 @@ class Router:
 
     def _traded(self, trade: Traded) -> None:
         public = self.subscriptions.public
-        streams = [
-            stream
-            for subject in self._subjects_of(trade.instrument)
-            for stream in public.trades.get(subject, ())
-        ]
+        streams = public.concerned(trade.instrument, self._subjects_of).trades
         if streams:
             instrument = self.subscriptions.archive.instrument(trade.instrument)
             assert instrument is not None, "a trade is in an instrument that was listed"
@@ -145,11 +131,7 @@ class Router:
         if routes is None:
             return
         name = own.trade.instrument
-        streams = [
-            stream
-            for subject in self._subjects_of(name)
-            for stream in (*routes.own_trades.get(subject, ()), *routes.changes.get(subject, ()))
-        ]
+        streams = routes.concerned(name, self._subjects_of).own_trades
         if streams:
             instrument = self.subscriptions.archive.instrument(name)
             assert instrument is not None, "a trade is in an instrument that was listed"
@@ -162,14 +144,13 @@ class Router:
         routes = self.subscriptions.accounts.get(event.account)
         if routes is None:
             return
-        for subject in self._subjects_of(event.instrument):
-            for stream in routes.changes.get(subject, ()):
-                stream.note_position(event.instrument)
-                self._touch(stream)
+        for stream in routes.concerned(event.instrument, self._subjects_of).changes:
+            stream.note_position(event.instrument)
+            self._touch(stream)
 
     def _wallet_changed(self, event: WalletChanged) -> None:
         routes = self.subscriptions.accounts.get(event.account)
-        if routes is None:
+        if routes is None or not routes.portfolio:
             return
         for stream in _portfolios(routes, event.currency):
             stream.note(event.currency)

@@ -8,6 +8,7 @@ listeners; only the channel's name, which clients may spell differently, is thei
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from attrs import define, field
@@ -23,37 +24,54 @@ _TAIL: Final = b"}}"
 
 
 @define(eq=False)
-class Listener:
-    """One subscription: who, and under which spelling of the channel's name.
+class Audience:
+    """Those who listen to a channel under one spelling of its name, by their sinks' numbers."""
 
-    `behind` is set until it has been sent the channel's state, and again when it misses a change;
-    `missed` is set while the last try found no room.
-    """
-
-    sink: Sink
     name: str
-    behind: bool
-    missed: bool = field(default=False, init=False)
-    head: bytes = field(init=False)
+    listeners: dict[int, Listener] = field(factory=dict, init=False)
+    _head: bytes = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.head = (
+        self._head = (
             b'{"jsonrpc":"2.0","method":"subscription","params":{"channel":'
             + wire.encode(self.name)
             + b',"data":'
         )
 
+    def frame(self, data: bytes) -> bytes:
+        """A notification as they are to read it."""
+        return self._head + data + _TAIL
+
+
+@define(eq=False)
+class Listener:
+    """One subscription."""
+
+    sink: Sink
+    audience: Audience
+
 
 @define(eq=False)
 class Stream(ABC):
-    """A channel with at least one listener; `account` is 0 where it is public."""
+    """A channel with at least one listener; `account` is 0 where it is public.
+
+    `behind` holds those who are to be sent the channel's state, because they are new or missed a
+    change, and whether the last try to send it found no room.
+    """
 
     channel: Channel
     account: int
-    listeners: dict[tuple[int, str], Listener] = field(factory=dict, init=False)
+    rank: int = field(init=False)
+    interval: str = field(init=False)
+    audiences: dict[str, Audience] = field(factory=dict, init=False)
+    behind: dict[Listener, bool] = field(factory=dict, init=False)
 
     stateful: ClassVar[bool] = False
     """Whether listeners are sent the channel's state before they are sent changes of it."""
+
+    def __attrs_post_init__(self) -> None:
+        # Asked for with every event; an enumeration's attributes and hash are calls.
+        self.rank, self.interval = self.channel.topic.rank, self.channel.interval.value
 
     @abstractmethod
     def take(self) -> list[bytes]:
@@ -77,34 +95,36 @@ class Stream(ABC):
         """
 
     @property
-    def late(self) -> bool:
-        """Whether a listener is behind."""
-        return any(listener.behind for listener in self.listeners.values())
+    def deserted(self) -> bool:
+        """Whether nobody listens any more."""
+        return not self.audiences
 
     def add(self, sink: Sink, name: str) -> None:
         """Listen under that name; who does so already starts anew."""
-        self.listeners[sink.number, name] = Listener(sink, name, self.stateful)
+        self.remove(sink, name)
+        audience = self.audiences.get(name)
+        if audience is None:
+            audience = self.audiences[name] = Audience(name)
+        listener = audience.listeners[sink.number] = Listener(sink, audience)
+        if self.stateful:
+            self.behind[listener] = False
 
     def remove(self, sink: Sink, name: str) -> None:
         """Listen no more; nothing happens to one who does not."""
-        self.listeners.pop((sink.number, name), None)
+        audience = self.audiences.get(name)
+        listener = audience.listeners.pop(sink.number, None) if audience else None
+        if audience and listener:
+            self.behind.pop(listener, None)
+            if not audience.listeners:
+                del self.audiences[name]
 
-
-class Framer:
-    """Frames one notification's data, once for each spelling of the channel's name."""
-
-    __slots__ = ("data", "frames")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.frames: dict[bytes, bytes] = {}
-
-    def __call__(self, listener: Listener) -> bytes:
-        """The frame as that listener is to read it."""
-        frame = self.frames.get(listener.head)
-        if frame is None:
-            frame = self.frames[listener.head] = listener.head + self.data + _TAIL
-        return frame
+    def _addressed(self, data: bytes) -> Iterator[tuple[Listener, bytes]]:
+        """Every listener, and the notification as it is to read it: one for each spelling."""
+        # Copies, because a sink that is cut may leave at once.
+        for audience in tuple(self.audiences.values()):
+            frame = audience.frame(data)
+            for listener in tuple(audience.listeners.values()):
+                yield listener, frame
 
 
 class StatelessStream(Stream):
@@ -119,10 +139,8 @@ class PrivateStream(StatelessStream):
 
     def push(self, data: bytes) -> None:
         """Send one notification to every listener."""
-        frame = Framer(data)
-        # A copy, because a sink that is cut may leave at once.
-        for listener in tuple(self.listeners.values()):
-            listener.sink.private(frame(listener))
+        for listener, frame in self._addressed(data):
+            listener.sink.private(frame)
 
 
 class ExactStream(StatelessStream):
@@ -130,9 +148,8 @@ class ExactStream(StatelessStream):
 
     def push(self, data: bytes) -> None:
         """Send one notification to every listener."""
-        frame = Framer(data)
-        for listener in tuple(self.listeners.values()):
-            if not listener.sink.offer(frame(listener)):
+        for listener, frame in self._addressed(data):
+            if not listener.sink.offer(frame):
                 listener.sink.cut(POLICY_VIOLATION, TOO_SLOW)
 
 
@@ -157,33 +174,37 @@ class StateStream(Stream):
 
     def push(self, data: bytes) -> None:
         """Send one notification to those who can use it, and the state to those who are new."""
-        ready = [each for each in self.listeners.values() if self.whole or not each.behind]
-        if not self.whole:
+        waiting = {} if self.whole else self.behind.copy()
+        if waiting:
             self.catch_up()
-        frame = Framer(data)
-        for listener in ready:
-            self.send(listener, frame(listener))
-
-    def send(self, listener: Listener, frame: bytes) -> None:
-        """Send the whole state or the next change of it; who has no room is behind, or cut."""
-        listener.behind = listener.missed = not listener.sink.offer(frame)
-        if listener.missed and not self.thinned:
-            listener.sink.cut(POLICY_VIOLATION, TOO_SLOW)
+        for listener, frame in self._addressed(data):
+            if listener not in waiting:
+                self._send(listener, frame)
 
     def catch_up(self, *, retry: bool = False) -> None:
         """Send its state to the listeners who are behind, who missed it before only to `retry`."""
-        behind = [
-            listener
-            for listener in self.listeners.values()
-            if listener.behind and (retry or not listener.missed)
-        ]
-        if behind:
-            frames = [Framer(data) for data in self.snapshot()]
-            for listener in behind:
-                for frame in frames:
-                    self.send(listener, frame(listener))
-                    if listener.behind:
-                        break
+        behind = [listener for listener, missed in self.behind.items() if retry or not missed]
+        if not behind:
+            return
+        state = self.snapshot()
+        frames: dict[Audience, list[bytes]] = {}
+        for listener in behind:
+            audience = listener.audience
+            if audience not in frames:
+                frames[audience] = [audience.frame(data) for data in state]
+            for frame in frames[audience]:
+                if not self._send(listener, frame):
+                    break
+
+    def _send(self, listener: Listener, frame: bytes) -> bool:
+        """Send the whole state or the next change of it; who has no room is behind, or cut."""
+        if listener.sink.offer(frame):
+            self.behind.pop(listener, None)
+            return True
+        self.behind[listener] = True
+        if not self.thinned:
+            listener.sink.cut(POLICY_VIOLATION, TOO_SLOW)
+        return False
 
 
 def join(items: list[bytes]) -> bytes:

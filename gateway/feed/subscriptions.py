@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from attrs import define, field
 
@@ -22,6 +22,17 @@ from gateway.feed.tickers import IndexStream, PerpetualStream, QuoteStream, Tick
 from gateway.sink import Sink
 from risk.state import State
 
+S = TypeVar("S", bound=Stream)
+
+
+class Concerned(NamedTuple):
+    """The streams that tell of one instrument, whichever subject they have it under."""
+
+    orders: tuple[OrdersStream | ChangesStream, ...]
+    own_trades: tuple[OwnTradesStream | ChangesStream, ...]
+    changes: tuple[ChangesStream, ...]
+    trades: tuple[TradesStream, ...]
+
 
 @define(eq=False)
 class Routes:
@@ -37,13 +48,30 @@ class Routes:
     index: dict[str, list[IndexStream]] = field(factory=dict)
     perpetual: dict[str, list[PerpetualStream]] = field(factory=dict)
     portfolio: dict[str, list[PortfolioStream]] = field(factory=dict)
+    _concerned: dict[str, Concerned] = field(factory=dict, init=False)
+
+    def concerned(self, instrument: str, subjects: Callable[[str], Sequence[str]]) -> Concerned:
+        """The streams of an instrument, which has these subjects; kept until others listen."""
+        known = self._concerned.get(instrument)
+        if known is None:
+            names = subjects(instrument)
+            changes = _under(self.changes, names)
+            known = self._concerned[instrument] = Concerned(
+                (*_under(self.orders, names), *changes),
+                (*_under(self.own_trades, names), *changes),
+                changes,
+                _under(self.trades, names),
+            )
+        return known
 
     def add(self, stream: Stream) -> None:
         """Let events find a stream."""
+        self._concerned.clear()
         self._of(stream).setdefault(stream.channel.subject, []).append(stream)
 
     def remove(self, stream: Stream) -> None:
         """Let events find it no more."""
+        self._concerned.clear()
         routes = self._of(stream)
         streams = routes[stream.channel.subject]
         streams.remove(stream)
@@ -58,6 +86,10 @@ class Routes:
     def empty(self) -> bool:
         """Whether no stream is left."""
         return not any(getattr(self, topic.name.lower()) for topic in Topic)
+
+
+def _under(streams: dict[str, list[S]], subjects: Sequence[str]) -> tuple[S, ...]:
+    return tuple(stream for subject in subjects for stream in streams.get(subject, ()))
 
 
 @define(eq=False)
@@ -104,7 +136,7 @@ class Subscriptions:
         stream = self._of_sink.get(sink.number, {}).pop(name, None)
         if stream is not None:
             stream.remove(sink, name)
-            if not stream.listeners:
+            if stream.deserted:
                 self._end(stream)
         return stream
 
