@@ -1,10 +1,13 @@
 """Orders, trades, positions and summaries as the API writes them.
 
-Pure functions from the core's values to JSON-able dicts. Fields that strict clients insist on
-are always there; a field that means nothing for an instrument is left out.
+Pure functions from the core's values to what can be written as JSON. Fields that strict clients
+insist on are always there; a field that means nothing for an instrument is left out.
 """
 
 from collections.abc import Sequence
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from book.instrument import Instrument
 from book.order import OrderRecord, Side
@@ -23,47 +26,80 @@ def contracts(instrument: Instrument, amount: int) -> wire.Number:
     return wire.amount(amount * SCALE // instrument.contract.contract_size)
 
 
-def order_json(order: OrderRecord, instrument: Instrument) -> Json:
+class OrderJson(msgspec.Struct, frozen=True, gc=False):
+    """An order as the API writes it.
+
+    A struct, because orders are what is written most: a dict takes half as long again to make and
+    to write (3.7 us beside 2.4, and in a venue that does other things in between, 8.9 beside 5.5).
+    """
+
+    order_id: str
+    order_state: str
+    order_type: str
+    time_in_force: str
+    instrument_name: str
+    direction: str
+    label: str
+    price: wire.Number
+    amount: wire.Number
+    contracts: wire.Number
+    filled_amount: wire.Number
+    average_price: wire.Number
+    max_show: wire.Number
+    creation_timestamp: int
+    last_update_timestamp: int
+    post_only: bool
+    reject_post_only: bool
+    reduce_only: bool
+    risk_reducing: bool
+    replaced: bool
+    is_liquidation: bool
+    mmp: bool
+    api: bool
+    web: bool
+    user_id: int
+    original_order_type: str | UnsetType
+    cancel_reason: str | UnsetType
+
+
+def order_json(order: OrderRecord, instrument: Instrument) -> OrderJson:
     """An order; the optional fields are there when they say something.
 
     A market order has no limit: its `price` is what it was filled at on average, because
     clients want a number there.
     """
-    price, amount = wire.price, wire.amount
-    ordered, average = amount(order.amount), price(order.average_price)
-    shape: Json = {
-        "order_id": wire.order_id(order.instrument, order.order_id),
-        # `_value_` is what `value` gives after 0.1 us and two calls, which add up here.
-        "order_state": order.state._value_,
-        "order_type": order.type._value_,
-        "time_in_force": order.time_in_force._value_,
-        "instrument_name": order.instrument,
-        "direction": order.side._value_,
-        "label": order.label,
-        "price": price(order.price) if order.price else average,
-        "amount": ordered,
-        "contracts": contracts(instrument, order.amount),
-        "filled_amount": amount(order.filled),
-        "average_price": average,
-        "max_show": ordered,
-        "creation_timestamp": order.created,
-        "last_update_timestamp": order.updated,
-        "post_only": order.post_only,
-        "reject_post_only": order.reject_post_only,
-        "reduce_only": order.reduce_only,
-        "risk_reducing": order.risk_reducing,
-        "replaced": order.replaced,
-        "is_liquidation": order.liquidation,
-        "mmp": False,
-        "api": True,
-        "web": False,
-        "user_id": order.account,
-    }
-    if order.original_type is not None:
-        shape["original_order_type"] = order.original_type.value
-    if order.cancel_reason is not None:
-        shape["cancel_reason"] = order.cancel_reason._value_
-    return shape
+    amount, average = wire.amount(order.amount), wire.price(order.average_price)
+    original, reason = order.original_type, order.cancel_reason
+    # By position, and `_value_` for `value`, whose two calls each would be a third of all this.
+    return OrderJson(
+        wire.order_id(order.instrument, order.order_id),
+        order.state._value_,
+        order.type._value_,
+        order.time_in_force._value_,
+        order.instrument,
+        order.side._value_,
+        order.label,
+        wire.price(order.price) if order.price else average,
+        amount,
+        contracts(instrument, order.amount),
+        wire.amount(order.filled),
+        average,
+        amount,
+        order.created,
+        order.updated,
+        order.post_only,
+        order.reject_post_only,
+        order.reduce_only,
+        order.risk_reducing,
+        order.replaced,
+        order.liquidation,
+        False,  # noqa: FBT003 - market maker protection, which nobody has
+        True,  # noqa: FBT003 - it came by the API
+        False,  # noqa: FBT003 - and not by a web page
+        order.account,
+        UNSET if original is None else original._value_,
+        UNSET if reason is None else reason._value_,
+    )
 
 
 def public_trade_json(trade: Traded, instrument: Instrument) -> Json:

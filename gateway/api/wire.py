@@ -218,16 +218,11 @@ def heartbeat(kind: str) -> bytes:
 
 def order_id(instrument: str, number: int) -> str:
     """An order's id as the API writes it: digits for BTC, else with the family in front."""
-    return _prefixed(instrument, number)
-
-
-def trade_id(instrument: str, number: int) -> str:
-    """A trade's id as the API writes it, prefixed as order ids are."""
-    return _prefixed(instrument, number)
-
-
-def _prefixed(instrument: str, number: int) -> str:
     return f"{_prefix(instrument)}{number}"
+
+
+trade_id = order_id
+"""A trade's id as the API writes it, prefixed as order ids are."""
 
 
 @lru_cache(maxsize=1_024)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from book.instrument import Instrument
 from book.order import CancelReason, OrderRecord, OrderState, OrderType, Side, TimeInForce
 from book.units import MONEY, SCALE
 from gateway.api import shapes
@@ -56,6 +57,12 @@ POSITION = PositionView(
 )
 
 
+def order(record: OrderRecord, instrument: Instrument) -> shapes.Json:
+    """An order as a client reads it."""
+    told: shapes.Json = msgspec.to_builtins(shapes.order_json(record, instrument))
+    return told
+
+
 def test_an_open_order_has_every_field() -> None:
     """The label is there when empty, prices and amounts are numbers, the api flag is set."""
     instrument = Desk().market().instrument
@@ -85,7 +92,7 @@ def test_an_open_order_has_every_field() -> None:
         "api": True,
         "web": False,
         "user_id": ALICE,
-    } == shapes.order_json(ORDER, instrument)
+    } == order(ORDER, instrument)
 
 
 def test_an_order_says_what_it_was_and_why_it_ended_where_that_is_so() -> None:
@@ -96,7 +103,7 @@ def test_an_order_says_what_it_was_and_why_it_ended_where_that_is_so() -> None:
         state=OrderState.CANCELLED,
         cancel_reason=CancelReason.CANCEL_ON_DISCONNECT,
     )
-    told = shapes.order_json(ended, Desk().market().instrument)
+    told = order(ended, Desk().market().instrument)
     assert ("market_limit", "cancelled", "cancel_on_disconnect") == (
         told["original_order_type"],
         told["order_state"],
@@ -108,9 +115,9 @@ def test_a_market_order_has_a_number_for_its_price() -> None:
     """What it was filled at on average, and 0.0 where it was not."""
     instrument = Desk().market().instrument
     market = msgspec.structs.replace(ORDER, type=OrderType.MARKET, price=0)
-    assert 0.0 == shapes.order_json(market, instrument)["price"]
+    assert 0.0 == order(market, instrument)["price"]
     filled = msgspec.structs.replace(market, average_price=49_999 * SCALE)
-    assert 49_999.0 == shapes.order_json(filled, instrument)["price"]
+    assert 49_999.0 == order(filled, instrument)["price"]
 
 
 @pytest.mark.parametrize(
@@ -198,5 +205,5 @@ def test_ids_carry_the_family_of_all_but_bitcoin() -> None:
     """As the API writes them, so that clients that sort by prefix find theirs."""
     desk = Desk()
     linear = msgspec.structs.replace(ORDER, instrument=SOL)
-    told = shapes.order_json(linear, desk.market(SOL).instrument)
+    told = order(linear, desk.market(SOL).instrument)
     assert ("SOL_USDC-17", 200.0) == (told["order_id"], told["contracts"])
