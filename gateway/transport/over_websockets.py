@@ -183,7 +183,7 @@ class WebSocketTransport:
     async def _receive(self) -> None:
         """Give the library the next chunk, or the end."""
         try:
-            data = await self._stream.receive_some(CHUNK_BYTES)
+            data = await _read(self._stream)
         except _GONE as gone:
             raise DisconnectedError from gone
         if data:
@@ -202,6 +202,24 @@ class WebSocketTransport:
                     await self._stream.send_eof()
                 except _GONE as gone:
                     raise DisconnectedError from gone
+
+
+async def _read(stream: Stream) -> bytes | bytearray:
+    """The next chunk; empty at the end. Raises trio.BrokenResourceError, ClosedResourceError.
+
+    Nearly always nothing is there yet. To wait first and read then spares a system call that
+    fails, which is a fifth of what it costs to receive a short chunk.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        return await stream.receive_some(CHUNK_BYTES)
+    while True:
+        await trio.lowlevel.wait_readable(stream.socket)
+        try:
+            return os.read(stream.socket.fileno(), CHUNK_BYTES)
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise trio.BrokenResourceError from error
 
 
 async def shake_hands(
