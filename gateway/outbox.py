@@ -157,7 +157,8 @@ class Outbox:
 
     def _put(self, data: bytes, *, is_reply: bool) -> None:
         if self.farewell is None:
-            if not self._queue:
+            queue = self._queue
+            if not queue:
                 self.filled()
-            self._queue.append((data, is_reply))
+            queue.append((data, is_reply))
             self.size += len(data)

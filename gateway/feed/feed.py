@@ -29,6 +29,9 @@ PORTFOLIOS_PER_FLUSH: Final = 64
 """A mark moves every portfolio at once. At some 100 us each, so many hold the loop for 6 ms; ten
 flushes a second refresh 640 a second, and more than those take turns."""
 
+NOBODY: Final = 0
+"""The session of HTTP clients, and of requests that act for another account than their client."""
+
 _RAW: Final = Interval.RAW.value
 _SLOW: Final = Interval.SLOW.value
 
@@ -53,8 +56,8 @@ class Feed:
     archive: Archive
     most: int = 1_000
     orders: OrderTexts = field(init=False)
-    _waiting: dict[Origin, Waiting] = field(factory=dict, init=False)
-    _asked: dict[int, dict[Origin, None]] = field(factory=dict, init=False)
+    # By the session that asked.
+    _waiting: dict[int, dict[Origin, Waiting]] = field(factory=dict, init=False)
     _subscriptions: Subscriptions = field(init=False)
     _router: Router = field(init=False)
     _late: dict[Stream, None] = field(factory=dict, init=False)
@@ -74,8 +77,10 @@ class Feed:
 
     def expect(self, origin: Origin, pending: Pending, sink: Sink) -> None:
         """Remember who is to be told the answer to a request."""
-        self._waiting[origin] = Waiting(pending, sink)
-        self._asked.setdefault(sink.number, {})[origin] = None
+        of_session = self._waiting.get(origin.session)
+        if of_session is None:
+            of_session = self._waiting[origin.session] = {}
+        of_session[origin] = Waiting(pending, sink)
 
     def forget(self, origin: Origin) -> None:
         """Expect the answer no more: the request did not reach the log."""
@@ -89,18 +94,20 @@ class Feed:
         self._new.pop(sink.number, None)
         for stream in self._subscriptions.forget(sink):
             self._settle(stream)
-        for origin in list(self._asked.get(sink.number, ())):
-            waiting = self._take(origin)
-            if waiting is not None:
+        for waiting in self._waiting.pop(sink.number, {}).values():
+            waiting.pending.abandon()
+        for origin, waiting in tuple(self._waiting.get(NOBODY, {}).items()):
+            if waiting.sink is sink:
+                self._take(origin)
                 waiting.pending.abandon()
 
     def _take(self, origin: Origin) -> Waiting | None:
-        waiting = self._waiting.pop(origin, None)
-        if waiting is not None:
-            asked = self._asked[waiting.sink.number]
-            del asked[origin]
-            if not asked:
-                del self._asked[waiting.sink.number]
+        of_session = self._waiting.get(origin.session)
+        if of_session is None:
+            return None
+        waiting = of_session.pop(origin, None)
+        if not of_session:
+            del self._waiting[origin.session]
         return waiting
 
     # Subscriptions
@@ -203,18 +210,16 @@ class Feed:
 
     def _flush(self, interval: str) -> None:
         for stream in self._router.take(interval):
-            self._tell(stream)
+            stream.flush()
+            if stream.stateful:
+                self._settle(stream)
 
     def _refresh_portfolios(self) -> None:
         marked = self._router.marked
         for stream in list(islice(marked, PORTFOLIOS_PER_FLUSH)):
             del marked[stream]
             stream.note_marks()
-            self._tell(stream)
-
-    def _tell(self, stream: Stream) -> None:
-        stream.flush()
-        if stream.stateful:
+            stream.flush()
             self._settle(stream)
 
     def _answer(self, event: Answer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from attrs import define, field
 
@@ -13,6 +13,8 @@ from gateway.feed.channels import ANY, Interval
 from gateway.feed.stream import ExactStream, PrivateStream, StateStream, join
 from risk import views
 from risk.state import State
+
+_RAW: Final = Interval.RAW.value
 
 
 @define(eq=False)
@@ -51,7 +53,7 @@ class OrdersStream(PrivateStream):
     def take(self) -> list[bytes]:
         """The orders that changed, in the order of their last change."""
         orders, self.orders = list(self.orders.values()), {}
-        if self.channel.interval is Interval.RAW:
+        if self.interval == _RAW:
             return orders
         return [join(orders)] if orders else []
 

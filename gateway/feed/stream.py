@@ -139,8 +139,11 @@ class PrivateStream(StatelessStream):
 
     def push(self, data: bytes) -> None:
         """Send one notification to every listener."""
-        for listener, frame in self._addressed(data):
-            listener.sink.private(frame)
+        # Nearly always one, for whom the generator of the others would take longer than the rest.
+        for audience in tuple(self.audiences.values()):
+            frame = audience.frame(data)
+            for listener in tuple(audience.listeners.values()):
+                listener.sink.private(frame)
 
 
 class ExactStream(StatelessStream):
