@@ -63,8 +63,11 @@ def quote(venue: Venue, accounts: int) -> None:
     """Let the maker take what is liquidated, a tick off the mark."""
     venue.apply(CancelAll(account=MAKER))
     for name in INSTRUMENTS:
-        amount = accounts * CONTRACTS * venue.market(name).instrument.contract.contract_size
-        for side in Side:
+        market = venue.market(name)
+        held = market.positions.get(MAKER)
+        room = market.terms.position_limit - (abs(held.size) if held is not None else 0)
+        amount = min(room, accounts * CONTRACTS * market.instrument.contract.contract_size)
+        for side in Side if amount > 0 else ():
             venue.place(MAKER, name, side, amount, taking_price(venue, name, side.opposite))
 
 
@@ -73,7 +76,7 @@ def liquidate(venue: Venue, rounds: list[float], orders: list[float]) -> set[tup
     state = venue.exchange.state
     tried: set[tuple[int, str]] = set()
     met: set[tuple[int, str]] = set()
-    while due := liquidation.pending(state, tried=tried):
+    while (due := liquidation.pending(state, tried=tried)) or venue.exchange.busy:
         for number, (account, currency) in enumerate(due):
             if number % BETWEEN == 0:
                 orders.append(order(venue))

@@ -171,6 +171,7 @@ class _Server:
             pending=lambda tried: liquidation.pending(state, tried=tried),
             propose=intake.propose,
             crashed=metrics.crashes.labels("supervisor").inc,
+            busy=lambda: exchange.busy,
             strict=config.server.strict,
         )
         slots = Slots(config.limits.connections_per_address)

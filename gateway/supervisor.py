@@ -41,7 +41,8 @@ class Supervisor:
     `pending` lists a limited number of them, worst first and without those it is given. They are
     asked for when accounts were looked at, and again when all that were proposed had their turn,
     until there are no more: those that are worst by then come next, and nobody waits for another
-    Tick. `crashed` counts. `strict` lets a crash end the venue, which is what tests want.
+    Tick. It may name nobody as long as the venue is `busy` finding out. `crashed` counts. `strict`
+    lets a crash end the venue, which is what tests want.
     """
 
     clock: Clock
@@ -49,6 +50,7 @@ class Supervisor:
     pending: Callable[[Container[Wallet]], Iterable[Wallet]]
     propose: Callable[[Urgent], None]
     crashed: Callable[[], None]
+    busy: Callable[[], bool] = lambda: False
     strict: bool = False
     _looked: Wakeup = field(factory=Wakeup, init=False)
     _proposed: set[Wallet] = field(factory=set, init=False)
@@ -107,3 +109,6 @@ class Supervisor:
             for account, currency in self.pending(self._tried):
                 self._proposed.add((account, currency))
                 self.propose(Liquidate(account=account, currency=currency))
+            if not self._proposed and self.busy():
+                # Asking made work, for which there may be no entry yet that carries it on.
+                self.propose(Continue())

@@ -1,63 +1,50 @@
 """Auto-deleveraging: when the fund cannot take a position, its winners give theirs back.
 
-The opposite side is closed at the bankruptcy price, highest score first: with a profit, profit
-ratio x leverage; without, profit ratio / leverage; ties by account. Whoever it would push
-below zero is passed over. Scanning a large market takes more than one entry, so it is a phase:
-it keeps the best few as it goes, and then checks each again when its turn comes.
+The opposite side is closed at the bankruptcy price, highest score first (see risk.standings).
+Whoever it would push below zero is passed over. It is a phase: it takes the best few who can
+bear it, and then checks each again when its turn comes.
 """
 
 from __future__ import annotations
 
-from heapq import heappush, heappushpop
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from book.units import RATE, round_half_even
+from book.units import round_half_even
 from risk import insurance, margin
 from risk.events import Liquidated, LiquidationStep
 from risk.market import Market
 from risk.position import Position
+from risk.standings import Place
 from risk.state import FIRST_CLIENT, INSURANCE
 
 if TYPE_CHECKING:
     from risk.state import State
 
 RANKED = 64
-"""How many candidates one scan keeps. If they are not enough, another scan follows."""
-
-
-def score(state: State, position: Position) -> int:
-    """Who is deleveraged first, in 1e-12; see the module."""
-    market = position.market
-    wallet = position.wallet
-    margin.refresh(state, wallet)
-    notional = market.instrument.notional(position.size, market.mark)
-    entry = max(1, abs(position.carry))
-    ratio = position.profit * RATE // entry
-    balance = max(1, wallet.margin_balance)
-    if ratio > 0:
-        return ratio * notional // balance
-    return ratio * balance // max(1, notional)
+"""How many candidates are taken at a time. If they are not enough, more follow."""
 
 
 @define(eq=False)
 class Deleverage:
     """Close one bankrupt position against the best-ranked of the other side.
 
-    `closed` tells whether the present ranking was of any use; if not, another would not be.
+    `ranking` are those whose turn comes, the next one at its end, once it is `scanned`; until then
+    it holds at most one, below whom to go on. `cursor` counts the steps of ranking until then, and
+    afterwards tells how many were ranked. `closed` tells whether the ranking was of any use.
     """
 
     account: int
     market: str
     cursor: int = 0
-    ranking: list[tuple[int, int]] = field(factory=list)
+    ranking: list[Place] = field(factory=list)
     scanned: bool = False
     closed: bool = False
     done: bool = False
 
     def advance(self, state: State, budget: int) -> int:
-        """Scan for candidates, then close against them; stops when the account is sound."""
+        """Rank candidates, then close against them; stops when the account is sound."""
         used = 0
         while used < budget and not self.done:
             market = state.markets.get(self.market)
@@ -65,7 +52,7 @@ class Deleverage:
             if market is None or position is None or not self._still_due(state, position):
                 self.done = True
             elif not self.scanned:
-                self._scan_next(state, market, position)
+                self._rank_next(state, market, position)
             else:
                 self._close_next(state, market, position)
             used += 1
@@ -76,47 +63,60 @@ class Deleverage:
             return False
         return margin.is_locked(state, position.wallet)
 
-    def _scan_next(self, state: State, market: Market, position: Position) -> None:
-        account = next(market.positions.irange(self.cursor, inclusive=(False, True)), None)
-        if account is None:
-            self.scanned = True
-            self.ranking.sort()
+    def _rank_next(self, state: State, market: Market, position: Position) -> None:
+        """Count a step for each who may be ranked; the one after them ranks.
+
+        So what an entry holds depends on the state alone, and not on what standings know already.
+        """
+        if self.cursor < min(len(market.positions), RANKED):
+            self.cursor += 1
             return
-        self.cursor = account
-        candidate = market.positions[account]
-        if account < FIRST_CLIENT or candidate.size * position.size >= 0:
-            return
-        if not _bears(state, candidate, self._terms(state, position, candidate)[1]):
-            return
-        entry = (score(state, candidate), -account)
-        if len(self.ranking) < RANKED:
-            heappush(self.ranking, entry)
-        else:
-            heappushpop(self.ranking, entry)
+        below = self.ranking[0] if self.ranking else None
+        standing = state.watch.standings.of(state, market, -1 if position.size > 0 else 1)
+        found = standing.next(state, below, RANKED)
+        self.cursor, self.scanned = len(found), True
+        # The last of many is where the next begin, and stays, whether it bears anything or not.
+        self.ranking = [
+            place
+            for number, place in enumerate(found)
+            if (not number and len(found) == RANKED)
+            or self._bears(state, position, market.positions[-place[1]])
+        ]
 
     def _close_next(self, state: State, market: Market, position: Position) -> None:
         if not self.ranking:
             self._rank_again(state, position)
             return
-        _, negated = self.ranking.pop()
-        other = market.positions.get(-negated)
-        if other is None or other.size * position.size >= 0:
-            return
-        amount, part = self._terms(state, position, other)
-        if not _bears(state, other, part):
-            return
+        place = self.ranking.pop()
+        other = market.positions.get(-place[1])
+        opposite = other is not None and other.size * position.size < 0
+        if other is not None and opposite and self._bears(state, position, other):
+            self._close(state, position, other)
+        if not self.ranking and not self.closed and self.cursor == RANKED:
+            self.ranking, self.cursor, self.scanned = [place], 0, False
+
+    def _close(self, state: State, position: Position, other: Position) -> None:
         self.closed = True
+        amount, part = self._terms(state, position, other)
         price = insurance.hand_over(state, position, other, amount, part)
         state.emit(
             Liquidated(
                 self.account,
-                market.currency,
+                position.market.currency,
                 LiquidationStep.DELEVERAGED,
-                market.name,
+                position.market.name,
                 amount,
                 price,
             )
         )
+
+    def _bears(self, state: State, position: Position, other: Position) -> bool:
+        """Whether a client stays at or above zero; two units are left for rounding."""
+        wallet = other.wallet
+        if wallet.account < FIRST_CLIENT:
+            return False
+        margin.refresh(state, wallet)
+        return wallet.margin_balance + self._terms(state, position, other)[1] >= 2
 
     def _terms(self, state: State, position: Position, other: Position) -> tuple[int, int]:
         """How much the two can close, and the part of the margin balance that goes with it."""
@@ -129,6 +129,7 @@ class Deleverage:
         return amount, share
 
     def _rank_again(self, state: State, position: Position) -> None:
+        """From the highest on, who was passed over too: with less left, it may bear its part."""
         if not self.closed:
             self._give_up(state, position)
             return
@@ -143,10 +144,3 @@ class Deleverage:
             share = insurance.bankruptcy_shares(wallet)[self.market]
             insurance.take_over(state, position, share)
         insurance.cover(state, state.insurance(position.market.currency))
-
-
-def _bears(state: State, position: Position, share: int) -> bool:
-    """Whether the counterparty stays at or above zero; two units are left for rounding."""
-    wallet = position.wallet
-    margin.refresh(state, wallet)
-    return wallet.margin_balance + share >= 2

@@ -9,12 +9,12 @@ nothing is left; 4. deleverage, or socialise, what the fund cannot carry.
 from __future__ import annotations
 
 from collections.abc import Container
-from heapq import nsmallest
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from book.matching import match
 from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
-from book.units import ceil_div
+from book.units import RATE, ceil_div
 from risk import insurance, margin, phases
 from risk.commands import Liquidate
 from risk.deleveraging import Deleverage
@@ -22,6 +22,7 @@ from risk.events import Done, Liquidated, LiquidationStep
 from risk.execution import Execution
 from risk.position import Position, Wallet
 from risk.reasons import Reason
+from risk.standings import LOOKS_PER_STEP
 from risk.state import FIRST_CLIENT, INSURANCE
 from risk.terms import LossPolicy
 
@@ -32,8 +33,7 @@ PARTS = 8
 """A round reduces a position by this part of it, but at least by the smallest order."""
 
 PROPOSED = 1_024
-"""How many to list at a time. To rank 100,000 takes 50 ms, and a round some 0.3 ms: with fewer,
-the ranking would be most of the work; with more, what is proposed would be out of date."""
+"""How many to list at a time: with more, what is proposed would be out of date."""
 
 
 def pending(
@@ -43,24 +43,62 @@ def pending(
 
     Worst first, as the watch last saw them: by shortfall as a part of maintenance margin, then by
     account; at most `limit`, and none of those that were `tried`. The insurance fund comes last,
-    wherever it holds what it took over.
+    wherever it holds what it took over. Nobody while standings that these need are worked out,
+    which Continue entries do, unless a Tick came first: else the first of them would have to, at
+    one go.
     """
     everybody, ticks = state.accounts, state.ticks
-    awaiting = [
-        (shortfall, key)
-        for key, shortfall in state.watch.endangered.items()
+    awaiting = (
+        key
+        for _, key in state.watch.worst
         if key[0] >= FIRST_CLIENT
         and key not in tried
         # Who had a round may be endangered all the same.
         and everybody[key[0]].wallets[key[1]].round != ticks
-    ]
-    accounts = [key for _, key in nsmallest(limit, awaiting)]
+    )
+    accounts = list(islice(awaiting, limit))
     for currency in state.currencies():
         fund = state.insurance(currency)
         held = any(position.size for position in fund.positions.values())
         if held and fund.round != state.ticks and (INSURANCE, currency) not in tried:
             accounts.append((INSURANCE, currency))
-    return accounts
+    return accounts if _standings_ready(state, accounts) else []
+
+
+def _standings_ready(state: State, accounts: list[tuple[int, str]]) -> bool:
+    """Whether all standings are worked out that will be wanted; works out a slice of them."""
+    watch = state.watch
+    for position in _unbearable(state, accounts):
+        watch.standings.of(state, position.market, -1 if position.size > 0 else 1)
+    watch.standings.advance(state, state.parameters.slice * LOOKS_PER_STEP)
+    watch.behind = watch.behind or watch.standings.behind
+    return watch.standings.late or not watch.standings.behind
+
+
+def _unbearable(state: State, accounts: list[tuple[int, str]]) -> list[Position]:
+    """What is likely to be deleveraged: all that must be handed over, if the fund lacks any of it.
+
+    Two guesses that cost little; where they are wrong, a standing is worked out that is of no
+    use, or one at one go.
+    """
+    if state.parameters.loss_policy is not LossPolicy.DELEVERAGE:
+        return []
+    given: dict[str, list[Position]] = {}
+    free: dict[str, int] = {}
+    for account, currency in accounts:
+        if 2 * state.watch.endangered.get((account, currency), 0) < -RATE:
+            wallet, fund = state.wallet(account, currency), state.insurance(currency)
+            for each in (wallet, fund):
+                margin.refresh(state, each)
+            free.setdefault(currency, fund.margin_balance - fund.initial)
+            free[currency] -= wallet.initial - wallet.margin_balance
+            given.setdefault(currency, []).extend(wallet.positions.values())
+    return [
+        position
+        for currency, positions in given.items()
+        for position in positions
+        if free[currency] < 0 and position.size
+    ]
 
 
 def liquidate(state: State, command: Liquidate) -> None:

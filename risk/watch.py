@@ -19,11 +19,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from attrs import define, field
+from sortedcontainers import SortedList
 
 from book.units import FUNDING, MONEY, RATE, SCALE, ceil_div
 from risk import margin
 from risk.market import Market
 from risk.position import Position, Wallet
+from risk.standings import LOOKS_PER_STEP, Standings
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -82,8 +84,8 @@ class Watch:
 
     `dirty` are wallets whose intervals no longer hold, and of whom nothing is known before the
     next look. `endangered` are those found below maintenance margin, with what they then had
-    above it as a part of it, in 1e-12: the lowest is the worst. `behind` tells that crossings
-    may be left to do.
+    above it as a part of it, in 1e-12: the lowest is the worst, and `worst` ranks them by it.
+    `behind` tells that crossings may be left to do, or `standings` to work out.
     `generations` numbers the intervals that hold; a wallet that is not in it has none.
     """
 
@@ -91,6 +93,8 @@ class Watch:
     generations: dict[Key, int] = field(factory=dict)
     dirty: dict[Key, None] = field(factory=dict)
     endangered: dict[Key, int] = field(factory=dict)
+    worst: SortedList[tuple[int, Key]] = field(factory=SortedList)
+    standings: Standings = field(factory=Standings)
     generation: int = 0
     behind: bool = False
 
@@ -98,7 +102,8 @@ class Watch:
         """The wallet's money or positions moved, other than by marks."""
         key = (wallet.account, wallet.currency)
         self.dirty[key] = None
-        self.endangered.pop(key, None)
+        self._not_endangered(key)
+        self.standings.changed(wallet)
 
     def retuned(self, market: Market) -> None:
         """The market's terms have changed, and with them the margin of all who hold it."""
@@ -107,6 +112,7 @@ class Watch:
     def moved(self) -> None:
         """Coordinates have moved: who is endangered is looked at again, and ends are crossed."""
         self.dirty.update(dict.fromkeys(self.endangered))
+        self.standings.moved()
         self.behind = True
 
     def advance(self, state: State, budget: int) -> None:
@@ -117,7 +123,9 @@ class Watch:
                 del self.dirty[key]
                 budget -= self._look(state, key)
         if self.behind:
-            self.behind = self._cross(state, budget) <= 0
+            budget = self._cross(state, budget)
+            self.standings.advance(state, max(0, budget) * LOOKS_PER_STEP)
+            self.behind = budget <= 0 or self.standings.behind
 
     def _cross(self, state: State, budget: int) -> int:
         """Look at wallets whose ends are crossed; returns what is left of the budget."""
@@ -137,10 +145,11 @@ class Watch:
         wallet = state.wallet(*key)
         margin.refresh(state, wallet)
         self.generations.pop(key, None)
-        self.endangered.pop(key, None)
+        self._not_endangered(key)
         slack = wallet.margin_balance - wallet.maintenance
         if slack < 0:
-            self.endangered[key] = slack * RATE // max(1, wallet.maintenance)
+            part = self.endangered[key] = slack * RATE // max(1, wallet.maintenance)
+            self.worst.add((part, key))
         held = [position for position in wallet.positions.values() if position.size]
         if held and slack >= 0:
             self.generation += 1
@@ -150,6 +159,11 @@ class Watch:
                     self._add(position.market.name, kind, key, low, high)
         orders = sum(len(position.orders) for position in wallet.positions.values())
         return 1 + orders // _ORDERS_PER_STEP
+
+    def _not_endangered(self, key: Key) -> None:
+        part = self.endangered.pop(key, None)
+        if part is not None:
+            self.worst.remove((part, key))
 
     def _add(self, name: str, kind: str, key: Key, low: int | None, high: int | None) -> None:
         for sign, end in ((-1, low), (1, high)):
@@ -164,6 +178,7 @@ class Watch:
         """A market is gone, and its coordinates with it."""
         for edge in [edge for edge in self.ends if edge[0] == name]:
             del self.ends[edge]
+        self.standings.forget_market(name)
 
 
 def _value(market: Market, kind: str) -> int:

@@ -47,6 +47,7 @@ class Scene:
     strict: bool = False
     endangered: list[Wallet] = field(factory=list)
     limit: int = 10
+    busy: bool = False
     proposed: list[tuple[float, Urgent]] = field(factory=list)
     crashes: list[float] = field(factory=list)
     supervisor: Supervisor = field(init=False)
@@ -59,6 +60,7 @@ class Scene:
             pending=self.pending,
             propose=lambda command: self.proposed.append((trio.current_time(), command)),
             crashed=lambda: self.crashes.append(trio.current_time()),
+            busy=lambda: self.busy,
             strict=self.strict,
         )
 
@@ -187,6 +189,21 @@ async def test_a_round_that_could_not_be_had_is_proposed_again_when_more_was_loo
         assert [one] == await scene.took(Continue())
         # What is on its way is not proposed a second time.
         assert [] == await scene.took(Continue())
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_the_venue_finds_out_who_is_due_that_is_carried_on(
+    autojump_clock: MockClock,
+) -> None:
+    """Also where no entry but the Tick came, and its own work was done before anybody asked."""
+    scene = Scene(FixedIndex(Price(SCALE)), busy=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.supervisor.run)
+        await wait_all_tasks_blocked()
+        assert [Continue()] == await scene.took(TICK)
+        assert [Continue()] == await scene.took(Continue())
+        scene.busy, scene.endangered = False, [(101, "BTC")]
+        assert [rounds(101, "BTC")] == await scene.took(Continue())
         nursery.cancel_scope.cancel()
 
 

@@ -1,0 +1,227 @@
+"""Whether deleveraging, which ranks by what it keeps, does what a scan of everybody would do."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from book.order import Side
+from book.units import MONEY, round_half_even
+from risk import deleveraging, insurance, liquidation, margin, snapshot, standings
+from risk.commands import Deposit, Place
+from risk.deleveraging import Deleverage
+from risk.market import Market
+from risk.position import Position
+from risk.state import FIRST_CLIENT, State
+from tests.risk.venue import BTC, MONTHLY, SOL_USDC, Venue, open_venue
+
+CLIENTS = [f"client {number}" for number in range(40)]
+MARKETS = (BTC, MONTHLY, SOL_USDC)
+
+
+def fallen_venue(chance: Random, **parameters: int) -> Venue:
+    """Clients long and short at leverages of up to 50, and prices that have moved by a lot."""
+    venue = open_venue(checked=False, parameters=parameters, insurance={"BTC": "0.001"})
+    venue.open("maker", BTC="1000000", USDC="1000000000")
+    for name in CLIENTS:
+        venue.open(name)
+        for instrument in chance.sample(MARKETS, chance.choice((1, 2, 3))):
+            trade(venue, name, instrument, chance)
+    factor = chance.choice((0.7, 0.8, 0.9, 1.15, 1.4))
+    venue.prices = {name: int(price * factor) for name, price in venue.prices.items()}
+    venue.tick()
+    venue.finish()
+    return venue
+
+
+def trade(venue: Venue, name: str, instrument: str, chance: Random) -> None:
+    """Pay in what a trade with the maker needs, or up to thrice as much, and make it."""
+    market = venue.market(instrument)
+    quantity = chance.randint(10, 1000) * market.instrument.contract.contract_size
+    fee = margin.fee(market, quantity, market.mark, market.instrument.taker_rate)
+    sum_in = int((margin.initial(market, quantity) + 2 * fee) * chance.uniform(1.05, 3))
+    venue.do(Deposit(account=venue.number(name), currency=market.currency, amount=sum_in))
+    side = chance.choice(list(Side))
+    for account, taken in (("maker", side.opposite), (name, side)):
+        order = Place(
+            account=venue.number(account),
+            instrument=instrument,
+            side=taken,
+            amount=quantity,
+            price=market.instrument.floor_to_tick(market.mark),
+        )
+        venue.do(order)
+
+
+def scanned(state: State, market: Market, sign: int) -> list[standings.Place]:
+    """The standing of one side by looking at everybody: the highest last."""
+    return sorted(
+        (standings.score(state, position), -account)
+        for account, position in market.positions.items()
+        if position.size * sign > 0
+    )
+
+
+def able(state: State, position: Position) -> list[standings.Place]:
+    """Who may be deleveraged against a position, and would not fall below zero by it."""
+    found = []
+    for place in scanned(state, position.market, -1 if position.size > 0 else 1):
+        other = position.market.positions[-place[1]]
+        if other.account >= FIRST_CLIENT and terms(state, position, other) is not None:
+            found.append(place)
+    return found
+
+
+def terms(state: State, position: Position, other: Position) -> tuple[int, int] | None:
+    """How much two positions close, and the part of the margin balance; None where none can."""
+    for wallet in (position.wallet, other.wallet):
+        margin.refresh(state, wallet)
+    amount = min(abs(position.size), abs(other.size))
+    share = insurance.bankruptcy_shares(position.wallet)[position.market.name]
+    if amount < abs(position.size):
+        share = round_half_even(share * amount, abs(position.size))
+    return (amount, share) if other.wallet.margin_balance + share >= 2 else None
+
+
+def deleverage_plainly(state: State, position: Position) -> int:
+    """Close a position against the best of all, scanned anew each time; returns how many gave."""
+    gave = 0
+    while position.size and margin.is_locked(state, position.wallet):
+        candidates = able(state, position)
+        if not candidates:
+            share = insurance.bankruptcy_shares(position.wallet)[position.market.name]
+            insurance.take_over(state, position, share)
+            insurance.cover(state, state.insurance(position.market.currency))
+            return gave
+        for place in reversed(candidates):
+            if not position.size or not margin.is_locked(state, position.wallet):
+                break
+            other = position.market.positions[-place[1]]
+            agreed = terms(state, position, other)
+            if agreed is not None:
+                insurance.hand_over(state, position, other, *agreed)
+                gave += 1
+    return gave
+
+
+def bankrupt(state: State) -> list[Position]:
+    """What those hold who have lost all they had, in the order of their accounts."""
+    return [
+        position
+        for account in state.accounts.values()
+        if account.number >= FIRST_CLIENT
+        for _, wallet in sorted(account.wallets.items())
+        if margin.is_locked(state, wallet) and wallet.margin_balance <= 0
+        for position in wallet.positions.values()
+        if position.size
+    ]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_many_deleveraged_at_one_tick_are_as_by_plain_scans(seed: int) -> None:
+    """State by state: who was ranked before counts as others, whom it changed, left him."""
+    chance = Random(seed)
+    venue = fallen_venue(chance)
+    state = venue.exchange.state
+    plain = snapshot.load(snapshot.dump(state))
+    gave = 0
+    for position in bankrupt(state):
+        account, market = position.account, position.market.name
+        phase = Deleverage(account, market)
+        while not phase.done:
+            phase.advance(state, chance.randint(1, 40))
+        gave += deleverage_plainly(plain, plain.markets[market].positions[account])
+        assert snapshot.digest(plain) == snapshot.digest(state)
+        if chance.random() < 0.3:
+            richer, amount = venue.number(chance.choice(CLIENTS)), chance.randint(1, MONEY)
+            currency = chance.choice(state.currencies())
+            for each in (state, plain):
+                wallet = each.wallet(richer, currency)
+                wallet.balance += amount
+                each.watch.mark_dirty(wallet)
+    assert gave > 3, "some are deleveraged"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_those_who_bear_nothing_hide_nobody_below_them(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken two at a time, the first many may all be passed over: then come those below them."""
+    monkeypatch.setattr(deleveraging, "RANKED", 2)
+    chance = Random(seed)
+    venue = fallen_venue(chance)
+    state = venue.exchange.state
+    position = max(bankrupt(state), key=lambda each: len(able(state, each)))
+    ranked = scanned(state, position.market, -1 if position.size > 0 else 1)
+    for _, negated in ranked[len(ranked) // 2 :]:
+        wallet = position.market.positions[-negated].wallet
+        wallet.balance -= wallet.margin_balance
+        state.watch.mark_dirty(wallet)
+    bearing = able(state, position)
+    assert bearing, "somebody is left"
+    phase = Deleverage(position.account, position.market.name)
+    before = {-negated: position.market.positions[-negated].size for _, negated in bearing}
+    while not phase.done:
+        phase.advance(state, 7)
+    gave = [account for account, size in before.items() if size != _size(position, account)]
+    expected = [-negated for _, negated in bearing[len(bearing) - len(gave) :]]
+    assert gave
+    assert expected == gave
+
+
+def _size(position: Position, account: int) -> int:
+    held = position.market.positions.get(account)
+    return held.size if held is not None else 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_standing_is_what_a_scan_says(seed: int) -> None:
+    """Half worked out or wholly, after money and positions moved, and after the marks did."""
+    chance = Random(seed)
+    venue = fallen_venue(chance)
+    state = venue.exchange.state
+    for _ in range(60):
+        market, sign = venue.market(chance.choice(MARKETS)), chance.choice((1, -1))
+        if chance.random() < 0.5:
+            state.watch.standings.of(state, market, sign).advance(state, 5)
+        if chance.random() < 0.7:
+            trade(venue, chance.choice(CLIENTS), market.name, chance)
+        if chance.random() < 0.1:
+            venue.tick()
+        expected = scanned(state, market, sign)
+        below = chance.choice([None, *expected])
+        found = state.watch.standings.of(state, market, sign).next(state, below, 10)
+        upper = expected if below is None else [place for place in expected if place < below]
+        assert upper[-10:] == found
+
+
+def test_nobody_is_proposed_before_the_standings_are_worked_out() -> None:
+    """A slice of them at a time, by Continue entries; then those are who were due all along."""
+    venue = fallen_venue(Random(1), slice=1)
+    state = venue.exchange.state
+    due = [key for _, key in state.watch.worst if key[0] >= FIRST_CLIENT]
+    assert [] == liquidation.pending(state)
+    before = len(venue.entries)
+    venue.finish()
+    assert len(venue.entries) - before > 5
+    assert due == [key for key in liquidation.pending(state) if key[0] >= FIRST_CLIENT]
+
+
+def test_standings_that_are_late_keep_nobody_waiting() -> None:
+    """Where a Tick comes before they are worked out, the next may as well: it is done at one go."""
+    venue = fallen_venue(Random(1), slice=1)
+    assert [] == liquidation.pending(venue.exchange.state)
+    venue.tick()
+    assert liquidation.pending(venue.exchange.state)
+
+
+def test_standings_that_were_of_no_use_are_dropped_at_the_next_tick() -> None:
+    """In calm nothing is kept, and nothing is worked out."""
+    venue = fallen_venue(Random(1))
+    kept = venue.exchange.state.watch.standings
+    assert liquidation.pending(venue.exchange.state)
+    assert kept.kept
+    venue.tick()
+    venue.finish()
+    assert not kept.kept
