@@ -43,12 +43,15 @@ class Undecided:
     most: int | None
     counts: dict[int, int] = field(factory=dict)
 
+    def full(self, account: int) -> bool:
+        """Whether the account has as many as it may."""
+        return self.most is not None and self.counts.get(account, 0) >= self.most
+
     def take(self, account: int) -> None:
         """Count one more. Raises ApiError 10047 when the account has too many already."""
-        count = self.counts.get(account, 0)
-        if self.most is not None and count >= self.most:
+        if self.full(account):
             raise ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
-        self.counts[account] = count + 1
+        self.counts[account] = self.counts.get(account, 0) + 1
 
     def give(self, account: int) -> None:
         """Count one less."""

@@ -36,6 +36,14 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     token: str | None
     http: HttpRequest | None
 
+    @property
+    def keyed(self) -> bool:
+        """Whether it may be a repetition, whose first outcome is its answer, however full it is."""
+        if self.params is not None:
+            return b'"idempotency_key"' in bytes(self.params)
+        assert self.http is not None, "a request has either"
+        return any(name == "idempotency_key" for name, _ in self.http.query)
+
     def read(self, method: Method) -> msgspec.Struct:
         """The parameters of the method that is asked for. Raises ApiError as the method does."""
         if self.params is not None:

@@ -144,6 +144,8 @@ class Session:
             raise ApiError(Code.MUST_BE_WEBSOCKET_REQUEST)
         _require_scope(method, principal)
         venue = self.venue
+        if method.cost in _MATCHING:
+            self._require_room(principal, asked)
         call = Call(venue, self, principal, venue.clock.now(), asked.stamp.micros_in)
         params = asked.read(method)
         key = _key(call, params)
@@ -157,6 +159,16 @@ class Session:
         if isinstance(made, Close):
             return made
         return Reply(wire.result(asked.stamp, made, venue.clock.micros()))
+
+    def _require_room(self, principal: Principal | None, asked: Asked) -> None:
+        """Raise ApiError 10047 where an account has as many requests undecided as it may.
+
+        That is looked at again before a command is submitted; but a flood is refused here, for
+        half of what it takes to find out what each request asks for.
+        """
+        full = principal is not None and self.venue.undecided.full(principal.account)
+        if full and not asked.keyed:
+            raise ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
 
     def _repeat(
         self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct, key: str

@@ -142,7 +142,11 @@ class ApiError(Exception):
         self.code = code
         self.message = Code(code).message if message is None else message
         self.data = data
-        super().__init__(f"{int(code)} {self.message}")
+        super().__init__(code, self.message)
+
+    def __str__(self) -> str:
+        """The code and the message."""
+        return f"{int(self.code)} {self.message}"
 
     @property
     def status(self) -> int:

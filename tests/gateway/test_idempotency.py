@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -147,6 +148,22 @@ def test_a_repetition_that_overtakes_the_decision_is_answered_by_the_log() -> No
         client.carry_out(outcomes)
     assert outcome(one.sink.replies[-1]) == outcome(other.sink.replies[-1])
     assert 1 == len(harness.exchange.state.markets[BTC].book.orders)
+
+
+def test_a_repetition_is_answered_however_much_is_undecided() -> None:
+    """10047 would say that the venue never saw the request, which it did. Others hear just that."""
+    harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
+    client = harness.connect("alice")
+    params = ORDER | {"idempotency_key": "a"}
+    first = client.request("private/buy", **params)
+    client.send(client.frame("private/buy", ORDER))
+    assert 10047 == client.error("private/buy", **ORDER)["code"]
+    assert outcome(first) == outcome(repeated(client, "private/buy", params))
+    credentials = "Basic " + b64encode(b"alice-key:alice-secret").decode()
+    target = "/api/v2/private/buy?instrument_name=BTC-PERPETUAL&amount=10&type=limit&price=64500"
+    assert 10047 == harness.get(target, credentials)[1]["error"]["code"]
+    _, reply = harness.get(f"{target}&idempotency_key=a", credentials)
+    assert outcome(first) == outcome(reply)
 
 
 def test_keys_of_accounts_never_meet() -> None:
