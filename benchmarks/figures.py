@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.load import TIDEGATE, server, venue_config
+from benchmarks.holds import LEAST, MOST
+from benchmarks.load import HOLDS, TIDEGATE, server, venue_config
 
 NO_FOLLOWER = "[log]\nfollower = false"
 """The follower is a process of its own, and would take its processor from the client."""
@@ -51,10 +53,32 @@ def show(figures: Sequence[Figure]) -> None:
         print(f"| {figure.name} | {figure.aim} | {figure.measured} | {verdict} |")
 
 
+def longest_hold(name: str) -> list[Figure]:
+    """The longest step in the venues that were run since it was last asked, if there were any.
+
+    By processor time: that of others, on a busy machine, is not the step's.
+    """
+    if not HOLDS:
+        return []
+    every = [hold for holds in HOLDS for hold in holds]
+    HOLDS.clear()
+    longest = max(every, key=lambda hold: hold.processor, default=None)
+    above = sum(hold.processor > MOST for hold in every)
+    return [
+        Figure(
+            f"{name}: longest step of the event loop",
+            f"≤ {MOST * 1e3:.0f} ms",
+            f"{longest}; {above} above" if longest is not None else f"under {LEAST * 1e3:.0f} ms",
+            not above,
+        )
+    ]
+
+
 def command(description: str, measure: Callable[[bool], Sequence[Figure]]) -> None:
     """Measure and print; `measure` is told whether to be quick."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round")
     options = parser.parse_args()
     print(f"{os.cpu_count()} processors", flush=True)
-    show(measure(options.quick))
+    figures = list(measure(options.quick))
+    show(figures + longest_hold(Path(sys.argv[0]).stem))

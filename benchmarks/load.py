@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,18 @@ import attrs
 import trio
 import trio_websocket
 
+from benchmarks import holds
+
 CASES = ((20, 10), (100, 1))
 """(connections, requests in flight on each)."""
 
 TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
 PRICE, AMOUNT = 64000, 10
+
+HOLDS: list[list[holds.Hold]] = []
+"""What held the loop of each venue that was run by `server`."""
+
+_WATCHED = str(Path(__file__).with_name("watched.py"))
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 _COLUMNS = f"{'per s':>8}{'cpu µs':>8}{'p50 ms':>8}{'p99 ms':>8}"
@@ -43,14 +51,24 @@ class Result:
 
 @contextmanager
 def server(command: list[str]) -> Iterator[tuple[str, int]]:
-    """Run a server; yields the WebSocket address from its first line, and its process id."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            yield line.rsplit("ws=", 1)[1].strip(), process.pid
-        finally:
-            process.terminate()
+    """Run a server; yields the WebSocket address from its first line, and its process id.
+
+    A venue runs under a stopwatch: what held its loop between the two is then in HOLDS.
+    """
+    with tempfile.NamedTemporaryFile() as noted:
+        if command[0] == TIDEGATE:
+            command = [sys.executable, _WATCHED, noted.name, *command[1:]]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                line = process.stdout.readline()
+                ready = ended = perf_counter()
+                yield line.rsplit("ws=", 1)[1].strip(), process.pid
+                ended = perf_counter()
+            finally:
+                process.terminate()
+        if _WATCHED in command:
+            HOLDS.append(list(holds.read(Path(noted.name), ready, ended)))
 
 
 def venue_config(
