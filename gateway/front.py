@@ -122,7 +122,7 @@ class Front:
             due = max(due + seconds, trio.current_time())
             await trio.sleep_until(due)
             self.venue.feed.flush(interval.value)
-            self.writers.flush()
+            await self.writers.flush_in_turns()
 
     def _crashed(self, connections: trio.Nursery, error: Exception) -> None:
         """An HTTP handler raised: hypercorn answers 500 and goes on, unless we are strict."""

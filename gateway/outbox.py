@@ -52,6 +52,7 @@ class Outbox:
     """A gateway.sink.Sink that a writer empties.
 
     `filled` is called when there is something in it again, and by default wakes the writer.
+    `size` is the bytes queued.
     `dropped` is called with "private" or "public" for each message that did not fit (and by the
     writer with "unread" when the client does not read). `cut_off` is set when there is a
     `farewell`; what is queued by then is still there to be written.
@@ -142,17 +143,20 @@ class Outbox:
 
     def take(self) -> list[bytes]:
         """What to write next, about WRITE_BYTES of it; empty when nothing is queued."""
+        queue = self._queue
         taken: list[bytes] = []
-        size = 0
-        while self._queue and size < WRITE_BYTES:
-            data, is_reply = self._queue.popleft()
+        size = replies = 0
+        while queue and size < WRITE_BYTES:
+            data, is_reply = queue.popleft()
             taken.append(data)
             size += len(data)
             if is_reply:
-                self.owed -= 1
+                replies += 1
                 self._reply_bytes -= len(data)
         self.size -= size
-        self._drained.set()
+        if replies:
+            self.owed -= replies
+            self._drained.set()
         return taken
 
     def _put(self, data: bytes, *, is_reply: bool) -> None:

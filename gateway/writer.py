@@ -7,11 +7,17 @@ and the task of a connection is for the time when the kernel's buffer is full.
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
 import trio
 from attrs import define, field
 
 from gateway.outbox import POLICY_VIOLATION, Outbox
 from gateway.transport import DisconnectedError, Transport
+
+# Most of a write is the kernel's, 8 us; so many hold the loop for two or three milliseconds.
+TURN: Final = 256
 
 
 @define(eq=False)
@@ -63,8 +69,9 @@ class Writer:
                 return
 
     def _write(self) -> None:
-        while self.outbox and not self.transport.unsent:
-            self.transport.write(self.outbox.take())
+        outbox, transport = self.outbox, self.transport
+        while outbox.size and not transport.unsent:
+            transport.write(outbox.take())
 
 
 @define(eq=False)
@@ -72,17 +79,32 @@ class Writers:
     """Those with something to write since the last flush. Whoever fills outboxes has them flushed.
 
     It must do so before it waits: after a batch of entries, a round of the feed, a chunk of
-    requests. Plain calls, which neither wait nor raise.
+    requests.
     """
 
-    _noted: list[Writer] = field(factory=list, init=False)
+    _noted: deque[Writer] = field(factory=deque, init=False)
 
     def note(self, writer: Writer) -> None:
         """This one has something to write."""
         self._noted.append(writer)
 
     def flush(self) -> None:
-        """Write everything, as far as the kernel takes it."""
-        noted, self._noted = self._noted, []
+        """Write everything, as far as the kernel takes it. A plain call; it does not raise."""
+        noted, self._noted = self._noted, deque()
         for writer in noted:
             writer.flush()
+
+    async def flush_in_turns(self) -> None:
+        """The same for what thousands are told at once, with turns for others in between.
+
+        What anybody is told before its turn is written then. Cancelled, it leaves the rest to the
+        next flush.
+        """
+        noted, self._noted = self._noted, deque()
+        try:
+            while noted:
+                for _ in range(min(TURN, len(noted))):
+                    noted.popleft().flush()
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._noted += noted

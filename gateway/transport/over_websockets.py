@@ -12,6 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -40,10 +41,12 @@ _logger = logging.getLogger(f"{__name__}.protocol")
 _logger.setLevel(logging.WARNING)
 
 
+@lru_cache(maxsize=4_096)
 def text_head(length: int) -> bytes:
     """What comes before the payload of a server's text frame of so many bytes (RFC 6455, 5.2).
 
-    The library's own makes a copy of the payload, and takes ten times as long.
+    The library's own makes a copy of the payload, and takes ten times as long. What many are told
+    has one length, and so a head that is made once.
     """
     if length < 126:
         return bytes((0x81, length))
@@ -71,6 +74,11 @@ class WebSocketTransport:
     _midway: bool = field(default=False, init=False)
     _ending: bool = field(default=False, init=False)
     _ended: bool = field(default=False, init=False)
+    _socket: trio.socket.SocketType | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        plain = isinstance(self._stream, trio.SocketStream)
+        self._socket = self._stream.socket if plain else None
 
     @property
     def unsent(self) -> bool:
@@ -124,11 +132,12 @@ class WebSocketTransport:
         """Frame and write; nothing once a goodbye was said, which comes last."""
         if self._protocol.state is not OPEN:
             return
-        parts = list(self._control)
-        self._control.clear()
+        parts: list[bytes] = []
+        if self._control:
+            parts += self._control
+            self._control.clear()
         for message in messages:
-            parts.append(text_head(len(message)))
-            parts.append(message)
+            parts += text_head(len(message)), message
         data = b"".join(parts)
         if self._unsent or self._midway:
             self._unsent += data
@@ -139,10 +148,10 @@ class WebSocketTransport:
 
     def _push(self, data: bytes) -> int:
         """How many bytes the kernel took."""
-        if not isinstance(self._stream, trio.SocketStream):
+        if self._socket is None:
             return 0
         try:
-            return os.write(self._stream.socket.fileno(), data)
+            return os.write(self._socket.fileno(), data)
         except OSError:
             # That it is full, or that nobody listens any more, is found out by `drain`.
             return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ from attrs import define
 from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
-from gateway import connection, matcher
+from gateway import connection, matcher, writer
 from gateway.outbox import Outbox
 from gateway.transport import DisconnectedError
 from gateway.transport.over_websockets import WebSocketTransport, shake_hands
@@ -161,6 +161,60 @@ async def test_a_flush_to_a_peer_that_is_gone_neither_raises_nor_piles_up() -> N
         it.writers.flush()
         with pytest.raises(DisconnectedError):
             await it.transport.drain()
+
+
+@asynccontextmanager
+async def crowd(size: int) -> AsyncIterator[list[Line]]:
+    """Lines whose writers share one list, as those of a venue do."""
+    async with AsyncExitStack() as stack:
+        lines = [await stack.enter_async_context(line()) for _ in range(size)]
+        for each in lines:
+            each.outbox.filled = partial(lines[0].writers.note, each.writer)
+        yield lines
+
+
+def served(lines: list[Line]) -> int:
+    """How many have nothing left to be written."""
+    return sum(not len(each.outbox) for each in lines)
+
+
+async def test_a_round_of_many_lets_others_have_the_loop_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And who is told something before its turn is written to once, in order."""
+    monkeypatch.setattr(writer, "TURN", 2)
+    async with crowd(5) as lines:
+        seen: list[int] = []
+
+        async def interrupt() -> None:
+            seen.append(served(lines))
+            lines[4].outbox.private(b"more")
+            lines[0].writers.flush()
+
+        for each in lines:
+            each.outbox.private(b"one")
+        lines[0].nursery.start_soon(interrupt)
+        await lines[0].writers.flush_in_turns()
+        assert seen in ([2], [4]), "which, is up to the scheduler"
+        assert 5 == served(lines)
+        assert Line.framed(b"one") == lines[3].client.recv(100)
+        assert Line.framed(b"one") + Line.framed(b"more") == lines[4].client.recv(100)
+
+
+async def test_who_was_left_out_of_a_cancelled_round_is_written_to_by_the_next_flush(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing that was said waits for more to be said."""
+    monkeypatch.setattr(writer, "TURN", 2)
+    async with crowd(5) as lines:
+        for each in lines:
+            each.outbox.private(b"one")
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await lines[0].writers.flush_in_turns()
+        assert 2 == served(lines)
+        lines[0].writers.flush()
+        assert 5 == served(lines)
 
 
 async def test_a_batch_of_the_log_is_one_write_to_each_client(
