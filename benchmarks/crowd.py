@@ -26,7 +26,8 @@ BATCH: Final = 64
 """Connections opened side by side: fewer than a listening socket holds."""
 
 _MASK: Final = bytes(4)
-_CHUNK: Final = 256 * 1024
+_CHUNK: Final = 64 * 1024
+"""Of 256 KiB, the kernel maps and clears as much memory for each call, for 20 us instead of 5."""
 _TEXT, _CLOSE = 1, 8
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _PATIENCE: Final = 30.0
