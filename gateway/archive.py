@@ -54,7 +54,7 @@ UNFILLED_ORDERS: Final = 1_000
 SETTLEMENTS: Final = 1_000
 """Settlements per instrument and per account, and deliveries per index: years of them."""
 
-_CLOSED: Final = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
+_OPEN: Final = OrderState.OPEN
 
 
 class OwnTrade(NamedTuple):
@@ -129,8 +129,9 @@ class Archive:
 
     def record(self, events: Iterable[Event]) -> None:
         """Take in the events of one entry, right after it was applied."""
+        handler_of = self.handlers.get
         for event in events:
-            handler = self.handlers.get(type(event))
+            handler = handler_of(type(event))
             if handler is not None:
                 handler(event)
 
@@ -215,7 +216,7 @@ class Archive:
 
     def _order_changed(self, event: OrderChanged) -> None:
         order = event.order
-        if order.state in _CLOSED and order.account >= FIRST_CLIENT:
+        if order.state is not _OPEN and order.account >= FIRST_CLIENT:
             self._account(order.account).close(order)
 
     def _traded(self, trade: Traded) -> None:

@@ -84,7 +84,7 @@ class Delivery:
         position.size = position.carry = position.cost = 0
         market.open_interest += max(rounding.size, 0)
         for each in (position, rounding):
-            margin.update(state, each)
+            margin.update(each)
 
     def _charge(self, state: State, market: Market, wallet: Wallet, size: int) -> None:
         """The delivery fee; weeklies are free, and no account is brought below zero by it."""
@@ -105,6 +105,7 @@ class Delivery:
             assert not position.size, "everybody has been paid out"
             assert not position.carry, "and nothing is left over"
             del position.wallet.positions[market.name]
+            margin.forget(position)
         market.positions.clear()
         del state.markets[market.name]
         state.expired.append(market)

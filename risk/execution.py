@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
 
-from book.order import FILLED, CancelReason, Order
+from book.order import BUY, FILLED, CancelReason, Order
 from risk import margin, orders
 from risk.events import Traded, TradeSide
 from risk.market import Market
@@ -14,6 +14,16 @@ from risk.position import Position, Wallet
 
 if TYPE_CHECKING:
     from risk.state import State
+
+
+class _Fill(NamedTuple):
+    """What one side of a trade books: its value and cost are the same integers on both."""
+
+    amount: int
+    price: int
+    value: int
+    cost: int
+    rate: int
 
 
 @define(eq=False)
@@ -28,53 +38,52 @@ class Execution:
     def filled(self, maker: Order, taker: Order, amount: int) -> None:
         """Book one fill on both sides. Both orders already show it."""
         state, market = self.state, self.market
-        price = maker.price
-        value = market.instrument.value(amount, price)
-        held = [state.position(maker.account, market), state.position(taker.account, market)]
-        for position in held:
-            market.open_interest -= max(position.size, 0)
-        sides = [
-            self._settle(held[0], maker, amount, price, value, market.maker_rate),
-            self._settle(held[1], taker, amount, price, value, market.taker_rate),
-        ]
-        for position in held:
-            market.open_interest += max(position.size, 0)
-        orders.executed(state, market, held[0], maker, amount)
-        for position in held:
-            orders.fit_reduce_only(state, position)
-            margin.update(state, position)
-        self._report(price, amount, self._side(maker, sides[0]), self._side(taker, sides[1]))
+        price, instrument = maker.price, market.instrument
+        value, cost = instrument.value(amount, price), instrument.cost(amount, price)
+        making = state.position(maker.account, market)
+        taking = state.position(taker.account, market)
+        made = self._settle(making, maker, _Fill(amount, price, value, cost, market.maker_rate))
+        taken = self._settle(taking, taker, _Fill(amount, price, value, cost, market.taker_rate))
+        orders.executed(state, market, making, maker, amount)
+        for position in (making, taking):
+            if position.reducing:
+                orders.fit_reduce_only(state, position)
+            margin.update(position)
+        self._report(price, amount, self._side(maker, made), self._side(taker, taken))
 
     def self_trade(self, maker: Order) -> None:
         """Cancel the account's own maker."""
         orders.cancel(self.state, maker, CancelReason.SELF_TRADE)
 
-    def _settle(
-        self, position: Position, order: Order, amount: int, price: int, value: int, rate: int
-    ) -> tuple[int, int]:
+    def _settle(self, position: Position, order: Order, fill: _Fill) -> tuple[int, int]:
         """Move position and money of one side; returns (profit, fee)."""
         state, market = self.state, self.market
-        sign = order.side.sign
-        wallet = position.wallet
-        book_funding(state, position, market.funding_index)
-        profit = position.trade(sign * amount, price, sign * value)
+        amount, price, value, cost, _ = fill
+        wallet, before = position.wallet, position.size
+        if position.funding_index != market.funding_index:
+            book_funding(state, position, market.funding_index)
+        if order.side is BUY:
+            profit = position.trade(amount, price, value)
+        else:
+            profit = position.trade(-amount, price, -value)
+        market.open_interest += max(position.size, 0) - max(before, 0)
         wallet.session_profit += profit
-        order.cost += market.instrument.cost(amount, price)
+        order.cost += cost
         order.average_price = market.instrument.average_price(order.filled, order.cost)
         order.updated = state.time
-        fee = self._charge(wallet, order, amount, price, rate)
+        fee = self._charge(wallet, order, fill)
         state.touch(wallet)
         state.watch.mark_dirty(wallet)
         state.moved[order.account, market.name] = position
         return profit, fee
 
-    def _charge(self, wallet: Wallet, order: Order, amount: int, price: int, rate: int) -> int:
+    def _charge(self, wallet: Wallet, order: Order, fill: _Fill) -> int:
         state, market = self.state, self.market
         if order.liquidation:
-            fee = liquidation_fee(market, order, amount, price)
+            fee = liquidation_fee(market, order, fill.amount, fill.price)
             receiver = state.insurance(market.currency)
         else:
-            fee = margin.fee(market, amount, price, rate)
+            fee = margin.fee_on(fill.value, fill.rate)
             receiver = state.fee_account(market.currency)
         wallet.balance -= fee
         wallet.fees += fee

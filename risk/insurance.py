@@ -75,7 +75,7 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
         book_funding(state, position, market.funding_index)
         profit = position.trade(sign * signed, price, sign * value)
         wallet.session_profit += profit
-        margin.update(state, position)
+        margin.update(position)
         profits.append(profit)
         state.touch(wallet)
         state.watch.mark_dirty(wallet)

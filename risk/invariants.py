@@ -87,6 +87,7 @@ def _check_wallet(state: State, wallet: Wallet) -> None:
         assert state.markets[name].positions[wallet.account] is position, "positions"
     if wallet.marks != state.marks:
         return
+    margin.refresh(state, wallet)
     cached = (wallet.profit, wallet.initial, wallet.maintenance)
     wallet.marks = -1
     for position in positions:

@@ -79,8 +79,13 @@ def loss_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
 
 
 def fee(market: Market, amount: int, price: int, rate: int) -> int:
-    """Fee on a fill, rounded up: a fee in the venue's favour, a rebate too."""
-    return ceil_div(market.instrument.notional(amount, price) * rate, RATE) if rate else 0
+    """Fee on a fill of `amount` at `price`, see `fee_on`."""
+    return fee_on(market.instrument.value(amount, price), rate) if rate else 0
+
+
+def fee_on(value: int, rate: int) -> int:
+    """Fee on a trade value, rounded up: a fee in the venue's favour, a rebate too."""
+    return ceil_div(abs(value) * rate, RATE)
 
 
 def reserve(market: Market, order: Order) -> int:
@@ -110,39 +115,49 @@ def worst_initial(market: Market, low: int, high: int) -> int:
 
 
 def refresh(state: State, wallet: Wallet) -> None:
-    """Bring the wallet's sums to the present marks."""
-    if wallet.marks == state.marks:
-        return
-    wallet.marks = state.marks
-    wallet.profit = wallet.initial = wallet.maintenance = 0
-    for position in wallet.positions.values():
-        _measure(state, position)
-        wallet.profit += position.profit
-        wallet.initial += position.initial
-        wallet.maintenance += position.maintenance
-
-
-def update(state: State, position: Position) -> None:
-    """Take a changed position into its wallet's sums."""
-    wallet = position.wallet
+    """Bring the wallet's sums to the present marks, positions and orders."""
     if wallet.marks != state.marks:
-        return
-    wallet.profit -= position.profit
-    wallet.initial -= position.initial
-    wallet.maintenance -= position.maintenance
-    _measure(state, position)
-    wallet.profit += position.profit
-    wallet.initial += position.initial
-    wallet.maintenance += position.maintenance
+        wallet.marks = state.marks
+        wallet.profit = wallet.initial = wallet.maintenance = 0
+        for position in wallet.positions.values():
+            _measure(state, position)
+            _count(wallet, position, 1)
+    elif wallet.moved or wallet.reordered:
+        for position in wallet.positions.values():
+            if position.moved:
+                _count(wallet, position, -1)
+                _measure(state, position)
+                _count(wallet, position, 1)
+            elif position.reordered:
+                wallet.initial -= position.initial
+                position.initial = _initial(state, position)
+                wallet.initial += position.initial
+    wallet.moved = wallet.reordered = False
 
 
-def update_orders(state: State, position: Position) -> None:
+def update(position: Position) -> None:
+    """Size or carry of a position have changed: the next refresh measures it anew.
+
+    Not at once: makers are filled more often than they are asked for their margin, and who takes
+    from several of them is asked once.
+    """
+    position.moved = position.wallet.moved = True
+
+
+def update_orders(position: Position) -> None:
     """The same where only the position's open orders have changed: these move initial margin."""
-    wallet = position.wallet
-    if wallet.marks == state.marks and position.market.mark:
-        wallet.initial -= position.initial
-        position.initial = _initial(state, position)
-        wallet.initial += position.initial
+    position.reordered = position.wallet.reordered = True
+
+
+def forget(position: Position) -> None:
+    """Take out of its wallet's sums what a position is in them that is about to go."""
+    _count(position.wallet, position, -1)
+
+
+def _count(wallet: Wallet, position: Position, sign: int) -> None:
+    wallet.profit += sign * position.profit
+    wallet.initial += sign * position.initial
+    wallet.maintenance += sign * position.maintenance
 
 
 def _measure(state: State, position: Position) -> None:
@@ -159,20 +174,26 @@ def _measure(state: State, position: Position) -> None:
         )
         position.maintenance = maintenance(market, size)
     position.initial = _initial(state, position)
+    position.moved = False
 
 
 def _initial(state: State, position: Position) -> int:
-    worst = worst_initial(position.market, *extremes(position))
-    return worst + reserves(state, position)
+    position.reordered = False
+    return worst_initial(position.market, *extremes(position)) + reserves(state, position)
 
 
 def reserves(state: State, position: Position) -> int:
     """The sum of what the position's open orders reserve at the present mark."""
     if position.reserves_at != state.marks:
         position.reserves_at = state.marks
-        market = position.market
+        market, mark = position.market, position.market.mark
+        charged = market.maker_rate > 0
+        # The condition is that of `loss_at_mark`: orders mostly cost nothing, and to ask for each
+        # of them took most of the time that an account's first order after a Tick took.
         position.reserves = {
-            order_id: reserve(market, order) for order_id, order in position.orders.items()
+            order_id: reserve(market, order)
+            for order_id, order in position.orders.items()
+            if charged or (order.price > mark if order.side is BUY else order.price < mark)
         }
         position.reserved = sum(position.reserves.values())
     return position.reserved
@@ -181,19 +202,22 @@ def reserves(state: State, position: Position) -> int:
 def reserve_again(state: State, position: Position, order: Order) -> None:
     """Replace what one open order reserves, after it opened or shrank."""
     if position.reserves_at == state.marks:
+        reserve_no_more(position, order)
         amount = reserve(position.market, order)
-        position.reserved += amount - position.reserves.get(order.order_id, 0)
-        position.reserves[order.order_id] = amount
+        if amount:
+            position.reserves[order.order_id] = amount
+            position.reserved += amount
 
 
 def reserve_no_more(position: Position, order: Order) -> None:
     """Forget what an order reserved that is gone."""
-    position.reserved -= position.reserves.pop(order.order_id, 0)
+    if position.reserves:
+        position.reserved -= position.reserves.pop(order.order_id, 0)
 
 
 def is_locked(state: State, wallet: Wallet) -> bool:
     """Whether the account is below maintenance margin, and so in liquidation's hands."""
-    if wallet.marks != state.marks:
+    if wallet.marks != state.marks or wallet.moved:
         refresh(state, wallet)
     return wallet.margin_balance < wallet.maintenance
 

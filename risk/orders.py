@@ -127,6 +127,6 @@ def _changed(state: State, market: Market, position: Position, order: Order) -> 
 
 
 def _moved(state: State, market: Market, position: Position) -> None:
-    margin.update_orders(state, position)
+    margin.update_orders(position)
     state.touched_markets[market.name] = market
     state.touch(position.wallet)

@@ -13,6 +13,9 @@ from book.order import BUY, SELL, Order, Side
 from book.units import FUNDING, MONEY, SCALE, round_half_even
 from risk.market import Market
 
+_FUNDED = SCALE * FUNDING // MONEY
+"""Size times funding index, in parts of Money."""
+
 
 @define(eq=False)
 class Wallet:
@@ -20,7 +23,8 @@ class Wallet:
 
     `session_profit` is the sum of its positions' realised profit. `profit` (unrealised, with
     accrued funding), `initial` and `maintenance` are sums over positions, valid at marks
-    version `marks`; they are kept by risk.margin. `round` is the tick of the last
+    version `marks` but for positions that have `moved` or been `reordered` since: that one has
+    is noted here too. They are kept by risk.margin. `round` is the tick of the last
     liquidation round.
     """
 
@@ -34,6 +38,8 @@ class Wallet:
     profit: int = 0
     initial: int = 0
     maintenance: int = 0
+    moved: bool = False
+    reordered: bool = False
     round: int = -1
 
     @property
@@ -51,7 +57,9 @@ class Position:
     orders that are not reduce-only; `reducing` are those that are, oldest first, `reduced` their
     open amount.
     `reserves` holds what each open order may cost beyond margin (see risk.margin), valid at
-    marks version `reserves_at`. `profit`, `initial` and `maintenance` are the wallet's cache.
+    marks version `reserves_at`; no order that may cost nothing is among them. `profit`, `initial`
+    and `maintenance` are the wallet's cache; they hold unless its size or carry has `moved`
+    since, and `initial` unless its orders have changed (`reordered`).
     """
 
     wallet: Wallet
@@ -73,6 +81,8 @@ class Position:
     profit: int = 0
     initial: int = 0
     maintenance: int = 0
+    moved: bool = False
+    reordered: bool = False
 
     @property
     def account(self) -> int:
@@ -110,7 +120,7 @@ class Position:
         moved = funding_index - self.funding_index
         if not moved or not self.size:
             return 0
-        return -round_half_even(self.size * moved, SCALE * FUNDING // MONEY)
+        return -round_half_even(self.size * moved, _FUNDED)
 
     def book_funding(self, funding_index: int) -> int:
         """Move accrued funding into the session's result; returns what was booked.
@@ -129,17 +139,16 @@ class Position:
         Closes first and opens with the rest, so one fill may flip the position. Funding must
         have been booked up to now.
         """
-        closing = 0
-        if self.size * amount < 0:
-            closing = min(abs(amount), abs(self.size))
-        if not closing:
+        if self.size * amount >= 0:
             self._open(amount, price, value)
             return 0
-        part = closing if amount > 0 else -closing
-        closing_value = round_half_even(value * closing, abs(amount))
+        if abs(amount) <= abs(self.size):
+            return self._close(amount, value)
+        # It flips: what is held is closed, for its part of the value, and the rest opens anew.
+        part = -self.size
+        closing_value = round_half_even(value * abs(part), abs(amount))
         profit = self._close(part, closing_value)
-        if part != amount:
-            self._open(amount - part, price, value - closing_value)
+        self._open(amount - part, price, value - closing_value)
         return profit
 
     def _open(self, amount: int, price: int, value: int) -> None:
@@ -148,8 +157,7 @@ class Position:
         self.cost += self.market.instrument.cost(abs(amount), price)
 
     def _close(self, amount: int, value: int) -> int:
-        held = abs(self.size)
-        closing = abs(amount)
+        held, closing = abs(self.size), abs(amount)
         carry = round_half_even(self.carry * closing, held)
         self.size += amount
         self.carry -= carry

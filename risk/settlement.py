@@ -124,7 +124,7 @@ class Settlement:
                     )
                 )
                 state.moved[wallet.account, market.name] = position
-            margin.update(state, position)
+            margin.update(position)
             state.forget_if_idle(position)
         if settled:
             state.touch(wallet)

@@ -9,6 +9,7 @@ from attrs import define, field
 from sortedcontainers import SortedDict
 
 from book.order import Order, SelfTrading
+from risk import margin
 from risk.commands import Origin, SetProduct
 from risk.events import Answer, Event, Refused
 from risk.market import Index, Market
@@ -133,6 +134,7 @@ class State:
             market = position.market
             if market.positions.pop(position.account, None) is not None:
                 del position.wallet.positions[market.name]
+                margin.forget(position)
 
     def wallet(self, account: int, currency: str) -> Wallet:
         """An account's wallet, made when first needed. The account must exist."""

@@ -6,6 +6,7 @@ leave it in the log as it goes, where a replay finds it and compares.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final
@@ -27,6 +28,7 @@ REMEMBERED: Final = 4_096
 """A checkpoint is in the log behind the entry that it speaks of: behind a batch that is applied,
 one that waits and one that is written, of some 300 entries each."""
 
+_HEAD: Final = struct.Struct(f">{TRAIL_BYTES}sQ")
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -37,19 +39,20 @@ class Trail:
     value: bytes = START
     sequence: int = 0
     _recent: list[tuple[int, bytes]] = field(init=False)
+    _hashed: bytearray = field(init=False, factory=lambda: bytearray(_HEAD.size))
 
     def __attrs_post_init__(self) -> None:
         self._recent = [(0, START)] * REMEMBERED
-        self._remember()
+        self._recent[self.sequence % REMEMBERED] = (self.sequence, self.value)
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
         """Take in what an entry did."""
-        what = self.value + entry.sequence.to_bytes(8, "big") + _encoder.encode(events)
-        self.value, self.sequence = blake2b(what, digest_size=TRAIL_BYTES).digest(), entry.sequence
-        self._remember()
-
-    def _remember(self) -> None:
-        self._recent[self.sequence % REMEMBERED] = (self.sequence, self.value)
+        sequence, hashed = entry.sequence, self._hashed
+        _HEAD.pack_into(hashed, 0, self.value, sequence)
+        _encoder.encode_into(events, hashed, _HEAD.size)
+        self.value = value = blake2b(hashed, digest_size=TRAIL_BYTES).digest()
+        self.sequence = sequence
+        self._recent[sequence % REMEMBERED] = (sequence, value)
 
     def at(self, sequence: int) -> bytes | None:
         """The trail up to an earlier entry; None where that is not remembered."""
