@@ -29,9 +29,12 @@ class Figure(NamedTuple):
 
 @contextmanager
 def durable_venue(
-    connections: int, *, accounts: int | None = None, limits: str = ""
+    connections: int, *, accounts: int | None = None, limits: str = "", watched: bool = True
 ) -> Iterator[tuple[str, int]]:
-    """A venue that syncs its log to the disk; yields its WebSocket address and process id."""
+    """A venue that syncs its log to the disk; yields its WebSocket address and process id.
+
+    To be `watched` costs it 5 % of its processor.
+    """
     with tempfile.TemporaryDirectory() as folder:
         config = venue_config(
             Path(folder, "venue.toml"),
@@ -41,7 +44,7 @@ def durable_venue(
             accounts=accounts,
             limits=limits,
         )
-        with server([TIDEGATE, "serve", "--config", str(config)]) as running:
+        with server([TIDEGATE, "serve", "--config", str(config)], watched=watched) as running:
             yield running
 
 
@@ -54,7 +57,7 @@ def show(figures: Sequence[Figure]) -> None:
 
 
 def longest_hold(name: str) -> list[Figure]:
-    """The longest step in the venues that were run since it was last asked, if there were any.
+    """The longest step in the venues watched since it was last asked, if there were any.
 
     By processor time: that of others, on a busy machine, is not the step's.
     """
