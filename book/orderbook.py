@@ -78,6 +78,13 @@ class BookSide:
         for key in self.keys:
             yield self.levels[sign * key]
 
+    def within(self, lowest: int, highest: int) -> Iterator[Level]:
+        """Levels between two prices, both included, best first. Change nothing meanwhile."""
+        sign = -self.side.sign
+        first, last = sorted((sign * lowest, sign * highest))
+        for key in self.keys.irange(first, last):
+            yield self.levels[sign * key]
+
     def level_for(self, price: int) -> Level:
         """The level at a price, made if there is none; its change is noted."""
         level = self.levels.get(price)

@@ -1,7 +1,6 @@
 """Book channels: for each interval a chain of changes from the state that was last published.
 
-The state as last published is never copied: it is the live book with the levels that changed
-since then set back. So a stream costs as much as what changed, and nothing while nobody listens.
+A stream costs as much as what changed, and nothing while nobody listens.
 """
 
 from __future__ import annotations
@@ -9,48 +8,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from attrs import define, field
+from msgspec import Raw
 
 from book.order import Side
-from book.orderbook import BookSide
 from gateway.api import wire
+from gateway.feed.levels import Levels
 from gateway.feed.stream import StateStream
 from risk.events import BookChanged
 from risk.market import Market
 from risk.state import State
-
-Row = tuple[str, wire.Number, wire.Number]
-
-
-@define(eq=False)
-class Levels:
-    """One side's levels that changed since the last publication: price to (before)."""
-
-    side: Side
-    moved: dict[int, tuple[int, int]] = field(factory=dict)
-
-    def note(self, price: int, before: int, after: int) -> None:
-        """A level went from one amount to another; 0 is no level."""
-        earlier = self.moved.get(price)
-        self.moved[price] = (before if earlier is None else earlier[0], after)
-
-    def take(self) -> list[Row]:
-        """The net changes, and a fresh start."""
-        rows: list[Row] = []
-        for price, (before, after) in self.moved.items():
-            if before != after:
-                action = "delete" if not after else "change" if before else "new"
-                rows.append((action, wire.price(price), wire.amount(after)))
-        self.moved.clear()
-        return rows
-
-    def published(self, live: BookSide) -> list[Row]:
-        """All levels as last published, best first."""
-        levels = {level.price: level.amount for level in live}
-        if self.moved:
-            levels |= {price: before for price, (before, _) in self.moved.items()}
-            prices = sorted(levels, reverse=self.side is Side.BUY)
-            levels = {price: levels[price] for price in prices if levels[price]}
-        return [("new", wire.price(price), wire.amount(amount)) for price, amount in levels.items()]
 
 
 @define(eq=False)
@@ -59,7 +25,8 @@ class BookStream(StateStream):
 
     `change_id` is the entry that last changed what was published, `latest` the one that last
     changed the book. A listener who has not got the snapshot yet, or missed a change, gets a
-    snapshot in place of the next one.
+    snapshot in place of the next one. That of a very large book is made over several calls, of
+    which the last has it: one with every flush, and with a raw channel's changes.
     """
 
     whole: ClassVar[bool] = False
@@ -69,13 +36,15 @@ class BookStream(StateStream):
     change_id: int
     latest: int = field(init=False)
     time: int = field(init=False)
-    bids: Levels = field(factory=lambda: Levels(Side.BUY), init=False)
-    asks: Levels = field(factory=lambda: Levels(Side.SELL), init=False)
+    bids: Levels = field(init=False)
+    asks: Levels = field(init=False)
     _snapshot: bytes | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.latest, self.time = self.change_id, self.state.time
+        book, tick = self.market.book, self.market.instrument.contract.tick
+        self.bids, self.asks = Levels(book.bids, tick), Levels(book.asks, tick)
 
     def note(self, event: BookChanged, sequence: int) -> None:
         """Entry `sequence` changed the book. The live book must show this entry and no later."""
@@ -104,14 +73,17 @@ class BookStream(StateStream):
     def snapshot(self) -> list[bytes]:
         """The book as last published; kept until the next change, for all who want it."""
         if self._snapshot is None:
+            bids, asks = self.bids.written(), self.asks.written()
+            if bids is None or asks is None:
+                return []
             self._snapshot = wire.encode(
                 {
                     "type": "snapshot",
                     "timestamp": self.time,
                     "instrument_name": self.market.name,
                     "change_id": self.change_id,
-                    "bids": self.bids.published(self.market.book.bids),
-                    "asks": self.asks.published(self.market.book.asks),
+                    "bids": Raw(bids),
+                    "asks": Raw(asks),
                 }
             )
         return [self._snapshot]

@@ -52,6 +52,17 @@ def test_price_comes_before_time(book: OrderBook) -> None:
     assert best_ask is book.orders[12]
 
 
+def test_levels_between_two_prices_come_best_first(book: OrderBook) -> None:
+    """Both prices are included, whether there is a level or not."""
+    for order_id, price in enumerate([95, 97, 98, 99], start=1):
+        rest(book, order_id, BUY, price, 1)
+    for order_id, price in enumerate([101, 102, 103, 105], start=11):
+        rest(book, order_id, SELL, price, 1)
+    assert [98, 97] == [level.price for level in book.bids.within(96, 98)]
+    assert [102, 103] == [level.price for level in book.asks.within(102, 104)]
+    assert [] == list(book.asks.within(106, 200))
+
+
 @pytest.mark.parametrize(
     ("cancelled", "left"), [([1], [2, 3]), ([2], [1, 3]), ([3], [1, 2]), ([2, 1], [3])]
 )

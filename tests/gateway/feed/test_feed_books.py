@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from book.depth import depth
 from book.order import SelfTrading, Side, TimeInForce
 from book.units import SCALE
+from gateway.feed import levels
 from gateway.feed.stream import TOO_SLOW
 from risk.commands import CancelAll, SetSelfTrading
 from tests.effort import thorough
@@ -233,7 +235,45 @@ STEPS = st.one_of(
 @thorough(60)
 @given(steps=st.lists(STEPS, min_size=50, max_size=100))
 def test_whoever_joins_and_stalls_whenever_has_the_book(steps: list[Any]) -> None:
-    """Replaying any interval's notifications rebuilds the book, for every listener at any time.
+    """Replaying any interval's notifications rebuilds the book, for every listener at any time."""
+    rebuild(steps, flushes=1)
+
+
+@thorough(60)
+@given(steps=st.lists(STEPS, min_size=50, max_size=100), rows=st.integers(1, 4))
+def test_a_snapshot_that_is_written_by_and_by_is_of_the_book_in_the_end(
+    steps: list[Any], rows: int
+) -> None:
+    """However little of it may be written at once, and whatever changes in between."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(levels, "BLOCK_TICKS", 2)
+        patch.setattr(levels, "MOST_ROWS", rows)
+        rebuild(steps, flushes=30)
+
+
+def test_no_call_writes_more_of_a_large_book_than_a_step_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who asks for it gets it with a later flush, and who comes after that at once."""
+    monkeypatch.setattr(levels, "BLOCK_TICKS", 2)
+    monkeypatch.setattr(levels, "MOST_ROWS", 4)
+    desk = Desk()
+    for n in range(10):
+        desk.place(ALICE, Side.BUY, 10, 49_000 + n)
+    first = follow(desk, 1, "100ms")
+    flushes = 0
+    while not first.snapshots:
+        flushes += 1
+        desk.feed.flush("100ms")
+        first.read()
+    assert 2 == flushes, "three calls, of four rows each"
+    second = follow(desk, 2, "100ms")
+    second.read()
+    assert depth_of(desk) == (first.bids, first.asks) == (second.bids, second.asks)
+
+
+def rebuild(steps: list[Any], flushes: int) -> None:
+    """Follow through some steps and, at the end, so many flushes.
 
     A raw listener is checked after each step, a thinned one when it was flushed.
     """
@@ -251,8 +291,9 @@ def test_whoever_joins_and_stalls_whenever_has_the_book(steps: list[Any]) -> Non
                 assert depth_of(desk) == (follower.bids, follower.asks)
     for follower in followers:
         follower.reader.stalled = False
-    desk.feed.flush("100ms")
-    desk.feed.flush("agg2")
+    for _ in range(flushes):
+        desk.feed.flush("100ms")
+        desk.feed.flush("agg2")
     for follower in followers:
         follower.read()
         if follower.reader.end is None:
