@@ -11,8 +11,8 @@ import trio
 
 from gateway.config import Config, load
 from gateway.demo import control
+from gateway.demo.options import FALL_SECONDS, SHOCK_SECONDS, Options
 from gateway.demo.percent import percentage
-from gateway.demo.play import FALL_SECONDS, SHOCK_SECONDS, Options, play
 
 if TYPE_CHECKING:
     # argparse has no public name for what add_subparsers returns.
@@ -65,6 +65,9 @@ def add_shock(subcommands: Subcommands) -> None:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
+    # Bots and screen take long to import, and `tidegate serve` comes by here without them.
+    from gateway.demo.play import play
+
     config = load(chosen.config) if chosen.config else Config()
     trio.run(play, config, Options(chosen.shock, chosen.after, chosen.over, chosen.plain))
     return 0

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
 
-import msgspec
 import trio
 from attrs import define, field
 from rich.console import Console
@@ -19,6 +17,7 @@ from gateway.demo.bots import keep_connected, sit_down
 from gateway.demo.cast import Cast, assemble
 from gateway.demo.crowd import gamble, take
 from gateway.demo.makers import make_markets
+from gateway.demo.options import Options
 from gateway.demo.slide import Slide
 from gateway.demo.tape import Tape
 from gateway.server import Running
@@ -26,24 +25,6 @@ from gateway.signals import serve_until_signalled
 from gateway.wakeup import Wakeup
 
 logger = logging.getLogger(__name__)
-
-# By then the gamblers have placed their first bets.
-SHOCK_SECONDS: Final = 20.0
-# A fall in one step finds everybody bankrupt at once. In steps, each a Tick, those who borrowed
-# most go first, and what they have to sell is there for the next to see.
-FALL_SECONDS: Final = 5.0
-
-
-class Options(msgspec.Struct, frozen=True, gc=False):
-    """What the command line says: a shock as a fraction of the index, and when it comes.
-
-    Shocks, also those of `tidegate shock`, are spread over `over_seconds`.
-    """
-
-    shock: float | None = None
-    after_seconds: float = SHOCK_SECONDS
-    over_seconds: float = FALL_SECONDS
-    plain: bool = False
 
 
 async def play(config: Config, options: Options) -> None:

@@ -12,15 +12,12 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-
 from gateway.clock import RealClock
 from gateway.log import upkeep
 from gateway.log.disk import Disk
 from gateway.log.errors import LockedError, LogError
 from gateway.log.follower import SNAPSHOT_ENTRIES, Follower
 from gateway.log.lock import DataDirectory
-from gateway.log.progress import Meter
 from gateway.log.show import Selection, line, record
 from gateway.log.tail import Tail
 from gateway.log.verify import CHECK_ENTRIES, Verification, Verified
@@ -161,6 +158,11 @@ def _add_verify(commands: Subcommands) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
+    # What draws takes long to import, and `tidegate serve`, which draws nothing, comes by here.
+    from rich.console import Console
+
+    from gateway.log.progress import Meter
+
     began = perf_counter()
     try:
         found = Verification(chosen.directory, Meter(Console()), chosen.check_every).run()

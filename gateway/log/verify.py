@@ -8,19 +8,21 @@ scratch.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
 from gateway.log.errors import DivergenceError, IdentityError
 from gateway.log.lock import DataDirectory
-from gateway.log.progress import Meter
 from gateway.log.recovery import Replay
 from gateway.log.segments import reader_after
 from gateway.log.snapshots import Snapshot
 from gateway.log.survey import Start, Survey, bytes_of, survey
 from risk import RULES
 from risk.commands import Checkpoint
+
+if TYPE_CHECKING:
+    from gateway.log.progress import Meter
 
 CHECK_ENTRIES: Final = 10_000
 """From one proof of the identities to the next. One costs as much as the state is large: some
