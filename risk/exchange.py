@@ -87,10 +87,10 @@ _TABLE: dict[type[Command], Callable[[State, Any], None]] = {
     Skip: _let_pass,
 }
 
-_SESSION_COMMANDS = (StartSession, EndSession)
+_SESSION_COMMANDS: frozenset[type[Command]] = frozenset((StartSession, EndSession))
 """What may come from a session that is not live."""
 
-_LOOKING = (Tick, Continue)
+_LOOKING: frozenset[type[Command]] = frozenset((Tick, Continue))
 """What brings the watch to look at accounts, a slice of them at a time."""
 
 _TOLD = (Ordered, Cancelled)
@@ -109,6 +109,7 @@ class Exchange:
         A refusal is an event. An exception is a bug: the state is then not to be used.
         """
         state, command = self.state, entry.command
+        kind = type(command)
         state.sequence = entry.sequence
         state.origin = entry.origin
         state.events = []
@@ -116,8 +117,8 @@ class Exchange:
         if state.phases:
             phases.advance(state)
         if self._admitted(entry) and not (entry.origin.key and idempotency.repeats(state)):
-            _TABLE[type(command)](state, command)
-        if isinstance(command, _LOOKING):
+            _TABLE[kind](state, command)
+        if kind in _LOOKING:
             state.watch.advance(state, state.parameters.slice)
         if state.undecided:
             idempotency.remember(state)
@@ -140,7 +141,7 @@ class Exchange:
     def _admitted(self, entry: Entry) -> bool:
         """Whether the command may be heard: its session is live and it is not a repetition."""
         origin = entry.origin
-        if not origin.session or isinstance(entry.command, _SESSION_COMMANDS):
+        if not origin.session or type(entry.command) in _SESSION_COMMANDS:
             return True
         session = self.state.sessions.get(origin.session)
         if session is None:

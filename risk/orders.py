@@ -112,10 +112,12 @@ def _take_out(state: State, market: Market, position: Position, order: Order) ->
 def _forget(state: State, market: Market, position: Position, order: Order) -> None:
     order_id = order.order_id
     del position.orders[order_id]
-    position.reducing.pop(order_id, None)
+    if order.reduce_only:
+        position.reducing.pop(order_id, None)
     margin.reserve_no_more(position, order)
     del state.accounts[order.account].orders[order_id]
-    market.good_til_day.pop(order_id, None)
+    if order.time_in_force is GOOD_TIL_DAY:
+        market.good_til_day.pop(order_id, None)
     session = state.sessions.get(order.session)
     if session is not None:
         session.orders.pop(order_id, None)

@@ -158,7 +158,7 @@ def cancel(state: State, command: Cancel) -> None:
     if order is None:
         return state.refuse(Reason.ORDER_NOT_FOUND, str(command.order_id))
     market = state.markets[order.instrument]
-    if margin.is_locked(state, state.wallet(order.account, market.currency)):
+    if margin.is_locked(state, market.positions[order.account].wallet):
         return state.refuse(Reason.ACCOUNT_LOCKED)
     orders.cancel(state, order, _USER_REQUEST)
     return state.emit(Cancelled(state.origin, order.record()))
