@@ -164,7 +164,7 @@ def get_user_trades_by_order(call: Call, params: OrderTradesParams) -> object:
     own = call.venue.archive.order_trades(call.account, order_number(params.order_id))
     if params.sorting is not Sorting.ASCENDING:
         own.reverse()
-    return [trade for trade in _shown(call, own) if trade["order_id"] == params.order_id]
+    return [trade for trade in _shown(call, own) if trade.order_id == params.order_id]
 
 
 @method(
@@ -251,7 +251,7 @@ def _own_trades(call: Call, fits: Callable[[str], bool], wanted: Range) -> Json:
     return {"trades": _shown(call, own), "has_more": more}
 
 
-def _shown(call: Call, own: Iterable[OwnTrade]) -> list[Json]:
+def _shown(call: Call, own: Iterable[OwnTrade]) -> list[shapes.OwnTradeJson]:
     shown = []
     for trade, side in own:
         instrument = call.venue.archive.instrument(trade.instrument)

@@ -86,16 +86,14 @@ def _other_request() -> ApiError:
 
 
 def _ordered(answer: Ordered, venue: Venue) -> object:
-    order, trades = answer.order, answer.trades
-    told: list[shapes.Json] = []
-    if trades:
-        instrument = _instrument(venue, order.instrument)
-        told = shapes.own_trades_json(trades, order.account, instrument)
-    return {"order": Raw(venue.feed.orders.of(order)), "trades": told}
+    order, texts = answer.order, venue.feed.texts
+    sides = shapes.own_sides(answer.trades, order.account)
+    trades = [Raw(texts.own_trade(trade, side)) for trade, side in sides]
+    return {"order": Raw(texts.order(order)), "trades": trades}
 
 
 def _cancelled(answer: Cancelled, venue: Venue) -> object:
-    return Raw(venue.feed.orders.of(answer.order))
+    return Raw(venue.feed.texts.order(answer.order))
 
 
 def _reports(answer: CancelledAll, venue: Venue) -> object:

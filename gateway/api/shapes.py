@@ -4,7 +4,7 @@ Pure functions from the core's values to what can be written as JSON. Fields tha
 insist on are always there; a field that means nothing for an instrument is left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,6 +17,9 @@ from risk.events import Traded, TradeSide
 from risk.views import PositionView, Summary
 
 Json = dict[str, object]
+
+_Five = tuple[wire.Number, wire.Number, wire.Number, wire.Number, wire.Number]
+_TradeFields = tuple[str, int, str, int, str, int, *_Five, str | UnsetType]
 
 _DIRECTIONS = {None: "zero", Side.BUY: "buy", Side.SELL: "sell"}
 
@@ -102,64 +105,101 @@ def order_json(order: OrderRecord, instrument: Instrument) -> OrderJson:
     )
 
 
-def public_trade_json(trade: Traded, instrument: Instrument) -> Json:
+class TradeJson(msgspec.Struct, frozen=True, gc=False):
+    """A trade as the API writes it."""
+
+    trade_id: str
+    trade_seq: int
+    instrument_name: str
+    timestamp: int
+    direction: str
+    tick_direction: int
+    price: wire.Number
+    amount: wire.Number
+    contracts: wire.Number
+    index_price: wire.Number
+    mark_price: wire.Number
+    liquidation: str | UnsetType
+
+
+class OwnTradeJson(TradeJson, frozen=True, gc=False):
+    """A trade as the API writes it for one of its parties."""
+
+    order_id: str
+    order_type: str
+    state: str
+    liquidity: str
+    fee: wire.Number
+    fee_currency: str
+    profit_loss: wire.Number
+    matching_id: None
+    label: str
+    post_only: bool
+    reduce_only: bool
+    risk_reducing: bool
+    mmp: bool
+    api: bool
+    self_trade: bool
+    user_id: int
+
+
+def public_trade_json(trade: Traded, instrument: Instrument) -> TradeJson:
     """A trade as everybody sees it; `direction` is the taker's."""
-    shape: Json = {
-        "trade_id": wire.trade_id(trade.instrument, trade.trade_id),
-        "trade_seq": trade.sequence,
-        "instrument_name": trade.instrument,
-        "timestamp": trade.time,
-        "direction": trade.taker.side.value,
-        "tick_direction": trade.tick,
-        "price": wire.price(trade.price),
-        "amount": wire.amount(trade.amount),
-        "contracts": contracts(instrument, trade.amount),
-        "index_price": wire.price(trade.index),
-        "mark_price": wire.price(trade.mark),
-    }
+    return TradeJson(*_trade(trade, trade.taker, instrument))
+
+
+def _trade(trade: Traded, side: TradeSide, instrument: Instrument) -> _TradeFields:
+    """The fields of TradeJson, in their order."""
     liquidated = "M" * trade.maker.liquidation + "T" * trade.taker.liquidation
-    if liquidated:
-        shape["liquidation"] = liquidated
-    return shape
+    return (
+        wire.trade_id(trade.instrument, trade.trade_id),
+        trade.sequence,
+        trade.instrument,
+        trade.time,
+        side.side._value_,
+        trade.tick,
+        wire.price(trade.price),
+        wire.amount(trade.amount),
+        contracts(instrument, trade.amount),
+        wire.price(trade.index),
+        wire.price(trade.mark),
+        liquidated or UNSET,
+    )
 
 
-def user_trade_json(trade: Traded, side: TradeSide, instrument: Instrument) -> Json:
+def user_trade_json(trade: Traded, side: TradeSide, instrument: Instrument) -> OwnTradeJson:
     """A trade as one of its parties sees it; `direction` is the party's own side.
 
     A position that passed outside the book (order 0) was liquidated as well.
     """
-    shape = public_trade_json(trade, instrument)
     passed = side.liquidation or not side.order_id
-    shape |= {
-        "direction": side.side.value,
-        "order_id": wire.order_id(trade.instrument, side.order_id),
-        "order_type": "liquidation" if passed else side.type.value,
-        "state": side.state.value,
-        "liquidity": "T" if side is trade.taker else "M",
-        "fee": wire.money(side.fee),
-        "fee_currency": instrument.currency,
-        "profit_loss": wire.money(side.profit),
-        "matching_id": None,
-        "label": side.label,
-        "post_only": side.post_only,
-        "reduce_only": side.reduce_only,
-        "risk_reducing": False,
-        "mmp": False,
-        "api": True,
-        "self_trade": False,
-        "user_id": side.account,
-    }
-    return shape
+    return OwnTradeJson(
+        *_trade(trade, side, instrument),
+        order_id=wire.order_id(trade.instrument, side.order_id),
+        order_type="liquidation" if passed else side.type._value_,
+        state=side.state._value_,
+        liquidity="T" if side is trade.taker else "M",
+        fee=wire.money(side.fee),
+        fee_currency=instrument.currency,
+        profit_loss=wire.money(side.profit),
+        matching_id=None,
+        label=side.label,
+        post_only=side.post_only,
+        reduce_only=side.reduce_only,
+        risk_reducing=False,
+        mmp=False,
+        api=True,
+        self_trade=False,
+        user_id=side.account,
+    )
 
 
-def own_trades_json(trades: Sequence[Traded], account: int, instrument: Instrument) -> list[Json]:
+def own_sides(trades: Iterable[Traded], account: int) -> Iterator[tuple[Traded, TradeSide]]:
     """An account's side of each trade; both sides where it traded with itself."""
-    return [
-        user_trade_json(trade, side, instrument)
-        for trade in trades
-        for side in (trade.taker, trade.maker)
-        if side.account == account
-    ]
+    for trade in trades:
+        for side in (trade.taker, trade.maker):
+            if side.account == account:
+                yield trade, side
 
 
 def position_json(position: PositionView, instrument: Instrument) -> Json:

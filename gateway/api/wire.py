@@ -50,7 +50,8 @@ amount = price
 
 def money(units: int) -> Number:
     """Money in 1e-12 as a JSON number of 8 decimals, rounded half-even."""
-    return price(round_half_even(units, MONEY // SCALE))
+    # Most fees, profits and fundings of an account are none.
+    return price(round_half_even(units, MONEY // SCALE)) if units else 0.0
 
 
 def rate(units: int) -> Number:

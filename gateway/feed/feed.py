@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from attrs import define, field
 
-from gateway.api.ordertext import OrderTexts
+from gateway.api.texts import Texts
 from gateway.archive import Archive
 from gateway.feed.channels import Interval
 from gateway.feed.routing import Router
@@ -48,14 +48,14 @@ class Feed:
     """Answers requests and publishes events. `most` bounds the subscriptions of a connection.
 
     Call `publish` right after each entry was applied, before the next one is: snapshots are
-    made from the live book. Call `flush` on a timer, once per interval. `orders` is for replies
+    made from the live book. Call `flush` on a timer, once per interval. `texts` is for replies
     as well: they tell of what the channels tell of.
     """
 
     state: State
     archive: Archive
     most: int = 1_000
-    orders: OrderTexts = field(init=False)
+    texts: Texts = field(init=False)
     # By the session that asked.
     _waiting: dict[int, dict[Origin, Waiting]] = field(factory=dict, init=False)
     _subscriptions: Subscriptions = field(init=False)
@@ -70,8 +70,8 @@ class Feed:
         self._subscriptions = Subscriptions(
             self.state, self.archive, self.most, self.state.sequence
         )
-        self.orders = OrderTexts(self.archive)
-        self._router = Router(self._subscriptions, self.orders)
+        self.texts = Texts(self.archive)
+        self._router = Router(self._subscriptions, self.texts)
 
     # Requests
 

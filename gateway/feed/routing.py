@@ -9,8 +9,8 @@ from typing import Any, Final
 from attrs import define, field
 
 from gateway.api import wire
-from gateway.api.ordertext import OrderTexts
-from gateway.api.shapes import public_trade_json, user_trade_json
+from gateway.api.shapes import public_trade_json
+from gateway.api.texts import Texts
 from gateway.archive import OwnTrade, passed
 from gateway.feed.channels import ANY, Interval, subjects
 from gateway.feed.happenings import PortfolioStream
@@ -43,7 +43,7 @@ class Router:
     """
 
     subscriptions: Subscriptions
-    orders: OrderTexts
+    texts: Texts
     sequence: int = field(default=0, init=False)
     handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
     touched: dict[str, dict[Stream, None]] = field(
@@ -102,7 +102,7 @@ class Router:
             return
         streams = routes.concerned(order.instrument, self._subjects_of).orders
         if streams:
-            data = self.orders.of(order)
+            data = self.texts.order(order)
             for stream in streams:
                 stream.note_order(order.instrument, order.order_id, data)
                 self._touch(stream)
@@ -133,9 +133,7 @@ class Router:
         name = own.trade.instrument
         streams = routes.concerned(name, self._subjects_of).own_trades
         if streams:
-            instrument = self.subscriptions.archive.instrument(name)
-            assert instrument is not None, "a trade is in an instrument that was listed"
-            data = wire.encode(user_trade_json(own.trade, own.side, instrument))
+            data = self.texts.own_trade(own.trade, own.side)
             for stream in streams:
                 stream.note_trade(name, data)
                 self._touch(stream)

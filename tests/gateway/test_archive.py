@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from book.order import OrderState, Side, TimeInForce
@@ -271,7 +272,7 @@ def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
     trade, side = own[-1]
     assert (transfer.trade_id, transfer.price) == (trade.trade_id, trade.price)
     instrument = desk.market().instrument
-    told = shapes.user_trade_json(trade, side, instrument)
+    told = msgspec.to_builtins(shapes.user_trade_json(trade, side, instrument))
     assert ("liquidation", "T", "sell", "T") == (
         told["order_type"],
         told["liquidity"],

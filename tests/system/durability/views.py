@@ -27,7 +27,10 @@ def result(state: State, answer: Answer) -> Any:
     match answer:
         case Ordered(order=order, trades=trades):
             instrument = state.markets[order.instrument].instrument
-            own = shapes.own_trades_json(trades, order.account, instrument)
+            own = [
+                shapes.user_trade_json(trade, side, instrument)
+                for trade, side in shapes.own_sides(trades, order.account)
+            ]
             return plain({"order": shapes.order_json(order, instrument), "trades": own})
         case Cancelled(order=order):
             return plain(shapes.order_json(order, state.markets[order.instrument].instrument))
