@@ -13,6 +13,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -20,7 +21,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from benchmarks.load import AMOUNT, PRICE
+PRICE, AMOUNT = 64000, 10
+"""What a trader bids, far below the index of the venues that are measured."""
 
 BATCH: Final = 64
 """Connections opened side by side: fewer than a listening socket holds."""
@@ -63,6 +65,7 @@ class Peer:
         )
         self.unsent = bytearray()
         self.ended = False
+        self._corked = False
         self._rest = b""
 
     def shake_hands(self) -> None:
@@ -79,6 +82,15 @@ class Peer:
     def send(self, payload: bytes) -> None:
         """Send one message, behind what is unsent."""
         self.unsent += frame(payload)
+        if not self._corked:
+            self.flush()
+
+    @contextmanager
+    def corked(self) -> Iterator[None]:
+        """Send everything of a block in one go, at its end."""
+        self._corked = True
+        yield
+        self._corked = False
         self.flush()
 
     def flush(self) -> None:
@@ -216,7 +228,10 @@ class _Error(msgspec.Struct):
 
 
 class _Reply(msgspec.Struct):
+    """An echo is the request itself, and names its method."""
+
     id: int | None = None
+    method: str = ""
     result: _Result | None = None
     error: _Error | None = None
 
@@ -269,6 +284,8 @@ class Trader:
         self.delays.append(delay)
         if reply.result is not None and reply.result.order is not None:
             self._open.append(reply.result.order.order_id)
+        elif reply.method == "private/buy":
+            self._open.append("1")
         return True
 
 

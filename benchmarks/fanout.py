@@ -28,9 +28,19 @@ import msgspec
 # Python puts this file's own directory first, and there `book` would be another benchmark.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.crowd import Crowd, Dealer, Peer, Trader, log_in, open_peers, percentile, request
+from benchmarks.crowd import (
+    PRICE,
+    Crowd,
+    Dealer,
+    Peer,
+    Trader,
+    log_in,
+    open_peers,
+    percentile,
+    request,
+)
 from benchmarks.figures import Figure, command, durable_venue
-from benchmarks.load import PRICE, cpu_seconds, server
+from benchmarks.load import cpu_seconds, server
 
 LISTENERS: Final = 1_000
 CHANNELS: Final = ("book.BTC-PERPETUAL.100ms", "trades.BTC-PERPETUAL.100ms")

@@ -1,34 +1,31 @@
 """A load of orders over WebSocket, for the benchmarks that compare servers under it.
 
-A request is a limit order that rests or the cancel of it, in turns; every answer is awaited.
+A request is a limit order that rests or the cancel of it, in turns; every answer is awaited. What
+has arrived together is answered together, in one write.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import Any
+from time import perf_counter, sleep
 
 import attrs
-import trio
-import trio_websocket
+import msgspec
 
 from benchmarks import holds
+from benchmarks.crowd import Crowd, Peer, Trader, log_in, open_peers, request
 
 CASES = ((20, 10), (100, 1))
 """(connections, requests in flight on each)."""
 
 TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
-PRICE, AMOUNT = 64000, 10
-
 HOLDS: list[list[holds.Hold]] = []
 """What held the loop of each venue that was watched."""
 
@@ -107,76 +104,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-async def call(socket: trio_websocket.WebSocketConnection, method: str, params: object) -> None:
-    """One request whose answer must not be an error."""
-    request = {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
-    await socket.send_message(json.dumps(request))
-    answer = json.loads(await socket.get_message())
-    assert "error" not in answer, answer
+def listen(peers: Sequence[Peer], channels: Sequence[str]) -> None:
+    """Subscribe each, whose account it is, to the channels."""
+    asked = msgspec.json.encode(request(0, "private/subscribe", {"channels": channels}))
+    for peer in peers:
+        peer.send(asked)
+        peer.answer()
 
 
-async def log_in(socket: trio_websocket.WebSocketConnection, number: int) -> None:
-    """Log in as one of the accounts of `venue_config`."""
-    await call(
-        socket,
-        "public/auth",
-        {
-            "grant_type": "client_credentials",
-            "client_id": f"id{number}",
-            "client_secret": f"secret{number}",
-        },
-    )
-
-
-class Connection:
-    """One connection that keeps a number of requests in flight until told to stop."""
-
-    def __init__(self, socket: trio_websocket.WebSocketConnection, in_flight: int) -> None:
-        self.socket = socket
-        self.in_flight = in_flight
-        self.sent: dict[int, float] = {}
-        self.latencies: list[float] = []
-        self.next_id = 0
-
-    def request(self, order_id: str | None) -> str:
-        """The next request: a new order, or the cancel of one."""
-        self.next_id += 1
-        if order_id is None:
-            method, params = (
-                "private/buy",
-                (f'{{"instrument_name":"BTC-PERPETUAL","amount":{AMOUNT},"price":{PRICE}}}'),
-            )
-        else:
-            method, params = "private/cancel", f'{{"order_id":"{order_id}"}}'
-        self.sent[self.next_id] = perf_counter()
-        return f'{{"jsonrpc":"2.0","id":{self.next_id},"method":"{method}","params":{params}}}'
-
-    async def run(self, seconds: float) -> None:
-        """Keep requests in flight for a time, then take the answers that are due."""
-        for _ in range(self.in_flight):
-            await self.socket.send_message(self.request(None))
-        end = perf_counter() + seconds
-        while self.sent:
-            answer = json.loads(await self.socket.get_message())
-            if "id" not in answer:
-                # An event of the account.
-                continue
-            now = perf_counter()
-            self.latencies.append(now - self.sent.pop(answer["id"]))
-            if now < end:
-                await self.socket.send_message(self.request(self.open_order(answer)))
-
-    @staticmethod
-    def open_order(answer: Any) -> str | None:
-        """The order that an answer says is new; the echo's answers are requests, and say none."""
-        if "result" not in answer:
-            assert "method" in answer, answer
-            return None if answer["method"] == "private/cancel" else "1"
-        order = answer["result"].get("order")
-        return str(order["order_id"]) if order is not None else None
-
-
-async def drive(
+def drive(
     url: str,
     pid: int,
     case: tuple[int, int],
@@ -186,23 +122,22 @@ async def drive(
 ) -> Result:
     """Load one server and measure it, once it has had some seconds of peace."""
     connections, in_flight = case
-    clients: list[Connection] = []
-    async with trio.open_nursery() as nursery:
-        for number in range(connections):
-            socket = await trio_websocket.connect_websocket_url(nursery, url)
-            if "/api/" in url:
-                await log_in(socket, number)
-                if channels:
-                    await call(socket, "private/subscribe", {"channels": channels})
-            clients.append(Connection(socket, in_flight))
-        await trio.sleep(settling)
-        before, start = cpu_seconds(pid), perf_counter()
-        async with trio.open_nursery() as load:
-            for client in clients:
-                load.start_soon(client.run, seconds)
-        elapsed, used = perf_counter() - start, cpu_seconds(pid) - before
-        nursery.cancel_scope.cancel()
-    latencies = sorted(latency for client in clients for latency in client.latencies)
+    peers = open_peers(url, connections)
+    if "/api/" in url:
+        log_in(peers, range(connections))
+        if channels:
+            listen(peers, channels)
+    sleep(settling)
+    traders = {peer: Trader(peer) for peer in peers}
+    before, start = cpu_seconds(pid), perf_counter()
+    for peer, trader in traders.items():
+        with peer.corked():
+            for _ in range(in_flight):
+                trader.ask(perf_counter())
+    converse(traders, start + seconds)
+    elapsed, used = perf_counter() - start, cpu_seconds(pid) - before
+    assert not any(trader.refusals for trader in traders.values()), "orders were refused"
+    latencies = sorted(delay for trader in traders.values() for delay in trader.delays)
     count = len(latencies)
     return Result(
         rate=count / elapsed,
@@ -210,6 +145,20 @@ async def drive(
         p50=latencies[count // 2] * 1e3,
         p99=latencies[count * 99 // 100] * 1e3,
     )
+
+
+def converse(traders: Mapping[Peer, Trader], end: float) -> None:
+    """Answer each reply with a request until then, and take the replies that are due."""
+    crowd = Crowd(traders)
+    while perf_counter() < end or any(trader.due for trader in traders.values()):
+        for peer, messages in crowd.hear(0.1):
+            assert not peer.ended, "the server hung up"
+            trader = traders[peer]
+            with peer.corked():
+                for message in messages:
+                    if trader.hear(message) and (now := perf_counter()) < end:
+                        trader.ask(now)
+    crowd.close()
 
 
 def measure(
@@ -224,7 +173,7 @@ def measure(
 ) -> Result:
     """One run against a fresh server; each account listens to the channels."""
     with server(command, watched=watched) as (url, pid):
-        return trio.run(drive, url, pid, (connections, in_flight), seconds, settling, channels)
+        return drive(url, pid, (connections, in_flight), seconds, settling, channels)
 
 
 def row(case: tuple[int, int], name: str, runs: Sequence[Result]) -> str:

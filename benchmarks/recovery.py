@@ -29,11 +29,10 @@ from time import perf_counter
 # Python puts this file's own directory first, and there `book` would be another benchmark.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import trio
-import trio_websocket
 from attrs import define, field
 
-from benchmarks.load import TIDEGATE, log_in, server, venue_config
+from benchmarks.crowd import Crowd, log_in, open_peers
+from benchmarks.load import TIDEGATE, server, venue_config
 from book.order import Side, TimeInForce
 from book.units import SCALE
 from gateway import config
@@ -182,17 +181,15 @@ def verified(path: Path) -> list[str]:
     return done.stdout.strip().splitlines()[-2:]
 
 
-async def _log_in(url: str) -> None:
-    async with trio_websocket.open_websocket_url(url) as socket:
-        await log_in(socket, 0)
-
-
 def first_log_in(file: Path) -> float:
     """Seconds from the start of the process until a client is logged in."""
     began = perf_counter()
     with server([TIDEGATE, "serve", "--config", str(file)]) as (url, _):
-        trio.run(_log_in, url)
-        return perf_counter() - began
+        peers = open_peers(url, 1)
+        log_in(peers, [0])
+        seconds = perf_counter() - began
+        Crowd(peers).close()
+        return seconds
 
 
 def main() -> None:
