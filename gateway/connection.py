@@ -18,7 +18,6 @@ from attrs import define, field
 
 from gateway.inbox import LIST, Inbox
 from gateway.lane import Urgent
-from gateway.log import Proposal
 from gateway.outbox import GOING_AWAY, NORMAL, Farewell, Outbox
 from gateway.outcome import Close, Outcome, Push, Reply, Submit
 from gateway.session import Session
@@ -34,14 +33,17 @@ GOODBYE_SECONDS: Final = 1.0
 # How long a parting client's undecided requests may take: many times what a full inbox takes.
 SETTLE_SECONDS: Final = 0.5
 
-# Of a chunk that holds hundreds of requests; sockets and timers get their turn in between.
+# What is heard at once, or for so long: a burst of an ordinary client, twice as many requests as an
+# account may have undecided.
+SLICE: Final = 16
 SLICE_SECONDS: Final = 0.001
-# What follows is of a flood, and most of it may be refused: some eight requests, as many as an
-# account may have undecided, so that the loop does not refuse more than it decides.
-FLOOD_SECONDS: Final = 0.00025
+# Whoever has said more is a flood, and so many floods are heard in a turn of the loop. A turn is
+# then a few milliseconds with what is decided in it, however many they are; and each is heard
+# often enough to have always as much undecided as it may.
+FLOODS: Final = 8
 
-# A burst of an ordinary client at once; an eighth of the inbox, so that others find room.
-LISTS_AT_ONCE: Final = 4
+# A slice of requests at once; an eighth of the inbox, so that others find room.
+LISTS_AT_ONCE: Final = SLICE // LIST
 
 QUEUE_FULL: Final = 10047
 MAINTENANCE: Final = 11051
@@ -63,7 +65,7 @@ class Connection:
     propose: Callable[[Urgent], None]
     unstarted: Callable[[int], None]
     writers: Writers
-    floods: trio.Lock
+    floods: trio.Semaphore
     send_seconds: float
     _waiting: deque[tuple[Submit, float]] = field(factory=deque, init=False)
     _submitted: Wakeup = field(factory=Wakeup, init=False)
@@ -127,21 +129,29 @@ class Connection:
         self.outbox.cut(self._parting.code, self._parting.reason)
 
     async def _hear_all(self, frames: Sequence[str | bytes]) -> None:
-        """All of a chunk without waiting, unless it is one of a flood."""
-        began, share = time.perf_counter(), SLICE_SECONDS
-        for frame in frames:
+        """A slice of a chunk at once, and the rest in turn with other floods."""
+        heard = self._hear_some(frames, 0)
+        while heard < len(frames):
+            self._settle()
             if self.outbox.crowded:
-                self._settle()
                 await self._room()
-                began = time.perf_counter()
-            self._hear(frame)
-            if time.perf_counter() - began >= share:
-                self._settle()
-                # A turn of the loop gives each task a slice: fifty floods that each took one
-                # would leave a fiftieth to the matcher. So they take turns among themselves.
-                async with self.floods:
-                    await trio.lowlevel.checkpoint()
-                began, share = time.perf_counter(), FLOOD_SECONDS
+            async with self.floods:
+                heard = self._hear_some(frames, heard)
+
+    def _hear_some(self, frames: Sequence[str | bytes], start: int) -> int:
+        """A slice, or what there are places for replies for; returns where the next one starts."""
+        now, until = trio.current_time(), time.perf_counter() + SLICE_SECONDS
+        self.session.heard(now)
+        for number, frame in enumerate(frames[start : start + SLICE], start):
+            if self._dismissed:
+                return len(frames)
+            if self.outbox.crowded:
+                return number
+            for outcome in self.session.receive(frame):
+                self._act(outcome, now)
+            if time.perf_counter() >= until:
+                return number + 1
+        return min(start + SLICE, len(frames))
 
     async def _room(self) -> None:
         """Wait for a place for the next reply; a client that we do not hear is not silent."""
@@ -149,53 +159,49 @@ class Connection:
         await self.outbox.room()
         self._held = False
 
-    def _hear(self, frame: str | bytes) -> None:
-        if self._dismissed:
-            return
-        self.session.heard(trio.current_time())
-        for outcome in self.session.receive(frame):
-            self._act(outcome)
+    def _act(self, outcome: Outcome, now: float) -> None:
+        if isinstance(outcome, Submit):
+            self.outbox.reserve()
+            self._waiting.append((outcome, now + INBOX_SECONDS))
+        elif isinstance(outcome, Reply):
+            self.outbox.reserve()
+            self.outbox.reply(outcome.data)
+            # What the request subscribed to follows its reply.
+            self.session.venue.feed.greet(self.outbox)
+        else:
+            self._dismissed = True
+            self._quietly = outcome.quietly
+            self._parting = Farewell(outcome.code, outcome.reason)
+            self._reading.cancel()
+
+    def _settle(self) -> None:
+        """Have done what can be done without waiting, before the reader waits."""
+        waiting = self._waiting
+        if waiting:
+            if self.outbox.owed == 1 and self.inbox.put_first(waiting[0][0]):
+                waiting.popleft()
+            self._put_lists()
         due = self.session.due()
         if due < self._nap.deadline:
             # Heartbeats that were just asked for begin before the nap of the pulse would end.
             self._nap.deadline = due
+        self._writer.flush()
 
-    def _act(self, outcome: Outcome) -> None:
-        match outcome:
-            case Reply(data=data):
-                self.outbox.reserve()
-                self.outbox.reply(data)
-                # What the request subscribed to follows its reply.
-                self.session.venue.feed.greet(self.outbox)
-            case Submit():
-                self.outbox.reserve()
-                self._waiting.append((outcome, trio.current_time() + INBOX_SECONDS))
-            case Close(code=code, reason=reason, quietly=quietly):
-                self._dismissed = True
-                self._quietly = quietly
-                self._parting = Farewell(code, reason)
-                self._reading.cancel()
-
-    def _settle(self) -> None:
-        """Have done what can be done without waiting, before the reader waits."""
-        if self._waiting and self.outbox.owed == 1:
-            (submit, _) = self._waiting[0]
-            if self.inbox.put_first(Proposal(submit.command, submit.origin)):
-                self._waiting.popleft()
-        # Where there is room nobody waits. For the rest the submitter does, in turn with others.
+    def _put_lists(self) -> None:
+        """Where there is room nobody waits; for the rest the submitter does, in turn."""
+        waiting = self._waiting
         for _ in range(LISTS_AT_ONCE):
-            turn = [each for each, _ in islice(self._waiting, LIST)]
+            turn = [submit for submit, _ in islice(waiting, LIST)]
             if not turn:
-                break
+                return
             try:
-                self.inbox.put_nowait(_proposals(turn))
+                self.inbox.put_nowait(turn)
             except (trio.WouldBlock, trio.ClosedResourceError):
                 break
             for _ in turn:
-                self._waiting.popleft()
-        if self._waiting:
+                waiting.popleft()
+        if waiting:
             self._submitted.set()
-        self._writer.flush()
 
     async def _submit(self) -> None:
         while True:
@@ -206,7 +212,7 @@ class Connection:
                 # The whole turn by its first deadline: it was read in one go, or nearly so.
                 with trio.CancelScope(deadline=deadline) as patience:
                     try:
-                        await self.inbox.put(_proposals(turn))
+                        await self.inbox.put(turn)
                     except trio.ClosedResourceError:
                         self._refuse(turn, MAINTENANCE)
                 if patience.cancelled_caught:
@@ -234,7 +240,3 @@ class Connection:
                     case Close(code=code, reason=reason):
                         self.outbox.cut(code, reason)
             self.writers.flush()
-
-
-def _proposals(turn: Sequence[Submit]) -> list[Proposal]:
-    return [Proposal(each.command, each.origin) for each in turn]

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 from attrs import Factory, define, field
 
-from gateway.connection import Connection
+from gateway.connection import FLOODS, Connection
 from gateway.intake import Intake
 from gateway.limits import network_of
 from gateway.metrics import Metrics
@@ -51,7 +51,7 @@ class Door:
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
-    _floods: trio.Lock = field(factory=trio.Lock, init=False)
+    _floods: trio.Semaphore = field(factory=lambda: trio.Semaphore(FLOODS), init=False)
     _refusing: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
 

@@ -31,7 +31,6 @@ from gateway.api.errors import ApiError, Code
 from gateway.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
 from gateway.inbox import Inbox
 from gateway.limits import network_of
-from gateway.log import Proposal
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.outcome import Close, Reply, Submit
 from gateway.session import HttpRequest, Session
@@ -170,7 +169,7 @@ class HttpGateway:
         pending = submit.pending
         try:
             with trio.move_on_after(INBOX_SECONDS) as patience:
-                await self.inbox.put([Proposal(submit.command, submit.origin)])
+                await self.inbox.put([submit])
             if patience.cancelled_caught:
                 return pending.refuse(QUEUE_FULL)
             await sink.answered.wait()

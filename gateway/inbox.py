@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -12,14 +12,15 @@ from attrs import define, field
 from gateway.log import Proposal
 
 # Bounded in commands, not in lists alone: whoever has much to say gets as many as whoever has
-# little, one list in turn. 32 x 4 is one batch, some ten milliseconds of matching: deep enough that
-# the log never starves, shallow enough that nobody waits long behind what is already in: four
-# batches, one in here, one on its way to the disk and two on their way to the matcher.
-LIST: Final = 4
+# little, one list in turn, as many as an account may have undecided. 32 x 8 is one batch, some ten
+# milliseconds of work: deep enough that the log never starves, shallow enough that nobody waits
+# long behind what is already in: four batches, one in here, one on its way to the disk and two on
+# their way to the matcher.
+LIST: Final = 8
 LISTS: Final = 32
 # Clients with nothing else undecided go first, one command of each and so many in a batch. A flood
 # never has nothing undecided, however many it comes from, and loses a ninth of its batch to them.
-FIRST: Final = 16
+FIRST: Final = 32
 
 Parcel = tuple[Sequence[Proposal], float]
 
@@ -80,17 +81,19 @@ class Inbox:
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def take(self) -> Iterator[Proposal]:
+    def take(self) -> list[Proposal]:
         """All that is in, in order; whoever waited moves up."""
         now = trio.current_time()
+        taken: list[Proposal] = []
         while self._first:
             proposal, since = self._first.popleft()
             self._observe(now - since)
-            yield proposal
+            taken.append(proposal)
         for _ in range(self._send.statistics().current_buffer_used):
             proposals, since = self._receive.receive_nowait()
             self._observe(now - since)
-            yield from proposals
+            taken += proposals
+        return taken
 
     def close(self) -> None:
         """Take nothing more; what is in stays to be taken."""

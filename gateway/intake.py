@@ -53,10 +53,13 @@ class Intake:
             if self._closed:
                 return []
             await self._wakeup.wait()
-        gone = self.lane.ends
+        asked = self.inbox.take()
+        if self.lane.ending:
+            gone = self.lane.ends
+            asked = [each for each in asked if not gone(each.origin.session)]
         return [
             *(Proposal(command, self.origin) for command in self.lane.take()),
-            *(each for each in self.inbox.take() if not gone(each.origin.session)),
+            *asked,
             *(Proposal(command, self.origin) for command in self.lane.take_ends()),
         ]
 

@@ -64,6 +64,11 @@ class Lane:
                 assert_never(command)
         self._wake()
 
+    @property
+    def ending(self) -> bool:
+        """Whether any session has ended of late."""
+        return bool(self._ends)
+
     def ends(self, session: int) -> bool:
         """Whether a session has ended that might still have commands in the inbox."""
         end = self._ends.get(session)

@@ -19,6 +19,11 @@ Observer = Callable[[Entry, Sequence[Event]], None]
 
 # A batch takes several milliseconds; sockets and timers get their turn in between.
 SLICE_SECONDS: Final = 0.001
+# Trio gives each task a turn, and a flood is many tasks. Twice what all of them took is ours, so
+# that whatever comes in, two thirds of the time go into decisions; but not more than this at once,
+# for a batch needs some turns on its way to the disk and back.
+SHARE: Final = 2
+MOST_SECONDS: Final = 0.003
 # So long takes only a single entry that carries a slice of some larger work.
 LONG_SECONDS: Final = 0.005
 
@@ -75,16 +80,20 @@ class Matcher:
 
         Raises ApplyError, before any effect of an entry on which `apply` raised.
         """
+        ours = SLICE_SECONDS
         with durable:
             async for batch in durable:
                 began = self.clock()
                 for entry in batch:
                     self._apply(entry)
                     held = self.clock() - began
-                    if held >= SLICE_SECONDS:
+                    if held >= ours:
                         self.settled()
                         await _rest(held)
-                        began = self.clock()
+                        now = self.clock()
+                        theirs = now - began - held
+                        ours = min(max(SLICE_SECONDS, SHARE * theirs), MOST_SECONDS)
+                        began = now
                 self.settled()
 
     def _apply(self, entry: Entry) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.log import Proposal
 from gateway.pending import OK, Pending
-from risk.commands import Command, Origin
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -15,15 +15,13 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     status: int = OK
 
 
-class Submit(msgspec.Struct, frozen=True):
+class Submit(Proposal, frozen=True, gc=True):
     """A command for the inbox. The feed already expects its answer under `origin`.
 
     Where it cannot be put into the inbox: `feed.forget(origin)`, and `pending.refuse(code)` is
     the reply.
     """
 
-    command: Command
-    origin: Origin
     pending: Pending
 
 

@@ -23,7 +23,7 @@ from attrs import Factory, define, field
 from book.units import Millis
 from gateway import config
 from gateway.clock import Clock
-from gateway.connection import Connection
+from gateway.connection import FLOODS, Connection
 from gateway.inbox import LIST
 from gateway.intake import Intake
 from gateway.log import Durable, Log, Proposal, Source
@@ -218,7 +218,7 @@ class Floor:
     freed: list[int] = field(factory=list)
     dropped: list[str] = field(factory=list)
     writers: Writers = field(factory=Writers)
-    floods: trio.Lock = field(factory=trio.Lock, init=False)
+    floods: trio.Semaphore = field(factory=lambda: trio.Semaphore(FLOODS), init=False)
     log: GatedLog = field(init=False)
     observers: list[Observer] = field(init=False)
     _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)

@@ -135,7 +135,7 @@ class _OneByOne:
     """A source that gives one proposal at a time."""
 
     def __init__(self, intake: Intake) -> None:
-        self.batch = intake.inbox.take()
+        self.batch = iter(intake.inbox.take())
 
     async def take(self) -> Sequence[Proposal]:
         """The next one."""
