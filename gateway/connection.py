@@ -16,6 +16,7 @@ from typing import Final
 import trio
 from attrs import define, field
 
+from gateway.hearing import Heard, Hearing
 from gateway.inbox import LIST, Inbox
 from gateway.lane import Urgent
 from gateway.outbox import GOING_AWAY, NORMAL, Farewell, Outbox
@@ -33,15 +34,10 @@ GOODBYE_SECONDS: Final = 1.0
 # How long a parting client's undecided requests may take: many times what a full inbox takes.
 SETTLE_SECONDS: Final = 0.5
 
-# What is heard at once, or for so long: a burst of an ordinary client, twice as many requests as an
-# account may have undecided.
+# What is heard of a client in its turn: a burst of an ordinary one, twice as many requests as an
+# account may have undecided; of those that take long, as many as begin within some time.
 SLICE: Final = 16
 SLICE_SECONDS: Final = 0.001
-# Whoever has said more is a flood, and so many floods are heard in a turn of the loop. A turn is
-# then a few milliseconds with what is decided in it, however many they are; and each is heard
-# often enough to have always as much undecided as it may.
-FLOODS: Final = 8
-
 # A slice of requests at once; an eighth of the inbox, so that others find room.
 LISTS_AT_ONCE: Final = SLICE // LIST
 
@@ -55,7 +51,7 @@ class Connection:
 
     However `run` ends, also when it is cancelled, the end of a session that was started is put
     into the lane with `propose`; `unstarted` is told of one that never was.
-    `floods` is the same for all connections of a venue.
+    `writers` and `hearing` are the same for all connections of a venue.
     """
 
     session: Session
@@ -65,8 +61,11 @@ class Connection:
     propose: Callable[[Urgent], None]
     unstarted: Callable[[int], None]
     writers: Writers
-    floods: trio.Semaphore
+    hearing: Hearing
     send_seconds: float
+    # What the last chunk held, and how much of it has been heard.
+    _frames: Sequence[str | bytes] = field(default=(), init=False)
+    _heard: int = field(default=0, init=False)
     _waiting: deque[tuple[Submit, float]] = field(factory=deque, init=False)
     _submitted: Wakeup = field(factory=Wakeup, init=False)
     _held: bool = field(default=False, init=False)
@@ -117,41 +116,50 @@ class Connection:
     async def _read(self, conversation: trio.CancelScope) -> None:
         with self._reading:
             try:
-                while True:
+                while not self._dismissed:
                     if self.outbox.crowded:
                         await self._room()
-                    await self._hear_all(await self.transport.receive())
-                    self._settle()
+                    await self._listen()
             except DisconnectedError:
                 conversation.cancel()
         with trio.move_on_after(SETTLE_SECONDS):
             await self.outbox.settled()
         self.outbox.cut(self._parting.code, self._parting.reason)
 
-    async def _hear_all(self, frames: Sequence[str | bytes]) -> None:
-        """A slice of a chunk at once, and the rest in turn with other floods."""
-        heard = self._hear_some(frames, 0)
-        while heard < len(frames):
-            self._settle()
-            if self.outbox.crowded:
-                await self._room()
-            async with self.floods:
-                heard = self._hear_some(frames, heard)
+    async def _listen(self) -> None:
+        """Have the client heard, for as long as nothing else than its socket is waited for."""
+        direct = self.transport.direct
+        if direct is not None and self.hearing.listens:
+            await self.hearing.hear(partial(self._hear, direct.receive), direct.descriptor)
+            return
+        if self._heard == len(self._frames):
+            self._frames, self._heard = await self.transport.receive(), 0
+            if self._hear(tuple) is not Heard.SOME:
+                return
+        await self.hearing.hear(partial(self._hear, tuple))
 
-    def _hear_some(self, frames: Sequence[str | bytes], start: int) -> int:
-        """A slice, or what there are places for replies for; returns where the next one starts."""
+    def _hear(self, receive: Callable[[], Sequence[str | bytes]]) -> Heard:
+        """A slice of the chunk, or of the next one; then do what can be done without waiting."""
+        if self._heard == len(self._frames):
+            self._frames, self._heard = receive(), 0
+        if self._frames:
+            self._hear_some()
+        self._settle()
+        if self._dismissed or self.outbox.crowded:
+            return Heard.STUCK
+        return Heard.ALL if self._heard == len(self._frames) else Heard.SOME
+
+    def _hear_some(self) -> None:
         now, until = trio.current_time(), time.perf_counter() + SLICE_SECONDS
         self.session.heard(now)
-        for number, frame in enumerate(frames[start : start + SLICE], start):
-            if self._dismissed:
-                return len(frames)
-            if self.outbox.crowded:
-                return number
+        for frame in self._frames[self._heard : self._heard + SLICE]:
+            if self._dismissed or self.outbox.crowded:
+                break
+            self._heard += 1
             for outcome in self.session.receive(frame):
                 self._act(outcome, now)
             if time.perf_counter() >= until:
-                return number + 1
-        return min(start + SLICE, len(frames))
+                break
 
     async def _room(self) -> None:
         """Wait for a place for the next reply; a client that we do not hear is not silent."""
@@ -172,10 +180,9 @@ class Connection:
             self._dismissed = True
             self._quietly = outcome.quietly
             self._parting = Farewell(outcome.code, outcome.reason)
-            self._reading.cancel()
 
     def _settle(self) -> None:
-        """Have done what can be done without waiting, before the reader waits."""
+        """Have done what can be done without waiting, before anybody waits."""
         waiting = self._waiting
         if waiting:
             if self.outbox.owed == 1 and self.inbox.put_first(waiting[0][0]):

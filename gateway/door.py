@@ -12,7 +12,8 @@ from typing import Final
 import trio
 from attrs import Factory, define, field
 
-from gateway.connection import FLOODS, Connection
+from gateway.connection import Connection
+from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.limits import network_of
 from gateway.metrics import Metrics
@@ -47,11 +48,11 @@ class Door:
     slots: Slots
     metrics: Metrics
     writers: Writers
+    hearing: Hearing
     tls: ssl.SSLContext | None = None
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
-    _floods: trio.Semaphore = field(factory=lambda: trio.Semaphore(FLOODS), init=False)
     _refusing: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
 
@@ -149,7 +150,7 @@ class Door:
             self.intake.propose,
             self.slots.free,
             self.writers,
-            self._floods,
+            self.hearing,
             self.venue.config.limits.send_seconds,
         )
         self._inside.add(connection)

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from gateway.door import Door
 from gateway.feed.channels import Interval
+from gateway.hearing import Hearing
 from gateway.http import HttpGateway, serve_http
 from gateway.intake import Intake
 from gateway.metrics import Metrics
@@ -63,6 +64,7 @@ class Front:
     slots: Slots
     metrics: Metrics
     writers: Writers = field(factory=Writers)
+    hearing: Hearing = field(factory=Hearing)
     stopping: trio.Event = field(factory=trio.Event)
     stopped_at: float = field(default=0.0, init=False)
     door: Door = field(init=False)
@@ -71,7 +73,9 @@ class Front:
     def __attrs_post_init__(self) -> None:
         self._files = self.venue.config.server.tls
         tls = load_tls(*self._files) if self._files else None
-        self.door = Door(self.venue, self.intake, self.slots, self.metrics, self.writers, tls)
+        self.door = Door(
+            self.venue, self.intake, self.slots, self.metrics, self.writers, self.hearing, tls
+        )
 
     async def serve(
         self,
@@ -83,6 +87,17 @@ class Front:
 
         Hypercorn runs in `outside`: its writes cannot be cancelled, and must delay nothing.
         """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.hearing.run)
+            await self._serve(outside, sockets, announce)
+            nursery.cancel_scope.cancel()
+
+    async def _serve(
+        self,
+        outside: trio.Nursery,
+        sockets: tuple[socket.socket, socket.socket],
+        announce: Callable[[], None],
+    ) -> None:
         http, websocket = sockets
         websocket.listen(BACKLOG)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(websocket))

@@ -17,13 +17,9 @@ from risk.events import Event
 
 Observer = Callable[[Entry, Sequence[Event]], None]
 
-# A batch takes several milliseconds; sockets and timers get their turn in between.
-SLICE_SECONDS: Final = 0.001
-# Trio gives each task a turn, and a flood is many tasks. Twice what all of them took is ours, so
-# that whatever comes in, two thirds of the time go into decisions; but not more than this at once,
-# for a batch needs some turns on its way to the disk and back.
-SHARE: Final = 2
-MOST_SECONDS: Final = 0.003
+# A batch takes several milliseconds; sockets and timers get their turn in between. Twice what
+# hearing clients takes of a turn of the loop: a flood shall cost the decisions of a third.
+SLICE_SECONDS: Final = 0.002
 # So long takes only a single entry that carries a slice of some larger work.
 LONG_SECONDS: Final = 0.005
 
@@ -80,20 +76,16 @@ class Matcher:
 
         Raises ApplyError, before any effect of an entry on which `apply` raised.
         """
-        ours = SLICE_SECONDS
         with durable:
             async for batch in durable:
                 began = self.clock()
                 for entry in batch:
                     self._apply(entry)
                     held = self.clock() - began
-                    if held >= ours:
+                    if held >= SLICE_SECONDS:
                         self.settled()
                         await _rest(held)
-                        now = self.clock()
-                        theirs = now - began - held
-                        ours = min(max(SLICE_SECONDS, SHARE * theirs), MOST_SECONDS)
-                        began = now
+                        began = self.clock()
                 self.settled()
 
     def _apply(self, entry: Entry) -> None:

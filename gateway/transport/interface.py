@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -14,6 +14,16 @@ class DisconnectedError(Exception):
     """The peer is gone, or has said goodbye."""
 
 
+class Direct(NamedTuple):
+    """A socket that can be read without waiting; `receive` is then as the transport's own.
+
+    When there is something to read `descriptor` says; when there is not, `receive` has nothing.
+    """
+
+    descriptor: int
+    receive: Callable[[], Sequence[str | bytes]]
+
+
 class Transport(Protocol):
     """One open WebSocket connection; both ways go in batches.
 
@@ -21,6 +31,11 @@ class Transport(Protocol):
     for the rest. Whoever keeps to writing nothing while something is `unsent` has a bounded queue
     of its own, and not a second one in here.
     """
+
+    @property
+    def direct(self) -> Direct | None:
+        """How to receive without waiting, where that can be."""
+        ...
 
     @property
     def unsent(self) -> bool:

@@ -82,6 +82,11 @@ class WebSocketTransport:
     _broken: bool = field(default=False, init=False)
 
     @property
+    def direct(self) -> None:
+        """The library reads by itself."""
+        return
+
+    @property
     def unsent(self) -> bool:
         """Whether something is left for `drain`."""
         return bool(self._unsent)

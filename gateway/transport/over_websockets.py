@@ -30,7 +30,7 @@ from websockets.http11 import Request
 from websockets.protocol import CLOSED, OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
-from gateway.transport.interface import DisconnectedError, Stream
+from gateway.transport.interface import Direct, DisconnectedError, Stream
 
 # A chunk is parsed in one go, at some 6 us a frame: of empty frames it holds the loop for 16 ms.
 CHUNK_BYTES: Final = 16 * 2**10
@@ -104,21 +104,47 @@ class WebSocketTransport:
         self._socket = self._stream.socket if plain else None
 
     @property
+    def direct(self) -> Direct | None:
+        """The socket, unless it is under TLS."""
+        return Direct(self._socket.fileno(), self._receive_nowait) if self._socket else None
+
+    @property
     def unsent(self) -> bool:
         """Whether something is left for `drain`."""
         return bool(self._unsent or self._control) or self._midway
 
     async def receive(self) -> Sequence[str | bytes]:
         """All messages that end in the next chunk of bytes."""
+        self._require_open()
+        data, self._ahead = self._ahead or await self._read(), b""
+        return self._take(data)
+
+    def _receive_nowait(self) -> Sequence[str | bytes]:
+        """The same, of what is there."""
+        self._require_open()
+        data, self._ahead = self._ahead, b""
+        if not data:
+            assert self._socket is not None
+            try:
+                data = os.read(self._socket.fileno(), CHUNK_BYTES)
+            except BlockingIOError:
+                return ()
+            except OSError as error:
+                raise DisconnectedError from error
+        return self._take(data)
+
+    def _require_open(self) -> None:
         if self._protocol.state is not OPEN:
             raise DisconnectedError
-        data, self._ahead = self._ahead or await self._read(), b""
-        if not data:
-            self._protocol.receive_eof()
-        elif self._plain:
+
+    def _take(self, data: bytes) -> list[str | bytes]:
+        """Messages that end in a chunk; an empty one is the end of them all."""
+        if data and self._plain:
             return self._cut(self._rest + data if self._rest else data)
-        else:
+        if data:
             self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
         return self._messages()
 
     def _cut(self, data: bytes) -> list[str | bytes]:

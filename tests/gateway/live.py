@@ -23,7 +23,8 @@ from attrs import Factory, define, field
 from book.units import Millis
 from gateway import config
 from gateway.clock import Clock
-from gateway.connection import FLOODS, Connection
+from gateway.connection import Connection
+from gateway.hearing import Hearing
 from gateway.inbox import LIST
 from gateway.intake import Intake
 from gateway.log import Durable, Log, Proposal, Source
@@ -115,6 +116,10 @@ class Wire:
     )
 
     # The venue's end.
+
+    @property
+    def direct(self) -> None:
+        """There is no socket."""
 
     async def receive(self) -> Sequence[str | bytes]:
         """The next frame of the client."""
@@ -218,7 +223,7 @@ class Floor:
     freed: list[int] = field(factory=list)
     dropped: list[str] = field(factory=list)
     writers: Writers = field(factory=Writers)
-    floods: trio.Semaphore = field(factory=lambda: trio.Semaphore(FLOODS), init=False)
+    hearing: Hearing = field(factory=Hearing)
     log: GatedLog = field(init=False)
     observers: list[Observer] = field(init=False)
     _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)
@@ -244,6 +249,7 @@ class Floor:
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
         self.nursery.start_soon(self.log.run, self.intake, durable)
         self.nursery.start_soon(matcher.run, entries)
+        self.nursery.start_soon(self.hearing.run)
 
     def open(self, window: int = 1_000) -> tuple[Wire, Connection]:
         """A client that has shaken hands; nobody converses with it yet."""
@@ -259,7 +265,7 @@ class Floor:
             self.intake.propose,
             self.freed.append,
             self.writers,
-            self.floods,
+            self.hearing,
             SEND_SECONDS,
         )
         return wire, connection

@@ -1,6 +1,5 @@
 """One conversation: who waits for what, what ends it, and what is left behind."""
 
-import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -233,19 +232,3 @@ async def test_an_order_of_a_full_inbox_does_not_outlive_its_client() -> None:
         assert (1, 1) == (len(placed), venue.orders)
         assert {} == venue.harness.exchange.state.sessions
         assert {} == venue.harness.venue.undecided.counts
-
-
-async def test_floods_take_turns_among_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many read a flood, a turn of the loop is slices of a few: others get their own."""
-    monkeypatch.setattr(connection, "SLICE_SECONDS", 0.0)
-    frame = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "public/test", "params": {}})
-    readers, slices, turns = 3 * connection.FLOODS, 20, 0
-    async with floor() as venue, trio.open_nursery() as floods:
-        for _ in range(readers):
-            _, reading = venue.open()
-            floods.start_soon(reading._hear_all, [frame] * slices)
-        while floods.child_tasks:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-    # The first slice of each is heard at once.
-    assert turns >= readers * (slices - 1) // connection.FLOODS

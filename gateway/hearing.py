@@ -1,0 +1,155 @@
+"""From the sockets to the sessions: heard by a plain call, waited for by a task.
+
+A task that waits for its socket costs more than a short request is worth. So there is one wait for
+all sockets, and whoever has something to say is heard by a plain call, a slice of each client in
+turn; a client's own task is for the time when it cannot be heard without waiting. What all of them
+take together in a turn of the loop is bounded, however many they are and whatever they send: the
+rest of the loop's time is for deciding.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+import trio
+from attrs import define, field
+from outcome import Error, Outcome, Value
+
+# Of each turn of the loop. The matcher takes twice as much, so that more is decided than refused.
+ROUND_SECONDS: Final = 0.001
+# Sockets that are looked up at once; the kernel gives those first that it has not named lately.
+SOCKETS: Final = 256
+
+
+class Heard(Enum):
+    """What hearing a client has come to."""
+
+    ALL = "there is no more for now"
+    SOME = "there is more, for its next turn"
+    STUCK = "it cannot be heard without waiting"
+
+
+@define(eq=False)
+class _Speaker:
+    """A client whose task waits here. `queued` is whether it has a turn coming."""
+
+    task: trio.lowlevel.Task
+    hear: Callable[[], Heard]
+    descriptor: int | None
+    queued: bool = False
+    gone: bool = False
+
+
+@define(eq=False)
+class Hearing:
+    """Hears clients while `run` runs. `round_seconds` bounds a turn of the loop.
+
+    Where the system has no epoll nobody is heard by their socket, and `listens` is false.
+    """
+
+    round_seconds: float = ROUND_SECONDS
+    clock: Callable[[], float] = time.perf_counter
+    _poll: select.epoll | None = field(init=False)
+    _speakers: dict[int, _Speaker] = field(factory=dict, init=False)
+    _turns: deque[_Speaker] = field(factory=deque, init=False)
+    _nap: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._poll = select.epoll() if hasattr(select, "epoll") else None
+
+    @property
+    def listens(self) -> bool:
+        """Whether sockets can be listened to."""
+        return self._poll is not None
+
+    async def hear(self, hear: Callable[[], Heard], descriptor: int | None = None) -> None:
+        """Have `hear` called in turn with others, until it is stuck; what it raises is raised here.
+
+        With the descriptor of a socket it is called whenever there is something to read; without
+        one it is heard out: until there is no more, or it is stuck.
+        """
+        speaker = _Speaker(trio.lowlevel.current_task(), hear, descriptor)
+        if descriptor is not None:
+            assert self._poll is not None, "nobody can be heard by a socket"
+            self._poll.register(descriptor, select.EPOLLIN)
+            self._speakers[descriptor] = speaker
+        self._queue(speaker)
+        self._nap.cancel()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._leave(speaker)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def run(self) -> None:
+        """Hear whoever has something to say, until cancelled."""
+        while True:
+            if self._turns:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._wait()
+            self._round()
+
+    async def _wait(self) -> None:
+        with trio.CancelScope() as self._nap:
+            if self._poll is None:
+                await trio.sleep_forever()
+            else:
+                await trio.lowlevel.wait_readable(self._poll.fileno())
+
+    def _round(self) -> None:
+        until = self.clock() + self.round_seconds
+        if self._poll is not None:
+            for descriptor, _ in self._poll.poll(0, SOCKETS):
+                self._queue(self._speakers[descriptor])
+        # Whoever has more is heard again in the next round only.
+        for _ in range(len(self._turns)):
+            if self._turns:
+                self._hear_next()
+            if self.clock() >= until:
+                break
+
+    def _hear_next(self) -> None:
+        speaker = self._turns.popleft()
+        speaker.queued = False
+        try:
+            heard = speaker.hear()
+        except BaseException as error:
+            # It is its own task's, unless that has been cancelled by what it heard.
+            if not self._end(speaker, Error(error)):
+                raise
+            return
+        if heard is Heard.SOME and not speaker.gone:
+            self._queue(speaker)
+        elif heard is Heard.STUCK or speaker.descriptor is None:
+            self._end(speaker, Value(None))
+
+    def _queue(self, speaker: _Speaker) -> None:
+        if not speaker.queued:
+            speaker.queued = True
+            self._turns.append(speaker)
+
+    def _end(self, speaker: _Speaker, outcome: Outcome[None]) -> bool:
+        """Wake its task, unless that has left; returns whether it was here."""
+        here = self._leave(speaker)
+        if here:
+            trio.lowlevel.reschedule(speaker.task, outcome)
+        return here
+
+    def _leave(self, speaker: _Speaker) -> bool:
+        """Hear it no more; returns whether it was here."""
+        if speaker.gone:
+            return False
+        speaker.gone = True
+        if speaker.descriptor is not None and self._poll is not None:
+            del self._speakers[speaker.descriptor]
+            self._poll.unregister(speaker.descriptor)
+        if speaker.queued:
+            self._turns.remove(speaker)
+        return True
