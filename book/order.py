@@ -6,7 +6,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from attrs import define, field
 
 if TYPE_CHECKING:
     from book.orderbook import Level
@@ -130,12 +129,14 @@ class OrderRecord(msgspec.Struct, frozen=True, gc=False):
     session: int
 
 
-@define(eq=False, kw_only=True)
-class Order:
+class Order(msgspec.Struct, eq=False, kw_only=True):
     """A live order. While it rests it is a link in the queue of its price level.
 
     `cost` is the exact accumulator behind the average price; its unit is the instrument's
     affair (see `Instrument.cost`). `session` is 0 where no connection placed the order.
+
+    Unlike all else that lives long it is a Struct: most orders are made, rest and go, and to fill
+    in its fields one by one in Python took a tenth of the time that one took in all.
     """
 
     order_id: int
@@ -162,9 +163,13 @@ class Order:
     created: int = 0
     updated: int = 0
     session: int = 0
-    level: Level | None = field(default=None, repr=False)
-    before: Order | None = field(default=None, repr=False)
-    after: Order | None = field(default=None, repr=False)
+    level: Level | None = None
+    before: Order | None = None
+    after: Order | None = None
+
+    def __repr__(self) -> str:
+        # Without its neighbours: they would show theirs, and so the whole queue.
+        return f"Order({self.record()})"
 
     @property
     def remaining(self) -> int:

@@ -75,6 +75,7 @@ def price(market: Market, order: Order) -> Refusal | None:
     """Give a market order its bound, and hold a limit to tick, band and post-only."""
     buying = order.side is BUY
     if order.type is MARKET:
+        order.original_type = MARKET
         order.price = market.high if buying else market.low
         if order.time_in_force is not FILL_OR_KILL:
             order.time_in_force = IMMEDIATE_OR_CANCEL
