@@ -66,9 +66,8 @@ def _requirement(market: Market, size: int, base: int, slope: int) -> int:
 
 def profit_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
     """What a fill at `price` is worth at the mark, in Money; negative is a loss."""
-    instrument = market.instrument
-    signed = side.sign * amount
-    return instrument.value(signed, price) - instrument.value(signed, market.mark)
+    signed, value = side.sign * amount, market.value
+    return value(signed, price) - value(signed, market.mark)
 
 
 def loss_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
@@ -80,12 +79,12 @@ def loss_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
 
 def fee(market: Market, amount: int, price: int, rate: int) -> int:
     """Fee on a fill of `amount` at `price`, see `fee_on`."""
-    return fee_on(market.instrument.value(amount, price), rate) if rate else 0
+    return fee_on(market.value(amount, price), rate) if rate else 0
 
 
 def fee_on(value: int, rate: int) -> int:
     """Fee on a trade value, rounded up: a fee in the venue's favour, a rebate too."""
-    return ceil_div(abs(value) * rate, RATE)
+    return -(-abs(value) * rate // RATE)
 
 
 def reserve(market: Market, order: Order) -> int:
@@ -93,7 +92,11 @@ def reserve(market: Market, order: Order) -> int:
 
     A reduce-only order needs no initial margin, but it may lose as much as any other.
     """
-    left, price, rate = order.amount - order.filled, order.price, market.maker_rate
+    price, rate = order.price, market.maker_rate
+    # Most orders cost nothing, see `loss_at_mark`.
+    if rate <= 0 and (price <= market.mark if order.side is BUY else price >= market.mark):
+        return 0
+    left = order.amount - order.filled
     loss = loss_at_mark(market, order.side, left, price)
     if loss:
         # For the rounding of the two values that it is the difference of.
@@ -122,17 +125,32 @@ def refresh(state: State, wallet: Wallet) -> None:
         for position in wallet.positions.values():
             _measure(state, position)
             _count(wallet, position, 1)
-    elif wallet.moved or wallet.reordered:
-        for position in wallet.positions.values():
+    else:
+        for position in wallet.behind:
             if position.moved:
                 _count(wallet, position, -1)
                 _measure(state, position)
                 _count(wallet, position, 1)
-            elif position.reordered:
+            else:
                 wallet.initial -= position.initial
                 position.initial = _initial(state, position)
                 wallet.initial += position.initial
-    wallet.moved = wallet.reordered = False
+    for position in wallet.behind:
+        position.behind = position.moved = False
+    wallet.behind.clear()
+    wallet.moved = False
+
+
+def refresh_but(state: State, position: Position) -> None:
+    """The same, except that the sums may still hold an earlier initial margin of this position.
+
+    They hold the one that it shows, so that what they are without it can be told. To replace it
+    would be in vain where an order of its own is about to change it again.
+    """
+    wallet = position.wallet
+    # Whether others are behind.
+    if len(wallet.behind) > position.behind or wallet.moved or wallet.marks != state.marks:
+        refresh(state, wallet)
 
 
 def update(position: Position) -> None:
@@ -142,16 +160,22 @@ def update(position: Position) -> None:
     from several of them is asked once.
     """
     position.moved = position.wallet.moved = True
+    update_orders(position)
 
 
 def update_orders(position: Position) -> None:
     """The same where only the position's open orders have changed: these move initial margin."""
-    position.reordered = position.wallet.reordered = True
+    if not position.behind:
+        position.behind = True
+        position.wallet.behind.append(position)
 
 
 def forget(position: Position) -> None:
     """Take out of its wallet's sums what a position is in them that is about to go."""
-    _count(position.wallet, position, -1)
+    wallet = position.wallet
+    if position.behind:
+        wallet.behind.remove(position)
+    _count(wallet, position, -1)
 
 
 def _count(wallet: Wallet, position: Position, sign: int) -> None:
@@ -169,16 +193,14 @@ def _measure(state: State, position: Position) -> None:
     if size:
         position.profit = (
             position.carry
-            - market.instrument.value(size, market.mark)
+            - market.value(size, market.mark)
             + position.accrued_funding(market.funding_index)
         )
         position.maintenance = maintenance(market, size)
     position.initial = _initial(state, position)
-    position.moved = False
 
 
 def _initial(state: State, position: Position) -> int:
-    position.reordered = False
     return worst_initial(position.market, *extremes(position)) + reserves(state, position)
 
 
@@ -202,7 +224,8 @@ def reserves(state: State, position: Position) -> int:
 def reserve_again(state: State, position: Position, order: Order) -> None:
     """Replace what one open order reserves, after it opened or shrank."""
     if position.reserves_at == state.marks:
-        reserve_no_more(position, order)
+        if position.reserves:
+            reserve_no_more(position, order)
         amount = reserve(position.market, order)
         if amount:
             position.reserves[order.order_id] = amount
@@ -219,7 +242,7 @@ def is_locked(state: State, wallet: Wallet) -> bool:
     """Whether the account is below maintenance margin, and so in liquidation's hands."""
     if wallet.marks != state.marks or wallet.moved:
         refresh(state, wallet)
-    return wallet.margin_balance < wallet.maintenance
+    return wallet.balance + wallet.session_profit + wallet.profit < wallet.maintenance
 
 
 def withdrawable(state: State, wallet: Wallet) -> int:

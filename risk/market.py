@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
@@ -10,10 +11,11 @@ from sortedcontainers import SortedDict
 from book.instrument import Instrument
 from book.order import Order
 from book.orderbook import OrderBook
+from book.units import inverse_value
 from risk.events import MarketState
 from risk.terms import Terms
 
-_OPEN: Final = MarketState.OPEN
+OPEN: Final = MarketState.OPEN
 
 if TYPE_CHECKING:
     from risk.position import Position
@@ -56,7 +58,8 @@ class Averaging:
 class Market:
     """One instrument's trading state; what its contract says for ever stands here too.
 
-    `name`, `currency`, `maker_rate`, `taker_rate` and `contract_size` are the instrument's.
+    `name`, `currency`, `maker_rate`, `taker_rate`, `contract_size` and `value` are the
+    instrument's.
     `mark` is 0 until the index has a price; `low` and `high` are the band around it.
     `premium` is the running average of fair price minus index, moved last at
     `premium_second` (whole seconds). `funding_index` is what a size of one unit has paid
@@ -94,17 +97,19 @@ class Market:
     maker_rate: int = field(init=False)
     taker_rate: int = field(init=False)
     contract_size: int = field(init=False)
+    value: Callable[[int, int], int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         instrument = self.instrument
         self.name, self.currency = instrument.name, instrument.currency
         self.maker_rate, self.taker_rate = instrument.maker_rate, instrument.taker_rate
         self.contract_size = instrument.contract.contract_size
+        self.value = inverse_value if instrument.contract.inverse else instrument.value
 
     @property
     def is_open(self) -> bool:
         """Whether orders may trade here."""
-        return self.state is _OPEN
+        return self.state is OPEN
 
     def ended(self, time: int) -> bool:
         """Whether the instrument has expired by `time`."""

@@ -23,9 +23,8 @@ class Wallet:
 
     `session_profit` is the sum of its positions' realised profit. `profit` (unrealised, with
     accrued funding), `initial` and `maintenance` are sums over positions, valid at marks
-    version `marks` but for positions that have `moved` or been `reordered` since: that one has
-    is noted here too. They are kept by risk.margin. `round` is the tick of the last
-    liquidation round.
+    version `marks` but for the positions that are `behind`; `moved` tells whether any of these
+    has moved. They are kept by risk.margin. `round` is the tick of the last liquidation round.
     """
 
     account: int
@@ -38,8 +37,8 @@ class Wallet:
     profit: int = 0
     initial: int = 0
     maintenance: int = 0
+    behind: list[Position] = field(factory=list)
     moved: bool = False
-    reordered: bool = False
     round: int = -1
 
     @property
@@ -58,8 +57,8 @@ class Position:
     open amount.
     `reserves` holds what each open order may cost beyond margin (see risk.margin), valid at
     marks version `reserves_at`; no order that may cost nothing is among them. `profit`, `initial`
-    and `maintenance` are the wallet's cache; they hold unless its size or carry has `moved`
-    since, and `initial` unless its orders have changed (`reordered`).
+    and `maintenance` are the wallet's cache. Where its orders have changed since, the position is
+    `behind` with its `initial`; where its size or carry has `moved`, with all three.
     """
 
     wallet: Wallet
@@ -81,8 +80,8 @@ class Position:
     profit: int = 0
     initial: int = 0
     maintenance: int = 0
+    behind: bool = False
     moved: bool = False
-    reordered: bool = False
 
     @property
     def account(self) -> int:

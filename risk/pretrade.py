@@ -23,7 +23,7 @@ from book.order import (
 )
 from book.units import text
 from risk import margin
-from risk.market import Market
+from risk.market import OPEN, Market
 from risk.position import Position, Wallet
 from risk.reasons import Reason
 from risk.state import FIRST_CLIENT
@@ -50,11 +50,11 @@ def admit(
         return Refusal(Reason.INSTRUMENT_UNKNOWN)
     if valid_until and state.time > valid_until:
         return Refusal(Reason.TIMED_OUT)
-    if not market.is_open:
+    if market.state is not OPEN:
         return Refusal(Reason.SETTLEMENT_IN_PROGRESS)
     if not market.mark:
         return Refusal(Reason.UNSUPERVISED, "no index price yet")
-    if margin.is_locked(state, state.wallet(account.number, market.currency)):
+    if margin.is_locked(state, account.wallets[market.currency]):
         return Refusal(Reason.ACCOUNT_LOCKED)
     return None
 
@@ -105,18 +105,15 @@ def _slide(market: Market, order: Order) -> Refusal | None:
     return None if order.price > 0 else Refusal(Reason.POST_ONLY_PRICE)
 
 
-def reduce(position: Position, order: Order, replaced: int) -> Refusal | None:
+def reduce(position: Position, order: Order, replaces: Order | None) -> Refusal | None:
     """Cap a reduce-only order to the position, or where it may rest to what others leave of it.
 
     An immediate order goes first, and those that rest shrink as it fills: a position can be
-    closed whatever waits to take its profit. `replaced` is what an order that this one replaces
-    holds of the position now.
+    closed whatever waits to take its profit.
     """
-    if not order.reduce_only:
-        return None
     free = -order.side.sign * position.size
     if order.time_in_force.rests:
-        free -= position.reduced - replaced
+        free -= _reduced_by_others(position, replaces)
     if free <= 0:
         return Refusal(Reason.NOTHING_TO_REDUCE)
     order.amount = order.filled + min(order.remaining, free)
@@ -127,44 +124,40 @@ def afford(
     state: State, position: Position, order: Order, replaces: Order | None
 ) -> Refusal | None:
     """Whether the account can carry the order; marks the order `risk_reducing` if it must be."""
-    market = position.market
-    wallet = position.wallet
-    margin.refresh(state, wallet)
+    market, wallet = position.market, position.wallet
+    margin.refresh_but(state, position)
     low, high = margin.extremes(position)
-    reserved = margin.reserves(state, position)
-    before = position.initial - reserved
+    costs = margin.reserves(state, position) + _cost(market, order)
     if replaces is not None:
-        reserved -= position.reserves.get(replaces.order_id, 0)
+        costs -= position.reserves.get(replaces.order_id, 0)
         low, high = _with(low, high, replaces.side, -replaces.remaining)
-    low, high = _with(low, high, order.side, _reach(position, order, replaces))
-    worst = margin.worst_initial(market, low, high)
-    reducing = worst <= before
-    limit = market.terms.position_limit
-    if not reducing and (high > limit or -low > limit):
-        return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
-    trusted = supervised(state, wallet)
-    if not reducing and not trusted:
-        return Refusal(Reason.UNSUPERVISED)
-    cost = _cost(market, order)
-    needed = worst + reserved + cost
-    others = wallet.initial - position.initial
-    order.risk_reducing = not (trusted and wallet.margin_balance - others >= needed)
-    if not order.risk_reducing:
+    reach = order.amount - order.filled
+    if order.reduce_only:
+        # Together, these go to zero at most.
+        reach = min(reach, abs(position.size) - _reduced_by_others(position, replaces))
+    low, high = _with(low, high, order.side, reach)
+    worst, limit = margin.worst_initial(market, low, high), market.terms.position_limit
+    # What its other markets leave of the margin balance.
+    free = wallet.margin_balance - (wallet.initial - position.initial)
+    trusted, fits = supervised(state, wallet), -limit <= low and high <= limit
+    order.risk_reducing = not trusted or worst + costs > free
+    if fits and not order.risk_reducing:
         return None
+    if worst > margin.worst_initial(market, *margin.extremes(position)):
+        if not fits:
+            return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
+        return Refusal(Reason.NOT_ENOUGH_FUNDS if trusted else Reason.UNSUPERVISED)
     extreme = high if order.side is BUY else low
-    if reducing and _survives(wallet, position, order, extreme, reserved + cost):
-        return None
-    return Refusal(Reason.NOT_ENOUGH_FUNDS)
+    if order.risk_reducing and not _survives(wallet, position, order, extreme, costs):
+        return Refusal(Reason.NOT_ENOUGH_FUNDS)
+    return None
 
 
-def _reach(position: Position, order: Order, replaces: Order | None) -> int:
-    """How far an order can move the position: together, reduce-only ones go to zero at most."""
-    if not order.reduce_only:
-        return order.amount - order.filled
-    others = position.reduced
+def _reduced_by_others(position: Position, replaces: Order | None) -> int:
+    """What other reduce-only orders hold of the position than the one that is to go."""
     if replaces is not None and replaces.reduce_only:
-        others -= replaces.remaining
-    return min(order.remaining, abs(position.size) - others)
+        return position.reduced - replaces.remaining
+    return position.reduced
 
 
 def _with(low: int, high: int, side: Side, amount: int) -> tuple[int, int]:
@@ -179,7 +172,7 @@ def _cost(market: Market, order: Order) -> int:
     """
     left, price = order.amount - order.filled, order.price
     loss = margin.loss_at_mark(market, order.side, left, price)
-    fee = margin.fee(market, left, price, market.taker_rate)
+    fee = margin.fee_on(market.value(left, price), market.taker_rate)
     fills = left // market.contract_size
     return loss + fee + 2 * fills + 2
 

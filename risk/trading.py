@@ -214,7 +214,12 @@ def _enter(
 ) -> Refusal | tuple[Traded, ...]:
     """Check an order, match it and rest what may rest; returns its trades."""
     position = state.position(order.account, market)
-    refusal = _check(state, market, position, order, replaces)
+    refusal = (
+        pretrade.shape(market, order)
+        or pretrade.price(market, order)
+        or (pretrade.reduce(position, order, replaces) if order.reduce_only else None)
+        or pretrade.afford(state, position, order, replaces)
+    )
     if refusal is not None:
         state.forget_if_idle(position)
         return refusal
@@ -251,18 +256,6 @@ def _leave(
         return _end(state, order, None, trades)
     orders.rest(state, market, position, order)
     return trades
-
-
-def _check(
-    state: State, market: Market, position: Position, order: Order, replaces: Order | None
-) -> Refusal | None:
-    replaced = replaces.remaining if replaces is not None and replaces.reduce_only else 0
-    return (
-        pretrade.shape(market, order)
-        or pretrade.price(market, order)
-        or pretrade.reduce(position, order, replaced)
-        or pretrade.afford(state, position, order, replaces)
-    )
 
 
 def _fillable(state: State, market: Market, order: Order) -> bool:
