@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import msgspec
 
 from book.order import Side
@@ -13,6 +11,7 @@ from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.numbers import amount_of, price_of
 from gateway.api.profile import fees_json, limits_json, profile_json
 from gateway.api.table import Call, Params, method
+from gateway.api.wire import Exact
 from risk import views
 
 
@@ -46,8 +45,8 @@ class MarginsParams(Params, frozen=True):
     """Parameters of private/get_margins."""
 
     instrument_name: str
-    amount: Decimal
-    price: Decimal
+    amount: Exact
+    price: Exact
 
 
 class SubaccountsParams(Params, frozen=True):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from book.instrument import Contract
 from book.units import SCALE
 from gateway.api import wire
 from gateway.api.errors import ApiError, Code, invalid
+from gateway.api.wire import Exact
 
 
-def amount_of(contract: Contract, amount: Decimal | None, contracts: Decimal | None) -> int | None:
+def amount_of(contract: Contract, amount: Exact | None, contracts: Exact | None) -> int | None:
     """The amount in 1e-8 that `amount` or `contracts` asks for; None where neither is given.
 
     Raises ApiError: 10021 for too many decimals, 10027 for parts of a contract, -32602 where the
@@ -25,15 +24,20 @@ def amount_of(contract: Contract, amount: Decimal | None, contracts: Decimal | N
     return named
 
 
-def _whole(contracts: Decimal) -> int:
+def _whole(contracts: Exact) -> int:
     units = wire.units(contracts, "contracts", finer=Code.NON_INTEGER_CONTRACT_AMOUNT)
     if units % SCALE:
         raise ApiError(Code.NON_INTEGER_CONTRACT_AMOUNT)
     return units
 
 
-def price_of(price: Decimal) -> int:
-    """A limit price in 1e-8. Raises ApiError: 10023 unless above 0, 10026 for its decimals."""
+def price_of(price: Exact | None) -> int:
+    """A limit price in 1e-8.
+
+    Raises ApiError: -32602 where there is none, 10023 unless above 0, 10026 for its decimals.
+    """
+    if price is None:
+        raise invalid("price", "must not be null")
     units = wire.units(price, "price", finer=Code.PRICE_PRECISION_EXCEEDED)
     if units <= 0:
         raise ApiError(Code.INVALID_PRICE)

@@ -16,6 +16,7 @@ from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.numbers import amount_of, price_of
 from gateway.api.references import editing, find_by_label, find_order
 from gateway.api.table import Call, Cost, Keyed, Submission, method
+from gateway.api.wire import Exact
 from risk.commands import ClosePosition, Edit, Place, SetSelfTrading
 
 Label = Annotated[str, Meta(max_length=64)]
@@ -35,7 +36,8 @@ class Type(StrEnum):
     TRAILING_STOP = "trailing_stop"
 
 
-_TYPES: Final[Mapping[str, OrderType]] = {kind.value: kind for kind in OrderType}
+_TYPES: Final[Mapping[Type, OrderType]] = {Type(kind.value): kind for kind in OrderType}
+_LIMIT: Final = OrderType.LIMIT
 
 
 class CloseType(Enum):
@@ -48,12 +50,12 @@ class CloseType(Enum):
 class Terms(Keyed, frozen=True):
     """What orders and edits have in common. `max_show` is the old name of `display_amount`."""
 
-    amount: Decimal | None = None
-    contracts: Decimal | None = None
-    price: Decimal | None = None
+    amount: Exact | None = None
+    contracts: Exact | None = None
+    price: Exact | None = None
     valid_until: Millis = 0
-    display_amount: Decimal | None = None
-    max_show: Decimal | None = None
+    display_amount: Exact | None = None
+    max_show: Exact | None = None
     advanced: str = ""
 
 
@@ -98,7 +100,7 @@ class CloseParams(Keyed, frozen=True):
 
     instrument_name: str
     type: CloseType
-    price: Decimal | None = None
+    price: Exact | None = None
 
 
 class SelfTradingParams(Keyed, frozen=True):
@@ -145,7 +147,7 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
         side=side,
         amount=amount,
         type=kind,
-        price=_limit(params.price) if kind is OrderType.LIMIT else 0,
+        price=price_of(params.price) if kind is _LIMIT else 0,
         time_in_force=params.time_in_force,
         label=params.label,
         post_only=params.post_only,
@@ -209,7 +211,7 @@ def _edit(call: Call, params: Changes, order: Order) -> Submission:
 def close_position(call: Call, params: CloseParams) -> Submission:
     """Enter a reduce-only order for the whole position."""
     instrument = _instrument(call, params.instrument_name)
-    price = _limit(params.price) if params.type is CloseType.LIMIT else 0
+    price = price_of(params.price) if params.type is CloseType.LIMIT else 0
     command = ClosePosition(account=call.account, instrument=instrument.name, price=price)
     return Submission(command)
 
@@ -250,13 +252,10 @@ def _require_plain(params: Terms, amount: int) -> None:
     """Raise ApiError for option orders and for icebergs, which the venue does not have."""
     if params.advanced:
         raise ApiError(Code.NO_ADV_FOR_FUTURES)
-    for shown in (params.display_amount, params.max_show):
+    if params.display_amount is None and params.max_show is None:
+        return
+    for given in (params.display_amount, params.max_show):
         # Compared as it came: scaled up, a number that only fits an exponent would overflow.
+        shown = None if given is None else Decimal(given)
         if shown is not None and shown.is_finite() and shown < Decimal(amount).scaleb(-8):
             raise ApiError(Code.NOT_IMPLEMENTED)
-
-
-def _limit(price: Decimal | None) -> int:
-    if price is None:
-        raise invalid("price", "must not be null")
-    return price_of(price)

@@ -1,7 +1,7 @@
 """The outermost layer: JSON-RPC envelopes, and numbers between JSON and the core's integers.
 
-Numbers leave as shortest decimals and come in as Decimals, read exactly from the JSON text: at no
-point is a price or an amount a float that was computed with.
+Numbers leave as shortest decimals and come in as integers or Decimals, read exactly from the JSON
+text: at no point is a price or an amount a float that was computed with.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from gateway.api.errors import ApiError, Code, invalid
 Number = float | Raw
 """A JSON number; Raw text where a double would not show every digit."""
 
+Exact = int | Decimal
+"""A number of a request as it came: to read digits alone as an int takes a quarter of the time."""
+
 # Any decimal of up to 15 digits survives the way through a double and back; 16 may not.
 _EXACT: Final = 10**15
 
 # Digits before the point that a request's number may have: far more than any market needs, and in
 # 1e-8 still inside 64 bits. Larger exponents are refused before anything is computed with them.
 _DIGITS: Final = 10
+_BEYOND: Final = 10**_DIGITS
 _SCALE: Final = Decimal(SCALE)
 _EXACTLY: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
@@ -59,12 +63,16 @@ def rate(units: int) -> Number:
     return _number(units, RATE)
 
 
-def units(number: Decimal, param: str, *, finer: Code | None = None) -> int:
+def units(number: Exact, param: str, *, finer: Code | None = None) -> int:
     """A number of a request as an integer count of 1e-8.
 
     Raises ApiError: -32602 naming `param` for what is not finite or too large, and for too many
     decimals the code `finer`, -32602 where there is none.
     """
+    if isinstance(number, int):
+        if -_BEYOND < number < _BEYOND:
+            return number * SCALE
+        raise invalid(param)
     if not number.is_finite() or number.adjusted() >= _DIGITS:
         raise invalid(param)
     scaled = _EXACTLY.multiply(number, _SCALE)

@@ -69,6 +69,20 @@ def test_numbers_come_in_exactly(text: str, units: int) -> None:
     assert units == wire.units(Decimal(text), "amount")
 
 
+@pytest.mark.parametrize("digits", ["0", "10", "-5", "9999999999", "-9999999999"])
+def test_digits_alone_are_read_as_an_integer_to_the_same_end(digits: str) -> None:
+    """What is quick to read means no more and no less."""
+    assert wire.units(Decimal(digits), "amount") == wire.units(int(digits), "amount")
+
+
+@pytest.mark.parametrize("number", [10**10, -(10**10), 10**400])
+def test_integers_out_of_range_are_refused_by_name(number: int) -> None:
+    """As they are with a point in them."""
+    with pytest.raises(ApiError) as caught:
+        wire.units(number, "price")
+    assert caught.value.data == {"reason": "wrong format", "param": "price"}
+
+
 @pytest.mark.parametrize(
     "text", ["NaN", "Infinity", "-Infinity", "10000000000", "1e400", "1e999999999"]
 )
