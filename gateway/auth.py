@@ -147,6 +147,12 @@ class Authenticator:
         self._require_key(principal)
         return principal
 
+    def counts(self, principal: Principal, now: int) -> bool:
+        """Whether a connection's log-in still counts; `require_valid` says why not."""
+        key = self.keys.get(principal.client_id)
+        same = key is not None and key.account == principal.account
+        return same and self.tokens.counts(principal, now)
+
     def require_valid(self, principal: Principal, now: int) -> None:
         """Raise AuthError 13009 if a connection's log-in has expired or was invalidated."""
         self.tokens.require_valid(principal, now)

@@ -15,13 +15,13 @@ from msgspec import Raw
 from gateway.api import wire
 from gateway.api.errors import ApiError, Code
 from gateway.api.identity import identify
-from gateway.api.methods import METHODS, NOT_IMPLEMENTED
-from gateway.api.table import ANY_SCOPE, Call, Cost, Keyed, Method, Submission
+from gateway.api.methods import NOT_IMPLEMENTED, READER
+from gateway.api.table import Call, Cost, Keyed, Method, Submission
 from gateway.auth import HTTP, Principal
 from gateway.liveness import Liveness, Sign
 from gateway.outcome import Close, Outcome, Push, Reply, Submit
-from gateway.pending import Pending, Telling
-from gateway.request import Asked, HttpRequest, from_query, from_rpc
+from gateway.pending import Pending
+from gateway.request import Asked, HttpRequest, from_frame, from_query, from_rpc
 from gateway.sink import Sink
 from gateway.venue import Venue
 from risk.commands import Origin
@@ -67,6 +67,8 @@ class Session:
     account: int | None = field(default=None, init=False)
     liveness: Liveness = field(default=Factory(_liveness, takes_self=True), init=False)
     _requests: int = field(default=0, init=False)
+    # Of the last request.
+    _call: Call | None = field(default=None, init=False)
 
     @property
     def connection(self) -> str:
@@ -78,7 +80,10 @@ class Session:
 
         Usually one outcome; a client that overdid it gets its refusal and the door.
         """
-        return self._receive(frame, None)
+        read = READER.read(frame, self.venue.config.limits.frame_bytes)
+        if read is None:
+            return self._receive(frame, None)
+        return self._serve(from_frame(self._stamp(read.id), read))
 
     def receive_http(self, request: HttpRequest) -> Outcome:
         """What one HTTP request comes to: a body is JSON-RPC, without one the query counts."""
@@ -127,26 +132,42 @@ class Session:
             return self._refuse(asked.stamp, error)
 
     def _dispatch(self, asked: Asked) -> Outcome:
-        method = METHODS.get(asked.method)
-        public = method is None or method.scope is None
+        method = asked.method
         if method is not None and method.changes:
             # Before anybody is asked who they are: to log in would not help.
             self.venue.require_live()
-        try:
-            principal = identify(self, asked, public=public)
-        except ApiError as error:
-            raise self._charged(error) from error
-        self._pay(principal, method.cost if method else Cost.GENERAL)
+        principal = self._identify(asked)
+        if self.venue.config.limits.enabled:
+            self._pay(principal, Cost.GENERAL if method is None else method.cost)
         if method is None:
-            known = asked.method in NOT_IMPLEMENTED
+            known = asked.name in NOT_IMPLEMENTED
             raise ApiError(Code.NOT_IMPLEMENTED if known else Code.METHOD_NOT_FOUND)
         if method.websocket_only and not self.websocket:
             raise ApiError(Code.MUST_BE_WEBSOCKET_REQUEST)
-        _require_scope(method, principal)
-        venue = self.venue
-        if method.cost in _MATCHING:
-            self._require_room(principal, asked)
-        call = Call(venue, self, principal, venue.clock.now(), asked.stamp.micros_in)
+        if method.scope is not None:
+            _require_scope(method, principal)
+            if method.matching:
+                self._require_room(principal, asked)
+        return self._carry_out(asked, method, self._call_of(principal))
+
+    def _identify(self, asked: Asked) -> Principal | None:
+        """Whom a request acts for, None for nobody. Raises ApiError as `identify` does."""
+        if asked.token is None and asked.http is None:
+            login, venue = self.login, self.venue
+            if login is None or venue.authenticator.counts(login, venue.wall.now()):
+                return login
+        try:
+            return identify(self, asked, public=asked.method is None or asked.method.scope is None)
+        except ApiError as error:
+            raise self._charged(error) from error
+
+    def _call_of(self, principal: Principal | None) -> Call:
+        call = self._call
+        if call is None or call.login is not principal:
+            call = self._call = Call(self.venue, self, principal)
+        return call
+
+    def _carry_out(self, asked: Asked, method: Method, call: Call) -> Outcome:
         params = asked.read(method)
         key = _key(call, params)
         if key:
@@ -158,7 +179,7 @@ class Session:
             return self._submit(asked.stamp, method, call, params, made, key)
         if isinstance(made, Close):
             return made
-        return Reply(wire.result(asked.stamp, made, venue.clock.micros()))
+        return Reply(wire.result(asked.stamp, made, self.venue.clock.micros()))
 
     def _require_room(self, principal: Principal | None, asked: Asked) -> None:
         """Raise ApiError 10047 where an account has as many requests undecided as it may.
@@ -183,7 +204,7 @@ class Session:
         outcome = state.outcomes.get(key)
         if outcome is None:
             return None
-        telling = _telling(method, call, params)
+        telling = method.telling(call, params)
         pending = Pending(
             stamp, self.venue.clock, call.account, None, telling.convert, telling.explain
         )
@@ -199,8 +220,8 @@ class Session:
         key: str,
     ) -> Submit:
         venue = self.venue
-        telling = wish.telling or _telling(method, call, params)
-        matching = method.cost in _MATCHING
+        telling = wish.telling or method.telling(call, params)
+        matching = method.matching
         account = call.account if wish.account is None else wish.account
         try:
             venue.admit(account, matching=matching)
@@ -235,14 +256,14 @@ class Session:
 
     def _pay(self, principal: Principal | None, cost: Cost) -> None:
         """Take the credits of a request. Raises ApiError 10028 where there are none left."""
-        if not self.venue.config.limits.enabled:
-            return
         subject = self.address if principal is None else principal.account
         if not self.venue.limits.spend(subject, cost):
             raise ApiError(Code.TOO_MANY_REQUESTS) if cost in _MATCHING else _OverdrawnError()
 
     def _charged(self, error: ApiError) -> ApiError:
         """A refusal that nobody is known for is paid for by the address that caused it."""
+        if not self.venue.config.limits.enabled:
+            return error
         try:
             self._pay(None, Cost.GENERAL)
         except ApiError as exhausted:
@@ -257,12 +278,10 @@ class Session:
 
 
 def _require_scope(method: Method, principal: Principal | None) -> None:
-    """Raise ApiError unless the caller may call the method: nobody may, unless it says so."""
-    if method.scope is None:
-        return
+    """Raise ApiError unless the caller may call a method that has a scope."""
     if principal is None:
         raise ApiError(Code.AUTHORIZATION_REQUIRED)
-    if method.scope != ANY_SCOPE and not principal.scope.allows(method.scope):
+    if principal.scope.levels.get(method.area, 0) < method.level:
         raise ApiError(Code.FORBIDDEN)
 
 
@@ -271,9 +290,3 @@ def _key(call: Call, params: msgspec.Struct) -> str:
     if isinstance(params, Keyed) and params.idempotency_key:
         return f"{call.account}:{params.idempotency_key}"
     return ""
-
-
-def _telling(method: Method, call: Call, params: msgspec.Struct) -> Telling:
-    """How the method's answers are told."""
-    assert method.tell is not None, "what changes the venue has Keyed parameters"
-    return method.tell(call, params)

@@ -136,6 +136,12 @@ class Tokens:
         self._cut(claims.line, claims.generation + 1)
         return self._pair(claims.client_id, claims.account, granted, connection, now, claims.line)
 
+    def counts(self, principal: Principal, now: int) -> bool:
+        """Whether the token behind a held principal has neither expired nor been cut."""
+        line = principal.line
+        within = now < principal.expires_at and line >= self._floor
+        return within and principal.generation >= self._least.get(line, 0)
+
     def require_valid(self, principal: Principal, now: int) -> None:
         """Raise AuthError 13009 if the token behind a held principal has expired or was cut."""
         if principal.expires_at <= now:

@@ -71,6 +71,7 @@ class ByLabel(Keyed, frozen=True):
     scope="trade:read_write",
     cost=Cost.MATCHING,
     tell=outcomes.cancelled,
+    alike=True,
 )
 def cancel(call: Call, params: CancelParams) -> Submission:
     """Cancel one order."""

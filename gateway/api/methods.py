@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.api import (  # noqa: F401 - each enters its methods into the table
     account,
     cancelling,
@@ -14,6 +16,9 @@ from gateway.api import (  # noqa: F401 - each enters its methods into the table
     trading,
 )
 from gateway.api.absent import NOT_IMPLEMENTED
+from gateway.api.frames import Reader
 from gateway.api.table import METHODS
 
-__all__ = ["METHODS", "NOT_IMPLEMENTED"]
+__all__ = ["METHODS", "NOT_IMPLEMENTED", "READER"]
+
+READER: Final = Reader(METHODS.values())

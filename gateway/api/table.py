@@ -12,6 +12,7 @@ from attrs import Factory, define, field
 from book.units import Millis
 from gateway.api.errors import ApiError, Code, invalid
 from gateway.pending import Telling
+from gateway.scope import LEVELS
 from risk.commands import Command
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ ANY_SCOPE: Final = "any"
 """The scope of methods that need a log-in and no particular permission."""
 
 
-class Params(msgspec.Struct, frozen=True, gc=False):
+class Params(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Base of all parameter types. Unknown keys are ignored, strings are read as the field's type.
 
-    A field without a default is required. JSON null counts as absent.
+    A field without a default is required. JSON null counts as absent. A token stands among the
+    parameters, whatever the method.
     """
+
+    access_token: str | None = None
 
 
 class NoParams(Params, frozen=True):
@@ -70,13 +74,21 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request on its way through a handler. `login` is whom it acts for, None for nobody."""
+    """Who asks a handler, and where. `login` is whom a request acts for, None for nobody.
+
+    It is the same for all requests that a session makes for one login: `tellings` are by method
+    what is told alike for all of them.
+    """
 
     venue: Venue
     session: Session
     login: Principal | None
-    now: Millis
-    micros_in: int
+    tellings: dict[str, Telling] = msgspec.field(default_factory=dict)
+
+    @property
+    def now(self) -> Millis:
+        """Venue time."""
+        return self.venue.clock.now()
 
     @property
     def account(self) -> int:
@@ -95,6 +107,18 @@ def _changes(method: Method) -> bool:
     return method.scope is not None and method.scope.endswith(":read_write")
 
 
+def _matching(method: Method) -> bool:
+    return method.cost in (Cost.MATCHING, Cost.CANCEL_ALL)
+
+
+def _area(method: Method) -> str:
+    return "" if method.scope in (None, ANY_SCOPE) else method.scope.partition(":")[0]
+
+
+def _level(method: Method) -> int:
+    return LEVELS.index(method.scope.partition(":")[2]) if method.area and method.scope else 0
+
+
 def _decoder(method: Method) -> msgspec.json.Decoder[msgspec.Struct]:
     return msgspec.json.Decoder(method.params, strict=False)
 
@@ -104,7 +128,9 @@ class Method:
     """One row of the table.
 
     `scope` None is public; `lists` are the parameters that take lists; `tell` is there for all
-    whose parameters are Keyed. `changes` says whether the method may change the venue.
+    whose parameters are Keyed, and `alike` where it does not depend on them. `changes` says
+    whether the method may change the venue, `matching` whether it is about orders. `area` and
+    `level` are the scope as gateway.scope has it; any scope has level 0 of the area without name.
     """
 
     name: str
@@ -115,10 +141,25 @@ class Method:
     handler: Callable[[Call, msgspec.Struct], object]
     lists: frozenset[str]
     tell: Callable[[Call, msgspec.Struct], Telling] | None = None
+    alike: bool = False
     changes: bool = field(default=Factory(_changes, takes_self=True), init=False)
+    matching: bool = field(default=Factory(_matching, takes_self=True), init=False)
+    area: str = field(default=Factory(_area, takes_self=True), init=False)
+    level: int = field(default=Factory(_level, takes_self=True), init=False)
     _params: msgspec.json.Decoder[msgspec.Struct] = field(
         default=Factory(_decoder, takes_self=True), init=False, eq=False, repr=False
     )
+
+    def telling(self, call: Call, params: msgspec.Struct) -> Telling:
+        """How an answer to a request is told."""
+        known = call.tellings.get(self.name)
+        if known is not None:
+            return known
+        assert self.tell is not None, "what changes the venue has Keyed parameters"
+        telling = self.tell(call, params)
+        if self.alike:
+            call.tellings[self.name] = telling
+        return telling
 
     def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
         """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
@@ -175,8 +216,9 @@ def method(
     cost: Cost = Cost.GENERAL,
     websocket_only: bool = False,
     tell: Tell[P] | None = None,
+    alike: bool = False,
 ) -> Callable[[Handler[P]], Handler[P]]:
-    """Enter a handler into the table.
+    """Enter a handler into the table; the arguments are as in Method.
 
     A private method without a scope, and a public one with any, is a mistake: TypeError. So is
     a key without a way to tell again what came of it.
@@ -202,6 +244,7 @@ def method(
             handler,  # type: ignore[arg-type]
             lists,
             tell,  # type: ignore[arg-type]
+            alike,
         )
         return handler
 

@@ -116,6 +116,7 @@ class SelfTradingParams(Keyed, frozen=True):
     scope="trade:read_write",
     cost=Cost.MATCHING,
     tell=outcomes.ordered,
+    alike=True,
 )
 def buy(call: Call, params: OrderParams) -> Submission:
     """Enter a buy order."""
@@ -128,6 +129,7 @@ def buy(call: Call, params: OrderParams) -> Submission:
     scope="trade:read_write",
     cost=Cost.MATCHING,
     tell=outcomes.ordered,
+    alike=True,
 )
 def sell(call: Call, params: OrderParams) -> Submission:
     """Enter a sell order."""
@@ -164,6 +166,7 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
     scope="trade:read_write",
     cost=Cost.MATCHING,
     tell=outcomes.edited,
+    alike=True,
 )
 def edit(call: Call, params: EditParams) -> Submission:
     """Change an open order; `amount` is its new total, with what is filled."""
@@ -176,6 +179,7 @@ def edit(call: Call, params: EditParams) -> Submission:
     scope="trade:read_write",
     cost=Cost.MATCHING,
     tell=outcomes.edited,
+    alike=True,
 )
 def edit_by_label(call: Call, params: EditByLabelParams) -> Submission:
     """Change the open order that has a label."""
@@ -207,6 +211,7 @@ def _edit(call: Call, params: Changes, order: Order) -> Submission:
     scope="trade:read_write",
     cost=Cost.MATCHING,
     tell=outcomes.ordered,
+    alike=True,
 )
 def close_position(call: Call, params: CloseParams) -> Submission:
     """Enter a reduce-only order for the whole position."""

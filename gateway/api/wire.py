@@ -131,7 +131,7 @@ class BadFrameError(Exception):
 _REQUEST: Final = msgspec.json.Decoder(Request)
 _ONLY_ID: Final = msgspec.json.Decoder(_OnlyId)
 _ID: Final = msgspec.json.Decoder(int | str)
-# Shorter digits are an integer for sure, and nearly every id is such.
+# Shorter digits are an integer for sure.
 _LONG_ID: Final = 18
 
 
@@ -172,12 +172,17 @@ def _salvage(data: bytes) -> Raw:
         return Raw()
 
 
+def identified(raw: Raw) -> bool:
+    """Whether an id is one without a further look, as nearly every one is: a few digits."""
+    text = bytes(raw)
+    return text.isdigit() and len(text) < _LONG_ID
+
+
 def _identity(raw: Raw) -> Raw:
     """The id as it will be echoed: the client's own text, so that no type or digit is lost."""
-    text = bytes(raw)
-    if text.isdigit() and len(text) < _LONG_ID:
+    if identified(raw):
         return raw
-    if text in (b"", b"null"):
+    if bytes(raw) in (b"", b"null"):
         return Raw()
     try:
         _ID.decode(raw)
