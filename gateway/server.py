@@ -153,7 +153,7 @@ class _Server:
         archive = keeper.archive if keeper else Archive(state)
         keyring = Keyring()
         fill_keyring(keyring, config, state)
-        wall = RealClock()
+        wall = clock if isinstance(clock, RealClock) else RealClock()
         venue = Venue(
             config=config,
             clock=clock,

@@ -31,6 +31,8 @@ __all__ = ["Close", "HttpRequest", "Outcome", "Push", "Reply", "Session", "Submi
 POLICY_CLOSE: Final = 1008
 
 _MATCHING: Final = (Cost.MATCHING, Cost.CANCEL_ALL)
+# Told and never raised: an exception that is raised again grows by a traceback each time.
+_FULL: Final = ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
 
 
 class _OverdrawnError(ApiError):
@@ -80,10 +82,15 @@ class Session:
 
         Usually one outcome; a client that overdid it gets its refusal and the door.
         """
-        read = READER.read(frame, self.venue.config.limits.frame_bytes)
+        venue = self.venue
+        read = READER.read(frame, venue.config.limits.frame_bytes)
         if read is None:
             return self._receive(frame, None)
-        return self._serve(from_frame(self._stamp(read.id), read))
+        stamp = wire.Stamp(read.id, venue.clock.micros(), venue.config.server.testnet)
+        try:
+            return [self._dispatch(from_frame(stamp, read))]
+        except ApiError as error:
+            return self._refuse(stamp, error)
 
     def receive_http(self, request: HttpRequest) -> Outcome:
         """What one HTTP request comes to: a body is JSON-RPC, without one the query counts."""
@@ -132,12 +139,12 @@ class Session:
             return self._refuse(asked.stamp, error)
 
     def _dispatch(self, asked: Asked) -> Outcome:
-        method = asked.method
-        if method is not None and method.changes:
+        venue, method = self.venue, asked.method
+        if venue.recorded and method is not None and method.changes:
             # Before anybody is asked who they are: to log in would not help.
-            self.venue.require_live()
+            venue.require_live()
         principal = self._identify(asked)
-        if self.venue.config.limits.enabled:
+        if venue.config.limits.enabled:
             self._pay(principal, Cost.GENERAL if method is None else method.cost)
         if method is None:
             known = asked.name in NOT_IMPLEMENTED
@@ -146,15 +153,25 @@ class Session:
             raise ApiError(Code.MUST_BE_WEBSOCKET_REQUEST)
         if method.scope is not None:
             _require_scope(method, principal)
-            if method.matching:
-                self._require_room(principal, asked)
-        return self._carry_out(asked, method, self._call_of(principal))
+        call = self._call
+        if call is None or call.login is not principal:
+            call = self._call_of(principal)
+        if method.matching and venue.undecided.full(call.account) and not asked.keyed:
+            # That is looked at again before a command is submitted; but a flood is refused here,
+            # before it is found out what each request asks for.
+            return Reply(wire.fault(asked.stamp, _FULL, venue.clock.micros()), _FULL.status)
+        return self._carry_out(asked, method, call)
 
     def _identify(self, asked: Asked) -> Principal | None:
         """Whom a request acts for, None for nobody. Raises ApiError as `identify` does."""
         if asked.token is None and asked.http is None:
             login, venue = self.login, self.venue
-            if login is None or venue.authenticator.counts(login, venue.wall.now()):
+            if login is None:
+                return None
+            # Of a clock that has just been read there is no need to ask again.
+            same = venue.wall is venue.clock
+            now = asked.stamp.micros_in // 1_000 if same else venue.wall.now()
+            if venue.authenticator.counts(login, now):
                 return login
         try:
             return identify(self, asked, public=asked.method is None or asked.method.scope is None)
@@ -162,15 +179,16 @@ class Session:
             raise self._charged(error) from error
 
     def _call_of(self, principal: Principal | None) -> Call:
-        call = self._call
-        if call is None or call.login is not principal:
-            call = self._call = Call(self.venue, self, principal)
+        account = 0 if principal is None else principal.account
+        call = self._call = Call(self.venue, self, principal, account)
         return call
 
     def _carry_out(self, asked: Asked, method: Method, call: Call) -> Outcome:
-        params = asked.read(method)
-        key = _key(call, params)
+        params = asked.read(method) if asked.params is None else asked.params
+        key = params.idempotency_key if isinstance(params, Keyed) else ""
         if key:
+            # Those of other accounts it never meets.
+            key = f"{call.account}:{key}"
             repeated = self._repeat(asked.stamp, method, call, params, key)
             if repeated is not None:
                 return repeated
@@ -180,16 +198,6 @@ class Session:
         if isinstance(made, Close):
             return made
         return Reply(wire.result(asked.stamp, made, self.venue.clock.micros()))
-
-    def _require_room(self, principal: Principal | None, asked: Asked) -> None:
-        """Raise ApiError 10047 where an account has as many requests undecided as it may.
-
-        That is looked at again before a command is submitted; but a flood is refused here, for
-        half of what it takes to find out what each request asks for.
-        """
-        full = principal is not None and self.venue.undecided.full(principal.account)
-        if full and not asked.keyed:
-            raise ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
 
     def _repeat(
         self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct, key: str
@@ -283,10 +291,3 @@ def _require_scope(method: Method, principal: Principal | None) -> None:
         raise ApiError(Code.AUTHORIZATION_REQUIRED)
     if principal.scope.levels.get(method.area, 0) < method.level:
         raise ApiError(Code.FORBIDDEN)
-
-
-def _key(call: Call, params: msgspec.Struct) -> str:
-    """The key of a request, which those of other accounts never meet; empty without one."""
-    if isinstance(params, Keyed) and params.idempotency_key:
-        return f"{call.account}:{params.idempotency_key}"
-    return ""

@@ -61,7 +61,8 @@ class Venue:
         Raises ApiError: 11051 when the venue is shutting down, 13021 when it is a recorded one,
         10047 for one order too many.
         """
-        self.require_live()
+        if self.recorded:
+            self.require_live()
         if self.closing:
             raise ApiError(Code.SYSTEM_MAINTENANCE)
         if matching:

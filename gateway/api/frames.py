@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import Raw
 
-from gateway.api import wire
 from gateway.api.table import Method, Params
+from gateway.api.wire import LONG_ID
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -31,9 +31,10 @@ class Reader:
 
     def __init__(self, methods: Iterable[Method]) -> None:
         kinds: list[Any] = [_frame_of(row) for row in methods if issubclass(row.params, Params)]
-        self._decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(
+        decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(
             reduce(or_, kinds), strict=False
         )
+        self._decode = decoder.decode
 
     def read(self, frame: bytes | str, limit: int) -> Frame | None:
         """A request with an id of up to `limit` bytes; None for what has to be looked at again.
@@ -43,10 +44,11 @@ class Reader:
         if len(frame) > limit or not frame.isascii():
             return None
         try:
-            read = self._decoder.decode(frame)
-            return read if wire.identified(read.id) else None
+            read = self._decode(frame)
         except (msgspec.DecodeError, RecursionError):
             return None
+        identity = bytes(read.id)
+        return read if identity.isdigit() and len(identity) < LONG_ID else None
 
 
 def _frame_of(row: Method) -> type[Frame]:

@@ -6,7 +6,7 @@ from book.instrument import Contract
 from book.units import SCALE
 from gateway.api import wire
 from gateway.api.errors import ApiError, Code, invalid
-from gateway.api.wire import Exact
+from gateway.api.wire import BEYOND, Exact
 
 
 def amount_of(contract: Contract, amount: Exact | None, contracts: Exact | None) -> int | None:
@@ -15,6 +15,9 @@ def amount_of(contract: Contract, amount: Exact | None, contracts: Exact | None)
     Raises ApiError: 10021 for too many decimals, 10027 for parts of a contract, -32602 where the
     two do not agree.
     """
+    if contracts is None and type(amount) is int and 0 < amount < BEYOND:
+        # As nearly every order has it.
+        return amount * SCALE
     counted = None if contracts is None else _whole(contracts) * contract.contract_size // SCALE
     if amount is None:
         return counted
@@ -36,6 +39,8 @@ def price_of(price: Exact | None) -> int:
 
     Raises ApiError: -32602 where there is none, 10023 unless above 0, 10026 for its decimals.
     """
+    if type(price) is int and 0 < price < BEYOND:
+        return price * SCALE
     if price is None:
         raise invalid("price", "must not be null")
     units = wire.units(price, "price", finer=Code.PRICE_PRECISION_EXCEEDED)

@@ -77,24 +77,20 @@ class Call(msgspec.Struct, frozen=True):
     """Who asks a handler, and where. `login` is whom a request acts for, None for nobody.
 
     It is the same for all requests that a session makes for one login: `tellings` are by method
-    what is told alike for all of them.
+    what is told alike for all of them. `account` is that of the login; only methods with a scope
+    may ask, for without a login it is 0, which is none.
     """
 
     venue: Venue
     session: Session
     login: Principal | None
+    account: int
     tellings: dict[str, Telling] = msgspec.field(default_factory=dict)
 
     @property
     def now(self) -> Millis:
         """Venue time."""
         return self.venue.clock.now()
-
-    @property
-    def account(self) -> int:
-        """The account that the request acts for; only methods with a scope may ask."""
-        assert self.login is not None, "a method without a scope has no account"
-        return self.login.account
 
 
 P = TypeVar("P", bound=msgspec.Struct)

@@ -37,7 +37,9 @@ class Type(StrEnum):
 
 
 _TYPES: Final[Mapping[Type, OrderType]] = {Type(kind.value): kind for kind in OrderType}
+# An enumeration's attribute takes as long to look up as a call.
 _LIMIT: Final = OrderType.LIMIT
+_BUY, _SELL = Side.BUY, Side.SELL
 
 
 class CloseType(Enum):
@@ -120,7 +122,7 @@ class SelfTradingParams(Keyed, frozen=True):
 )
 def buy(call: Call, params: OrderParams) -> Submission:
     """Enter a buy order."""
-    return _place(call, params, Side.BUY)
+    return _place(call, params, _BUY)
 
 
 @method(
@@ -133,7 +135,7 @@ def buy(call: Call, params: OrderParams) -> Submission:
 )
 def sell(call: Call, params: OrderParams) -> Submission:
     """Enter a sell order."""
-    return _place(call, params, Side.SELL)
+    return _place(call, params, _SELL)
 
 
 def _place(call: Call, params: OrderParams, side: Side) -> Submission:

@@ -28,7 +28,7 @@ _EXACT: Final = 10**15
 # Digits before the point that a request's number may have: far more than any market needs, and in
 # 1e-8 still inside 64 bits. Larger exponents are refused before anything is computed with them.
 _DIGITS: Final = 10
-_BEYOND: Final = 10**_DIGITS
+BEYOND: Final = 10**_DIGITS
 _SCALE: Final = Decimal(SCALE)
 _EXACTLY: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
@@ -70,7 +70,7 @@ def units(number: Exact, param: str, *, finer: Code | None = None) -> int:
     decimals the code `finer`, -32602 where there is none.
     """
     if isinstance(number, int):
-        if -_BEYOND < number < _BEYOND:
+        if -BEYOND < number < BEYOND:
             return number * SCALE
         raise invalid(param)
     if not number.is_finite() or number.adjusted() >= _DIGITS:
@@ -131,8 +131,8 @@ class BadFrameError(Exception):
 _REQUEST: Final = msgspec.json.Decoder(Request)
 _ONLY_ID: Final = msgspec.json.Decoder(_OnlyId)
 _ID: Final = msgspec.json.Decoder(int | str)
-# Shorter digits are an integer for sure.
-_LONG_ID: Final = 18
+# Shorter digits are an integer for sure, and nearly every id is such.
+LONG_ID: Final = 18
 
 
 def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") -> Request:
@@ -172,17 +172,12 @@ def _salvage(data: bytes) -> Raw:
         return Raw()
 
 
-def identified(raw: Raw) -> bool:
-    """Whether an id is one without a further look, as nearly every one is: a few digits."""
-    text = bytes(raw)
-    return text.isdigit() and len(text) < _LONG_ID
-
-
 def _identity(raw: Raw) -> Raw:
     """The id as it will be echoed: the client's own text, so that no type or digit is lost."""
-    if identified(raw):
+    text = bytes(raw)
+    if text.isdigit() and len(text) < LONG_ID:
         return raw
-    if bytes(raw) in (b"", b"null"):
+    if text in (b"", b"null"):
         return Raw()
     try:
         _ID.decode(raw)

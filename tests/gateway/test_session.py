@@ -303,6 +303,29 @@ def test_an_account_has_so_many_undecided_requests_and_no_more() -> None:
     assert 3 == client.call("private/cancel_all")
 
 
+def test_an_order_too_many_is_paid_for_before_it_is_refused() -> None:
+    """10028 once the credits are used up, however full the account; 13021 whatever it holds."""
+    harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\nmatching_burst = 3\n")
+    client = harness.connect("alice")
+    only_submit(client.send(client.frame("private/buy", ORDER)))
+    refused = [client.error("private/buy", amount="much")["code"] for _ in range(3)]
+    assert [10047, 10047, 10028] == refused
+    assert client.closed is None
+    reader = harness.connect("reader")
+    assert 13021 == reader.error("private/buy", **ORDER)["code"]
+
+
+def test_a_repetition_is_answered_however_full_the_account_is() -> None:
+    """With a key the first outcome is the answer, and only what is new is one too many."""
+    harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
+    client = harness.connect("alice")
+    order = client.call("private/buy", **ORDER, idempotency_key="k")["order"]
+    only_submit(client.send(client.frame("private/buy", ORDER)))
+    assert order == client.call("private/buy", **ORDER, idempotency_key="k")["order"]
+    assert 10047 == client.error("private/buy", **ORDER, idempotency_key="new")["code"]
+    assert 10047 == client.error("private/cancel", order_id=order["order_id"])["code"]
+
+
 def test_a_login_takes_no_place_among_undecided_orders() -> None:
     """So that a client can send its log-in and all its orders in one go."""
     client = Harness("[limits]\nenabled = true\nundecided_requests = 1\n").connect()
