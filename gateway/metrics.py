@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
-from risk.commands import Command, Entry
+from risk.commands import Entry
 from risk.events import Event, Liquidated, Traded
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -22,8 +26,33 @@ _LAGS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LAG_PERIOD: Final = 0.5
 
 
+class Tally(Collector):
+    """A counter with one label, the name of a type, whose owner adds to `counts` by itself.
+
+    The library's own takes a lock and adds floats, ten times as long as this: too much for what
+    every order passes.
+    """
+
+    def __init__(self, name: str, documentation: str, label: str) -> None:
+        """Nothing is counted yet."""
+        self.counts: defaultdict[type, int] = defaultdict(int)
+        self._told = name, documentation, label
+        self._since = time.time()
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """What was counted, for a scrape."""
+        name, documentation, label = self._told
+        family = CounterMetricFamily(name, documentation, labels=[label])
+        for kind, count in self.counts.items():
+            family.add_metric([kind.__name__], count, created=self._since)
+        yield family
+
+
 class Metrics:
-    """Counters, gauges and histograms. Recording is a plain call of about a microsecond."""
+    """Counters, gauges and histograms. Recording is a plain call of about a microsecond.
+
+    `applied`, which is called for every entry, takes a quarter of that.
+    """
 
     def __init__(self) -> None:
         """Everything starts at zero."""
@@ -40,8 +69,8 @@ class Metrics:
         self.log_write = histogram(
             "log_write_seconds", "How long a batch took to be on the disk.", buckets=_WAITS
         )
-        self.commands = counter("commands", "Commands applied, by kind.", ["command"])
-        self._counted: dict[type[Command], Counter] = {}
+        self.commands = Tally("tidegate_commands", "Commands applied, by kind.", "command")
+        self.registry.register(self.commands)
         self.fills = counter("fills", "Trades in the book.")
         self.liquidations = counter("liquidations", "Steps of liquidations, by step.", ["step"])
         self.outbox_drops = counter(
@@ -57,12 +86,7 @@ class Metrics:
 
     def applied(self, entry: Entry, events: Sequence[Event]) -> None:
         """Count an entry of the log and what came of it."""
-        kind = type(entry.command)
-        counted = self._counted.get(kind)
-        if counted is None:
-            # To look up a label takes four times as long as to count.
-            counted = self._counted[kind] = self.commands.labels(kind.__name__)
-        counted.inc()
+        self.commands.counts[type(entry.command)] += 1
         for event in events:
             if type(event) is Traded:
                 self.fills.inc()

@@ -1,0 +1,42 @@
+"""What a scrape reads of what the venue has counted."""
+
+from __future__ import annotations
+
+from book.order import Side
+from book.units import SCALE
+from gateway.metrics import Metrics
+from risk.commands import Cancel, Continue, Entry, Origin, Place
+from risk.events import Liquidated, LiquidationStep
+from tests.gateway.desk import ALICE, BOB, BTC, Desk
+
+CANCEL = Entry(1, 0, Origin(), Cancel(account=ALICE, order_id=1))
+
+
+def test_commands_are_counted_by_kind() -> None:
+    """However often somebody reads, each counts once, in the lines that scrapers know."""
+    metrics = Metrics()
+    for entry in (CANCEL, Entry(2, 0, Origin(), Continue()), CANCEL):
+        metrics.applied(entry, [])
+        metrics.exposition()
+    metrics.applied(CANCEL, [])
+    lines = metrics.exposition().decode().splitlines()
+    assert "# TYPE tidegate_commands_total counter" in lines
+    assert "# HELP tidegate_commands_total Commands applied, by kind." in lines
+    assert 'tidegate_commands_total{command="Cancel"} 3.0' in lines
+    assert 'tidegate_commands_total{command="Continue"} 1.0' in lines
+    assert any(line.startswith('tidegate_commands_created{command="Cancel"} ') for line in lines)
+
+
+def test_what_came_of_commands_is_counted_too() -> None:
+    """Fills, and the steps of liquidations by their names."""
+    desk, metrics = Desk(), Metrics()
+    for price in (50_000, 50_000.5):
+        desk.place(ALICE, Side.SELL, 10, price)
+    taking = Place(
+        account=BOB, instrument=BTC, side=Side.BUY, amount=20 * SCALE, price=50_001 * SCALE
+    )
+    step = Liquidated(ALICE, "BTC", LiquidationStep.REDUCED, BTC, 10, 50_000)
+    metrics.applied(CANCEL, [*desk.apply(taking), step])
+    sample = metrics.registry.get_sample_value
+    assert 2 == sample("tidegate_fills_total")
+    assert 1 == sample("tidegate_liquidations_total", {"step": "reduced"})
