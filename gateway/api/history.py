@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Annotated, Final
 
-from msgspec import Meta
+from msgspec import Meta, Raw
 
-from gateway.api import shapes
+from gateway.api import forms, wire
 from gateway.api.currencies import Kind, listed
 from gateway.api.errors import invalid
 from gateway.api.references import order_number
@@ -161,10 +161,15 @@ def get_user_trades_by_currency_and_time(call: Call, params: CurrencyTradesParam
 @method("private/get_user_trades_by_order", params=OrderTradesParams, scope="trade:read")
 def get_user_trades_by_order(call: Call, params: OrderTradesParams) -> object:
     """The trades of one of the account's orders, as a bare list; newest first unless asked."""
-    own = call.venue.archive.order_trades(call.account, order_number(params.order_id))
+    wanted = params.order_id
+    own = [
+        each
+        for each in call.venue.archive.order_trades(call.account, order_number(wanted))
+        if wire.order_id(each.trade.instrument, each.side.order_id) == wanted
+    ]
     if params.sorting is not Sorting.ASCENDING:
         own.reverse()
-    return [trade for trade in _shown(call, own) if trade.order_id == params.order_id]
+    return _shown(call, own)
 
 
 @method(
@@ -242,7 +247,7 @@ def _public_trades(call: Call, names: Iterable[str], wanted: Range) -> Json:
     for trade in trades:
         instrument = archive.instrument(trade.instrument)
         if instrument is not None:
-            shown.append(shapes.public_trade_json(trade, instrument))
+            shown.append(Raw(forms.public_trade_text(trade, instrument)))
     return {"trades": shown, "has_more": more}
 
 
@@ -251,12 +256,12 @@ def _own_trades(call: Call, fits: Callable[[str], bool], wanted: Range) -> Json:
     return {"trades": _shown(call, own), "has_more": more}
 
 
-def _shown(call: Call, own: Iterable[OwnTrade]) -> list[shapes.OwnTradeJson]:
+def _shown(call: Call, own: Iterable[OwnTrade]) -> list[Raw]:
     shown = []
     for trade, side in own:
         instrument = call.venue.archive.instrument(trade.instrument)
         if instrument is not None:
-            shown.append(shapes.user_trade_json(trade, side, instrument))
+            shown.append(Raw(forms.own_trade_text(trade, side, instrument)))
     return shown
 
 
@@ -279,7 +284,7 @@ def _orders(call: Call, fits: Callable[[str], bool], params: OrdersPage) -> obje
     for record in records:
         instrument = archive.instrument(record.instrument)
         if instrument is not None:
-            shown.append(shapes.order_json(record, instrument))
+            shown.append(Raw(forms.order_text(record, instrument)))
     if not params.with_continuation:
         return shown
     following = str(offset + params.count) if len(records) == params.count else None

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Annotated, Final
 
-from msgspec import Meta
+from msgspec import Meta, Raw
 
 from book.order import Order
-from gateway.api import shapes, wire
+from gateway.api import forms, wire
 from gateway.api.currencies import Kind, listed
 from gateway.api.errors import ApiError, Code
 from gateway.api.references import find_closed, order_number
@@ -118,7 +118,7 @@ def get_order_state(call: Call, params: OrderId) -> object:
     record = find_closed(call, params.order_id) if order is None else order.record()
     if record is None:
         raise ApiError(Code.ORDER_NOT_FOUND)
-    return shapes.order_json(record, call.venue.market(record.instrument).instrument)
+    return Raw(forms.order_text(record, call.venue.market(record.instrument).instrument))
 
 
 @method("private/get_order_state_by_label", params=ByLabel, scope="trade:read")
@@ -133,7 +133,7 @@ def get_order_state_by_label(call: Call, params: ByLabel) -> object:
     for record in (*still, *closed):
         market = find(call.venue.exchange.state, record.instrument)
         if market is not None and market.currency in chosen and record.label == params.label:
-            shown.append(shapes.order_json(record, market.instrument))
+            shown.append(Raw(forms.order_text(record, market.instrument)))
     return shown
 
 
@@ -186,5 +186,6 @@ def _selected(
 def _shown(call: Call, chosen: Iterable[Order]) -> object:
     markets = call.venue.exchange.state.markets
     return [
-        shapes.order_json(order.record(), markets[order.instrument].instrument) for order in chosen
+        Raw(forms.order_text(order.record(), markets[order.instrument].instrument))
+        for order in chosen
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Raw
 
-from gateway.api import shapes
+from gateway.api import forms
 from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.references import cancelling, editing, explaining
 from gateway.api.table import Keyed
@@ -87,7 +87,7 @@ def _other_request() -> ApiError:
 
 def _ordered(answer: Ordered, venue: Venue) -> object:
     order, texts = answer.order, venue.feed.texts
-    sides = shapes.own_sides(answer.trades, order.account)
+    sides = forms.own_sides(answer.trades, order.account)
     trades = [Raw(texts.own_trade(trade, side)) for trade, side in sides]
     return {"order": Raw(texts.order(order)), "trades": trades}
 
@@ -108,7 +108,7 @@ def _reports(answer: CancelledAll, venue: Venue) -> object:
                 "currency": instrument.currency,
                 "type": "limit",
                 "instrument_name": name,
-                "result": [shapes.order_json(order, instrument) for order in orders],
+                "result": [Raw(forms.order_text(order, instrument)) for order in orders],
             }
         )
     return reports

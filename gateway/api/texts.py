@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from gateway.api import wire
 from gateway.api.errors import ApiError, Code
-from gateway.api.shapes import order_json, user_trade_json
+from gateway.api.forms import order_text, own_trade_text
 
 if TYPE_CHECKING:
     from book.instrument import Instrument
@@ -37,19 +36,18 @@ class Texts:
         kept = self._kept.get(id(order))
         if kept is not None:
             return kept[1]
-        return self._keep(order, order_json(order, self._instrument(order.instrument)))
+        return self._keep(order, order_text(order, self._instrument(order.instrument)))
 
     def own_trade(self, trade: Traded, side: TradeSide) -> bytes:
         """A trade as that side of it sees it. Raises ApiError 13020, as for orders."""
         kept = self._kept.get(id(side))
         if kept is not None:
             return kept[1]
-        return self._keep(side, user_trade_json(trade, side, self._instrument(trade.instrument)))
+        return self._keep(side, own_trade_text(trade, side, self._instrument(trade.instrument)))
 
-    def _keep(self, record: object, told: object) -> bytes:
+    def _keep(self, record: object, text: bytes) -> bytes:
         if len(self._kept) >= _KEPT:
             self._kept.clear()
-        text = wire.encode(told)
         self._kept[id(record)] = record, text
         return text
 

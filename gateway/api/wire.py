@@ -225,7 +225,7 @@ def heartbeat(kind: str) -> bytes:
 
 def order_id(instrument: str, number: int) -> str:
     """An order's id as the API writes it: digits for BTC, else with the family in front."""
-    return f"{_prefix(instrument)}{number}"
+    return f"{id_prefix(instrument)}{number}"
 
 
 trade_id = order_id
@@ -233,6 +233,7 @@ trade_id = order_id
 
 
 @lru_cache(maxsize=1_024)
-def _prefix(instrument: str) -> str:
+def id_prefix(instrument: str) -> str:
+    """What ids have in front of the number."""
     family = instrument.partition("-")[0]
     return "" if family == "BTC" else f"{family}-"

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from gateway.api import wire
-from gateway.api.shapes import public_trade_json
+from gateway.api.forms import public_trade_text
 from gateway.api.texts import Texts
 from gateway.archive import OwnTrade, passed
 from gateway.feed.channels import ANY, Interval, subjects
@@ -113,7 +112,7 @@ class Router:
         if streams:
             instrument = self.subscriptions.archive.instrument(trade.instrument)
             assert instrument is not None, "a trade is in an instrument that was listed"
-            data = wire.encode(public_trade_json(trade, instrument))
+            data = public_trade_text(trade, instrument)
             for stream in streams:
                 stream.note(data)
                 self._touch(stream)

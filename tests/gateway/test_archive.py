@@ -8,7 +8,7 @@ import pytest
 from book.order import OrderState, Side, TimeInForce
 from book.units import DAY, HOUR, MINUTE, MONEY, SCALE
 from gateway import archive
-from gateway.api import shapes
+from gateway.api import forms
 from gateway.paging import Range
 from risk.commands import CancelAll, Liquidate, OpenAccount
 from risk.events import Traded, Transferred
@@ -272,7 +272,7 @@ def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
     trade, side = own[-1]
     assert (transfer.trade_id, transfer.price) == (trade.trade_id, trade.price)
     instrument = desk.market().instrument
-    told = msgspec.to_builtins(shapes.user_trade_json(trade, side, instrument))
+    told = msgspec.json.decode(forms.own_trade_text(trade, side, instrument))
     assert ("liquidation", "T", "sell", "T") == (
         told["order_type"],
         told["liquidity"],

@@ -8,7 +8,7 @@ import pytest
 from book.instrument import Instrument
 from book.order import CancelReason, OrderRecord, OrderState, OrderType, Side, TimeInForce
 from book.units import MONEY, SCALE
-from gateway.api import shapes
+from gateway.api import forms, shapes
 from risk.views import PositionView, Summary
 from tests.gateway.desk import ALICE, BTC, SOL, START, Desk
 
@@ -59,7 +59,7 @@ POSITION = PositionView(
 
 def order(record: OrderRecord, instrument: Instrument) -> shapes.Json:
     """An order as a client reads it."""
-    told: shapes.Json = msgspec.to_builtins(shapes.order_json(record, instrument))
+    told: shapes.Json = msgspec.json.decode(forms.order_text(record, instrument))
     return told
 
 

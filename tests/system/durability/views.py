@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from msgspec import Raw
+
 from book.events import LevelChange
 from book.order import Side
-from gateway.api import shapes, wire
+from gateway.api import forms, wire
 from risk import views
 from risk.events import Answer, Cancelled, CancelledAll, Done, Ordered, Traded
 from risk.state import State
@@ -28,12 +30,12 @@ def result(state: State, answer: Answer) -> Any:
         case Ordered(order=order, trades=trades):
             instrument = state.markets[order.instrument].instrument
             own = [
-                shapes.user_trade_json(trade, side, instrument)
-                for trade, side in shapes.own_sides(trades, order.account)
+                Raw(forms.own_trade_text(trade, side, instrument))
+                for trade, side in forms.own_sides(trades, order.account)
             ]
-            return plain({"order": shapes.order_json(order, instrument), "trades": own})
+            return plain({"order": Raw(forms.order_text(order, instrument)), "trades": own})
         case Cancelled(order=order):
-            return plain(shapes.order_json(order, state.markets[order.instrument].instrument))
+            return plain(Raw(forms.order_text(order, state.markets[order.instrument].instrument)))
         case CancelledAll(count=count):
             return count
         case Done():
@@ -45,7 +47,7 @@ def reads(state: State, account: int) -> dict[str, Any]:
     """What of each read can only change with an entry about the account."""
     market = state.markets[BTC]
     orders = [
-        shapes.order_json(order.record(), market.instrument)
+        Raw(forms.order_text(order.record(), market.instrument))
         for order in state.accounts[account].orders.values()
     ]
     position = views.position(state, account, market)
@@ -71,7 +73,7 @@ def own_trades(state: State, trade: Traded) -> dict[tuple[int, str], Json]:
     instrument = state.markets[trade.instrument].instrument
     told = {}
     for side in (trade.taker, trade.maker):
-        shape: Json = plain(shapes.user_trade_json(trade, side, instrument))
+        shape: Json = plain(Raw(forms.own_trade_text(trade, side, instrument)))
         told[side.account, shape["trade_id"]] = shape
     return told
 
