@@ -67,7 +67,10 @@ class Outbox:
     cut_off: trio.Event = field(factory=trio.Event, init=False)
     owed: int = field(default=0, init=False)
     size: int = field(default=0, init=False)
-    _queue: deque[tuple[bytes, bool]] = field(factory=deque, init=False)
+    _queue: deque[bytes] = field(factory=deque, init=False)
+    # The places of the replies in it, and how many have left, since it was last taken whole.
+    _replies: deque[int] = field(factory=deque, init=False)
+    _taken: int = field(default=0, init=False)
     _reply_bytes: int = field(default=0, init=False)
     _work: Wakeup = field(factory=Wakeup, init=False)
     _drained: Wakeup = field(factory=Wakeup, init=False)
@@ -102,25 +105,45 @@ class Outbox:
     def reply(self, data: bytes) -> None:
         """Queue the reply to a request that has reserved its place."""
         assert self.owed, "a reply takes its place before its request is read"
-        self._reply_bytes += len(data)
-        self._put(data, is_reply=True)
+        if self.farewell is None:
+            queue, size = self._queue, len(data)
+            if not queue:
+                self.filled()
+            self._replies.append(self._taken + len(queue))
+            queue.append(data)
+            self.size += size
+            self._reply_bytes += size
 
     def private(self, data: bytes) -> None:
         """Queue an event of an account; where it does not fit, the client is cut."""
-        if self.farewell is None and (len(self._queue) >= PRIVATE or self.size >= PRIVATE_BYTES):
+        if self.farewell is not None:
+            return
+        queue = self._queue
+        if len(queue) >= PRIVATE or self.size >= PRIVATE_BYTES:
             self.dropped("private")
             # Whoever is this far behind does not read what is queued in a goodbye's time either.
-            self._queue.clear()
-            self.size = self._reply_bytes = 0
+            queue.clear()
+            self._replies.clear()
+            self.size = self._taken = self._reply_bytes = 0
             self.cut(POLICY_VIOLATION, "connection_too_slow")
-        self._put(data, is_reply=False)
+            return
+        if not queue:
+            self.filled()
+        queue.append(data)
+        self.size += len(data)
 
     def offer(self, data: bytes) -> bool:
         """Queue public data if it fits."""
-        if self.farewell is None and (len(self._queue) >= PUBLIC or self.size >= PUBLIC_BYTES):
+        if self.farewell is not None:
+            return True
+        queue = self._queue
+        if len(queue) >= PUBLIC or self.size >= PUBLIC_BYTES:
             self.dropped("public")
             return False
-        self._put(data, is_reply=False)
+        if not queue:
+            self.filled()
+        queue.append(data)
+        self.size += len(data)
         return True
 
     def cut(self, code: int, reason: str) -> None:
@@ -143,26 +166,36 @@ class Outbox:
 
     def take(self) -> list[bytes]:
         """What to write next, about WRITE_BYTES of it; empty when nothing is queued."""
-        queue = self._queue
-        taken: list[bytes] = []
-        size = replies = 0
-        while queue and size < WRITE_BYTES:
-            data, is_reply = queue.popleft()
-            taken.append(data)
-            size += len(data)
-            if is_reply:
-                replies += 1
-                self._reply_bytes -= len(data)
-        self.size -= size
-        if replies:
-            self.owed -= replies
-            self._drained.set()
+        if self.size > WRITE_BYTES:
+            return self._take_some()
+        taken = list(self._queue)
+        self._queue.clear()
+        self.size = self._taken = 0
+        if self._replies:
+            self._answered(len(self._replies), self._reply_bytes)
+            self._replies.clear()
         return taken
 
-    def _put(self, data: bytes, *, is_reply: bool) -> None:
-        if self.farewell is None:
-            queue = self._queue
-            if not queue:
-                self.filled()
-            queue.append((data, is_reply))
-            self.size += len(data)
+    def _take_some(self) -> list[bytes]:
+        queue, replies = self._queue, self._replies
+        taken: list[bytes] = []
+        size = answered = answered_bytes = 0
+        while queue and size < WRITE_BYTES:
+            data = queue.popleft()
+            taken.append(data)
+            size += len(data)
+            if replies and replies[0] == self._taken:
+                replies.popleft()
+                answered += 1
+                answered_bytes += len(data)
+            self._taken += 1
+        self.size -= size
+        if answered:
+            self._answered(answered, answered_bytes)
+        return taken
+
+    def _answered(self, count: int, size: int) -> None:
+        """So many replies are in the writer's hands."""
+        self.owed -= count
+        self._reply_bytes -= size
+        self._drained.set()

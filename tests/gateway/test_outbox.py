@@ -175,3 +175,17 @@ async def test_the_writer_is_woken_by_messages_and_by_a_cut() -> None:
             await wait_all_tasks_blocked()
             each()
         outbox.take()
+
+
+def test_a_place_is_free_when_its_reply_leaves_in_whatever_company() -> None:
+    """Taken in parts or whole, replies are told from all else, by count and by size."""
+    outbox, half = make(), bytes(WRITE_BYTES // 2)
+    for turn in range(3):
+        for size in (1, WRITE_BYTES // 2, WRITE_BYTES // 2, 3, WRITE_BYTES):
+            outbox.private(half)
+            ask(outbox, b"r" * size)
+        queued = len(outbox)
+        while taken := outbox.take():
+            queued -= len(taken)
+            assert (queued + 1) // 2 == outbox.owed
+        assert (0, 0, 0) == (outbox.owed, outbox.size, outbox._reply_bytes), turn
