@@ -10,9 +10,12 @@ Without --speed it goes as fast as the venue answers.
 
 The recording is not of this venue, so some of it must fail: bids above the band around the mark
 are refused (10007), asks below it (10005) and bids for less than a tick (10023), and an order may
-have been filled here when the recording deletes it (11044).
-Refusals are counted by code; events of an order that was refused, or that is known to be filled,
-are skipped.
+have been filled here when the recording changes (11008) or deletes it (11044, or 10004 when that is
+long ago). Refusals are counted by code; events of an order that was refused, or that is known to be
+filled, are skipped.
+
+With `data_dir` in replay.toml the venue keeps a log, and `tidegate log verify DIR` proves after it
+that the log leads to the state that the venue came to, with all money accounted for on the way.
 """
 
 from __future__ import annotations
