@@ -53,7 +53,7 @@ def main(url: str, client_id: str, client_secret: str, rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Trade with ccxt.")
     parser.add_argument("--url", default="http://127.0.0.1:8080")
-    parser.add_argument("--client-id", default="alice-key")
-    parser.add_argument("--client-secret", default="alice-secret")
+    parser.add_argument("--client-id", default="bob-key")
+    parser.add_argument("--client-secret", default="bob-secret")
     parser.add_argument("--rounds", type=int, default=3)
     main(**vars(parser.parse_args()))

@@ -19,7 +19,8 @@ from gateway.client import ApiError, Client, ConnectionEndedError, connect
 INSTRUMENT = "BTC-PERPETUAL"
 AMOUNT = 1_000  # USD, long or short
 WINDOW_SECONDS = 10.0
-NO_TRADE = {10009, 10041, 11030, 13028}  # no funds, settling, nothing to trade with, unsupervised
+# Our own order in the way, no funds, settling, nothing to trade with, unsupervised.
+NO_TRADE = {10003, 10009, 10041, 11030, 13028}
 GOODBYE_SECONDS = 1.0
 
 

@@ -61,6 +61,23 @@ def test_the_ccxt_bot_buys_and_sells(crowd: tuple[Program, str, str]) -> None:
         assert 0 == bot.process.wait(5)
 
 
+def test_the_bots_run_side_by_side(crowd: tuple[Program, str, str]) -> None:
+    """Who quotes and who takes are of different accounts, so that they can trade."""
+    _, http, url = crowd
+    with (
+        program(command("market_maker.py", "--url", url), os.environ) as maker,
+        program(
+            command("momentum_taker.py", "--url", url, "--threshold", "0"), os.environ
+        ) as taker,
+        program(command("ccxt_bot.py", "--url", http, "--rounds", "5"), os.environ) as bot,
+    ):
+        bot.wait_for(r"balance [\d.]+ BTC after \d+ trades")
+        assert 0 == bot.process.wait(5)
+        taker.wait_for(r"(buy|sell) 1000 at")
+        taker.interrupt()
+        maker.interrupt()
+
+
 def test_the_liquidation_watcher_sees_a_cascade(crowd: tuple[Program, str, str]) -> None:
     """On bare trio-websocket, without an account."""
     running, _, url = crowd
