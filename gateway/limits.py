@@ -5,7 +5,7 @@ answer is a Verdict. All memory is bounded, whatever the number of addresses.
 """
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -104,7 +104,9 @@ class CreditPools:
     tariffs: Mapping[Cost, Tariff]
     most: int = SUBJECTS
     # In order of use, the longest unused first.
-    _pools: dict[tuple[int | str, Cost], CreditPool] = field(default=Factory(dict), init=False)
+    _pools: OrderedDict[tuple[int | str, Cost], CreditPool] = field(
+        default=Factory(OrderedDict), init=False
+    )
 
     def __len__(self) -> int:
         """Pools remembered."""
@@ -114,10 +116,13 @@ class CreditPools:
         """Pay for one request of this cost."""
         tariff = self.tariffs[cost]
         key = (subject, cost)
-        pool = self._pools.pop(key, None) or CreditPool(tariff.size, tariff.per_second, now)
-        self._pools[key] = pool
+        pool = self._pools.get(key)
+        if pool is not None:
+            self._pools.move_to_end(key)
+            return pool.take(tariff.price, now)
+        pool = self._pools[key] = CreditPool(tariff.size, tariff.per_second, now)
         if len(self._pools) > self.most:
-            del self._pools[next(iter(self._pools))]
+            self._pools.popitem(last=False)
         return pool.take(tariff.price, now)
 
 

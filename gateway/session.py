@@ -265,7 +265,7 @@ class Session:
     def _pay(self, principal: Principal | None, cost: Cost) -> None:
         """Take the credits of a request. Raises ApiError 10028 where there are none left."""
         subject = self.address if principal is None else principal.account
-        if not self.venue.limits.spend(subject, cost):
+        if self.venue.limits.spend(subject, cost).wait_seconds:
             raise ApiError(Code.TOO_MANY_REQUESTS) if cost in _MATCHING else _OverdrawnError()
 
     def _charged(self, error: ApiError) -> ApiError:
