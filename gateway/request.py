@@ -1,13 +1,14 @@
-"""A request before anybody looked at it: which method, what parameters, whose credentials."""
+"""A request before anybody looked at it: which method, what parameters, whose credentials.
+
+Those that were read in one go (gateway.api.frames) need none of this.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from gateway.api import wire
-from gateway.api.frames import Frame
-from gateway.api.methods import METHODS
-from gateway.api.table import Keyed, Method, Params
+from gateway.api.table import Method
 
 
 class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -28,16 +29,13 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Asked(msgspec.Struct, frozen=True, gc=False):
     """A request of either transport.
 
-    `method` is None where the venue has none of that `name`. `params` are None until they are
-    read, from the JSON in `raw`, or where that is None from the query of `http`; `token` came with
+    `params` are those of JSON-RPC, None where the query of `http` holds them; `token` came with
     them. `http` is None over WebSocket.
     """
 
     stamp: wire.Stamp
-    name: str
-    method: Method | None
-    params: Params | None
-    raw: msgspec.Raw | None
+    method: str
+    params: msgspec.Raw | None
     token: str | None
     http: HttpRequest | None
 
@@ -45,16 +43,14 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     def keyed(self) -> bool:
         """Whether it may be a repetition, whose first outcome is its answer, however full it is."""
         if self.params is not None:
-            return isinstance(self.params, Keyed) and bool(self.params.idempotency_key)
-        if self.raw is not None:
-            return b'"idempotency_key"' in bytes(self.raw)
+            return b'"idempotency_key"' in bytes(self.params)
         assert self.http is not None, "a request has either"
         return any(name == "idempotency_key" for name, _ in self.http.query)
 
     def read(self, method: Method) -> msgspec.Struct:
         """The parameters of the method that is asked for. Raises ApiError as the method does."""
-        if self.raw is not None:
-            return method.decode(self.raw)
+        if self.params is not None:
+            return method.decode(self.params)
         assert self.http is not None, "a request has either"
         return method.convert(self.http.query)
 
@@ -63,25 +59,19 @@ class _Token(msgspec.Struct, frozen=True, gc=False):
     access_token: str | None = None
 
 
-def from_frame(stamp: wire.Stamp, frame: Frame) -> Asked:
-    """A JSON-RPC request that has been read in one go."""
-    row, params = frame.row, frame.params
-    return Asked(stamp, row.name, row, params, None, params.access_token, None)
-
-
 def from_rpc(stamp: wire.Stamp, request: wire.Request, http: HttpRequest | None) -> Asked:
     """A JSON-RPC request, from a frame or from the body of a POST, whose query may hold a token."""
     params = request.params
     token = _token(params)
     if token is None and http is not None:
         token = _token_in_query(http)
-    return Asked(stamp, request.method, METHODS.get(request.method), None, params, token, http)
+    return Asked(stamp, request.method, params, token, http)
 
 
 def from_query(stamp: wire.Stamp, http: HttpRequest) -> Asked:
     """An HTTP request whose path names the method and whose query holds the parameters."""
     token = _token_in_query(http)
-    return Asked(stamp, http.method, METHODS.get(http.method), None, None, token, http)
+    return Asked(stamp, http.method, None, token, http)
 
 
 def _token_in_query(http: HttpRequest) -> str | None:

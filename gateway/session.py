@@ -15,13 +15,13 @@ from msgspec import Raw
 from gateway.api import wire
 from gateway.api.errors import ApiError, Code
 from gateway.api.identity import identify
-from gateway.api.methods import NOT_IMPLEMENTED, READER
-from gateway.api.table import Call, Cost, Keyed, Method, Submission
+from gateway.api.methods import METHODS, NOT_IMPLEMENTED, READER
+from gateway.api.table import Call, Cost, Keyed, Method, Params, Submission
 from gateway.auth import HTTP, Principal
 from gateway.liveness import Liveness, Sign
 from gateway.outcome import Close, Outcome, Push, Reply, Submit
 from gateway.pending import Pending
-from gateway.request import Asked, HttpRequest, from_frame, from_query, from_rpc
+from gateway.request import Asked, HttpRequest, from_query, from_rpc
 from gateway.sink import Sink
 from gateway.venue import Venue
 from risk.commands import Origin
@@ -88,7 +88,7 @@ class Session:
             return self._receive(frame, None)
         stamp = wire.Stamp(read.id, venue.clock.micros(), venue.config.server.testnet)
         try:
-            return [self._dispatch(from_frame(stamp, read))]
+            return [self._answer(stamp, read.row, read.params)]
         except ApiError as error:
             return self._refuse(stamp, error)
 
@@ -138,66 +138,102 @@ class Session:
         except ApiError as error:
             return self._refuse(asked.stamp, error)
 
+    def _answer(self, stamp: wire.Stamp, method: Method, params: Params) -> Outcome:
+        """What a request comes to that was read in one go."""
+        principal = self._paying(stamp, method, params.access_token, None)
+        call = self._call_of(method, principal)
+        key = params.idempotency_key if isinstance(params, Keyed) else ""
+        if method.matching and not key and self.venue.undecided.full(call.account):
+            return self._one_too_many(stamp)
+        return self._carry_out(stamp, method, call, params, key)
+
     def _dispatch(self, asked: Asked) -> Outcome:
-        venue, method = self.venue, asked.method
+        """What any request comes to."""
+        stamp, method = asked.stamp, METHODS.get(asked.method)
+        principal = self._paying(stamp, method, asked.token, asked.http)
+        if method is None:
+            known = asked.method in NOT_IMPLEMENTED
+            raise ApiError(Code.NOT_IMPLEMENTED if known else Code.METHOD_NOT_FOUND)
+        call = self._call_of(method, principal)
+        if method.matching and self.venue.undecided.full(call.account) and not asked.keyed:
+            return self._one_too_many(stamp)
+        params = asked.read(method)
+        key = params.idempotency_key if isinstance(params, Keyed) else ""
+        return self._carry_out(stamp, method, call, params, key)
+
+    def _paying(
+        self,
+        stamp: wire.Stamp,
+        method: Method | None,
+        token: str | None,
+        http: HttpRequest | None,
+    ) -> Principal | None:
+        """Who asks, None for nobody, and has paid for it. Raises ApiError, also as `identify`."""
+        venue = self.venue
         if venue.recorded and method is not None and method.changes:
             # Before anybody is asked who they are: to log in would not help.
             venue.require_live()
-        principal = self._identify(asked)
+        principal = self.login
+        if token is not None or http is not None or not self._logged_in(stamp):
+            public = method is None or method.scope is None
+            try:
+                principal = identify(self, token, http, public=public)
+            except ApiError as error:
+                raise self._charged(error) from error
         if venue.config.limits.enabled:
             self._pay(principal, Cost.GENERAL if method is None else method.cost)
-        if method is None:
-            known = asked.name in NOT_IMPLEMENTED
-            raise ApiError(Code.NOT_IMPLEMENTED if known else Code.METHOD_NOT_FOUND)
+        return principal
+
+    def _logged_in(self, stamp: wire.Stamp) -> bool:
+        """Whether the connection's log-in still counts."""
+        login, venue = self.login, self.venue
+        if login is None:
+            return False
+        # A clock that has just been read need not be asked again.
+        same = venue.wall is venue.clock
+        return venue.authenticator.counts(
+            login, stamp.micros_in // 1_000 if same else venue.wall.now()
+        )
+
+    def _call_of(self, method: Method, principal: Principal | None) -> Call:
+        """The call of a method. Raises ApiError unless the caller may make it here."""
         if method.websocket_only and not self.websocket:
             raise ApiError(Code.MUST_BE_WEBSOCKET_REQUEST)
         if method.scope is not None:
-            _require_scope(method, principal)
+            # Nobody may, unless it says so.
+            if principal is None:
+                raise ApiError(Code.AUTHORIZATION_REQUIRED)
+            if principal.scope.levels.get(method.area, 0) < method.level:
+                raise ApiError(Code.FORBIDDEN)
         call = self._call
         if call is None or call.login is not principal:
-            call = self._call_of(principal)
-        if method.matching and venue.undecided.full(call.account) and not asked.keyed:
-            # That is looked at again before a command is submitted; but a flood is refused here,
-            # before it is found out what each request asks for.
-            return Reply(wire.fault(asked.stamp, _FULL, venue.clock.micros()), _FULL.status)
-        return self._carry_out(asked, method, call)
-
-    def _identify(self, asked: Asked) -> Principal | None:
-        """Whom a request acts for, None for nobody. Raises ApiError as `identify` does."""
-        if asked.token is None and asked.http is None:
-            login, venue = self.login, self.venue
-            if login is None:
-                return None
-            # Of a clock that has just been read there is no need to ask again.
-            same = venue.wall is venue.clock
-            now = asked.stamp.micros_in // 1_000 if same else venue.wall.now()
-            if venue.authenticator.counts(login, now):
-                return login
-        try:
-            return identify(self, asked, public=asked.method is None or asked.method.scope is None)
-        except ApiError as error:
-            raise self._charged(error) from error
-
-    def _call_of(self, principal: Principal | None) -> Call:
-        account = 0 if principal is None else principal.account
-        call = self._call = Call(self.venue, self, principal, account)
+            account = 0 if principal is None else principal.account
+            call = self._call = Call(self.venue, self, principal, account)
         return call
 
-    def _carry_out(self, asked: Asked, method: Method, call: Call) -> Outcome:
-        params = asked.read(method) if asked.params is None else asked.params
-        key = params.idempotency_key if isinstance(params, Keyed) else ""
+    def _one_too_many(self, stamp: wire.Stamp) -> Reply:
+        """An order beyond what an account may have undecided.
+
+        That is looked at again before a command is submitted; but a flood is refused here, before
+        it is found out what each request asks for.
+        """
+        return Reply(wire.fault(stamp, _FULL, self.venue.clock.micros()), _FULL.status)
+
+    def _carry_out(
+        self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct, key: str
+    ) -> Outcome:
         if key:
             # Those of other accounts it never meets.
             key = f"{call.account}:{key}"
-            repeated = self._repeat(asked.stamp, method, call, params, key)
+            repeated = self._repeat(stamp, method, call, params, key)
             if repeated is not None:
                 return repeated
         made = method.handler(call, params)
         if isinstance(made, Submission):
-            return self._submit(asked.stamp, method, call, params, made, key)
+            return self._submit(stamp, method, call, params, made, key)
         if isinstance(made, Close):
             return made
-        return Reply(wire.result(asked.stamp, made, self.venue.clock.micros()))
+        return Reply(wire.result(stamp, made, self.venue.clock.micros()))
 
     def _repeat(
         self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct, key: str
@@ -283,11 +319,3 @@ class Session:
         if isinstance(error, _OverdrawnError) and self.websocket:
             return [reply, Close(POLICY_CLOSE, error.message)]
         return [reply]
-
-
-def _require_scope(method: Method, principal: Principal | None) -> None:
-    """Raise ApiError unless the caller may call a method that has a scope."""
-    if principal is None:
-        raise ApiError(Code.AUTHORIZATION_REQUIRED)
-    if principal.scope.levels.get(method.area, 0) < method.level:
-        raise ApiError(Code.FORBIDDEN)

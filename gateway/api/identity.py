@@ -8,7 +8,7 @@ from gateway.api.errors import ApiError, Code
 from gateway.auth import AuthError, Principal
 
 if TYPE_CHECKING:
-    from gateway.request import Asked, HttpRequest
+    from gateway.request import HttpRequest
     from gateway.session import Session
 
 
@@ -17,15 +17,17 @@ def api_error(error: AuthError) -> ApiError:
     return ApiError(error.code, error.message, None if error.data is None else {**error.data})
 
 
-def identify(session: Session, asked: Asked, *, public: bool) -> Principal | None:
+def identify(
+    session: Session, token: str | None, http: HttpRequest | None, *, public: bool
+) -> Principal | None:
     """Whom a request acts for: its own credentials, else the connection's; None for nobody.
 
     Raises ApiError for credentials that are refused: 10000, 12003, 13004, 13009.
     """
-    if asked.token is not None:
-        return _from_token(session, asked.token)
-    if asked.http is not None and asked.http.authorization:
-        return _from_header(session, asked.http)
+    if token is not None:
+        return _from_token(session, token)
+    if http is not None and http.authorization:
+        return _from_header(session, http)
     if session.login is None:
         return None
     try:

@@ -140,11 +140,19 @@ def sell(call: Call, params: OrderParams) -> Submission:
 
 def _place(call: Call, params: OrderParams, side: Side) -> Submission:
     instrument = _instrument(call, params.instrument_name)
-    kind = _order_type(params)
+    if params.linked_order_type:
+        raise ApiError(Code.NOT_IMPLEMENTED)
+    if params.mmp:
+        raise ApiError(Code.MMP_REQUIRED)
+    kind = _TYPES.get(params.type)
+    if kind is None:
+        # Rather than trade it as another.
+        raise ApiError(Code.NOT_IMPLEMENTED)
     amount = amount_of(instrument.contract, params.amount, params.contracts)
     if amount is None:
         raise invalid("amount", "must not be null")
-    _require_plain(params, amount)
+    if params.advanced or params.display_amount is not None or params.max_show is not None:
+        _require_plain(params, amount)
     command = Place(
         account=call.account,
         instrument=instrument.name,
@@ -243,24 +251,10 @@ def _instrument(call: Call, name: str) -> Instrument:
     return market.instrument
 
 
-def _order_type(params: OrderParams) -> OrderType:
-    """The order's type. Raises ApiError for what the venue does not have, rather than trade it."""
-    if params.linked_order_type:
-        raise ApiError(Code.NOT_IMPLEMENTED)
-    if params.mmp:
-        raise ApiError(Code.MMP_REQUIRED)
-    kind = _TYPES.get(params.type)
-    if kind is None:
-        raise ApiError(Code.NOT_IMPLEMENTED)
-    return kind
-
-
 def _require_plain(params: Terms, amount: int) -> None:
     """Raise ApiError for option orders and for icebergs, which the venue does not have."""
     if params.advanced:
         raise ApiError(Code.NO_ADV_FOR_FUTURES)
-    if params.display_amount is None and params.max_show is None:
-        return
     for given in (params.display_amount, params.max_show):
         # Compared as it came: scaled up, a number that only fits an exponent would overflow.
         shown = None if given is None else Decimal(given)
