@@ -82,7 +82,8 @@ class Pending:
 
     def answer(self, event: Answer) -> bytes:
         """The reply to the venue's answer."""
-        self._release()
+        if self._open:
+            self._release()
         if isinstance(event, Refused):
             return self._fault(self.explain(event))
         try:

@@ -159,6 +159,11 @@ def invalid(param: str, reason: str = "wrong format") -> ApiError:
     return ApiError(Code.INVALID_PARAMS, data={"reason": reason, "param": param})
 
 
+def other_request() -> ApiError:
+    """A key that brought the answer to a request of another kind: -32602."""
+    return invalid("idempotency_key", "belongs to another request")
+
+
 def refusal(reason: Reason, detail: str = "") -> ApiError:
     """The venue's refusal of a command, in the API's words."""
     code = CODES[reason]

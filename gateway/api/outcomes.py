@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Raw
 
 from gateway.api import forms
-from gateway.api.errors import ApiError, Code, invalid
+from gateway.api.errors import ApiError, Code, other_request
 from gateway.api.references import cancelling, editing, explaining
 from gateway.api.table import Keyed
 from gateway.pending import Telling
-from risk.events import Answer, Cancelled, CancelledAll, Done, Ordered
+from risk.events import Answer, CancelledAll, Done
 
 if TYPE_CHECKING:
     from book.instrument import Instrument
@@ -34,22 +34,17 @@ class Many(Keyed, frozen=True, kw_only=True):
 
 def ordered(call: Call, _: Keyed) -> Telling:
     """An order and its trades."""
-    return Telling(lambda answer: _ordered(_expect(answer, Ordered), call.venue))
+    return Telling(call.venue.feed.texts.ordered)
 
 
 def edited(call: Call, _: Keyed) -> Telling:
     """An order that may have closed before it could be changed, and its trades."""
-    return Telling(
-        lambda answer: _ordered(_expect(answer, Ordered), call.venue), explaining(call, editing)
-    )
+    return Telling(call.venue.feed.texts.ordered, explaining(call, editing))
 
 
 def cancelled(call: Call, _: Keyed) -> Telling:
     """An order that has ended, or had ended before."""
-    return Telling(
-        lambda answer: _cancelled(_expect(answer, Cancelled), call.venue),
-        explaining(call, cancelling),
-    )
+    return Telling(call.venue.feed.texts.cancelled, explaining(call, cancelling))
 
 
 def cancelled_all(call: Call, params: Many) -> Telling:
@@ -77,28 +72,13 @@ def done(_call: Call, _: Keyed) -> Telling:
 def _expect(answer: Answer, kind: type[A]) -> A:
     """The answer. Raises ApiError -32602 where a key brought that of a request of another kind."""
     if not isinstance(answer, kind):
-        raise _other_request()
+        raise other_request()
     return answer
-
-
-def _other_request() -> ApiError:
-    return invalid("idempotency_key", "belongs to another request")
-
-
-def _ordered(answer: Ordered, venue: Venue) -> object:
-    order, texts = answer.order, venue.feed.texts
-    sides = forms.own_sides(answer.trades, order.account)
-    trades = [Raw(texts.own_trade(trade, side)) for trade, side in sides]
-    return {"order": Raw(texts.order(order)), "trades": trades}
-
-
-def _cancelled(answer: Cancelled, venue: Venue) -> object:
-    return Raw(venue.feed.texts.order(answer.order))
 
 
 def _reports(answer: CancelledAll, venue: Venue) -> object:
     if len(answer.orders) != answer.count:
-        raise _other_request()
+        raise other_request()
     by_instrument = sorted(answer.orders, key=lambda order: order.instrument)
     reports = []
     for name, orders in groupby(by_instrument, key=lambda order: order.instrument):

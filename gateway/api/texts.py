@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
+from msgspec import Raw
 
-from gateway.api.errors import ApiError, Code
-from gateway.api.forms import order_text, own_trade_text
+from gateway.api.errors import ApiError, Code, other_request
+from gateway.api.forms import order_text, own_sides, own_trade_text
+from risk.events import Cancelled, Ordered
 
 if TYPE_CHECKING:
     from book.instrument import Instrument
     from book.order import OrderRecord
     from gateway.archive import Archive
-    from risk.events import Traded, TradeSide
+    from risk.events import Answer, Traded, TradeSide
 
 # What one entry tells of is asked for right after it, by the reply and by each channel; most
 # entries tell of a few orders and trades, and a larger one only has some of them written again.
@@ -44,6 +46,25 @@ class Texts:
         if kept is not None:
             return kept[1]
         return self._keep(side, own_trade_text(trade, side, self._instrument(trade.instrument)))
+
+    def ordered(self, answer: Answer) -> Raw:
+        """The result of a request that entered or changed an order: it, and its trades.
+
+        Raises ApiError 13020, and -32602 where a key brought the answer to another request.
+        """
+        if not isinstance(answer, Ordered):
+            raise other_request()
+        order, trades = answer.order, b""
+        if answer.trades:
+            sides = own_sides(answer.trades, order.account)
+            trades = b",".join([self.own_trade(trade, side) for trade, side in sides])
+        return Raw(b'{"order":' + self.order(order) + b',"trades":[' + trades + b"]}")
+
+    def cancelled(self, answer: Answer) -> Raw:
+        """The result of a request that ended an order. Raises as `ordered` does."""
+        if not isinstance(answer, Cancelled):
+            raise other_request()
+        return Raw(self.order(answer.order))
 
     def _keep(self, record: object, text: bytes) -> bytes:
         if len(self._kept) >= _KEPT:
