@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -36,11 +36,8 @@ _RAW: Final = Interval.RAW.value
 _SLOW: Final = Interval.SLOW.value
 
 
-class Waiting(NamedTuple):
-    """A request whose answer is still to come, and who wants it."""
-
-    pending: Pending
-    sink: Sink
+Waiting = tuple[Origin, Pending, Sink]
+"""A request whose answer is still to come, and who wants it."""
 
 
 @define(eq=False)
@@ -56,8 +53,8 @@ class Feed:
     archive: Archive
     most: int = 1_000
     texts: Texts = field(init=False)
-    # By the session that asked.
-    _waiting: dict[int, dict[Origin, Waiting]] = field(factory=dict, init=False)
+    # By the session that asked, and by its number of the request.
+    _waiting: dict[int, dict[int, Waiting]] = field(factory=dict, init=False)
     _subscriptions: Subscriptions = field(init=False)
     _router: Router = field(init=False)
     _late: dict[Stream, None] = field(factory=dict, init=False)
@@ -80,7 +77,7 @@ class Feed:
         of_session = self._waiting.get(origin.session)
         if of_session is None:
             of_session = self._waiting[origin.session] = {}
-        of_session[origin] = Waiting(pending, sink)
+        of_session[origin.request] = origin, pending, sink
 
     def forget(self, origin: Origin) -> None:
         """Expect the answer no more: the request did not reach the log."""
@@ -94,18 +91,20 @@ class Feed:
         self._new.pop(sink.number, None)
         for stream in self._subscriptions.forget(sink):
             self._settle(stream)
-        for waiting in self._waiting.pop(sink.number, {}).values():
-            waiting.pending.abandon()
-        for origin, waiting in tuple(self._waiting.get(NOBODY, {}).items()):
-            if waiting.sink is sink:
+        for _, pending, _ in self._waiting.pop(sink.number, {}).values():
+            pending.abandon()
+        for origin, pending, teller in tuple(self._waiting.get(NOBODY, {}).values()):
+            if teller is sink:
                 self._take(origin)
-                waiting.pending.abandon()
+                pending.abandon()
 
     def _take(self, origin: Origin) -> Waiting | None:
         of_session = self._waiting.get(origin.session)
-        if of_session is None:
+        waiting = of_session.get(origin.request) if of_session is not None else None
+        # Sessions of other nodes and of earlier starts may have the same number.
+        if of_session is None or waiting is None or waiting[0] != origin:
             return None
-        waiting = of_session.pop(origin, None)
+        del of_session[origin.request]
         if not of_session:
             del self._waiting[origin.session]
         return waiting
@@ -174,13 +173,14 @@ class Feed:
 
     def publish(self, entry: Entry, events: Sequence[Event]) -> None:
         """Tell everybody concerned what an entry did."""
-        self._router.sequence = entry.sequence
+        router = self._router
+        router.sequence = entry.sequence
         handlers = self._handlers
         for event in events:
-            kind = type(event)
-            for handle in handlers.get(kind) or self._learn(kind):
+            for handle in handlers.get(type(event)) or self._learn(type(event)):
                 handle(event)
-        self._flush(_RAW)
+        if router.raw:
+            self._flush(_RAW)
 
     def flush(self, interval: str) -> None:
         """Publish what changed on the channels of an interval, `100ms` or `agg2`.
@@ -198,7 +198,8 @@ class Feed:
     def _learn(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:
         """What is to be done with events of a type, looked up once and not for each of them.
 
-        Replies go first because channels only take note of events, until they are flushed.
+        Replies go first because the core answers before it tells of orders, which raw channels
+        are sent at once, and because all others only take note of events until they are flushed.
         """
         found = (
             self.archive.handlers.get(kind),
@@ -225,7 +226,8 @@ class Feed:
     def _answer(self, event: Answer) -> None:
         waiting = self._take(event.origin)
         if waiting is not None:
-            waiting.sink.reply(waiting.pending.answer(event))
+            _, pending, sink = waiting
+            sink.reply(pending.answer(event))
 
 
 def _ignore(_: Event) -> None:

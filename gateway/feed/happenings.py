@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from attrs import define, field
 
 from gateway.api import shapes, wire
 from gateway.api.shapes import Json
 from gateway.archive import find
-from gateway.feed.channels import ANY, Interval
+from gateway.feed.channels import ANY
 from gateway.feed.stream import ExactStream, PrivateStream, StateStream, join
 from risk import views
 from risk.state import State
-
-_RAW: Final = Interval.RAW.value
 
 
 @define(eq=False)
@@ -40,7 +38,9 @@ class TradesStream(ExactStream):
 class OrdersStream(PrivateStream):
     """`user.orders.….{interval}`: raw, one order a message; else a list of what changed.
 
-    An order that changed twice is listed once, as it was last.
+    A raw one is pushed each order at once: the core tells of orders once an entry, after the
+    answer, and nothing else is to go before them. In a list an order that changed twice is there
+    once, as it was last.
     """
 
     orders: dict[int, bytes] = field(factory=dict, init=False)
@@ -53,8 +53,6 @@ class OrdersStream(PrivateStream):
     def take(self) -> list[bytes]:
         """The orders that changed, in the order of their last change."""
         orders, self.orders = list(self.orders.values()), {}
-        if self.interval == _RAW:
-            return orders
         return [join(orders)] if orders else []
 
 

@@ -10,11 +10,11 @@ from attrs import define, field
 
 from gateway.api.forms import public_trade_text
 from gateway.api.texts import Texts
-from gateway.archive import OwnTrade, passed
+from gateway.archive import passed
 from gateway.feed.channels import ANY, Interval, subjects
 from gateway.feed.happenings import PortfolioStream
 from gateway.feed.stream import Stream
-from gateway.feed.subscriptions import Routes, Subscriptions
+from gateway.feed.subscriptions import Concerned, Routes, Subscriptions
 from risk.events import (
     BookChanged,
     Event,
@@ -24,6 +24,7 @@ from risk.events import (
     OrderChanged,
     PositionChanged,
     Traded,
+    TradeSide,
     Transferred,
     WalletChanged,
 )
@@ -48,10 +49,18 @@ class Router:
     touched: dict[str, dict[Stream, None]] = field(
         factory=lambda: {interval.value: {} for interval in Interval}, init=False
     )
+    raw: dict[Stream, None] = field(init=False)
     marked: dict[PortfolioStream, None] = field(factory=dict, init=False)
+    # What is asked for with every event, without asking for the subscriptions first.
+    _public: Routes = field(init=False)
+    _accounts: dict[int, Routes] = field(init=False)
+    _change_ids: dict[str, int] = field(init=False)
     _subjects: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.raw = self.touched[Interval.RAW.value]
+        self._change_ids = self.subscriptions.change_ids
+        self._public, self._accounts = self.subscriptions.public, self.subscriptions.accounts
         self.handlers = {
             BookChanged: self._book_changed,
             OrderChanged: self._order_changed,
@@ -67,10 +76,11 @@ class Router:
     def take(self, interval: str) -> Sequence[Stream]:
         """The streams of an interval that have something to tell, in the order of delivery."""
         touched = self.touched[interval]
-        if not touched:
-            return ()
-        self.touched[interval] = {}
-        return tuple(touched) if len(touched) == 1 else sorted(touched, key=_RANK)
+        if len(touched) == 1:
+            return touched.popitem()[:1]
+        streams = sorted(touched, key=_RANK)
+        touched.clear()
+        return streams
 
     def forget(self, stream: Stream) -> None:
         """A stream has no listeners left."""
@@ -82,71 +92,75 @@ class Router:
         self.touched[stream.interval][stream] = None
 
     def _book_changed(self, event: BookChanged) -> None:
-        self.subscriptions.change_ids[event.instrument] = self.sequence
-        public = self.subscriptions.public
-        for book in public.book.get(event.instrument, ()):
+        name = event.instrument
+        self._change_ids[name] = self.sequence
+        concerned = self._public.known.get(name) or self._concerned(self._public, name)
+        for book in concerned.books:
             book.note(event, self.sequence)
             self._touch(book)
-        for quote in public.quote.get(event.instrument, ()):
-            if quote.moved():
-                self._touch(quote)
-        for ticker in public.ticker.get(event.instrument, ()):
-            if ticker.moved():
-                self._touch(ticker)
+        for top in concerned.tops:
+            if top.moved():
+                self._touch(top)
 
     def _order_changed(self, event: OrderChanged) -> None:
         order = event.order
-        routes = self.subscriptions.accounts.get(order.account)
+        routes = self._accounts.get(order.account)
         if routes is None:
             return
-        streams = routes.concerned(order.instrument, self._subjects_of).orders
-        if streams:
+        name = order.instrument
+        concerned = routes.known.get(name) or self._concerned(routes, name)
+        if concerned.orders_at_once or concerned.orders:
             data = self.texts.order(order)
-            for stream in streams:
-                stream.note_order(order.instrument, order.order_id, data)
+            for orders in concerned.orders_at_once:
+                orders.push(data)
+            for stream in concerned.orders:
+                stream.note_order(name, order.order_id, data)
                 self._touch(stream)
 
     def _traded(self, trade: Traded) -> None:
-        public = self.subscriptions.public
-        streams = public.concerned(trade.instrument, self._subjects_of).trades
-        if streams:
+        name = trade.instrument
+        concerned = self._public.known.get(name) or self._concerned(self._public, name)
+        if concerned.trades:
             instrument = self.subscriptions.archive.instrument(trade.instrument)
             assert instrument is not None, "a trade is in an instrument that was listed"
             data = public_trade_text(trade, instrument)
-            for stream in streams:
+            for stream in concerned.trades:
                 stream.note(data)
                 self._touch(stream)
-        self._touch_tickers(trade.instrument)
-        for side in (trade.taker, trade.maker):
-            self._own_trade(side.account, OwnTrade(trade, side))
+        for ticker in concerned.tickers:
+            self._touch(ticker)
+        self._own_trade(trade, trade.taker)
+        self._own_trade(trade, trade.maker)
 
     def _transferred(self, event: Transferred) -> None:
         self._touch_tickers(event.instrument)
-        for account, own in passed(event, self.subscriptions.state):
-            self._own_trade(account, own)
+        for _, own in passed(event, self.subscriptions.state):
+            self._own_trade(own.trade, own.side)
 
-    def _own_trade(self, account: int, own: OwnTrade) -> None:
-        routes = self.subscriptions.accounts.get(account)
+    def _own_trade(self, trade: Traded, side: TradeSide) -> None:
+        routes = self._accounts.get(side.account)
         if routes is None:
             return
-        name = own.trade.instrument
-        streams = routes.concerned(name, self._subjects_of).own_trades
-        if streams:
-            data = self.texts.own_trade(own.trade, own.side)
-            for stream in streams:
+        name = trade.instrument
+        concerned = routes.known.get(name) or self._concerned(routes, name)
+        if concerned.own_trades:
+            data = self.texts.own_trade(trade, side)
+            for stream in concerned.own_trades:
                 stream.note_trade(name, data)
                 self._touch(stream)
 
     def _position_changed(self, event: PositionChanged) -> None:
-        routes = self.subscriptions.accounts.get(event.account)
+        routes = self._accounts.get(event.account)
         if routes is None:
             return
-        for stream in routes.concerned(event.instrument, self._subjects_of).changes:
-            stream.note_position(event.instrument)
+        name = event.instrument
+        concerned = routes.known.get(name) or self._concerned(routes, name)
+        for stream in concerned.changes:
+            stream.note_position(name)
             self._touch(stream)
 
     def _wallet_changed(self, event: WalletChanged) -> None:
-        routes = self.subscriptions.accounts.get(event.account)
+        routes = self._accounts.get(event.account)
         if routes is None or not routes.portfolio:
             return
         for stream in _portfolios(routes, event.currency):
@@ -166,8 +180,12 @@ class Router:
         self._touch_tickers(event.instrument)
 
     def _touch_tickers(self, instrument: str) -> None:
-        for ticker in self.subscriptions.public.ticker.get(instrument, ()):
+        for ticker in self._public.ticker.get(instrument, ()):
             self._touch(ticker)
+
+    def _concerned(self, routes: Routes, instrument: str) -> Concerned:
+        """Who is told of an instrument, found out once for as long as nobody else listens."""
+        return routes.concerned(instrument, self._subjects_of(instrument))
 
     def _subjects_of(self, name: str) -> tuple[str, ...]:
         """Every subject that covers an instrument; none where nobody could have asked for it."""

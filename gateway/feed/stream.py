@@ -8,7 +8,6 @@ listeners; only the channel's name, which clients may spell differently, is thei
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from attrs import define, field
@@ -65,6 +64,9 @@ class Stream(ABC):
     interval: str = field(init=False)
     audiences: dict[str, Audience] = field(factory=dict, init=False)
     behind: dict[Listener, bool] = field(factory=dict, init=False)
+    _everybody: tuple[tuple[Audience, tuple[Listener, ...]], ...] | None = field(
+        default=None, init=False
+    )
 
     stateful: ClassVar[bool] = False
     """Whether listeners are sent the channel's state before they are sent changes of it."""
@@ -102,6 +104,7 @@ class Stream(ABC):
     def add(self, sink: Sink, name: str) -> None:
         """Listen under that name; who does so already starts anew."""
         self.remove(sink, name)
+        self._everybody = None
         audience = self.audiences.get(name)
         if audience is None:
             audience = self.audiences[name] = Audience(name)
@@ -114,17 +117,23 @@ class Stream(ABC):
         audience = self.audiences.get(name)
         listener = audience.listeners.pop(sink.number, None) if audience else None
         if audience and listener:
+            self._everybody = None
             self.behind.pop(listener, None)
             if not audience.listeners:
                 del self.audiences[name]
 
-    def _addressed(self, data: bytes) -> Iterator[tuple[Listener, bytes]]:
-        """Every listener, and the notification as it is to read it: one for each spelling."""
-        # Copies, because a sink that is cut may leave at once.
-        for audience in tuple(self.audiences.values()):
-            frame = audience.frame(data)
-            for listener in tuple(audience.listeners.values()):
-                yield listener, frame
+    def everybody(self) -> tuple[tuple[Audience, tuple[Listener, ...]], ...]:
+        """Those who listen now, by spelling; kept until others do.
+
+        Copies, because a sink that is cut may leave at once.
+        """
+        everybody = self._everybody
+        if everybody is None:
+            everybody = self._everybody = tuple(
+                (audience, tuple(audience.listeners.values()))
+                for audience in self.audiences.values()
+            )
+        return everybody
 
 
 class StatelessStream(Stream):
@@ -139,10 +148,9 @@ class PrivateStream(StatelessStream):
 
     def push(self, data: bytes) -> None:
         """Send one notification to every listener."""
-        # Nearly always one, for whom the generator of the others would take longer than the rest.
-        for audience in tuple(self.audiences.values()):
+        for audience, listeners in self._everybody or self.everybody():
             frame = audience.frame(data)
-            for listener in tuple(audience.listeners.values()):
+            for listener in listeners:
                 listener.sink.private(frame)
 
 
@@ -151,9 +159,11 @@ class ExactStream(StatelessStream):
 
     def push(self, data: bytes) -> None:
         """Send one notification to every listener."""
-        for listener, frame in self._addressed(data):
-            if not listener.sink.offer(frame):
-                listener.sink.cut(POLICY_VIOLATION, TOO_SLOW)
+        for audience, listeners in self.everybody():
+            frame = audience.frame(data)
+            for listener in listeners:
+                if not listener.sink.offer(frame):
+                    listener.sink.cut(POLICY_VIOLATION, TOO_SLOW)
 
 
 class StateStream(Stream):
@@ -180,9 +190,16 @@ class StateStream(Stream):
         waiting = {} if self.whole else self.behind.copy()
         if waiting:
             self.catch_up()
-        for listener, frame in self._addressed(data):
-            if listener not in waiting:
-                self._send(listener, frame)
+        behind = self.behind
+        for audience, listeners in self.everybody():
+            frame = audience.frame(data)
+            for listener in listeners:
+                if listener in waiting:
+                    continue
+                if not listener.sink.offer(frame):
+                    self._miss(listener)
+                elif behind:
+                    behind.pop(listener, None)
 
     def catch_up(self, *, retry: bool = False) -> None:
         """Send its state to the listeners who are behind, who missed it before only to `retry`."""
@@ -204,10 +221,13 @@ class StateStream(Stream):
         if listener.sink.offer(frame):
             self.behind.pop(listener, None)
             return True
+        self._miss(listener)
+        return False
+
+    def _miss(self, listener: Listener) -> None:
         self.behind[listener] = True
         if not self.thinned:
             listener.sink.cut(POLICY_VIOLATION, TOO_SLOW)
-        return False
 
 
 def join(items: list[bytes]) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
 from gateway.archive import Archive
 from gateway.feed.books import BookStream
-from gateway.feed.channels import ANY, PRIVATE, Channel, Topic, parse
+from gateway.feed.channels import ANY, PRIVATE, Channel, Interval, Topic, parse
 from gateway.feed.happenings import (
     ChangesStream,
     OrdersStream,
@@ -24,19 +24,33 @@ from risk.state import State
 
 S = TypeVar("S", bound=Stream)
 
+_RAW: Final = Interval.RAW.value
 
-class Concerned(NamedTuple):
-    """The streams that tell of one instrument, whichever subject they have it under."""
 
+@define(frozen=True, eq=False)
+class Concerned:
+    """The streams that tell of one instrument, whichever subject they have it under.
+
+    `orders_at_once` are raw and wait for nothing. `tops` are those that are news only when its
+    best prices are others; tickers are among them.
+    """
+
+    orders_at_once: tuple[OrdersStream, ...]
     orders: tuple[OrdersStream | ChangesStream, ...]
     own_trades: tuple[OwnTradesStream | ChangesStream, ...]
     changes: tuple[ChangesStream, ...]
     trades: tuple[TradesStream, ...]
+    books: tuple[BookStream, ...]
+    tops: tuple[QuoteStream | TickerStream, ...]
+    tickers: tuple[TickerStream, ...]
 
 
 @define(eq=False)
 class Routes:
-    """Streams by topic and subject: the public ones, or those of one account."""
+    """Streams by topic and subject: the public ones, or those of one account.
+
+    `known` is what was found out of each instrument, kept until others listen.
+    """
 
     orders: dict[str, list[OrdersStream]] = field(factory=dict)
     own_trades: dict[str, list[OwnTradesStream]] = field(factory=dict)
@@ -48,30 +62,32 @@ class Routes:
     index: dict[str, list[IndexStream]] = field(factory=dict)
     perpetual: dict[str, list[PerpetualStream]] = field(factory=dict)
     portfolio: dict[str, list[PortfolioStream]] = field(factory=dict)
-    _concerned: dict[str, Concerned] = field(factory=dict, init=False)
+    known: dict[str, Concerned] = field(factory=dict, init=False)
 
-    def concerned(self, instrument: str, subjects: Callable[[str], Sequence[str]]) -> Concerned:
-        """The streams of an instrument, which has these subjects; kept until others listen."""
-        known = self._concerned.get(instrument)
-        if known is None:
-            names = subjects(instrument)
-            changes = _under(self.changes, names)
-            known = self._concerned[instrument] = Concerned(
-                (*_under(self.orders, names), *changes),
-                (*_under(self.own_trades, names), *changes),
-                changes,
-                _under(self.trades, names),
-            )
-        return known
+    def concerned(self, instrument: str, subjects: Sequence[str]) -> Concerned:
+        """Find out the streams of an instrument, which has these subjects."""
+        orders, changes = _under(self.orders, subjects), _under(self.changes, subjects)
+        tickers = _under(self.ticker, [instrument])
+        found = self.known[instrument] = Concerned(
+            orders_at_once=tuple(each for each in orders if each.interval == _RAW),
+            orders=(*(each for each in orders if each.interval != _RAW), *changes),
+            own_trades=(*_under(self.own_trades, subjects), *changes),
+            changes=changes,
+            trades=_under(self.trades, subjects),
+            books=_under(self.book, [instrument]),
+            tops=(*_under(self.quote, [instrument]), *tickers),
+            tickers=tickers,
+        )
+        return found
 
     def add(self, stream: Stream) -> None:
         """Let events find a stream."""
-        self._concerned.clear()
+        self.known.clear()
         self._of(stream).setdefault(stream.channel.subject, []).append(stream)
 
     def remove(self, stream: Stream) -> None:
         """Let events find it no more."""
-        self._concerned.clear()
+        self.known.clear()
         routes = self._of(stream)
         streams = routes[stream.channel.subject]
         streams.remove(stream)

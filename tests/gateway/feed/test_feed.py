@@ -57,6 +57,20 @@ def test_an_answer_is_given_once_and_to_nobody_else() -> None:
     assert 1 == len(reader.take())
 
 
+def test_an_answer_to_the_same_number_elsewhere_is_nobodys() -> None:
+    """Sessions of another node or an earlier start may have the same numbers."""
+    desk = Desk()
+    reader = Reader(1)
+    undecided = ask(desk, reader, Origin(start=2, request=1))
+    for origin in (Origin(start=1, request=1), Origin(node=1, start=2, request=1)):
+        desk.apply(place(), origin)
+        desk.feed.forget(origin)
+    assert [] == reader.take()
+    desk.apply(place(), Origin(start=2, request=1))
+    assert 1 == len(reader.take())
+    assert not undecided.counts
+
+
 def test_a_lost_connection_frees_its_undecided_requests() -> None:
     """Nobody reads the answers any more, but the account may ask anew."""
     desk = Desk()

@@ -50,6 +50,17 @@ def test_raw_orders_come_one_by_one_and_thinned_ones_in_a_list() -> None:
     assert [] == thinned.take()
 
 
+def test_raw_orders_of_one_entry_precede_its_trades() -> None:
+    """Both of a trade's orders, each told once, and only then the trade; the reply is first."""
+    desk = Desk()
+    orders, trades = f"user.orders.{BTC}.raw", f"user.trades.{BTC}.raw"
+    maker = desk.listen(1, trades, orders, account=ALICE)
+    taker = desk.listen(2, trades, orders, account=BOB)
+    desk.trade()
+    assert [orders, orders, trades] == maker.channels()
+    assert [orders, trades] == taker.channels()
+
+
 def test_a_user_trade_has_the_users_side_and_the_public_id() -> None:
     """The public trade shows the taker's side; each party sees its own, under the same id."""
     desk = Desk()
