@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from select import select
 
@@ -33,6 +35,17 @@ def tidegate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=START_SECONDS,
     )
+
+
+@contextmanager
+def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs on, and is killed where it has not ended by the end of the block."""
+    command = [TIDEGATE, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def orders(http: str, count: int) -> None:
@@ -126,8 +139,8 @@ def test_entries_are_shown(data: Path) -> None:
 def test_a_log_that_grows_is_shown_as_it_grows(data: Path, tmp_path: Path) -> None:
     """Ctrl-C ends it."""
     with venue(tmp_path, CONFIG) as running:
-        command = [TIDEGATE, "log", "show", str(tmp_path / "data"), "--follow", "--account", "bob"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+        arguments = ("log", "show", tmp_path / "data", "--follow", "--account", "bob")
+        with started(*arguments) as watch:
             assert watch.stdout is not None
             assert "OpenAccount account=102:bob" in watch.stdout.readline()
             assert "Deposit" in watch.stdout.readline()
@@ -146,8 +159,7 @@ def test_a_recording_is_served(data: Path) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     config = data.parent / "replay.toml"
     config.write_text(ACCOUNTS)
-    command = [TIDEGATE, "replay", str(data), "--speed", "1000", "--config", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started("replay", data, "--speed", "1000", "--config", config) as process:
         assert process.stdout is not None
         match = READY.fullmatch(process.stdout.readline())
         assert match is not None
@@ -170,17 +182,12 @@ def test_a_follower_ends_with_its_venue(tmp_path: Path) -> None:
     config = tmp_path / "venue.toml"
     config.write_text(CONFIG)
     deadline = time.monotonic() + PATIENCE
-    with subprocess.Popen(
-        [TIDEGATE, "serve", "--config", config], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert READY.fullmatch(process.stdout.readline())
-            while not (followers := children(process.pid)):
-                assert time.monotonic() < deadline, "no follower"
-                time.sleep(0.02)
-        finally:
-            process.kill()
+    with started("serve", "--config", config) as process:
+        assert process.stdout is not None
+        assert READY.fullmatch(process.stdout.readline())
+        while not (followers := children(process.pid)):
+            assert time.monotonic() < deadline, "no follower"
+            time.sleep(0.02)
     while any(map(runs, followers)):
         assert time.monotonic() < deadline, "it lives on"
         time.sleep(0.02)
