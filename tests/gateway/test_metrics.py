@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
 from book.order import Side
 from book.units import SCALE
-from gateway.metrics import Metrics
+from gateway.metrics import Metrics, Spread
 from risk.commands import Cancel, Continue, Entry, Origin, Place
 from risk.events import Liquidated, LiquidationStep
 from tests.gateway.desk import ALICE, BOB, BTC, Desk
@@ -40,3 +42,16 @@ def test_what_came_of_commands_is_counted_too() -> None:
     sample = metrics.registry.get_sample_value
     assert 2 == sample("tidegate_fills_total")
     assert 1 == sample("tidegate_liquidations_total", {"step": "reduced"})
+
+
+def test_a_spread_is_told_as_the_library_tells_its_own() -> None:
+    """Line by line, for what is in a bucket, at its bound and beyond them all."""
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    spread = Spread("waits_seconds", "How long.", (0.001, 0.5))
+    library = Histogram("waits_seconds", "How long.", buckets=(0.001, 0.5), registry=theirs)
+    ours.register(spread)
+    for seconds in (0.0, 0.001, 0.25, 0.25, 4.0):
+        spread.observe(seconds)
+        library.observe(seconds)
+    lines = [line for line in generate_latest(theirs).splitlines() if b"_created" not in line]
+    assert lines == generate_latest(ours).splitlines()
