@@ -74,9 +74,9 @@ PRICES = {
 class Venue:
     """An exchange, its clock, and how long its last entry took."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = START) -> None:
         self.exchange = Exchange()
-        self.time = START
+        self.time = start
         self.sequence = 0
         self.seconds = 0.0
         self.prices = {name: price * SCALE for name, price in PRICES.items()}
@@ -131,9 +131,12 @@ class Venue:
         raise RuntimeError(f"refused: {order}")
 
 
-def venue_with(accounts: int) -> Venue:
-    """That many accounts with one to three positions each, at leverages of 2 to 45."""
-    venue = Venue()
+def venue_with(accounts: int, start: int = START) -> Venue:
+    """That many accounts with one to three positions each, at leverages of 2 to 45.
+
+    It takes the venue a second for each BATCH of them, and a few more.
+    """
+    venue = Venue(start)
     for contract, terms in LEGACY_2025:
         venue.apply(SetProduct(contract=contract, terms=terms))
     venue.tick()

@@ -1,0 +1,80 @@
+"""Who had to be liquidated, and when each was: told by a replay of the log, without the watch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from benchmarks.margin import CURRENCIES
+from gateway.log.disk import Disk
+from gateway.log.lock import DataDirectory
+from gateway.log.recovery import recover
+from gateway.log.snapshots import Snapshots
+from risk import margin
+from risk.commands import Entry, Tick
+from risk.events import Event, Liquidated
+from risk.state import FIRST_CLIENT, State
+
+
+@attrs.define
+class Judge:
+    """Looks on as a log is replayed: who was below maintenance margin, and who had a round, when.
+
+    Times are those of the log, in ms; `fell` is that of the first step.
+    """
+
+    state: State
+    due: dict[tuple[int, str], int] = attrs.field(factory=dict)
+    met: dict[tuple[int, str], int] = attrs.field(factory=dict)
+    fell: int = 0
+    _prices: tuple[tuple[str, int], ...] = ()
+
+    def observe(self, entry: Entry, events: Sequence[Event]) -> None:
+        """Look at everybody when a price has changed."""
+        if isinstance(entry.command, Tick) and entry.command.prices != self._prices:
+            if self._prices and not self.fell:
+                self.fell = entry.time
+            self._prices = entry.command.prices
+            self.scan(entry.time)
+        for event in events:
+            if isinstance(event, Liquidated):
+                self.met.setdefault((event.account, event.currency), entry.time)
+
+    def scan(self, time: int) -> None:
+        """Look at everybody."""
+        for currency in CURRENCIES:
+            for account, wallet in self.state.wallets[currency].items():
+                held = any(position.size for position in wallet.positions.values())
+                if held and account >= FIRST_CLIENT and margin.is_locked(self.state, wallet):
+                    self.due.setdefault((account, currency), time)
+
+    @property
+    def forgotten(self) -> int:
+        """How many were due and had no round."""
+        return len(self.due.keys() - self.met.keys())
+
+    @property
+    def seconds(self) -> float:
+        """From the first step until all who were due had a round."""
+        return (max(self.met[key] for key in self.due if key in self.met) - self.fell) / 1e3
+
+    @property
+    def longest(self) -> float:
+        """Seconds that somebody waited for a round."""
+        return max(self.met[key] - at for key, at in self.due.items() if key in self.met) / 1e3
+
+
+def judged(directory: DataDirectory) -> Judge:
+    """Replay a log from the oldest snapshot, and prove that in the end all balances sum up."""
+    for newer in Snapshots(directory.snapshots).paths()[:-1]:
+        newer.unlink()
+    recovery = recover(directory, Disk())
+    exchange = recovery.replay.exchange
+    judge = Judge(exchange.state)
+    recovery.replay.observers.append(judge.observe)
+    for _ in recovery.run():
+        pass
+    judge.scan(exchange.state.time)
+    exchange.check()
+    return judge
