@@ -38,6 +38,11 @@ SETTLE_SECONDS: Final = 0.5
 # account may have undecided; of those that take long, as many as begin within some time.
 SLICE: Final = 16
 SLICE_SECONDS: Final = 0.001
+# What is left of a chunk then waits so long for room among what its account has undecided, and is
+# refused only after that. A flood is most of it such a rest: to refuse it takes a fifth of the time
+# that deciding it takes, and that time would be missing for deciding.
+PATIENCE_SECONDS: Final = 0.005
+
 # A slice of requests at once; an eighth of the inbox, so that others find room.
 LISTS_AT_ONCE: Final = SLICE // LIST
 
@@ -66,6 +71,7 @@ class Connection:
     # What the last chunk held, and how much of it has been heard.
     _frames: Sequence[str | bytes] = field(default=(), init=False)
     _heard: int = field(default=0, init=False)
+    _patient_until: float = field(default=0.0, init=False)
     _waiting: deque[tuple[Submit, float]] = field(factory=deque, init=False)
     _submitted: Wakeup = field(factory=Wakeup, init=False)
     _held: bool = field(default=False, init=False)
@@ -133,30 +139,38 @@ class Connection:
             await self.hearing.hear(partial(self._hear, direct.receive), direct.descriptor)
             return
         if self._heard == len(self._frames):
-            self._frames, self._heard = await self.transport.receive(), 0
-            if self._hear(tuple) is not Heard.SOME:
+            frames = await self.transport.receive()
+            if self._hear(lambda: frames) is not Heard.SOME:
                 return
         await self.hearing.hear(partial(self._hear, tuple))
 
     def _hear(self, receive: Callable[[], Sequence[str | bytes]]) -> Heard:
         """A slice of the chunk, or of the next one; then do what can be done without waiting."""
-        if self._heard == len(self._frames):
+        now = trio.current_time()
+        fresh = self._heard == len(self._frames)
+        if fresh:
             self._frames, self._heard = receive(), 0
+        elif now < self._patient_until and self.session.full:
+            return Heard.LATER
         if self._frames:
-            self._hear_some()
+            self._hear_some(now, patiently=not fresh and not self.session.full)
         self._settle()
         if self._dismissed or self.outbox.crowded:
             return Heard.STUCK
-        return Heard.ALL if self._heard == len(self._frames) else Heard.SOME
+        if self._heard == len(self._frames):
+            return Heard.ALL
+        self._patient_until = now + PATIENCE_SECONDS
+        return Heard.SOME
 
-    def _hear_some(self) -> None:
-        now, until = trio.current_time(), time.perf_counter() + SLICE_SECONDS
-        self.session.heard(now)
+    def _hear_some(self, now: float, *, patiently: bool) -> None:
+        """A slice; `patiently` only as much as is not refused for what is undecided already."""
+        session, until = self.session, time.perf_counter() + SLICE_SECONDS
+        session.heard(now)
         for frame in self._frames[self._heard : self._heard + SLICE]:
-            if self._dismissed or self.outbox.crowded:
+            if self._dismissed or self.outbox.crowded or (patiently and session.full):
                 break
             self._heard += 1
-            for outcome in self.session.receive(frame):
+            for outcome in session.receive(frame):
                 self._act(outcome, now)
             if time.perf_counter() >= until:
                 break

@@ -9,6 +9,7 @@ rest of the loop's time is for deciding.
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections import deque
@@ -22,6 +23,8 @@ from outcome import Error, Outcome, Value
 
 # Of each turn of the loop. The matcher takes twice as much, so that more is decided than refused.
 ROUND_SECONDS: Final = 0.001
+# Until whoever would be refused is asked again. The shortest that a batch takes to be decided.
+PAUSE_SECONDS: Final = 0.001
 # Sockets that are looked up at once; the kernel gives those first that it has not named lately.
 SOCKETS: Final = 256
 
@@ -31,6 +34,7 @@ class Heard(Enum):
 
     ALL = "there is no more for now"
     SOME = "there is more, for its next turn"
+    LATER = "there is more, but now it would be for nothing"
     STUCK = "it cannot be heard without waiting"
 
 
@@ -57,6 +61,7 @@ class Hearing:
     _poll: select.epoll | None = field(init=False)
     _speakers: dict[int, _Speaker] = field(factory=dict, init=False)
     _turns: deque[_Speaker] = field(factory=deque, init=False)
+    _later: deque[tuple[float, _Speaker]] = field(factory=deque, init=False)
     _nap: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,7 +102,8 @@ class Hearing:
             self._round()
 
     async def _wait(self) -> None:
-        with trio.CancelScope() as self._nap:
+        due = self._later[0][0] if self._later else math.inf
+        with trio.CancelScope(deadline=due) as self._nap:
             if self._poll is None:
                 await trio.sleep_forever()
             else:
@@ -105,6 +111,8 @@ class Hearing:
 
     def _round(self) -> None:
         until = self.clock() + self.round_seconds
+        while self._later and self._later[0][0] <= trio.current_time():
+            self._resume(self._later.popleft()[1])
         if self._poll is not None:
             for descriptor, _ in self._poll.poll(0, SOCKETS):
                 self._queue(self._speakers[descriptor])
@@ -125,10 +133,26 @@ class Hearing:
             if not self._end(speaker, Error(error)):
                 raise
             return
-        if heard is Heard.SOME and not speaker.gone:
+        if speaker.gone:
+            return
+        if heard is Heard.SOME:
             self._queue(speaker)
+        elif heard is Heard.LATER:
+            self._pause(speaker)
         elif heard is Heard.STUCK or speaker.descriptor is None:
             self._end(speaker, Value(None))
+
+    def _pause(self, speaker: _Speaker) -> None:
+        """Look neither at its socket nor for its turn for a while."""
+        if speaker.descriptor is not None and self._poll is not None:
+            self._poll.modify(speaker.descriptor, 0)
+        self._later.append((trio.current_time() + PAUSE_SECONDS, speaker))
+
+    def _resume(self, speaker: _Speaker) -> None:
+        if not speaker.gone:
+            if speaker.descriptor is not None and self._poll is not None:
+                self._poll.modify(speaker.descriptor, select.EPOLLIN)
+            self._queue(speaker)
 
     def _queue(self, speaker: _Speaker) -> None:
         if not speaker.queued:

@@ -77,6 +77,11 @@ class Session:
         """What connection-bound tokens are bound to."""
         return str(self.sink.number) if self.websocket else HTTP
 
+    @property
+    def full(self) -> bool:
+        """Whether its account has as many requests undecided as it may."""
+        return self.login is not None and self.venue.undecided.full(self.login.account)
+
     def receive(self, frame: bytes | str) -> list[Outcome]:
         """What one JSON-RPC request comes to; never raises on what a client may send.
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import msgspec
@@ -107,9 +107,9 @@ class Wire:
     parted: trio.Event = field(factory=trio.Event, init=False)
     _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
     _unsent: deque[bytes] = field(factory=deque, init=False)
-    _to_venue: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = field(
-        factory=lambda: trio.open_memory_channel[bytes](0), init=False
-    )
+    _to_venue: tuple[
+        trio.MemorySendChannel[Sequence[bytes]], trio.MemoryReceiveChannel[Sequence[bytes]]
+    ] = field(factory=lambda: trio.open_memory_channel[Sequence[bytes]](0), init=False)
     _to_client: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = field(
         default=Factory(lambda self: trio.open_memory_channel[bytes](self.window), takes_self=True),
         init=False,
@@ -122,9 +122,9 @@ class Wire:
         """There is no socket."""
 
     async def receive(self) -> Sequence[str | bytes]:
-        """The next frame of the client."""
+        """The next frames of the client."""
         try:
-            return [await self._to_venue[1].receive()]
+            return await self._to_venue[1].receive()
         except trio.EndOfChannel as end:
             raise DisconnectedError from end
 
@@ -163,10 +163,18 @@ class Wire:
 
     async def ask(self, method: str, /, **params: object) -> int:
         """Send a request; returns its id. Blocks while the venue does not read."""
-        number = next(self._ids)
-        frame = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-        await self._to_venue[0].send(msgspec.json.encode(frame))
+        (number,) = await self.ask_at_once(1, method, **params)
         return number
+
+    async def ask_at_once(self, times: int, method: str, /, **params: object) -> list[int]:
+        """Send a request so many times, in one chunk; returns the ids."""
+        numbers = list(islice(self._ids, times))
+        frames = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            for number in numbers
+        ]
+        await self._to_venue[0].send([msgspec.json.encode(frame) for frame in frames])
+        return numbers
 
     async def read(self) -> Json:
         """The next message of the venue."""

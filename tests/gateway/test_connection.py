@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gateway import connection
-from gateway.connection import GOODBYE_SECONDS, INBOX_SECONDS
+from gateway.connection import GOODBYE_SECONDS, INBOX_SECONDS, PATIENCE_SECONDS, SLICE
 from gateway.outbox import REPLIES
 from risk.commands import Place
 from tests.gateway.live import ORDER, SEND_SECONDS, floor
@@ -232,3 +232,54 @@ async def test_an_order_of_a_full_inbox_does_not_outlive_its_client() -> None:
         assert (1, 1) == (len(placed), venue.orders)
         assert {} == venue.harness.exchange.state.sessions
         assert {} == venue.harness.venue.undecided.counts
+
+
+LIMITED = """
+[limits]
+enabled = true
+matching_per_second = 1000
+matching_burst = 1000
+"""
+UNDECIDED = 8
+
+
+async def test_a_burst_beyond_what_may_be_undecided_is_refused_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    """Whoever sends a few too many hears so before anything is decided."""
+    async with floor(LIMITED) as venue:
+        wire = await venue.client("alice")
+        venue.log.shut()
+        numbers = await wire.ask_at_once(SLICE, "private/buy", **ORDER)
+        began = trio.current_time()
+        refused = [await wire.read() for _ in range(SLICE - UNDECIDED)]
+        assert numbers[UNDECIDED:] == [each["id"] for each in refused]
+        assert {10047} == {each["error"]["code"] for each in refused}
+        assert began == trio.current_time()
+
+
+async def test_what_is_left_of_a_flood_waits_for_room_rather_than_be_refused(
+    autojump_clock: MockClock,
+) -> None:
+    """As the venue decides, all of it is heard, eight at a time."""
+    async with floor(LIMITED) as venue:
+        wire = await venue.client("alice")
+        numbers = await wire.ask_at_once(10 * SLICE, "private/buy", **ORDER)
+        replies = {reply["id"]: reply for reply in [await wire.read() for _ in numbers]}
+        refused = [number for number in numbers if "error" in replies[number]]
+        assert numbers[UNDECIDED:SLICE] == refused
+
+
+async def test_what_waits_for_room_in_vain_is_refused(autojump_clock: MockClock) -> None:
+    """A venue that decides nothing for a while says so: a slice at a time."""
+    async with floor(LIMITED) as venue:
+        wire = await venue.client("alice")
+        venue.log.shut()
+        await wire.ask_at_once(3 * SLICE, "private/buy", **ORDER)
+        for _ in range(SLICE - UNDECIDED):
+            await wire.read()
+        for _ in range(2):
+            began = trio.current_time()
+            refused = [await wire.read() for _ in range(SLICE)]
+            assert {10047} == {each["error"]["code"] for each in refused}
+            assert PATIENCE_SECONDS <= trio.current_time() - began <= 2 * PATIENCE_SECONDS

@@ -3,12 +3,13 @@
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 import trio
 from attrs import define, field
 
-from gateway.hearing import Heard, Hearing
+from gateway.hearing import PAUSE_SECONDS, Heard, Hearing
 
 pytestmark = pytest.mark.skipif(not Hearing().listens, reason="needs epoll")
 
@@ -160,3 +161,32 @@ async def test_without_a_socket_a_client_is_heard_out() -> None:
     async with running(hearing):
         await hearing.hear(lambda: chunks.pop(0))
     assert [] == chunks
+
+
+async def test_whoever_would_be_refused_is_asked_again_after_a_while() -> None:
+    """Nobody looks at its socket meanwhile, though it says more."""
+    came: list[float] = []
+
+    def later(said: bytes) -> Heard:
+        came.append(trio.current_time())
+        return Heard.LATER if said in b"ab" else Heard.STUCK
+
+    hearing, client = Hearing(), Client.open(later)
+    client.theirs.send(b"abc")
+    async with running(hearing):
+        await hearing.hear(client.hear, client.ours.fileno())
+    assert [b"a", b"b", b"c"] == client.heard
+    assert all(after - before >= PAUSE_SECONDS for before, after in pairwise(came))
+    client.close()
+
+
+async def test_whoever_leaves_meanwhile_is_not_asked_again() -> None:
+    """Its socket may be another's by then."""
+    hearing, client = Hearing(), Client.open(lambda _: Heard.LATER)
+    client.theirs.send(b"ab")
+    async with running(hearing):
+        with trio.move_on_after(PAUSE_SECONDS / 2):
+            await hearing.hear(client.hear, client.ours.fileno())
+        client.close()
+        await trio.sleep(2 * PAUSE_SECONDS)
+    assert 1 >= len(client.heard)
