@@ -268,40 +268,28 @@ class Session:
         wish: Submission,
         key: str,
     ) -> Submit:
-        venue = self.venue
+        venue, undo = self.venue, wish.undo
         telling = wish.telling or method.telling(call, params)
-        matching = method.matching
         account = call.account if wish.account is None else wish.account
         try:
-            venue.admit(account, matching=matching)
+            undecided = venue.admit(account, matching=method.matching)
         except ApiError:
-            if wish.undo is not None:
-                wish.undo()
+            if undo is not None:
+                undo()
             raise
         pending = Pending(
-            stamp,
-            venue.clock,
-            account,
-            venue.undecided if matching else None,
-            telling.convert,
-            telling.explain,
-            wish.undo,
+            stamp, venue.clock, account, undecided, telling.convert, telling.explain, undo
         )
-        origin = self._origin(account, key)
+        if self.started and self.login is not None and self.login.account == account:
+            session = self.sink.number
+            number = self._requests = self._requests + 1
+        else:
+            # A request that acts for another account than the connection, by a token of its own,
+            # is nobody's session: nothing of it ends with this connection.
+            session, number = 0, next(venue.http_requests)
+        origin = Origin(venue.node, venue.start, session, number, key)
         venue.feed.expect(origin, pending, self.sink)
         return Submit(wish.command, origin, pending)
-
-    def _origin(self, account: int, key: str) -> Origin:
-        """Where the next command comes from.
-
-        A request that acts for another account than the connection, by a token of its own, is
-        nobody's session: nothing of it ends with this connection.
-        """
-        venue = self.venue
-        if self.started and self.login is not None and self.login.account == account:
-            self._requests += 1
-            return Origin(venue.node, venue.start, self.sink.number, self._requests, key)
-        return Origin(venue.node, venue.start, 0, next(venue.http_requests), key)
 
     def _pay(self, principal: Principal | None, cost: Cost) -> None:
         """Take the credits of a request. Raises ApiError 10028 where there are none left."""

@@ -55,18 +55,20 @@ class Venue:
     undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
-    def admit(self, account: int, *, matching: bool) -> None:
+    def admit(self, account: int, *, matching: bool) -> Undecided | None:
         """Let a request in that changes the venue; one about orders takes an undecided place.
 
-        Raises ApiError: 11051 when the venue is shutting down, 13021 when it is a recorded one,
-        10047 for one order too many.
+        Returns where that place is to be given back. Raises ApiError: 11051 when the venue is
+        shutting down, 13021 when it is a recorded one, 10047 for one order too many.
         """
         if self.recorded:
             self.require_live()
         if self.closing:
             raise ApiError(Code.SYSTEM_MAINTENANCE)
-        if matching:
-            self.undecided.take(account)
+        if not matching:
+            return None
+        self.undecided.take(account)
+        return self.undecided
 
     def require_live(self) -> None:
         """Raise ApiError 13021 where nothing can be changed, whoever asks."""

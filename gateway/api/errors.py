@@ -119,15 +119,19 @@ _WITH_DETAIL: Final = (
     Code.NON_PME_MAX_FUTURE_POSITION_SIZE,
 )
 
-_STATUS: Final[dict[int, HTTPStatus]] = {
-    Code.AUTHORIZATION_REQUIRED: HTTPStatus.UNAUTHORIZED,
-    Code.INVALID_CREDENTIALS: HTTPStatus.UNAUTHORIZED,
-    Code.UNAUTHORIZED: HTTPStatus.UNAUTHORIZED,
-    Code.TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
-    Code.LOGIN_OVER_LIMIT: HTTPStatus.TOO_MANY_REQUESTS,
-    Code.SYSTEM_MAINTENANCE: HTTPStatus.SERVICE_UNAVAILABLE,
-    Code.TEMPORARILY_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+_STATUS: Final[dict[int, int]] = {
+    Code.AUTHORIZATION_REQUIRED: HTTPStatus.UNAUTHORIZED.value,
+    Code.INVALID_CREDENTIALS: HTTPStatus.UNAUTHORIZED.value,
+    Code.UNAUTHORIZED: HTTPStatus.UNAUTHORIZED.value,
+    Code.TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS.value,
+    Code.LOGIN_OVER_LIMIT: HTTPStatus.TOO_MANY_REQUESTS.value,
+    Code.SYSTEM_MAINTENANCE: HTTPStatus.SERVICE_UNAVAILABLE.value,
+    Code.TEMPORARILY_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE.value,
 }
+_BAD_REQUEST: Final = HTTPStatus.BAD_REQUEST.value
+
+# What is told is looked up with plain integers: to ask an enumeration takes as long as a request.
+_MESSAGES: Final = {code.value: code.message for code in Code}
 
 
 class ApiError(Exception):
@@ -139,19 +143,19 @@ class ApiError(Exception):
     def __init__(
         self, code: int, message: str | None = None, data: dict[str, object] | None = None
     ) -> None:
-        self.code = code
-        self.message = Code(code).message if message is None else message
+        self.code = int(code)
+        self.message = _MESSAGES[code] if message is None else message
         self.data = data
         super().__init__(code, self.message)
 
     def __str__(self) -> str:
         """The code and the message."""
-        return f"{int(self.code)} {self.message}"
+        return f"{self.code} {self.message}"
 
     @property
     def status(self) -> int:
         """The HTTP status that goes with it; clients read the body, proxies read this."""
-        return _STATUS.get(self.code, HTTPStatus.BAD_REQUEST).value
+        return _STATUS.get(self.code, _BAD_REQUEST)
 
 
 def invalid(param: str, reason: str = "wrong format") -> ApiError:
