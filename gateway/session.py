@@ -179,7 +179,14 @@ class Session:
             # Before anybody is asked who they are: to log in would not help.
             venue.require_live()
         principal = self.login
-        if token is not None or http is not None or not self._logged_in(stamp):
+        if token is None and http is None and principal is not None:
+            # A clock that has just been read need not be asked again.
+            same = venue.wall is venue.clock
+            now = stamp.micros_in // 1_000 if same else venue.wall.now()
+            known = venue.authenticator.counts(principal, now)
+        else:
+            known = False
+        if not known:
             public = method is None or method.scope is None
             try:
                 principal = identify(self, token, http, public=public)
@@ -188,17 +195,6 @@ class Session:
         if venue.config.limits.enabled:
             self._pay(principal, Cost.GENERAL if method is None else method.cost)
         return principal
-
-    def _logged_in(self, stamp: wire.Stamp) -> bool:
-        """Whether the connection's log-in still counts."""
-        login, venue = self.login, self.venue
-        if login is None:
-            return False
-        # A clock that has just been read need not be asked again.
-        same = venue.wall is venue.clock
-        return venue.authenticator.counts(
-            login, stamp.micros_in // 1_000 if same else venue.wall.now()
-        )
 
     def _call_of(self, method: Method, principal: Principal | None) -> Call:
         """The call of a method. Raises ApiError unless the caller may make it here."""

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta
 
 from gateway.api.table import Method, Params
-from gateway.api.wire import LONG_ID
+
+_EXACT: Final = 2**53
+# Where strings are read as the type of their field, 1.0 is an integer unless it may be a float.
+_Id = Annotated[int, Meta(ge=-_EXACT, le=_EXACT)] | float | str
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """A request of a method, which is the `row` of its type. `id` is as in wire.Request."""
+    """A request of a method, which is the `row` of its type."""
 
     row: ClassVar[Method]
     params: Params
-    id: Raw = Raw()
+    id: int | str = ""
 
 
 class Reader:
@@ -37,7 +40,7 @@ class Reader:
         self._decode = decoder.decode
 
     def read(self, frame: bytes | str, limit: int) -> Frame | None:
-        """A request with an id of up to `limit` bytes; None for what has to be looked at again.
+        """A request with an id, of up to `limit` bytes; None for what has to be looked at again.
 
         That may be well formed, too: text beyond ASCII, say, whose bytes we would have to count.
         """
@@ -47,14 +50,14 @@ class Reader:
             read = self._decode(frame)
         except (msgspec.DecodeError, RecursionError):
             return None
-        identity = bytes(read.id)
-        return read if identity.isdigit() and len(identity) < LONG_ID else None
+        # An id of 0 or "" looks as if there were none, and a float is none.
+        return read if read.id and type(read.id) is not float else None
 
 
 def _frame_of(row: Method) -> type[Frame]:
     kind = msgspec.defstruct(
         row.name,
-        [("params", row.params)],
+        [("params", row.params), ("id", _Id, "")],
         bases=(Frame,),
         namespace={"row": row},
         frozen=True,

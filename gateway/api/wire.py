@@ -103,7 +103,7 @@ class Fault(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class _Result(msgspec.Struct, frozen=True, gc=False):
-    id: Raw | UnsetType
+    id: Raw | int | str | UnsetType
     result: object
     usIn: int  # noqa: N815 - the wire's name
     usOut: int  # noqa: N815
@@ -113,7 +113,7 @@ class _Result(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Refusal(msgspec.Struct, frozen=True, gc=False):
-    id: Raw | UnsetType
+    id: Raw | int | str | UnsetType
     error: Fault
     usIn: int  # noqa: N815
     usOut: int  # noqa: N815
@@ -141,7 +141,7 @@ _REQUEST: Final = msgspec.json.Decoder(Request)
 _ONLY_ID: Final = msgspec.json.Decoder(_OnlyId)
 _ID: Final = msgspec.json.Decoder(int | str)
 # Shorter digits are an integer for sure, and nearly every id is such.
-LONG_ID: Final = 18
+_LONG_ID: Final = 18
 
 
 def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") -> Request:
@@ -184,7 +184,7 @@ def _salvage(data: bytes) -> Raw:
 def _identity(raw: Raw) -> Raw:
     """The id as it will be echoed: the client's own text, so that no type or digit is lost."""
     text = bytes(raw)
-    if text.isdigit() and len(text) < LONG_ID:
+    if text.isdigit() and len(text) < _LONG_ID:
         return raw
     if text in (b"", b"null"):
         return Raw()
@@ -197,9 +197,13 @@ def _identity(raw: Raw) -> Raw:
 
 
 class Stamp(msgspec.Struct, frozen=True, gc=False):
-    """What a reply needs besides its content: the request's id, when it came, what server."""
+    """What a reply needs besides its content: the request's id, when it came, what server.
 
-    id: Raw
+    The id is the client's own text, empty for none, or what has been read of it, unless that is
+    0 or empty.
+    """
+
+    id: Raw | int | str
     micros_in: int
     testnet: bool
 

@@ -22,12 +22,12 @@ def test_the_envelope_may_come_in_any_order() -> None:
     read = READER.read(frame, 1_000)
     assert read is not None
     order = OrderParams(instrument_name="BTC-PERPETUAL", amount=10, price=60_000)
-    assert (METHODS["private/buy"], order, b"7") == (read.row, read.params, bytes(read.id))
+    assert (METHODS["private/buy"], order, 7) == (read.row, read.params, read.id)
 
 
 def test_bytes_are_read_as_text_is() -> None:
     """Binary messages are requests as well."""
-    read = READER.read(b'{"id":0,"method":"public/get_time","params":{}}', 1_000)
+    read = READER.read(b'{"id":"a","method":"public/get_time","params":{}}', 1_000)
     assert read is not None
     assert NoParams() == read.params
 
@@ -40,9 +40,16 @@ def test_bytes_are_read_as_text_is() -> None:
         "[]",
         f"{{{BUY}}}",
         f'{{"id":null,{BUY}}}',
-        f'{{"id":"7",{BUY}}}',
+        f'{{"id":"",{BUY}}}',
+        f'{{"id":0,{BUY}}}',
+        f'{{"id":-0,{BUY}}}',
+        f'{{"id":1.0,{BUY}}}',
         f'{{"id":1.5,{BUY}}}',
-        f'{{"id":123456789012345678,{BUY}}}',
+        f'{{"id":1e2,{BUY}}}',
+        f'{{"id":true,{BUY}}}',
+        f'{{"id":[1],{BUY}}}',
+        f'{{"id":"\\ud800",{BUY}}}',
+        f'{{"id":9007199254740993,{BUY}}}',
         f'{{"id":7,{BUY}}} {{}}',
         f'{{"id":7,{BUY},"method":"private/sell"}}',
         '{"id":7,"method":"private/buy"}',
@@ -67,6 +74,20 @@ def test_a_frame_above_the_limit_is_not_read() -> None:
     frame = '{"id":7,"method":"public/get_time","params":{}}'
     assert READER.read(frame, len(frame)) is not None
     assert READER.read(frame, len(frame) - 1) is None
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["0", "-0", "7", "-1", '""', '"7"', '"1.0"', '"a\\"b"', '"\\u00e9"', "9007199254740993"],
+)
+def test_an_id_is_echoed_whichever_way_it_was_read(identity: str) -> None:
+    """Integers stay integers, strings strings, and no digit is lost."""
+    client = Harness().connect()
+    (outcome,) = client.send(f'{{"id":{identity},"method":"public/get_time","params":{{}}}}')
+    assert isinstance(outcome, Reply)
+    echoed = msgspec.json.decode(outcome.data)["id"]
+    sent = msgspec.json.decode(identity)
+    assert (sent, type(sent)) == (echoed, type(echoed))
 
 
 def _comes_to(client: Client, frame: str) -> object:
