@@ -49,9 +49,10 @@ class Undecided:
 
     def take(self, account: int) -> None:
         """Count one more. Raises ApiError 10047 when the account has too many already."""
-        if self.full(account):
+        count = self.counts.get(account, 0)
+        if self.most is not None and count >= self.most:
             raise ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
-        self.counts[account] = self.counts.get(account, 0) + 1
+        self.counts[account] = count + 1
 
     def give(self, account: int) -> None:
         """Count one less."""

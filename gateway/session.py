@@ -31,8 +31,10 @@ __all__ = ["Close", "HttpRequest", "Outcome", "Push", "Reply", "Session", "Submi
 POLICY_CLOSE: Final = 1008
 
 _MATCHING: Final = (Cost.MATCHING, Cost.CANCEL_ALL)
-# Told and never raised: an exception that is raised again grows by a traceback each time.
-_FULL: Final = ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
+
+_QUEUE_FULL: Final = ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
+# In text, because of a flood most requests are told nothing else.
+_FULL: Final = Raw(wire.encode(wire.Fault(_QUEUE_FULL.code, _QUEUE_FULL.message)))
 
 
 class _OverdrawnError(ApiError):
@@ -218,7 +220,7 @@ class Session:
         That is looked at again before a command is submitted; but a flood is refused here, before
         it is found out what each request asks for.
         """
-        return Reply(wire.fault(stamp, _FULL, self.venue.clock.micros()), _FULL.status)
+        return Reply(wire.refused(stamp, _FULL, self.venue.clock.micros()), _QUEUE_FULL.status)
 
     def _carry_out(
         self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct, key: str

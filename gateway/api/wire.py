@@ -114,7 +114,7 @@ class _Result(msgspec.Struct, frozen=True, gc=False):
 
 class _Refusal(msgspec.Struct, frozen=True, gc=False):
     id: Raw | int | str | UnsetType
-    error: Fault
+    error: Fault | Raw
     usIn: int  # noqa: N815
     usOut: int  # noqa: N815
     usDiff: int  # noqa: N815
@@ -217,8 +217,13 @@ def result(stamp: Stamp, value: object, micros_out: int) -> bytes:
 
 def fault(stamp: Stamp, error: ApiError, micros_out: int) -> bytes:
     """A refusal."""
-    micros_in, took = stamp.micros_in, micros_out - stamp.micros_in
     told = Fault(error.code, error.message, error.data if error.data is not None else UNSET)
+    return refused(stamp, told, micros_out)
+
+
+def refused(stamp: Stamp, told: Fault | Raw, micros_out: int) -> bytes:
+    """A refusal whose words are there, as an object or in text."""
+    micros_in, took = stamp.micros_in, micros_out - stamp.micros_in
     return encode(_Refusal(stamp.id or UNSET, told, micros_in, micros_out, took, stamp.testnet))
 
 
