@@ -61,8 +61,7 @@ class Undecided:
             del self.counts[account]
 
 
-@define(eq=False)
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """A request between its command and its answer.
 
     Whoever holds it calls `answer` or `refuse` for the reply's bytes, or `abandon` where nobody
@@ -79,7 +78,7 @@ class Pending:
     explain: Explain = plainly
     undo: Callable[[], None] | None = None
     status: int = OK
-    _open: bool = field(default=True, init=False)
+    _open: bool = True
 
     def answer(self, event: Answer) -> bytes:
         """The reply to the venue's answer."""
