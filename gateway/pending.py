@@ -84,7 +84,8 @@ class Pending(msgspec.Struct, eq=False):
         """The reply to the venue's answer."""
         if self._open:
             self._release()
-        if isinstance(event, Refused):
+        # `isinstance` has to ask the type of types of all structs, where the answer is no.
+        if type(event) is Refused:
             return self._fault(self.explain(event))
         try:
             result = self.convert(event)

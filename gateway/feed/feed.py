@@ -100,11 +100,13 @@ class Feed:
 
     def _take(self, origin: Origin) -> Waiting | None:
         of_session = self._waiting.get(origin.session)
-        waiting = of_session.get(origin.request) if of_session is not None else None
-        # Sessions of other nodes and of earlier starts may have the same number.
-        if of_session is None or waiting is None or waiting[0] != origin:
+        if of_session is None:
             return None
-        del of_session[origin.request]
+        waiting = of_session.pop(origin.request, None)
+        if waiting is not None and waiting[0] != origin:
+            # Sessions of other nodes and of earlier starts may have the same numbers.
+            of_session[origin.request] = waiting
+            return None
         if not of_session:
             del self._waiting[origin.session]
         return waiting

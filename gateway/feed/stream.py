@@ -39,7 +39,7 @@ class Audience:
 
     def frame(self, data: bytes) -> bytes:
         """A notification as they are to read it."""
-        return self._head + data + _TAIL
+        return b"".join((self._head, data, _TAIL))
 
 
 @define(eq=False)
