@@ -24,6 +24,7 @@ Exact = int | Decimal
 
 # Any decimal of up to 15 digits survives the way through a double and back; 16 may not.
 _EXACT: Final = 10**15
+_MONEY: Final = MONEY // SCALE
 
 # Digits before the point that a request's number may have: far more than any market needs, and in
 # 1e-8 still inside 64 bits. Larger exponents are refused before anything is computed with them.
@@ -55,7 +56,10 @@ amount = price
 def money(units: int) -> Number:
     """Money in 1e-12 as a JSON number of 8 decimals, rounded half-even."""
     # Most fees, profits and fundings of an account are none.
-    return price(round_half_even(units, MONEY // SCALE)) if units else 0.0
+    if not units:
+        return 0.0
+    rounded = round_half_even(units, _MONEY)
+    return rounded / SCALE if -_EXACT < rounded < _EXACT else _number(rounded, SCALE)
 
 
 def rate(units: int) -> Number:

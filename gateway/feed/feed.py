@@ -65,7 +65,7 @@ class Feed:
 
     def __attrs_post_init__(self) -> None:
         self._subscriptions = Subscriptions(
-            self.state, self.archive, self.most, self.state.sequence
+            self.state, self.archive, self.most, self.state.sequence, self._handlers.clear
         )
         self.texts = Texts(self.archive)
         self._router = Router(self._subscriptions, self.texts)
@@ -179,7 +179,10 @@ class Feed:
         router.sequence = entry.sequence
         handlers = self._handlers
         for event in events:
-            for handle in handlers.get(type(event)) or self._learn(type(event)):
+            known = handlers.get(type(event))
+            if known is None:
+                known = self._learn(type(event))
+            for handle in known:
                 handle(event)
         if router.raw:
             self._flush(_RAW)
@@ -198,7 +201,7 @@ class Feed:
         self._flush(interval)
 
     def _learn(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:
-        """What is to be done with events of a type, looked up once and not for each of them.
+        """What is to be done with events of a type, looked up once until somebody else listens.
 
         Replies go first because the core answers before it tells of orders, which raw channels
         are sent at once, and because all others only take note of events until they are flushed.
@@ -206,10 +209,10 @@ class Feed:
         found = (
             self.archive.handlers.get(kind),
             self._answer if issubclass(kind, Answer) else None,
-            self._router.handlers.get(kind),
+            self._router.handler(kind),
         )
-        handlers = self._handlers[kind] = tuple(handle for handle in found if handle) or (_ignore,)
-        return handlers
+        known = self._handlers[kind] = tuple(handle for handle in found if handle)
+        return known
 
     def _flush(self, interval: str) -> None:
         for stream in self._router.take(interval):
@@ -230,7 +233,3 @@ class Feed:
         if waiting is not None:
             _, pending, sink = waiting
             sink.reply(pending.answer(event))
-
-
-def _ignore(_: Event) -> None:
-    """For events that concern nobody here."""

@@ -11,7 +11,7 @@ from attrs import define, field
 from gateway.api.forms import public_trade_text
 from gateway.api.texts import Texts
 from gateway.archive import passed
-from gateway.feed.channels import ANY, Interval, subjects
+from gateway.feed.channels import ANY, Interval, Topic, subjects
 from gateway.feed.happenings import PortfolioStream
 from gateway.feed.stream import Stream
 from gateway.feed.subscriptions import Concerned, Routes, Subscriptions
@@ -31,21 +31,22 @@ from risk.events import (
 
 _KIND: Final = "future"
 _RANK: Final = attrgetter("rank")
+# Every order moves a wallet, and every fill two positions, of which few want to hear.
+_ONLY_FOR: Final = {WalletChanged: Topic.PORTFOLIO, PositionChanged: Topic.CHANGES}
 
 
 @define(eq=False)
 class Router:
     """Notes events in the streams concerned, and which streams those were.
 
-    `handlers` says what it does with an event of each type, while `sequence` is the number of the
-    event's entry. `touched` holds, for each interval, the streams with something to tell;
+    `handler` says what it does with events of a type, while `sequence` is the number of their
+    entry. `touched` holds, for each interval, the streams with something to tell;
     `marked` the portfolios that are worth something else since marks moved, longest first.
     """
 
     subscriptions: Subscriptions
     texts: Texts
     sequence: int = field(default=0, init=False)
-    handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
     touched: dict[str, dict[Stream, None]] = field(
         factory=lambda: {interval.value: {} for interval in Interval}, init=False
     )
@@ -56,12 +57,13 @@ class Router:
     _accounts: dict[int, Routes] = field(init=False)
     _change_ids: dict[str, int] = field(init=False)
     _subjects: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
+    _handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.raw = self.touched[Interval.RAW.value]
         self._change_ids = self.subscriptions.change_ids
         self._public, self._accounts = self.subscriptions.public, self.subscriptions.accounts
-        self.handlers = {
+        self._handlers = {
             BookChanged: self._book_changed,
             OrderChanged: self._order_changed,
             Traded: self._traded,
@@ -72,6 +74,13 @@ class Router:
             MarketChanged: self._market_changed,
             MarketSettled: self._market_changed,
         }
+
+    def handler(self, kind: type[Event]) -> Callable[[Any], None] | None:
+        """What to do with events of a type; None where nobody listens to what they are told by."""
+        topic = _ONLY_FOR.get(kind)
+        if topic is not None and not self.subscriptions.streams[topic]:
+            return None
+        return self._handlers.get(kind)
 
     def take(self, interval: str) -> Sequence[Stream]:
         """The streams of an interval that have something to tell, in the order of delivery."""

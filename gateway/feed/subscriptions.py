@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from attrs import define, field
@@ -115,12 +116,15 @@ class Subscriptions:
     A stream exists as long as somebody listens to it. `most` bounds the subscriptions of one
     connection. `change_ids` holds the entry that last changed each book; `since` stands for it
     where none did since this process began: at least 1, because clients test ids for truth.
+    `changed` is called where a stream begins or ends; `streams` says of each topic how many are.
     """
 
     state: State
     archive: Archive
     most: int
     since: int
+    changed: Callable[[], None]
+    streams: Counter[Topic] = field(factory=Counter, init=False)
     public: Routes = field(factory=Routes, init=False)
     accounts: dict[int, Routes] = field(factory=dict, init=False)
     change_ids: dict[str, int] = field(factory=dict, init=False)
@@ -143,6 +147,8 @@ class Subscriptions:
         if stream is None:
             stream = self._streams[channel, owner] = self._make(channel, owner)
             self._routes(owner).add(stream)
+            self.streams[channel.topic] += 1
+            self.changed()
         mine[name] = stream
         stream.add(sink, name)
         return stream
@@ -197,6 +203,8 @@ class Subscriptions:
         if stream.account and routes.empty:
             del self.accounts[stream.account]
         del self._streams[stream.channel, stream.account]
+        self.streams[stream.channel.topic] -= 1
+        self.changed()
 
     def _make(self, channel: Channel, owner: int) -> Stream:
         state = self.state
