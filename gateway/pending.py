@@ -66,8 +66,8 @@ class Pending(msgspec.Struct, eq=False):
 
     Whoever holds it calls `answer` or `refuse` for the reply's bytes, or `abandon` where nobody
     is left to read one; each also frees the account's place among the undecided, if the request
-    took one. `status` is the HTTP status of what was last returned. `undo` takes back what the
-    session assumed.
+    took one: `undecided` is where that is, until then. `status` is the HTTP status of the reply.
+    `undo` takes back what the session assumed.
     """
 
     stamp: wire.Stamp
@@ -78,11 +78,10 @@ class Pending(msgspec.Struct, eq=False):
     explain: Explain = plainly
     undo: Callable[[], None] | None = None
     status: int = OK
-    _open: bool = True
 
     def answer(self, event: Answer) -> bytes:
         """The reply to the venue's answer."""
-        if self._open:
+        if self.undecided is not None:
             self._release()
         # `isinstance` has to ask the type of types of all structs, where the answer is no.
         if type(event) is Refused:
@@ -91,7 +90,6 @@ class Pending(msgspec.Struct, eq=False):
             result = self.convert(event)
         except ApiError as error:
             return self._fault(error)
-        self.status = OK
         return wire.result(self.stamp, result, self.clock.micros())
 
     def refuse(self, code: int) -> bytes:
@@ -110,6 +108,6 @@ class Pending(msgspec.Struct, eq=False):
         return wire.fault(self.stamp, error, self.clock.micros())
 
     def _release(self) -> None:
-        if self._open and self.undecided is not None:
-            self.undecided.give(self.account)
-        self._open = False
+        undecided, self.undecided = self.undecided, None
+        if undecided is not None:
+            undecided.give(self.account)
