@@ -32,30 +32,6 @@ class Level:
             yield order
             order = following
 
-    def append(self, order: Order) -> None:
-        """Put an order at the end of the queue."""
-        order.level = self
-        order.before = self.tail
-        if self.tail is None:
-            self.head = order
-        else:
-            self.tail.after = order
-        self.tail = order
-        self.amount += order.amount - order.filled
-
-    def unlink(self, order: Order) -> None:
-        """Take an order out of the queue, wherever it stands."""
-        if order.before is None:
-            self.head = order.after
-        else:
-            order.before.after = order.after
-        if order.after is None:
-            self.tail = order.before
-        else:
-            order.after.before = order.before
-        order.level = order.before = order.after = None
-        self.amount -= order.amount - order.filled
-
 
 @define(eq=False)
 class BookSide:
@@ -85,35 +61,58 @@ class BookSide:
         for key in self.keys.irange(first, last):
             yield self.levels[sign * key]
 
-    def level_for(self, price: int) -> Level:
-        """The level at a price, made if there is none; its change is noted."""
+    def append(self, order: Order) -> None:
+        """Put an order at the end of its price's queue."""
+        price = order.price
         level = self.levels.get(price)
         if level is None:
-            level = self.levels[price] = Level(price)
-            self.keys.add(-self.side.sign * price)
-            if self.best is None or self.side.sign * (price - self.best.price) > 0:
-                self.best = level
-        self.touched.setdefault(price, level.amount)
+            level = self._open(price)
+        if price not in self.touched:
+            self.touched[price] = level.amount
+        tail = level.tail
+        if tail is None:
+            level.head = order
+        else:
+            tail.after = order
+            order.before = tail
+        level.tail = order
+        order.level = level
+        level.amount += order.amount - order.filled
+
+    def unlink(self, order: Order, level: Level) -> None:
+        """Take an order out of its queue, wherever it stands."""
+        if level.price not in self.touched:
+            self.touched[level.price] = level.amount
+        before, after = order.before, order.after
+        if before is None:
+            level.head = after
+        else:
+            before.after = after
+            order.before = None
+        if after is None:
+            level.tail = before
+        else:
+            after.before = before
+            order.after = None
+        order.level = None
+        level.amount -= order.amount - order.filled
+        if level.head is None:
+            self._drop(level)
+
+    def _open(self, price: int) -> Level:
+        level = self.levels[price] = Level(price)
+        self.keys.add(-self.side.sign * price)
+        if self.best is None or self.side.sign * (price - self.best.price) > 0:
+            self.best = level
         return level
 
-    def drop(self, level: Level) -> None:
+    def _drop(self, level: Level) -> None:
         """Forget a level that has no orders left."""
         sign = -self.side.sign
         del self.levels[level.price]
         self.keys.remove(sign * level.price)
         if level is self.best:
             self.best = self.levels[sign * self.keys[0]] if self.levels else None
-
-    def take_changes(self) -> list[LevelChange]:
-        """What changed since the last call, net, in the order it was first touched."""
-        changes = []
-        for price, before in self.touched.items():
-            level = self.levels.get(price)
-            after = level.amount if level is not None else 0
-            if after != before:
-                changes.append(LevelChange(self.side, price, before, after))
-        self.touched.clear()
-        return changes
 
 
 @define(eq=False)
@@ -132,27 +131,37 @@ class OrderBook:
     def add(self, order: Order) -> None:
         """Rest an order behind all others at its price."""
         assert order.level is None, "the order rests already"
-        self.side(order.side).level_for(order.price).append(order)
+        (self.bids if order.side is BUY else self.asks).append(order)
         self.orders[order.order_id] = order
 
     def remove(self, order: Order) -> None:
         """Take a resting order out of the book."""
-        self._leave(order, self._touch(order))
+        level = order.level
+        assert level is not None, "the order does not rest"
+        (self.bids if order.side is BUY else self.asks).unlink(order, level)
+        del self.orders[order.order_id]
 
     def shrink(self, order: Order, amount: int) -> None:
         """Lower a resting order's total by `amount`; it keeps its place. Something must be left."""
+        level = order.level
+        assert level is not None, "the order does not rest"
         assert 0 < amount < order.remaining
-        self._touch(order).amount -= amount
+        self.side(order.side).touched.setdefault(level.price, level.amount)
+        level.amount -= amount
         order.amount -= amount
 
     def fill(self, order: Order, amount: int) -> None:
         """Execute part or all of a resting order; it leaves when nothing is left."""
-        assert 0 < amount <= order.remaining
-        level = self._touch(order)
+        level, left = order.level, order.amount - order.filled
+        assert level is not None, "the order does not rest"
+        assert 0 < amount <= left
+        side = self.bids if order.side is BUY else self.asks
+        side.touched.setdefault(level.price, level.amount)
         level.amount -= amount
         order.filled += amount
-        if order.filled == order.amount:
-            self._leave(order, level)
+        if amount == left:
+            side.unlink(order, level)
+            del self.orders[order.order_id]
 
     def best(self, side: Side) -> Order | None:
         """The order that trades first on a side."""
@@ -171,9 +180,16 @@ class OrderBook:
 
     def take_changes(self) -> tuple[LevelChange, ...]:
         """The net changes of all levels since the last call, bids first."""
-        changes = self.bids.take_changes() if self.bids.touched else []
-        if self.asks.touched:
-            changes += self.asks.take_changes()
+        changes = []
+        for side in (self.bids, self.asks):
+            touched = side.touched
+            if touched:
+                levels = side.levels
+                for price, before in touched.items():
+                    after = levels[price].amount if price in levels else 0
+                    if after != before:
+                        changes.append(LevelChange(side.side, price, before, after))
+                touched.clear()
         return tuple(changes)
 
     def check(self) -> None:
@@ -205,15 +221,3 @@ class OrderBook:
             assert self.orders.get(order.order_id) is order, "index"
             previous = order
         return len(orders)
-
-    def _touch(self, order: Order) -> Level:
-        level = order.level
-        assert level is not None, "the order does not rest"
-        self.side(order.side).touched.setdefault(level.price, level.amount)
-        return level
-
-    def _leave(self, order: Order, level: Level) -> None:
-        level.unlink(order)
-        del self.orders[order.order_id]
-        if level.head is None:
-            self.side(order.side).drop(level)

@@ -35,6 +35,7 @@ from risk.commands import (
     Entry,
     Liquidate,
     OpenAccount,
+    Origin,
     Place,
     SetCancelOnDisconnect,
     SetParameters,
@@ -55,6 +56,7 @@ from risk.events import (
     PositionChanged,
     WalletChanged,
 )
+from risk.position import Position
 from risk.reasons import Reason
 from risk.state import State
 
@@ -90,9 +92,6 @@ _TABLE: dict[type[Command], Callable[[State, Any], None]] = {
 _SESSION_COMMANDS: frozenset[type[Command]] = frozenset((StartSession, EndSession))
 """What may come from a session that is not live."""
 
-_LOOKING: frozenset[type[Command]] = frozenset((Tick, Continue))
-"""What brings the watch to look at accounts, a slice of them at a time."""
-
 _TOLD = (Ordered, Cancelled)
 """Answers that show an order as it stands at the end of its entry."""
 
@@ -116,9 +115,10 @@ class Exchange:
         timeline.advance(state, entry.time)
         if state.phases:
             phases.advance(state)
-        if self._admitted(entry) and not (entry.origin.key and idempotency.repeats(state)):
+        if self._admitted(entry.origin, kind):
             _TABLE[kind](state, command)
-        if kind in _LOOKING:
+        if kind is Tick or kind is Continue:
+            # Who is endangered is looked for a slice of the accounts at a time.
             state.watch.advance(state, state.parameters.slice)
         if state.undecided:
             idempotency.remember(state)
@@ -138,24 +138,27 @@ class Exchange:
         """A fingerprint of the whole state: the same entries give the same, everywhere."""
         return snapshot.digest(self.state)
 
-    def _admitted(self, entry: Entry) -> bool:
+    def _admitted(self, origin: Origin, kind: type[Command]) -> bool:
         """Whether the command may be heard: its session is live and it is not a repetition."""
-        origin = entry.origin
-        if not origin.session or type(entry.command) in _SESSION_COMMANDS:
-            return True
-        session = self.state.sessions.get(origin.session)
-        if session is None:
-            self.state.refuse(Reason.SESSION_ENDED)
-            return False
-        if origin.request:
-            if origin.request <= session.last_request:
+        if origin.session and kind not in _SESSION_COMMANDS:
+            session = self.state.sessions.get(origin.session)
+            if session is None:
+                self.state.refuse(Reason.SESSION_ENDED)
                 return False
-            session.last_request = origin.request
-        return True
+            if origin.request:
+                if origin.request <= session.last_request:
+                    return False
+                session.last_request = origin.request
+        return not (origin.key and idempotency.repeats(self.state))
 
     def _report(self) -> None:
         """Tell of all that was touched, once each and as it now stands."""
         state = self.state
+        if state.first is not None:
+            if not (state.touched_orders or state.touched_markets or state.touched_wallets):
+                self._report_first(*state.first)
+                return
+            self._add_first(*state.first)
         emit = state.events.append
         if state.touched_orders:
             self._report_orders()
@@ -170,28 +173,53 @@ class Exchange:
                     emit(BookChanged(name, changes))
             state.touched_markets.clear()
         if state.touched_wallets:
-            for account, currency in state.touched_wallets:
-                emit(WalletChanged(account, currency))
+            for wallet in state.touched_wallets:
+                emit(WalletChanged(wallet.account, wallet.currency))
             state.touched_wallets.clear()
+
+    def _report_first(self, order: Order, position: Position) -> None:
+        """The same, where one order and what depends on it is all that was touched."""
+        state, market, wallet = self.state, position.market, position.wallet
+        state.first = None
+        events = state.events
+        last = events[-1] if events else None
+        if isinstance(last, _TOLD) and last.order.order_id == order.order_id:
+            events.append(OrderChanged(last.order))
+        else:
+            events.append(OrderChanged(order.record()))
+        if not position.orders:
+            state.forget_if_idle(position)
+        changes = market.book.take_changes()
+        if changes:
+            events.append(BookChanged(market.name, changes))
+        events.append(WalletChanged(wallet.account, wallet.currency))
+
+    def _add_first(self, order: Order, position: Position) -> None:
+        """Put what was touched first before all else that was touched."""
+        state, market = self.state, position.market
+        state.first = None
+        state.touched_orders = {order.order_id: order, **state.touched_orders}
+        state.touched_markets = {market.name: market, **state.touched_markets}
+        state.touched_wallets = {position.wallet: None, **state.touched_wallets}
 
     def _report_orders(self) -> None:
         state = self.state
-        emit = state.events.append
+        events, touched = state.events, state.touched_orders
         # The answer comes last of what the command said, and may show an order as it stands now.
-        last = state.events[-1] if state.events else None
+        last = events[-1] if events else None
         told = last.order if isinstance(last, _TOLD) else None
-        for order_id, order in state.touched_orders.items():
-            if told is not None and told.order_id == order_id:
-                emit(OrderChanged(told))
+        for order_id, order in touched.items():
+            if told is None or told.order_id != order_id:
+                events.append(OrderChanged(order.record()))
             else:
-                emit(OrderChanged(order.record()))
+                events.append(OrderChanged(told))
             if order.level is None:
                 self._forget_idle(order)
-        state.touched_orders.clear()
+        touched.clear()
 
     def _forget_idle(self, order: Order) -> None:
         """Drop the position that an order which is over was the last thing of."""
         market = self.state.markets.get(order.instrument)
         position = market.positions.get(order.account) if market is not None else None
-        if position is not None:
+        if position is not None and not position.orders:
             self.state.forget_if_idle(position)

@@ -92,11 +92,7 @@ def reserve(market: Market, order: Order) -> int:
 
     A reduce-only order needs no initial margin, but it may lose as much as any other.
     """
-    price, rate = order.price, market.maker_rate
-    # Most orders cost nothing, see `loss_at_mark`.
-    if rate <= 0 and (price <= market.mark if order.side is BUY else price >= market.mark):
-        return 0
-    left = order.amount - order.filled
+    left, price, rate = order.amount - order.filled, order.price, market.maker_rate
     loss = loss_at_mark(market, order.side, left, price)
     if loss:
         # For the rounding of the two values that it is the difference of.
@@ -141,16 +137,22 @@ def refresh(state: State, wallet: Wallet) -> None:
     wallet.moved = False
 
 
-def refresh_but(state: State, position: Position) -> None:
-    """The same, except that the sums may still hold an earlier initial margin of this position.
+def outlook(state: State, position: Position) -> tuple[int, int, int]:
+    """The `extremes` of a position and its `reserves`, as its next order is to be checked by.
 
-    They hold the one that it shows, so that what they are without it can be told. To replace it
-    would be in vain where an order of its own is about to change it again.
+    The wallet's sums are brought up to date too, except that they may hold an earlier initial
+    margin of this position: it is the one that the position shows, so that they can be told
+    without it. To replace it would be in vain, for the order is about to change it again.
     """
-    wallet = position.wallet
+    wallet, marks = position.wallet, state.marks
     # Whether others are behind.
-    if len(wallet.behind) > position.behind or wallet.moved or wallet.marks != state.marks:
+    if len(wallet.behind) > position.behind or wallet.moved or wallet.marks != marks:
         refresh(state, wallet)
+    reserved = position.reserved if position.reserves_at == marks else reserves(state, position)
+    low, high = position.size - position.sells, position.size + position.buys
+    if position.reduced:
+        low, high = extremes(position)
+    return low, high, reserved
 
 
 def update(position: Position) -> None:
@@ -226,9 +228,11 @@ def reserve_again(state: State, position: Position, order: Order) -> None:
     if position.reserves_at == state.marks:
         if position.reserves:
             reserve_no_more(position, order)
-        amount = reserve(position.market, order)
-        if amount:
-            position.reserves[order.order_id] = amount
+        market, price = position.market, order.price
+        # The condition is that of `loss_at_mark`: most orders cost nothing.
+        worse = price > market.mark if order.side is BUY else price < market.mark
+        if worse or market.maker_rate > 0:
+            amount = position.reserves[order.order_id] = reserve(market, order)
             position.reserved += amount
 
 

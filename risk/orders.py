@@ -22,19 +22,21 @@ if TYPE_CHECKING:
 
 def rest(state: State, market: Market, position: Position, order: Order) -> None:
     """Put what is left of an order into the book."""
+    order_id = order.order_id
     market.book.add(order)
-    state.accounts[order.account].orders[order.order_id] = order
+    position.orders[order_id] = state.accounts[order.account].orders[order_id] = order
     session = state.sessions.get(order.session)
     if session is not None:
-        session.orders[order.order_id] = order
+        session.orders[order_id] = order
     if order.time_in_force is GOOD_TIL_DAY:
-        market.good_til_day[order.order_id] = order
-    position.orders[order.order_id] = order
+        market.good_til_day[order_id] = order
     if order.reduce_only:
-        position.reducing[order.order_id] = order
+        position.reducing[order_id] = order
     position.expose(order, order.amount - order.filled)
     margin.reserve_again(state, position, order)
-    _changed(state, market, position, order)
+    if not position.behind:
+        margin.update_orders(position)
+    state.note(order, position)
 
 
 def executed(state: State, market: Market, position: Position, order: Order, amount: int) -> None:
@@ -52,12 +54,20 @@ def executed(state: State, market: Market, position: Position, order: Order, amo
 def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
     """End an open order."""
     market = state.markets[order.instrument]
-    position = market.positions[order.account]
+    end(state, market, market.positions[order.account], order, reason)
+
+
+def end(
+    state: State, market: Market, position: Position, order: Order, reason: CancelReason | None
+) -> None:
+    """The same, for whoever has looked up where the order is."""
     _take_out(state, market, position, order)
     order.state = CANCELLED
     order.cancel_reason = reason
     order.updated = state.time
-    _changed(state, market, position, order)
+    if not position.behind:
+        margin.update_orders(position)
+    state.note(order, position)
 
 
 def cancel_first(
@@ -74,7 +84,9 @@ def cancel_first(
 def withdraw(state: State, market: Market, position: Position, order: Order) -> None:
     """Take an open order out of the book without ending it: it is about to come back."""
     _take_out(state, market, position, order)
-    _moved(state, market, position)
+    margin.update_orders(position)
+    state.touched_markets[market.name] = market
+    state.touch(position.wallet)
 
 
 def shrink(state: State, order: Order, amount: int) -> None:
@@ -85,7 +97,9 @@ def shrink(state: State, order: Order, amount: int) -> None:
     market.book.shrink(order, amount)
     margin.reserve_again(state, position, order)
     order.updated = state.time
-    _changed(state, market, position, order)
+    if not position.behind:
+        margin.update_orders(position)
+    state.note(order, position)
 
 
 def fit_reduce_only(state: State, position: Position) -> None:
@@ -111,24 +125,13 @@ def _take_out(state: State, market: Market, position: Position, order: Order) ->
 
 def _forget(state: State, market: Market, position: Position, order: Order) -> None:
     order_id = order.order_id
-    del position.orders[order_id]
+    del position.orders[order_id], state.accounts[order.account].orders[order_id]
     if order.reduce_only:
         position.reducing.pop(order_id, None)
-    margin.reserve_no_more(position, order)
-    del state.accounts[order.account].orders[order_id]
+    if position.reserves:
+        margin.reserve_no_more(position, order)
     if order.time_in_force is GOOD_TIL_DAY:
         market.good_til_day.pop(order_id, None)
     session = state.sessions.get(order.session)
     if session is not None:
         session.orders.pop(order_id, None)
-
-
-def _changed(state: State, market: Market, position: Position, order: Order) -> None:
-    state.touched_orders[order.order_id] = order
-    _moved(state, market, position)
-
-
-def _moved(state: State, market: Market, position: Position) -> None:
-    margin.update_orders(position)
-    state.touched_markets[market.name] = market
-    state.touch(position.wallet)

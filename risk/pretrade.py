@@ -125,9 +125,8 @@ def afford(
 ) -> Refusal | None:
     """Whether the account can carry the order; marks the order `risk_reducing` if it must be."""
     market, wallet = position.market, position.wallet
-    margin.refresh_but(state, position)
-    low, high = margin.extremes(position)
-    costs = margin.reserves(state, position) + _cost(market, order)
+    low, high, reserved = margin.outlook(state, position)
+    costs = reserved + _cost(market, order)
     if replaces is not None:
         costs -= position.reserves.get(replaces.order_id, 0)
         low, high = _with(low, high, replaces.side, -replaces.remaining)
@@ -135,10 +134,14 @@ def afford(
     if order.reduce_only:
         # Together, these go to zero at most.
         reach = min(reach, abs(position.size) - _reduced_by_others(position, replaces))
-    low, high = _with(low, high, order.side, reach)
+    if order.side is BUY:
+        high += reach
+    else:
+        low -= reach
     worst, limit = margin.worst_initial(market, low, high), market.terms.position_limit
     # What its other markets leave of the margin balance.
-    free = wallet.margin_balance - (wallet.initial - position.initial)
+    balance = wallet.balance + wallet.session_profit + wallet.profit
+    free = balance - wallet.initial + position.initial
     trusted, fits = supervised(state, wallet), -limit <= low and high <= limit
     order.risk_reducing = not trusted or worst + costs > free
     if fits and not order.risk_reducing:
@@ -170,11 +173,12 @@ def _cost(market: Market, order: Order) -> int:
     Every fill rounds value, carry and fee by less than two units in all, and no fill is
     smaller than a contract, so that much is added.
     """
-    left, price = order.amount - order.filled, order.price
-    loss = margin.loss_at_mark(market, order.side, left, price)
-    fee = margin.fee_on(market.value(left, price), market.taker_rate)
+    left, price, value = order.amount - order.filled, order.price, market.value
     fills = left // market.contract_size
-    return loss + fee + 2 * fills + 2
+    cost = margin.fee_on(value(left, price), market.taker_rate) + 2 * fills + 2
+    if price > market.mark if order.side is BUY else price < market.mark:
+        cost += margin.loss_at_mark(market, order.side, left, price)
+    return cost
 
 
 def _survives(wallet: Wallet, position: Position, order: Order, extreme: int, cost: int) -> bool:

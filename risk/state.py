@@ -74,7 +74,8 @@ class State:
     idempotency key, `undecided` the keyed requests that have none yet. `deposited` is deposits
     minus withdrawals per currency. `watch` is derived from the rest.
     What follows `origin` lives for one entry: its answers and facts, and what it touched, to be
-    reported once and as it stands at the end.
+    reported once and as it stands at the end. `first` is the order that it touched before all
+    else, if it began with one, and its position: mostly there is no more to report.
     """
 
     time: int = 0
@@ -103,9 +104,10 @@ class State:
     watch: Watch = field(factory=Watch)
     origin: Origin = field(factory=Origin)
     events: list[Event] = field(factory=list)
+    first: tuple[Order, Position] | None = None
     touched_orders: dict[int, Order] = field(factory=dict)
     touched_markets: dict[str, Market] = field(factory=dict)
-    touched_wallets: dict[tuple[int, str], Wallet] = field(factory=dict)
+    touched_wallets: dict[Wallet, None] = field(factory=dict)
     moved: dict[tuple[int, str], Position] = field(factory=dict)
 
     def currencies(self) -> list[str]:
@@ -126,7 +128,17 @@ class State:
 
     def touch(self, wallet: Wallet) -> None:
         """Note that a wallet's numbers moved."""
-        self.touched_wallets[wallet.account, wallet.currency] = wallet
+        self.touched_wallets[wallet] = None
+
+    def note(self, order: Order, position: Position) -> None:
+        """Note that an open order is new, changed or gone, and so its book and wallet changed."""
+        touched = self.touched_orders
+        if touched or self.touched_markets or self.touched_wallets or self.first is not None:
+            touched[order.order_id] = order
+            self.touched_markets[position.market.name] = position.market
+            self.touched_wallets[position.wallet] = None
+        else:
+            self.first = order, position
 
     def forget_if_idle(self, position: Position) -> None:
         """Drop a position that holds nothing, so that the state does not grow with history."""

@@ -159,10 +159,12 @@ def cancel(state: State, command: Cancel) -> None:
     if order is None:
         return state.refuse(Reason.ORDER_NOT_FOUND, str(command.order_id))
     market = state.markets[order.instrument]
-    if margin.is_locked(state, market.positions[order.account].wallet):
+    position = market.positions[order.account]
+    if margin.is_locked(state, position.wallet):
         return state.refuse(Reason.ACCOUNT_LOCKED)
-    orders.cancel(state, order, _USER_REQUEST)
-    return state.emit(Cancelled(state.origin, order.record()))
+    orders.end(state, market, position, order, _USER_REQUEST)
+    state.events.append(Cancelled(state.origin, order.record()))
+    return None
 
 
 def cancel_all(state: State, command: CancelAll) -> None:
