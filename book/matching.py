@@ -56,7 +56,9 @@ def match(
                 return Stop.SELF_TRADE
             settler.self_trade(maker)
             continue
-        amount = min(left, maker.remaining)
+        amount = maker.amount - maker.filled
+        if amount > left:
+            amount = left
         left -= amount
         taker.filled += amount
         book.fill(maker, amount)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
@@ -16,34 +16,33 @@ if TYPE_CHECKING:
     from risk.state import State
 
 
-class _Fill(NamedTuple):
-    """What one side of a trade books: its value and cost are the same integers on both."""
-
-    amount: int
-    price: int
-    value: int
-    cost: int
-    rate: int
-
-
 @define(eq=False)
 class Execution:
-    """Settles the fills of one taker, one by one, before the next maker is chosen."""
+    """Settles the fills of one taker, one by one, before the next maker is chosen.
+
+    `taking` is the taker's position, `fees` where its fees go.
+    """
 
     state: State
     market: Market
     taker: Order
     trades: list[Traded] = field(factory=list)
+    taking: Position = field(init=False)
+    fees: Wallet = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.taking = self.state.position(self.taker.account, self.market)
+        self.fees = self.state.fee_account(self.market.currency)
 
     def filled(self, maker: Order, taker: Order, amount: int) -> None:
         """Book one fill on both sides. Both orders already show it."""
-        state, market = self.state, self.market
-        price, instrument = maker.price, market.instrument
-        value, cost = instrument.value(amount, price), instrument.cost(amount, price)
+        state, market, taking = self.state, self.market, self.taking
+        price = maker.price
+        # The same integers on both sides.
+        value, cost = market.value(amount, price), market.instrument.cost(amount, price)
         making = state.position(maker.account, market)
-        taking = state.position(taker.account, market)
-        made = self._settle(making, maker, _Fill(amount, price, value, cost, market.maker_rate))
-        taken = self._settle(taking, taker, _Fill(amount, price, value, cost, market.taker_rate))
+        made = self._settle(making, maker, amount, value, cost, price, market.maker_rate)
+        taken = self._settle(taking, taker, amount, value, cost, price, market.taker_rate)
         orders.executed(state, market, making, maker, amount)
         for position in (making, taking):
             if position.reducing:
@@ -55,36 +54,45 @@ class Execution:
         """Cancel the account's own maker."""
         orders.cancel(self.state, maker, CancelReason.SELF_TRADE)
 
-    def _settle(self, position: Position, order: Order, fill: _Fill) -> tuple[int, int]:
+    def _settle(
+        self,
+        position: Position,
+        order: Order,
+        amount: int,
+        value: int,
+        cost: int,
+        price: int,
+        rate: int,
+    ) -> tuple[int, int]:
         """Move position and money of one side; returns (profit, fee)."""
         state, market = self.state, self.market
-        amount, price, value, cost, _ = fill
         wallet, before = position.wallet, position.size
         if position.funding_index != market.funding_index:
             book_funding(state, position, market.funding_index)
         if order.side is BUY:
-            profit = position.trade(amount, price, value)
+            profit = position.trade(amount, price, value, cost)
         else:
-            profit = position.trade(-amount, price, -value)
-        market.open_interest += max(position.size, 0) - max(before, 0)
+            profit = position.trade(-amount, price, -value, cost)
+        if position.size > 0:
+            market.open_interest += position.size
+        if before > 0:
+            market.open_interest -= before
         wallet.session_profit += profit
         order.cost += cost
         order.average_price = market.instrument.average_price(order.filled, order.cost)
         order.updated = state.time
-        fee = self._charge(wallet, order, fill)
+        fee = self._charge(wallet, order, amount, price, margin.fee_on(value, rate))
         state.touch(wallet)
         state.watch.mark_dirty(wallet)
         state.moved[order.account, market.name] = position
         return profit, fee
 
-    def _charge(self, wallet: Wallet, order: Order, fill: _Fill) -> int:
-        state, market = self.state, self.market
+    def _charge(self, wallet: Wallet, order: Order, amount: int, price: int, fee: int) -> int:
+        """Take the fee of a fill, or what a liquidation pays instead; returns it."""
+        receiver = self.fees
         if order.liquidation:
-            fee = liquidation_fee(market, order, fill.amount, fill.price)
-            receiver = state.insurance(market.currency)
-        else:
-            fee = margin.fee_on(fill.value, fill.rate)
-            receiver = state.fee_account(market.currency)
+            fee = liquidation_fee(self.market, order, amount, price)
+            receiver = self.state.insurance(self.market.currency)
         wallet.balance -= fee
         wallet.fees += fee
         receiver.balance += fee

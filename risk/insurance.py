@@ -68,12 +68,13 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
     signed = -amount if giver.size > 0 else amount
     value = market.instrument.value(signed, market.mark) - share
     price = implied_price(market, signed, value)
+    cost = market.instrument.cost(amount, price)
     market.open_interest -= max(giver.size, 0) + max(taker.size, 0)
     profits = []
     for position, sign in ((giver, 1), (taker, -1)):
         wallet = position.wallet
         book_funding(state, position, market.funding_index)
-        profit = position.trade(sign * signed, price, sign * value)
+        profit = position.trade(sign * signed, price, sign * value, cost)
         wallet.session_profit += profit
         margin.update(position)
         profits.append(profit)

@@ -162,7 +162,8 @@ def update(position: Position) -> None:
     from several of them is asked once.
     """
     position.moved = position.wallet.moved = True
-    update_orders(position)
+    if not position.behind:
+        update_orders(position)
 
 
 def update_orders(position: Position) -> None:

@@ -132,14 +132,14 @@ class Position:
         self.realised += amount
         return amount
 
-    def trade(self, amount: int, price: int, value: int) -> int:
+    def trade(self, amount: int, price: int, value: int, cost: int) -> int:
         """Fill `amount` (signed) whose trade value is `value` (signed alike); returns profit.
 
-        Closes first and opens with the rest, so one fill may flip the position. Funding must
-        have been booked up to now.
+        `cost` is what the instrument makes of that amount and price. Closes first and opens with
+        the rest, so one fill may flip the position. Funding must have been booked up to now.
         """
         if self.size * amount >= 0:
-            self._open(amount, price, value)
+            self._open(amount, value, cost)
             return 0
         if abs(amount) <= abs(self.size):
             return self._close(amount, value)
@@ -147,20 +147,25 @@ class Position:
         part = -self.size
         closing_value = round_half_even(value * abs(part), abs(amount))
         profit = self._close(part, closing_value)
-        self._open(amount - part, price, value - closing_value)
+        amount -= part
+        cost = self.market.instrument.cost(abs(amount), price)
+        self._open(amount, value - closing_value, cost)
         return profit
 
-    def _open(self, amount: int, price: int, value: int) -> None:
+    def _open(self, amount: int, value: int, cost: int) -> None:
         self.size += amount
         self.carry += value
-        self.cost += self.market.instrument.cost(abs(amount), price)
+        self.cost += cost
 
     def _close(self, amount: int, value: int) -> int:
-        held, closing = abs(self.size), abs(amount)
-        carry = round_half_even(self.carry * closing, held)
+        carry, cost, held = self.carry, self.cost, self.size
+        if amount != -held:
+            held, closing = abs(held), abs(amount)
+            carry = round_half_even(carry * closing, held)
+            cost = round_half_even(cost * closing, held)
         self.size += amount
         self.carry -= carry
-        self.cost -= round_half_even(self.cost * closing, held)
+        self.cost -= cost
         profit = carry + value
         self.realised += profit
         return profit

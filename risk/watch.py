@@ -102,8 +102,10 @@ class Watch:
         """The wallet's money or positions moved, other than by marks."""
         key = (wallet.account, wallet.currency)
         self.dirty[key] = None
-        self._not_endangered(key)
-        self.standings.changed(wallet)
+        if self.endangered:
+            self._not_endangered(key)
+        if self.standings.kept:
+            self.standings.changed(wallet)
 
     def retuned(self, market: Market) -> None:
         """The market's terms have changed, and with them the margin of all who hold it."""
