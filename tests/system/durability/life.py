@@ -17,7 +17,10 @@ from typing import Final
 
 from attrs import define
 
-from tests.system.process import READY, START_SECONDS, TIDEGATE
+from tests.system.process import READY, TIDEGATE
+
+START_SECONDS: Final = 120
+"""For a start, or an end. `scripts/torture` may run for hours at low priority beside other work."""
 
 OUTLIVED_SECONDS: Final = 2.0
 NAMES: Final = ("alice", "bob", "carol")
@@ -151,7 +154,7 @@ def traced(file: Path, call: str, fault: str, trace: Path) -> tuple[str, ...]:
 def command(*arguments: str, program: Sequence[str] = (TIDEGATE,)) -> tuple[int, str]:
     """Run a command to its end: its status, and what it said on both outputs."""
     done = subprocess.run(
-        [*program, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [*program, *arguments], capture_output=True, text=True, timeout=START_SECONDS, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -163,7 +166,7 @@ def replayed_elsewhere(data_dir: Path, hash_seed: int) -> str:
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=START_SECONDS,
         check=True,
         cwd=Path(__file__).parents[3],
     )
