@@ -264,7 +264,7 @@ class Session:
         key: str,
     ) -> Submit:
         venue, undo = self.venue, wish.undo
-        telling = wish.telling or method.telling(call, params)
+        telling = wish.telling or call.tellings.get(method.name) or method.telling(call, params)
         account = call.account if wish.account is None else wish.account
         try:
             undecided = venue.admit(account, matching=method.matching)

@@ -147,10 +147,7 @@ class Method:
     )
 
     def telling(self, call: Call, params: msgspec.Struct) -> Telling:
-        """How an answer to a request is told."""
-        known = call.tellings.get(self.name)
-        if known is not None:
-            return known
+        """How an answer to a request is told; kept among the call's tellings where alike."""
         assert self.tell is not None, "what changes the venue has Keyed parameters"
         telling = self.tell(call, params)
         if self.alike:
