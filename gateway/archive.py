@@ -11,8 +11,9 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 from attrs import define, field
 
 from book.instrument import Instrument
@@ -57,7 +58,7 @@ SETTLEMENTS: Final = 1_000
 _OPEN: Final = OrderState.OPEN
 
 
-class OwnTrade(NamedTuple):
+class OwnTrade(msgspec.Struct, frozen=True, gc=False):
     """A trade and the side of it that is the account's."""
 
     trade: Traded
@@ -216,8 +217,9 @@ class Archive:
 
     def _order_changed(self, event: OrderChanged) -> None:
         order = event.order
-        if order.state is not _OPEN and order.account >= FIRST_CLIENT:
-            self._account(order.account).close(order)
+        account = order.account
+        if order.state is not _OPEN and account >= FIRST_CLIENT:
+            (self.accounts.get(account) or self._account(account)).close(order)
 
     def _traded(self, trade: Traded) -> None:
         history = self._instrument(trade.instrument)
@@ -225,8 +227,10 @@ class Archive:
             history.trades.append(trade)
             history.day.note(trade)
         for side in (trade.taker, trade.maker):
-            if side.account >= FIRST_CLIENT:
-                self._account(side.account).trades.append(OwnTrade(trade, side))
+            account = side.account
+            if account >= FIRST_CLIENT:
+                past = self.accounts.get(account) or self._account(account)
+                past.trades.append(OwnTrade(trade, side))
 
     def _transferred(self, event: Transferred) -> None:
         for account, own in passed(event, self.state):
@@ -261,10 +265,7 @@ class Archive:
                 del self.instruments[name]
 
     def _account(self, account: int) -> AccountHistory:
-        history = self.accounts.get(account)
-        if history is None:
-            history = self.accounts[account] = AccountHistory()
-        return history
+        return self.accounts.setdefault(account, AccountHistory())
 
     def _past(self, account: int) -> AccountHistory:
         return self.accounts.get(account) or AccountHistory()

@@ -258,10 +258,10 @@ def _own_trades(call: Call, fits: Callable[[str], bool], wanted: Range) -> Json:
 
 def _shown(call: Call, own: Iterable[OwnTrade]) -> list[Raw]:
     shown = []
-    for trade, side in own:
-        instrument = call.venue.archive.instrument(trade.instrument)
+    for each in own:
+        instrument = call.venue.archive.instrument(each.trade.instrument)
         if instrument is not None:
-            shown.append(Raw(forms.own_trade_text(trade, side, instrument)))
+            shown.append(Raw(forms.own_trade_text(each.trade, each.side, instrument)))
     return shown
 
 

@@ -60,7 +60,7 @@ def test_trades_are_paged_in_either_direction(
     trades, has_more = desk.archive.trades([BTC, SOL], wanted)
     assert (numbers, more) == ([trade.trade_id for trade in trades], has_more)
     own, has_more = desk.archive.own_trades(ALICE, wanted, everywhere)
-    assert (numbers, more) == ([trade.trade_id for trade, _ in own], has_more)
+    assert (numbers, more) == ([each.trade.trade_id for each in own], has_more)
 
 
 def test_trades_are_bounded_by_time_and_by_sequence() -> None:
@@ -131,7 +131,7 @@ def test_a_partly_filled_order_is_kept_with_what_was_filled() -> None:
     (kept,) = desk.archive.orders(ALICE, everywhere, unfilled=False, offset=0, count=20)
     assert (OrderState.CANCELLED, 20 * SCALE) == (kept.state, kept.filled)
     trades = desk.archive.order_trades(ALICE, order.order_id)
-    assert [1, 2] == [trade.trade_id for trade, _ in trades]
+    assert [1, 2] == [each.trade.trade_id for each in trades]
 
 
 def test_a_day_of_trades_is_summed_up() -> None:
@@ -268,8 +268,8 @@ def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
     """Its own trades add up to its position, which is nothing; the last is a liquidation."""
     desk, (transfer,) = take_over()
     own, _ = desk.archive.own_trades(VICTIM, Range(count=100, ascending=True), everywhere)
-    assert 0 == sum(side.side.sign * trade.amount for trade, side in own)
-    trade, side = own[-1]
+    assert 0 == sum(each.side.side.sign * each.trade.amount for each in own)
+    trade, side = own[-1].trade, own[-1].side
     assert (transfer.trade_id, transfer.price) == (trade.trade_id, trade.price)
     instrument = desk.market().instrument
     told = msgspec.json.decode(forms.own_trade_text(trade, side, instrument))
