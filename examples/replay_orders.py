@@ -237,6 +237,7 @@ async def main(options: argparse.Namespace, events: Sequence[Event]) -> None:
             nursery.start_soon(stop_at_signal, nursery.cancel_scope)
             async with connected(options) as connections:
                 began = time.perf_counter()
+                print(f"replaying {len(events):,} events; Ctrl-C to stop", flush=True)
                 await Replay(connections, options.in_flight, report).run(events, options.speed)
                 seconds = time.perf_counter() - began
                 for clients in connections.values():
@@ -244,7 +245,11 @@ async def main(options: argparse.Namespace, events: Sequence[Event]) -> None:
                         report.left_open += await client.call("private/cancel_all")
             nursery.cancel_scope.cancel()
     except* ConnectionEndedError as ended:
-        print(f"the venue hung up: {ended.exceptions[0]}")
+        # One of all requests that were on their way, in groups of those who waited for them.
+        first: BaseException = ended
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        print(f"the venue hung up: {first}")
     for line in report.lines(seconds or time.perf_counter() - began):
         print(line)
 

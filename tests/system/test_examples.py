@@ -128,3 +128,21 @@ def test_a_recording_is_replayed_and_accounted_for(tmp_path: Path, speed: str) -
             replaying.wait_for("at the end: 120$")
             replaying.wait_for(r"^latency in ms: p50 [\d.]+ ")
             assert 0 == replaying.process.wait(5)
+
+
+def test_a_replay_says_why_it_ends_when_the_venue_does(tmp_path: Path) -> None:
+    """And reports what was done until then, however many requests were on their way."""
+    recording(tmp_path / "orders.csv.gz")
+    config = (EXAMPLES / "replay.toml").read_text()
+    for port in (":8080", ":8081"):
+        config = config.replace(port, ":0")
+    with venue(tmp_path, config) as running:
+        # At this speed its last events are for much later.
+        arguments = ("--url", running.websocket, "--speed", "0.02")
+        replay = command("replay_orders.py", str(tmp_path / "orders.csv.gz"), *arguments)
+        with program(replay, os.environ) as replaying:
+            replaying.wait_for("^replaying 303 events")
+            running.process.terminate()
+            replaying.wait_for("^the venue hung up: the connection has ended: 1001 ")
+            replaying.wait_for(r"^[\d,]+ events in")
+            assert 0 == replaying.process.wait(5)
