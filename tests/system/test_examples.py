@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.process import READY, venue
+from tests.system.process import READY, TIDEGATE, venue
 from tests.system.program import Program, demo, program, shock
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -109,9 +110,9 @@ def recording(path: Path) -> None:
 
 @pytest.mark.parametrize("speed", ["0", "2"])
 def test_a_recording_is_replayed_and_accounted_for(tmp_path: Path, speed: str) -> None:
-    """Each event is done, refused by code, or skipped; nothing is left on the venue."""
+    """Each event is done, refused by code, or skipped; nothing is left, and the log proves it."""
     recording(tmp_path / "orders.csv.gz")
-    config = (EXAMPLES / "replay.toml").read_text()
+    config = (EXAMPLES / "replay.toml").read_text().replace("# data_dir", "data_dir")
     for port in (":8080", ":8081"):
         config = config.replace(port, ":0")
     with venue(tmp_path, config) as running:
@@ -128,6 +129,13 @@ def test_a_recording_is_replayed_and_accounted_for(tmp_path: Path, speed: str) -
             replaying.wait_for("at the end: 120$")
             replaying.wait_for(r"^latency in ms: p50 [\d.]+ ")
             assert 0 == replaying.process.wait(5)
+    proved = subprocess.run(
+        [TIDEGATE, "log", "verify", str(tmp_path / "replayed")],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert "one state" in proved.stdout
 
 
 def test_a_replay_says_why_it_ends_when_the_venue_does(tmp_path: Path) -> None:
@@ -143,6 +151,7 @@ def test_a_replay_says_why_it_ends_when_the_venue_does(tmp_path: Path) -> None:
         with program(replay, os.environ) as replaying:
             replaying.wait_for("^replaying 303 events")
             running.process.terminate()
+            assert 0 == running.process.wait(5)
             replaying.wait_for("^the venue hung up: the connection has ended: 1001 ")
             replaying.wait_for(r"^[\d,]+ events in")
             assert 0 == replaying.process.wait(5)
