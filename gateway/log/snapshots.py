@@ -1,6 +1,6 @@
 """Snapshots: the state after an entry, in a file that is whole or not there.
 
-    header   magic 8, format u16, rules u32, sequence u64, hash of the log's chain 16, trail 16,
+    header   magic 8, format u16, rules u32, sequence u64, hash of the log's chain 16, trail 20,
              digest of the state 16, length of the payload u64, checksum 16
     payload  the state's facts, as risk.snapshot writes them
 

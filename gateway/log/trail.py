@@ -1,7 +1,12 @@
-"""The trail: a hash over all events since the first entry, by which replays tell that they agree.
+"""The trail: a hash over all that happened, by which replays tell that they agree.
 
-It costs a few microseconds an entry and nothing for the size of the state, so the live venue can
-leave it in the log as it goes, where a replay finds it and compares.
+It costs little for an entry and nothing for the size of the state, so the live venue can leave it
+in the log as it goes, where a replay finds it and compares.
+
+Of nearly every entry all that happens is that one order comes to rest, or leaves. Which order, at
+what price and of what size then tells everything that could be otherwise, and goes into a
+checksum: to write such an entry's four events and hash them took an eighth of the venue's time.
+All that any other entry did, whatever moves money or a position, is hashed as it is.
 """
 
 from __future__ import annotations
@@ -10,15 +15,20 @@ import struct
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final
+from zlib import crc32
 
 import msgspec
 from attrs import define, field
 
 from gateway.log.errors import DivergenceError
 from risk.commands import Checkpoint, Entry
-from risk.events import Event
+from risk.events import Cancelled, Event, Ordered
 
-TRAIL_BYTES: Final = 16
+_HASH_BYTES: Final = 16
+_SUM_BYTES: Final = 4
+TRAIL_BYTES: Final = _HASH_BYTES + _SUM_BYTES
+"""A hash of what is hashed, then a checksum of the rest, big-endian."""
+
 START: Final = bytes(TRAIL_BYTES)
 
 CHECKPOINT_ENTRIES: Final = 10_000
@@ -28,36 +38,60 @@ REMEMBERED: Final = 4_096
 """A checkpoint is in the log behind the entry that it speaks of: behind a batch that is applied,
 one that waits and one that is written, of some 300 entries each."""
 
-_HEAD: Final = struct.Struct(f">{TRAIL_BYTES}sQ")
+_HEAD: Final = struct.Struct(f">{_HASH_BYTES}sIQ")
 _encoder: Final = msgspec.json.Encoder()
+
+_RESTED: Final = b"+%d %d %d %d %d %d"
+_LEFT: Final = b"-%d %d %d %d %d %d"
+_PLAIN: Final = {Ordered: _RESTED, Cancelled: _LEFT}
+_PLAIN_EVENTS: Final = 4
+"""The answer, the change of the order, of the book and of the wallet. A trade makes more."""
 
 
 @define(eq=False)
 class Trail:
-    """The trail up to the last entry that it was shown."""
+    """The trail up to the last entry that it was shown; `start` is its value up to `sequence`."""
 
-    value: bytes = START
+    start: bytes = START
     sequence: int = 0
-    _recent: list[tuple[int, bytes]] = field(init=False)
+    _hash: bytes = field(init=False)
+    _sum: int = field(init=False)
+    _recent: list[tuple[int, bytes, int]] = field(init=False)
     _hashed: bytearray = field(init=False, factory=lambda: bytearray(_HEAD.size))
 
     def __attrs_post_init__(self) -> None:
-        self._recent = [(0, START)] * REMEMBERED
-        self._recent[self.sequence % REMEMBERED] = (self.sequence, self.value)
+        self._hash = self.start[:_HASH_BYTES]
+        self._sum = int.from_bytes(self.start[_HASH_BYTES:])
+        self._recent = [(0, START[:_HASH_BYTES], 0)] * REMEMBERED
+        self._recent[self.sequence % REMEMBERED] = (self.sequence, self._hash, self._sum)
+
+    @property
+    def value(self) -> bytes:
+        """The trail, by which another one can go on from here."""
+        return _value(self._hash, self._sum)
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
         """Take in what an entry did."""
-        sequence, hashed = entry.sequence, self._hashed
-        _HEAD.pack_into(hashed, 0, self.value, sequence)
+        self.sequence = sequence = entry.sequence
+        form = _PLAIN.get(type(events[0])) if 0 < len(events) <= _PLAIN_EVENTS else None
+        if form is None:
+            self._hash_all(sequence, events)
+        else:
+            order = events[0].order  # type: ignore[attr-defined]  # both kinds have one
+            told = (sequence, order.order_id, order.account, order.price, order.amount)
+            self._sum = crc32(form % (*told, order.filled), self._sum)
+        self._recent[sequence % REMEMBERED] = (sequence, self._hash, self._sum)
+
+    def _hash_all(self, sequence: int, events: Sequence[Event]) -> None:
+        hashed = self._hashed
+        _HEAD.pack_into(hashed, 0, self._hash, self._sum, sequence)
         _encoder.encode_into(events, hashed, _HEAD.size)
-        self.value = value = blake2b(hashed, digest_size=TRAIL_BYTES).digest()
-        self.sequence = sequence
-        self._recent[sequence % REMEMBERED] = (sequence, value)
+        self._hash = blake2b(hashed, digest_size=_HASH_BYTES).digest()
 
     def at(self, sequence: int) -> bytes | None:
         """The trail up to an earlier entry; None where that is not remembered."""
-        known, value = self._recent[sequence % REMEMBERED]
-        return value if known == sequence else None
+        known, hashed, checksum = self._recent[sequence % REMEMBERED]
+        return _value(hashed, checksum) if known == sequence else None
 
     def checkpoint(self) -> Checkpoint:
         """What the live venue leaves in the log."""
@@ -93,3 +127,7 @@ class Checkpoints:
         if entry.sequence >= self._last + self.every:
             self._last = entry.sequence
             self.propose(self.trail.checkpoint())
+
+
+def _value(hashed: bytes, checksum: int) -> bytes:
+    return hashed + checksum.to_bytes(_SUM_BYTES)

@@ -1,13 +1,36 @@
 """The trail: the same events give the same, and checkpoints compare it as far back as it knows."""
 
-import pytest
+from collections.abc import Sequence
 
+import pytest
+from msgspec.structs import replace
+
+from book.order import Order, OrderType, Side, TimeInForce
 from gateway.log.errors import DivergenceError
 from gateway.log.trail import REMEMBERED, Checkpoints, Trail
 from risk.commands import Checkpoint, Entry, Origin, Tick
-from risk.events import Done, Event, SessionEnded
+from risk.events import (
+    Cancelled,
+    Done,
+    Event,
+    OrderChanged,
+    Ordered,
+    PositionChanged,
+    SessionEnded,
+    WalletChanged,
+)
 
 TICK = Tick(prices=())
+RESTING = Order(
+    order_id=1,
+    account=101,
+    instrument="BTC-PERPETUAL",
+    side=Side.BUY,
+    type=OrderType.LIMIT,
+    time_in_force=TimeInForce.GOOD_TIL_CANCELLED,
+    price=2,
+    amount=3,
+).record()
 
 
 def walk(trail: Trail, count: int, *events: Event) -> None:
@@ -28,6 +51,37 @@ def test_events_and_their_order_make_the_trail() -> None:
         again.observe(Entry(1, 99, Origin(), Checkpoint(sequence=0, digest="")), events)
         assert trail.value == again.value
     assert 5 == len(set(values))
+
+
+def plain(changed: Sequence[tuple[str, int]] = (), *, left: bool = False) -> list[Event]:
+    """What comes of an order that rests, or that has left."""
+    record = replace(RESTING, **dict(changed))
+    answer = Cancelled(Origin(), record) if left else Ordered(Origin(), record, ())
+    return [answer, OrderChanged(record), WalletChanged(record.account, "BTC")]
+
+
+def test_what_an_order_that_rests_or_leaves_is_told_by() -> None:
+    """Which it is, where it is and what is left of it; another makes another trail."""
+    values = []
+    changes = [(name, 9) for name in ("order_id", "account", "price", "amount", "filled")]
+    for events in (plain(), plain(left=True), *(plain([change]) for change in changes)):
+        trail = Trail()
+        walk(trail, 1, *events)
+        values.append(trail.value)
+        walk(trail, 1)
+        values.append(trail.value)
+    assert 14 == len(set(values))
+
+
+def test_what_more_came_of_an_order_is_hashed_whole() -> None:
+    """Whoever changes more than its own order may move money, or what is others'."""
+    values = []
+    for account in (101, 102):
+        trail = Trail()
+        others = (PositionChanged(account, "BTC-PERPETUAL"), WalletChanged(account, "ETH"))
+        walk(trail, 1, *plain(), *others)
+        values.append(trail.value)
+    assert 2 == len(set(values))
 
 
 def test_it_goes_on_from_a_snapshot() -> None:

@@ -20,6 +20,7 @@ from gateway.log.frames import HEADER_BYTES
 from gateway.log.progress import Meter
 from gateway.log.segments import segments
 from gateway.log.snapshots import Snapshot, Snapshots
+from gateway.log.trail import START, Trail
 from gateway.log.upkeep import prune
 from gateway.log.verify import Verification, Verified
 from risk.commands import Checkpoint, Skip
@@ -145,7 +146,7 @@ def test_a_snapshot_of_another_state_is_found(tmp_path: Path) -> None:
 def test_a_snapshot_of_another_past_is_found(tmp_path: Path) -> None:
     """The state may be the same: its trail is not."""
     scribe = recorded(tmp_path)
-    scribe.trail.value = bytes(16)
+    scribe.trail = Trail(START, scribe.sequence)
     scribe.snapshot()
     with pytest.raises(DivergenceError, match=f"up to entry {scribe.sequence} .* other events"):
         verify(scribe)
