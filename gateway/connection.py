@@ -190,6 +190,10 @@ class Connection:
             self.outbox.reply(outcome.data)
             # What the request subscribed to follows its reply.
             self.session.venue.feed.greet(self.outbox)
+            # Heartbeats that were just asked for begin before the nap of the pulse would end.
+            due = self.session.due()
+            if due < self._nap.deadline:
+                self._nap.deadline = due
         else:
             self._dismissed = True
             self._quietly = outcome.quietly
@@ -202,10 +206,6 @@ class Connection:
             if self.outbox.owed == 1 and self.inbox.put_first(waiting[0][0]):
                 waiting.popleft()
             self._put_lists()
-        due = self.session.due()
-        if due < self._nap.deadline:
-            # Heartbeats that were just asked for begin before the nap of the pulse would end.
-            self._nap.deadline = due
         self._writer.flush()
 
     def _put_lists(self) -> None:

@@ -37,7 +37,8 @@ class Writer:
 
     def flush(self) -> None:
         """Write what the kernel takes at once; the task does the rest."""
-        self._write()
+        if self.outbox.size:
+            self._write()
         if self.transport.unsent:
             self.outbox.wake()
 
