@@ -61,7 +61,9 @@ def end(
     state: State, market: Market, position: Position, order: Order, reason: CancelReason | None
 ) -> None:
     """The same, for whoever has looked up where the order is."""
-    _take_out(state, market, position, order)
+    position.expose(order, order.filled - order.amount)
+    market.book.remove(order)
+    _forget(state, market, position, order)
     order.state = CANCELLED
     order.cancel_reason = reason
     order.updated = state.time
@@ -83,7 +85,9 @@ def cancel_first(
 
 def withdraw(state: State, market: Market, position: Position, order: Order) -> None:
     """Take an open order out of the book without ending it: it is about to come back."""
-    _take_out(state, market, position, order)
+    position.expose(order, order.filled - order.amount)
+    market.book.remove(order)
+    _forget(state, market, position, order)
     margin.update_orders(position)
     state.touched_markets[market.name] = market
     state.touch(position.wallet)
@@ -115,12 +119,6 @@ def fit_reduce_only(state: State, position: Position) -> None:
             cancel(state, order, CancelReason.REDUCE_ONLY)
         else:
             shrink(state, order, amount)
-
-
-def _take_out(state: State, market: Market, position: Position, order: Order) -> None:
-    position.expose(order, order.filled - order.amount)
-    market.book.remove(order)
-    _forget(state, market, position, order)
 
 
 def _forget(state: State, market: Market, position: Position, order: Order) -> None:

@@ -174,8 +174,8 @@ def _cost(market: Market, order: Order) -> int:
     smaller than a contract, so that much is added.
     """
     left, price, value = order.amount - order.filled, order.price, market.value
-    fills = left // market.contract_size
-    cost = margin.fee_on(value(left, price), market.taker_rate) + 2 * fills + 2
+    cost = margin.fee_on(value(left, price), market.taker_rate)
+    cost += 2 * (left // market.contract_size) + 2
     if price > market.mark if order.side is BUY else price < market.mark:
         cost += margin.loss_at_mark(market, order.side, left, price)
     return cost

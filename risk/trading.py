@@ -163,8 +163,7 @@ def cancel(state: State, command: Cancel) -> None:
     if margin.is_locked(state, position.wallet):
         return state.refuse(Reason.ACCOUNT_LOCKED)
     orders.end(state, market, position, order, _USER_REQUEST)
-    state.events.append(Cancelled(state.origin, order.record()))
-    return None
+    return state.emit(Cancelled(state.origin, order.record()))
 
 
 def cancel_all(state: State, command: CancelAll) -> None:
@@ -207,8 +206,9 @@ def _fits(state: State, command: CancelAll, order: Order) -> bool:
 
 def _answer(state: State, order: Order, outcome: Refusal | tuple[Traded, ...]) -> None:
     if isinstance(outcome, Refusal):
-        return state.refuse(*outcome)
-    return state.emit(Ordered(state.origin, order.record(), outcome))
+        state.refuse(*outcome)
+    else:
+        state.events.append(Ordered(state.origin, order.record(), outcome))
 
 
 def _enter(
