@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
 from typing import Final
 
 import trio
@@ -20,7 +19,7 @@ from gateway.hearing import Heard, Hearing
 from gateway.inbox import LIST, Inbox
 from gateway.lane import Urgent
 from gateway.outbox import GOING_AWAY, NORMAL, Farewell, Outbox
-from gateway.outcome import Close, Outcome, Push, Reply, Submit
+from gateway.outcome import Close, Push, Reply, Submit
 from gateway.session import Session
 from gateway.transport import DisconnectedError, Transport
 from gateway.wakeup import Wakeup
@@ -42,9 +41,6 @@ SLICE_SECONDS: Final = 0.001
 # refused only after that. A flood is most of it such a rest: to refuse it takes a fifth of the time
 # that deciding it takes, and that time would be missing for deciding.
 PATIENCE_SECONDS: Final = 0.005
-
-# A slice of requests at once; an eighth of the inbox, so that others find room.
-LISTS_AT_ONCE: Final = SLICE // LIST
 
 QUEUE_FULL: Final = 10047
 MAINTENANCE: Final = 11051
@@ -153,8 +149,10 @@ class Connection:
         elif now < self._patient_until and self.session.full:
             return Heard.LATER
         if self._frames:
-            self._hear_some(now, patiently=not fresh and not self.session.full)
-        self._settle()
+            submits = self._hear_some(now, patiently=not fresh and not self.session.full)
+            if submits:
+                self._put(submits, now + INBOX_SECONDS)
+        self._writer.flush()
         if self._dismissed or self.outbox.crowded:
             return Heard.STUCK
         if self._heard == len(self._frames):
@@ -162,18 +160,28 @@ class Connection:
         self._patient_until = now + PATIENCE_SECONDS
         return Heard.SOME
 
-    def _hear_some(self, now: float, *, patiently: bool) -> None:
-        """A slice; `patiently` only as much as is not refused for what is undecided already."""
-        session, until = self.session, time.perf_counter() + SLICE_SECONDS
+    def _hear_some(self, now: float, *, patiently: bool) -> list[Submit]:
+        """A slice; `patiently` only as much as is not refused for what is undecided already.
+
+        Returns what is to be put into the inbox.
+        """
+        session, outbox = self.session, self.outbox
+        until = time.perf_counter() + SLICE_SECONDS
+        submits: list[Submit] = []
         session.heard(now)
         for frame in self._frames[self._heard : self._heard + SLICE]:
-            if self._dismissed or self.outbox.crowded or (patiently and session.full):
+            if outbox.crowded or self._dismissed or (patiently and session.full):
                 break
             self._heard += 1
             for outcome in session.receive(frame):
-                self._act(outcome, now)
+                if isinstance(outcome, Submit):
+                    outbox.reserve()
+                    submits.append(outcome)
+                else:
+                    self._act(outcome)
             if time.perf_counter() >= until:
                 break
+        return submits
 
     async def _room(self) -> None:
         """Wait for a place for the next reply; a client that we do not hear is not silent."""
@@ -181,11 +189,8 @@ class Connection:
         await self.outbox.room()
         self._held = False
 
-    def _act(self, outcome: Outcome, now: float) -> None:
-        if isinstance(outcome, Submit):
-            self.outbox.reserve()
-            self._waiting.append((outcome, now + INBOX_SECONDS))
-        elif isinstance(outcome, Reply):
+    def _act(self, outcome: Reply | Close) -> None:
+        if isinstance(outcome, Reply):
             self.outbox.reserve()
             self.outbox.reply(outcome.data)
             # What the request subscribed to follows its reply.
@@ -199,30 +204,25 @@ class Connection:
             self._quietly = outcome.quietly
             self._parting = Farewell(outcome.code, outcome.reason)
 
-    def _settle(self) -> None:
-        """Have done what can be done without waiting, before anybody waits."""
-        waiting = self._waiting
-        if waiting:
-            if self.outbox.owed == 1 and self.inbox.put_first(waiting[0][0]):
-                waiting.popleft()
-            self._put_lists()
-        self._writer.flush()
+    def _put(self, submits: list[Submit], deadline: float) -> None:
+        """Where there is room nobody waits; for the rest the submitter does, in turn.
 
-    def _put_lists(self) -> None:
-        """Where there is room nobody waits; for the rest the submitter does, in turn."""
-        waiting = self._waiting
-        for _ in range(LISTS_AT_ONCE):
-            turn = [submit for submit, _ in islice(waiting, LIST)]
-            if not turn:
+        Nothing overtakes what it waits with: until that is in, there is room for nobody.
+        """
+        put = 0
+        if not self._waiting:
+            if self.outbox.owed == 1 and self.inbox.put_first(submits[0]):
                 return
             try:
-                self.inbox.put_nowait(turn)
+                while put < len(submits):
+                    self.inbox.put_nowait(submits[put : put + LIST])
+                    put += LIST
             except (trio.WouldBlock, trio.ClosedResourceError):
-                break
-            for _ in turn:
-                waiting.popleft()
-        if waiting:
-            self._submitted.set()
+                pass
+            else:
+                return
+        self._waiting += ((submit, deadline) for submit in submits[put:])
+        self._submitted.set()
 
     async def _submit(self) -> None:
         while True:
