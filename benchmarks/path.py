@@ -30,9 +30,8 @@ from gateway.cli import main as tidegate
 from gateway.feed import Feed
 from gateway.inbox import Inbox
 from gateway.log.file import Writer
-from gateway.metrics import Metrics
+from gateway.log.trail import Trail
 from gateway.session import Session
-from gateway.supervisor import Supervisor
 from gateway.transport.over_websockets import WebSocketTransport
 from risk.exchange import Exchange
 
@@ -42,15 +41,14 @@ CHANNEL: Final = "user.orders.BTC-PERPETUAL.raw"
 
 # What it is, and the method that does it. None of them calls another.
 STEPS: Final[tuple[tuple[str, Any, str], ...]] = (
-    ("frames of a chunk into messages", WebSocketTransport, "_messages"),
+    ("frames of a chunk into messages", WebSocketTransport, "_cut"),
     ("message into command: JSON, log-in, scope, limits", Session, "receive"),
     ("command into the inbox", Inbox, "put_nowait"),
     ("batch into bytes", Writer, "frame"),
     ("batch to the disk, synced (a thread)", Writer, "write"),
     ("decision: margin, matching, settlement", Exchange, "apply"),
     ("events into reply and notifications", Feed, "publish"),
-    ("counters", Metrics, "applied"),
-    ("supervisor looks on", Supervisor, "observe"),
+    ("trail for those who replay", Trail, "observe"),
     ("frames to the socket", WebSocketTransport, "write"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -12,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway.lane import Urgent
 from gateway.log.errors import ApplyError
-from risk.commands import Continue, EndSession, Entry
+from risk.commands import Cancel, Continue, Edit, EndSession, Entry, Place
 from risk.events import Event
 
 Observer = Callable[[Entry, Sequence[Event]], None]
@@ -20,6 +21,11 @@ Observer = Callable[[Entry, Sequence[Event]], None]
 # A batch takes several milliseconds; sockets and timers get their turn in between. Twice what
 # hearing clients takes of a turn of the loop: a flood shall cost the decisions of a third.
 SLICE_SECONDS: Final = 0.002
+# An order that rests, changes or leaves: the answer, and the change of order, book and wallet. A
+# trade makes more events, and so does whatever time has brought with such an order.
+_ORDERS: Final = frozenset((Place, Edit, Cancel))
+_PLAIN_EVENTS: Final = 4
+
 # So long takes only a single entry that carries a slice of some larger work.
 LONG_SECONDS: Final = 0.005
 
@@ -57,9 +63,11 @@ class Matcher:
 
     Before it waits it calls `settled`: what observers have collected meanwhile can go out.
 
-    `observers` are told of every entry and its events, in this order; `ended` frees the slot of a
-    session whose end is in the log; `propose` is the lane's put. None of them waits, and none may
-    raise: an exception here is a bug of the venue, whose state nobody may trust then.
+    `observers` are told of every entry and its events, in this order, and then `attendants` of
+    those that did more than to let an order rest, change or leave, which nearly all do; `counts`
+    are entries by the type of their command. `ended` frees the slot of a session whose end is in
+    the log; `propose` is the lane's put. None of them waits, and none may raise: an exception here
+    is a bug of the venue, whose state nobody may trust then.
     `clock` measures how long the loop was held, in seconds: real ones, also under a test's clock.
     """
 
@@ -67,6 +75,8 @@ class Matcher:
     propose: Callable[[Urgent], None]
     ended: Callable[[int], None]
     observers: list[Observer] = field(factory=list)
+    attendants: list[Observer] = field(factory=list)
+    counts: defaultdict[type, int] = field(factory=lambda: defaultdict(int))
     settled: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.perf_counter
     _continuing: bool = field(default=False, init=False)
@@ -83,24 +93,35 @@ class Matcher:
                     self._apply(entry)
                     held = self.clock() - began
                     if held >= SLICE_SECONDS:
-                        self.settled()
+                        self._settle()
                         await _rest(held)
                         began = self.clock()
-                self.settled()
+                self._settle()
 
     def _apply(self, entry: Entry) -> None:
         try:
             events = self.exchange.apply(entry)
         except Exception as error:
             raise ApplyError(entry) from error
+        kind = type(entry.command)
+        self.counts[kind] += 1
+        for observe in self.observers:
+            observe(entry, events)
+        if len(events) > _PLAIN_EVENTS or kind not in _ORDERS:
+            self._attend(entry, events)
+
+    def _attend(self, entry: Entry, events: Sequence[Event]) -> None:
         command = entry.command
         if isinstance(command, EndSession):
             self.ended(command.session)
         elif isinstance(command, Continue):
             self._continuing = False
+        for observe in self.attendants:
+            observe(entry, events)
+
+    def _settle(self) -> None:
         # One at a time: each continues all that is begun.
         if self.exchange.busy and not self._continuing:
             self._continuing = True
             self.propose(Continue())
-        for observe in self.observers:
-            observe(entry, events)
+        self.settled()

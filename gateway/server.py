@@ -181,7 +181,9 @@ class _Server:
             exchange,
             propose=intake.propose,
             ended=slots.free,
-            observers=[metrics.applied, venue.feed.publish, supervisor.observe],
+            observers=[venue.feed.publish],
+            attendants=[metrics.happened, supervisor.observe],
+            counts=metrics.commands.counts,
             settled=front.writers.flush,
         )
         if keeper:

@@ -61,7 +61,6 @@ class Supervisor:
     def observe(self, entry: Entry, _events: Sequence[Event]) -> None:
         """An entry was applied; called by the matcher."""
         command = entry.command
-        # Nearly all are of clients, and one look-up tells.
         if type(command) not in _OWN:
             return
         if isinstance(command, Liquidate):

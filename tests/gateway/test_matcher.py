@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import trio
 from attrs import define, field
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from book.order import Side
@@ -13,6 +14,7 @@ from gateway.lane import Urgent
 from gateway.log.errors import ApplyError
 from gateway.matcher import Matcher
 from risk.commands import (
+    Cancel,
     Command,
     Continue,
     EndSession,
@@ -83,6 +85,17 @@ async def test_entries_are_applied_in_order_and_told_with_their_events() -> None
     assert batch == [entry for entry, _ in scene.seen]
     orders = [e.order.order_id for _, events in scene.seen for e in events if type(e) is Ordered]
     assert [1, 2] == orders
+
+
+async def test_attendants_are_spared_orders_that_only_rest_or_leave() -> None:
+    """A trade they are told of, and whatever is no order; everything is counted."""
+    scene, attended = Scene(), list[Entry]()
+    scene.matcher.attendants.append(lambda entry, _events: attended.append(entry))
+    taking = replace(BUY, account=102, side=Side.SELL)
+    batch = scene.batch(BUY, BUY, Cancel(account=101, order_id=1), taking, Tick(prices=()))
+    await scene.apply(batch)
+    assert batch[3:] == attended
+    assert {Place: 3, Cancel: 1, Tick: 1} == scene.matcher.counts
 
 
 async def test_a_session_end_frees_its_slot() -> None:
