@@ -43,7 +43,7 @@ _encoder: Final = msgspec.json.Encoder()
 
 _RESTED: Final = b"+%d %d %d %d %d %d"
 _LEFT: Final = b"-%d %d %d %d %d %d"
-_PLAIN: Final = {Ordered: _RESTED, Cancelled: _LEFT}
+_PLAIN: Final[dict[type, bytes]] = {Ordered: _RESTED, Cancelled: _LEFT}
 _PLAIN_EVENTS: Final = 4
 """The answer, the change of the order, of the book and of the wallet. A trade makes more."""
 
@@ -72,15 +72,16 @@ class Trail:
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
         """Take in what an entry did."""
-        self.sequence = sequence = entry.sequence
-        form = _PLAIN.get(type(events[0])) if 0 < len(events) <= _PLAIN_EVENTS else None
-        if form is None:
-            self._hash_all(sequence, events)
+        number, first = entry.sequence, events[0] if events else None
+        form = _PLAIN.get(type(first))
+        if form is None or len(events) > _PLAIN_EVENTS:
+            self._hash_all(number, events)
         else:
-            order = events[0].order  # type: ignore[attr-defined]  # both kinds have one
-            told = (sequence, order.order_id, order.account, order.price, order.amount)
-            self._sum = crc32(form % (*told, order.filled), self._sum)
-        self._recent[sequence % REMEMBERED] = (sequence, self._hash, self._sum)
+            order = first.order  # type: ignore[union-attr]  # both kinds have one
+            told = (number, order.order_id, order.account, order.price, order.amount, order.filled)
+            self._sum = crc32(form % told, self._sum)
+        self.sequence = number
+        self._recent[number % REMEMBERED] = (number, self._hash, self._sum)
 
     def _hash_all(self, sequence: int, events: Sequence[Event]) -> None:
         hashed = self._hashed
