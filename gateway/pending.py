@@ -38,7 +38,10 @@ OK: Final = HTTPStatus.OK.value
 
 @define(eq=False)
 class Undecided:
-    """How many requests of each account wait for the venue's decision; `most` of one may."""
+    """How many requests of each account wait for the venue's decision; `most` of one may.
+
+    Where any number may (None), nobody need count them.
+    """
 
     most: int | None
     counts: dict[int, int] = field(factory=dict)

@@ -58,14 +58,15 @@ class Venue:
     def admit(self, account: int, *, matching: bool) -> Undecided | None:
         """Let a request in that changes the venue; one about orders takes an undecided place.
 
-        Returns where that place is to be given back. Raises ApiError: 11051 when the venue is
-        shutting down, 13021 when it is a recorded one, 10047 for one order too many.
+        Returns where that place is to be given back, if places are counted. Raises ApiError: 11051
+        when the venue is shutting down, 13021 when it is a recorded one, 10047 for one order too
+        many.
         """
         if self.recorded:
             self.require_live()
         if self.closing:
             raise ApiError(Code.SYSTEM_MAINTENANCE)
-        if not matching:
+        if not matching or self.undecided.most is None:
             return None
         self.undecided.take(account)
         return self.undecided

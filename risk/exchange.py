@@ -112,7 +112,9 @@ class Exchange:
         state.sequence = entry.sequence
         state.origin = entry.origin
         state.events = []
-        timeline.advance(state, entry.time)
+        # Entries of one batch have one time.
+        if entry.time > state.time or (state.due and state.due[0][0] <= entry.time):
+            timeline.advance(state, entry.time)
         if state.phases:
             phases.advance(state)
         if self._admitted(entry.origin, kind):

@@ -312,6 +312,16 @@ class Floor:
         return self.harness.exchange.state.orders
 
 
+COUNTED = """
+[limits]
+enabled = true
+undecided_requests = 1000
+matching_per_second = 1_000_000
+matching_burst = 1_000_000
+"""
+"""For who wants to know how many requests are undecided; without a limit nobody counts them."""
+
+
 @asynccontextmanager
 async def floor(settings: str = "") -> AsyncIterator[Floor]:
     """A running floor; what is left of it is cancelled at the end."""

@@ -20,7 +20,17 @@ from gateway.log.memory import MemoryLog
 from gateway.metrics import Metrics
 from gateway.server import Running
 from risk.commands import Command, Place, Tick
-from tests.gateway.live import ORDER, Floor, GatedLog, TrioClock, Wire, connect, floor, running
+from tests.gateway.live import (
+    COUNTED,
+    ORDER,
+    Floor,
+    GatedLog,
+    TrioClock,
+    Wire,
+    connect,
+    floor,
+    running,
+)
 
 BATCH = LIST * LISTS
 
@@ -65,7 +75,7 @@ class Attempt:
 
 async def over_websocket(attempt: Attempt) -> None:
     """A client's order, whose conversation is cancelled."""
-    async with floor() as venue:
+    async with floor(COUNTED) as venue:
         wire, conversation = venue.open()
         scope = trio.CancelScope()
 
@@ -91,7 +101,7 @@ async def over_websocket(attempt: Attempt) -> None:
 
 async def over_http(attempt: Attempt) -> None:
     """The same by HTTP, without sockets: the handler is cancelled."""
-    async with floor() as venue:
+    async with floor(COUNTED) as venue:
         gateway = HttpGateway(venue.harness.venue, venue.intake.inbox, Metrics(), _never)
         scope: dict[str, object] = {
             "type": "http",

@@ -8,7 +8,7 @@ from gateway import connection
 from gateway.connection import GOODBYE_SECONDS, INBOX_SECONDS, PATIENCE_SECONDS, SLICE
 from gateway.outbox import REPLIES
 from risk.commands import Place
-from tests.gateway.live import ORDER, SEND_SECONDS, floor
+from tests.gateway.live import COUNTED, ORDER, SEND_SECONDS, floor
 
 
 async def test_a_request_is_answered_in_its_place() -> None:
@@ -76,7 +76,7 @@ async def test_a_logout_answers_what_came_before_it_and_spares_the_orders() -> N
 
 async def test_an_order_that_finds_no_room_in_time_is_refused(autojump_clock: MockClock) -> None:
     """10047 after the time limit, and nothing was sent: the venue never sees the order."""
-    async with floor() as venue:
+    async with floor(COUNTED) as venue:
         wire = await venue.client("alice")
         await venue.fill_inbox()
         began = trio.current_time()
@@ -214,7 +214,7 @@ async def test_a_stop_does_not_wait_for_ever(autojump_clock: MockClock) -> None:
 
 async def test_an_order_of_a_full_inbox_does_not_outlive_its_client() -> None:
     """Disconnected with an order that is in, but not logged: nothing rests."""
-    async with floor() as venue:
+    async with floor(COUNTED) as venue:
         wire = await venue.client("alice")
         venue.log.shut()
         await wait_all_tasks_blocked()

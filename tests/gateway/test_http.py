@@ -13,7 +13,7 @@ from gateway import http
 from gateway.inbox import LISTS
 from gateway.log.memory import MemoryLog
 from gateway.server import Running
-from tests.gateway.live import GatedLog, TrioClock, connect, running
+from tests.gateway.live import COUNTED, GatedLog, TrioClock, connect, running
 
 ALICE = ("alice-key", "alice-secret")
 ORDER = "instrument_name=BTC-PERPETUAL&amount=10&type=limit&price=50000"
@@ -213,7 +213,7 @@ async def test_metrics_tell_of_connections_commands_and_fills() -> None:
 async def test_a_client_that_goes_away_leaves_the_decision_to_the_log() -> None:
     """Sent is sent; nothing waits for the reply any more."""
     log = GatedLog.open(MemoryLog(TrioClock()))
-    async with running(log=log) as venue:
+    async with running(COUNTED, log=log) as venue:
         state = venue.venue.exchange.state
         log.shut()
         async with client(venue) as web:
@@ -227,7 +227,7 @@ async def test_a_client_that_goes_away_leaves_the_decision_to_the_log() -> None:
 
 # More orders than the log has taken and the inbox has places for.
 CROWD = 2 * LISTS + 20
-CROWDED = f"[limits]\nconnections_per_address = {CROWD}\n"
+CROWDED = f"{COUNTED}connections_per_address = {CROWD}\n"
 
 
 async def test_an_order_that_finds_no_room_in_time_is_refused(

@@ -21,7 +21,16 @@ from gateway.settings import ConfigError
 from risk.commands import Deposit, EndSessions, OpenAccount, Place, SetParameters, SetProduct, Tick
 from risk.exchange import Exchange
 from risk.state import INSURANCE
-from tests.gateway.live import ORDER, GatedLog, TrioClock, connect, refusal, running, settings_of
+from tests.gateway.live import (
+    COUNTED,
+    ORDER,
+    GatedLog,
+    TrioClock,
+    connect,
+    refusal,
+    running,
+    settings_of,
+)
 
 
 async def opened(venue: Running, path: str = "/ws/api/v2") -> None:
@@ -292,7 +301,7 @@ async def test_what_was_accepted_is_answered_before_the_goodbye() -> None:
     """Shutdown under load: every order that the venue took has its reply, over both ways in."""
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with trio.open_nursery() as nursery:
-        venue = await nursery.start(partial(serve, settings_of(""), log=log))
+        venue = await nursery.start(partial(serve, settings_of(COUNTED), log=log))
         state = venue.venue.exchange.state
         replies: list[int] = []
         web = httpx2.AsyncClient(base_url=venue.http_url, auth=("bob-key", "bob-secret"))
