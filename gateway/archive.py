@@ -69,24 +69,25 @@ class OwnTrade(msgspec.Struct, frozen=True, gc=False):
 class AccountHistory:
     """One account's past, oldest first.
 
-    Orders are kept by number, each with its place in the order in which they were closed.
+    Orders are kept with their place in the order in which they were closed: by number those that
+    traded, and in a row those that did not, which are many and whom hardly anybody asks for.
     """
 
     trades: deque[OwnTrade] = field(factory=lambda: deque(maxlen=OWN_TRADES))
     filled: OrderedDict[int, tuple[int, OrderRecord]] = field(factory=OrderedDict)
-    unfilled: OrderedDict[int, tuple[int, OrderRecord]] = field(factory=OrderedDict)
+    unfilled: deque[tuple[int, OrderRecord]] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
     closed: int = 0
     settlements: deque[PositionSettled] = field(factory=lambda: deque(maxlen=SETTLEMENTS))
 
     def close(self, order: OrderRecord) -> None:
         """Keep an order that has ended, and let the oldest go."""
-        kept, most = (
-            (self.filled, FILLED_ORDERS) if order.filled else (self.unfilled, UNFILLED_ORDERS)
-        )
         self.closed += 1
-        kept[order.order_id] = (self.closed, order)
-        if len(kept) > most:
-            kept.popitem(last=False)
+        if not order.filled:
+            self.unfilled.append((self.closed, order))
+            return
+        self.filled[order.order_id] = (self.closed, order)
+        if len(self.filled) > FILLED_ORDERS:
+            self.filled.popitem(last=False)
 
 
 @define(eq=False)
@@ -160,8 +161,12 @@ class Archive:
     def order(self, account: int, order_id: int) -> OrderRecord | None:
         """A closed order of the account, while it is kept."""
         past = self._past(account)
-        kept = past.filled.get(order_id) or past.unfilled.get(order_id)
-        return kept[1] if kept is not None else None
+        kept = past.filled.get(order_id)
+        if kept is not None:
+            return kept[1]
+        # Whoever asks has most likely heard of it a moment ago.
+        unfilled = (order for _, order in reversed(past.unfilled))
+        return next((order for order in unfilled if order.order_id == order_id), None)
 
     def orders(
         self,
@@ -179,7 +184,7 @@ class Archive:
         past = self._past(account)
         closed: Iterator[tuple[int, OrderRecord]] = reversed(past.filled.values())
         if unfilled:
-            closed = heapq.merge(closed, reversed(past.unfilled.values()), key=_place, reverse=True)
+            closed = heapq.merge(closed, reversed(past.unfilled), key=_place, reverse=True)
         matching = (order for _, order in closed if fits(order.instrument))
         return list(islice(matching, offset, offset + count))
 

@@ -12,6 +12,7 @@ All that any other entry did, whatever moves money or a position, is hashed as i
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final
@@ -56,14 +57,20 @@ class Trail:
     sequence: int = 0
     _hash: bytes = field(init=False)
     _sum: int = field(init=False)
-    _recent: list[tuple[int, bytes, int]] = field(init=False)
+    # What it was at which entry, by the entry's number. Arrays: objects that are kept for so long
+    # have left the processor's cache by the time they are let go.
+    _numbers: array[int] = field(init=False)
+    _sums: array[int] = field(init=False)
+    _hashes: list[bytes] = field(init=False)
     _hashed: bytearray = field(init=False, factory=lambda: bytearray(_HEAD.size))
 
     def __attrs_post_init__(self) -> None:
         self._hash = self.start[:_HASH_BYTES]
         self._sum = int.from_bytes(self.start[_HASH_BYTES:])
-        self._recent = [(0, START[:_HASH_BYTES], 0)] * REMEMBERED
-        self._recent[self.sequence % REMEMBERED] = (self.sequence, self._hash, self._sum)
+        self._numbers = array("Q", bytes(8 * REMEMBERED))
+        self._sums = array("Q", bytes(8 * REMEMBERED))
+        self._hashes = [START[:_HASH_BYTES]] * REMEMBERED
+        self._remember(self.sequence)
 
     @property
     def value(self) -> bytes:
@@ -81,7 +88,13 @@ class Trail:
             told = (number, order.order_id, order.account, order.price, order.amount, order.filled)
             self._sum = crc32(form % told, self._sum)
         self.sequence = number
-        self._recent[number % REMEMBERED] = (number, self._hash, self._sum)
+        self._remember(number)
+
+    def _remember(self, number: int) -> None:
+        place = number % REMEMBERED
+        self._numbers[place] = number
+        self._sums[place] = self._sum
+        self._hashes[place] = self._hash
 
     def _hash_all(self, sequence: int, events: Sequence[Event]) -> None:
         hashed = self._hashed
@@ -91,8 +104,10 @@ class Trail:
 
     def at(self, sequence: int) -> bytes | None:
         """The trail up to an earlier entry; None where that is not remembered."""
-        known, hashed, checksum = self._recent[sequence % REMEMBERED]
-        return _value(hashed, checksum) if known == sequence else None
+        place = sequence % REMEMBERED
+        if self._numbers[place] != sequence:
+            return None
+        return _value(self._hashes[place], self._sums[place])
 
     def checkpoint(self) -> Checkpoint:
         """What the live venue leaves in the log."""
