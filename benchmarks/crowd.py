@@ -253,12 +253,15 @@ class Trader:
         self.delays: list[float] = []
         self.refusals: dict[int, int] = {}
         self._open: deque[str] = deque()
+        self._cancelling: dict[int, str] = {}
         self._number = 0
 
     def ask(self, due: float) -> None:
         """Send the next request: the cancel of an open order, or else a new one."""
         if self._open:
-            self._send(due, "private/cancel", f'"order_id":"{self._open.popleft()}"')
+            order = self._open.popleft()
+            self._cancelling[self._number + 1] = order
+            self._send(due, "private/cancel", f'"order_id":"{order}"')
         else:
             self._place(due, "buy")
 
@@ -278,8 +281,12 @@ class Trader:
         if reply.id is None:
             return False
         delay = perf_counter() - self.due.pop(reply.id)
+        cancelling = self._cancelling.pop(reply.id, None)
         if reply.error is not None:
             self.refusals[reply.error.code] = self.refusals.get(reply.error.code, 0) + 1
+            if cancelling is not None:
+                # It is still there; else a long flood would leave a book of what it gave up.
+                self._open.append(cancelling)
             return True
         self.delays.append(delay)
         if reply.result is not None and reply.result.order is not None:

@@ -37,10 +37,10 @@ SETTLE_SECONDS: Final = 0.5
 # account may have undecided; of those that take long, as many as begin within some time.
 SLICE: Final = 16
 SLICE_SECONDS: Final = 0.001
-# What is left of a chunk then waits so long for room among what its account has undecided, and is
-# refused only after that. A flood is most of it such a rest: to refuse it takes a fifth of the time
-# that deciding it takes, and that time would be missing for deciding.
-PATIENCE_SECONDS: Final = 0.005
+# Whoever comes with more is a flood, which waits so long for room among what its account has
+# undecided, and is refused only after that. Most of it would be refused otherwise, and each of
+# these takes a sixth of the time of a decision, which would be missing for deciding.
+PATIENCE_SECONDS: Final = 0.02
 
 QUEUE_FULL: Final = 10047
 MAINTENANCE: Final = 11051
@@ -143,13 +143,15 @@ class Connection:
     def _hear(self, receive: Callable[[], Sequence[str | bytes]]) -> Heard:
         """A slice of the chunk, or of the next one; then do what can be done without waiting."""
         now = trio.current_time()
-        fresh = self._heard == len(self._frames)
-        if fresh:
+        if self._heard == len(self._frames):
             self._frames, self._heard = receive(), 0
-        elif now < self._patient_until and self.session.full:
+        # Whoever came with no more than a slice is heard out, and told at once what is refused.
+        flood = len(self._frames) > SLICE
+        full = flood and self.session.full
+        if full and now < self._patient_until:
             return Heard.LATER
         if self._frames:
-            submits = self._hear_some(now, patiently=not fresh and not self.session.full)
+            submits = self._hear_some(now, patiently=flood and not full)
             if submits:
                 self._put(submits, now + INBOX_SECONDS)
         self._writer.flush()
