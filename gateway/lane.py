@@ -14,10 +14,11 @@ Urgent = Tick | Continue | Checkpoint | Liquidate | EndSession
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-# Of each kind in one batch, beside the single ones. A batch holds 256 commands of clients, so 32
-# liquidations a batch keep up with any cascade that those can cause, and a thousand connections
-# lost at once take no more than a ninth of each batch from the others.
-SHARE: Final = 32
+# Of each kind in one batch, beside the single ones. In a storm batches are small and come a hundred
+# times a second and more: 16 liquidations in each keep up with a cascade, and take some three
+# milliseconds, behind which an order waits; and a thousand connections lost at once take a small
+# part of each batch from the others.
+SHARE: Final = 16
 
 
 @define(eq=False)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PARTS = 8
 """A round reduces a position by this part of it, but at least by the smallest order."""
 
-PROPOSED = 1_024
+PROPOSED = 512
 """How many to list at a time: with more, what is proposed would be out of date."""
 
 
