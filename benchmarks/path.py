@@ -23,9 +23,9 @@ from typing import Any, Final
 # Python puts this file's own directory first, and there `book` would be another benchmark.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.crowd import Crowd, Trader, log_in, open_peers, request
+from benchmarks.crowd import Trader, log_in, open_peers
 from benchmarks.figures import NO_FOLLOWER
-from benchmarks.load import cpu_seconds, server, venue_config
+from benchmarks.load import converse, cpu_seconds, listen, server, venue_config
 from gateway.cli import main as tidegate
 from gateway.feed import Feed
 from gateway.inbox import Inbox
@@ -84,23 +84,14 @@ def drive(url: str, pid: int, seconds: float) -> tuple[int, float]:
     """Keep requests under way; returns how many, and the server's processor seconds."""
     peers = open_peers(url, CONNECTIONS)
     log_in(peers, range(CONNECTIONS))
-    for peer in peers:
-        peer.send(json.dumps(request(0, "private/subscribe", {"channels": [CHANNEL]})).encode())
-        peer.answer()
+    listen(peers, [CHANNEL])
     traders = {peer: Trader(peer) for peer in peers}
-    crowd = Crowd(peers)
     before, end = cpu_seconds(pid), perf_counter() + seconds
     for trader in [*traders.values()] * IN_FLIGHT:
         trader.ask(perf_counter())
-    while any(trader.due for trader in traders.values()):
-        for peer, messages in crowd.hear(1.0):
-            assert not peer.ended, "a client was cut"
-            for message in messages:
-                if traders[peer].hear(message) and perf_counter() < end:
-                    traders[peer].ask(perf_counter())
+    converse(traders, end)
     count = sum(len(trader.delays) for trader in traders.values())
     used = cpu_seconds(pid) - before
-    crowd.close()
     return count, used
 
 
