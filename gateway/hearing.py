@@ -40,12 +40,13 @@ class Heard(Enum):
 
 @define(eq=False)
 class _Speaker:
-    """A client whose task waits here. `queued` is whether it has a turn coming."""
+    """A client whose task waits here: with a turn coming (`queued`), or `paused`, or `gone`."""
 
     task: trio.lowlevel.Task
     hear: Callable[[], Heard]
     descriptor: int | None
     queued: bool = False
+    paused: bool = False
     gone: bool = False
 
 
@@ -115,7 +116,10 @@ class Hearing:
             self._resume(self._later.popleft()[1])
         if self._poll is not None:
             for descriptor, _ in self._poll.poll(0, SOCKETS):
-                self._queue(self._speakers[descriptor])
+                speaker = self._speakers[descriptor]
+                # That it has hung up is told in any case.
+                if not speaker.paused:
+                    self._queue(speaker)
         # Whoever has more is heard again in the next round only.
         for _ in range(len(self._turns)):
             if self._turns:
@@ -128,7 +132,7 @@ class Hearing:
         speaker.queued = False
         try:
             heard = speaker.hear()
-        except BaseException as error:
+        except Exception as error:
             # It is its own task's, unless that has been cancelled by what it heard.
             if not self._end(speaker, Error(error)):
                 raise
@@ -144,12 +148,14 @@ class Hearing:
 
     def _pause(self, speaker: _Speaker) -> None:
         """Look neither at its socket nor for its turn for a while."""
+        speaker.paused = True
         if speaker.descriptor is not None and self._poll is not None:
             self._poll.modify(speaker.descriptor, 0)
         self._later.append((trio.current_time() + PAUSE_SECONDS, speaker))
 
     def _resume(self, speaker: _Speaker) -> None:
         if not speaker.gone:
+            speaker.paused = False
             if speaker.descriptor is not None and self._poll is not None:
                 self._poll.modify(speaker.descriptor, select.EPOLLIN)
             self._queue(speaker)

@@ -190,3 +190,20 @@ async def test_whoever_leaves_meanwhile_is_not_asked_again() -> None:
         client.close()
         await trio.sleep(2 * PAUSE_SECONDS)
     assert 1 >= len(client.heard)
+
+
+async def test_whoever_hangs_up_while_it_is_to_wait_is_heard_after_that() -> None:
+    """The kernel tells of the end of a connection whether it was asked to or not."""
+    came: list[float] = []
+
+    def later(_: bytes) -> Heard:
+        came.append(trio.current_time())
+        return Heard.LATER if len(came) < 3 else Heard.STUCK
+
+    hearing, client = Hearing(), Client.open(later)
+    client.theirs.send(b"abc")
+    client.theirs.close()
+    async with running(hearing):
+        await hearing.hear(client.hear, client.ours.fileno())
+    assert all(after - before >= PAUSE_SECONDS for before, after in pairwise(came))
+    client.close()
