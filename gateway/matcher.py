@@ -14,17 +14,14 @@ from trio.testing import wait_all_tasks_blocked
 from gateway.lane import Urgent
 from gateway.log.errors import ApplyError
 from risk.commands import Cancel, Continue, Edit, EndSession, Entry, Place
-from risk.events import Event
+from risk.events import PLAIN_EVENTS, Event
 
 Observer = Callable[[Entry, Sequence[Event]], None]
 
 # A batch takes several milliseconds; sockets and timers get their turn in between. Twice what
 # hearing clients takes of a turn of the loop: a flood shall cost the decisions of a third.
 SLICE_SECONDS: Final = 0.002
-# An order that rests, changes or leaves: the answer, and the change of order, book and wallet. A
-# trade makes more events, and so does whatever time has brought with such an order.
 _ORDERS: Final = frozenset((Place, Edit, Cancel))
-_PLAIN_EVENTS: Final = 4
 
 # So long takes only a single entry that carries a slice of some larger work.
 LONG_SECONDS: Final = 0.005
@@ -107,7 +104,7 @@ class Matcher:
         self.counts[kind] += 1
         for observe in self.observers:
             observe(entry, events)
-        if len(events) > _PLAIN_EVENTS or kind not in _ORDERS:
+        if len(events) > PLAIN_EVENTS or kind not in _ORDERS:
             self._attend(entry, events)
 
     def _attend(self, entry: Entry, events: Sequence[Event]) -> None:

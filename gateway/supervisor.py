@@ -29,9 +29,6 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 
-# The commands by which risk is watched.
-_OWN: Final = frozenset({Tick, Continue, Liquidate})
-
 Wallet = tuple[int, str]
 """(account, currency)."""
 
@@ -60,21 +57,18 @@ class Supervisor:
 
     def observe(self, entry: Entry, _events: Sequence[Event]) -> None:
         """An entry was applied; called by the matcher."""
-        command = entry.command
-        if type(command) not in _OWN:
-            return
-        if isinstance(command, Liquidate):
-            wallet = command.account, command.currency
-            # Once is enough until then, or a round that cannot be had would be tried for ever.
-            self._tried.add(wallet)
-            self._proposed.discard(wallet)
-            if not self._proposed:
+        match entry.command:
+            case Tick() | Continue():
+                # A Tick that endangers many is worked off in slices, each of which may find more
+                # and may end what kept a wallet from its round.
+                self._tried.clear()
                 self._looked.set()
-        else:
-            # A Tick that endangers many is worked off in slices, each of which may find more
-            # and may end what kept a wallet from its round.
-            self._tried.clear()
-            self._looked.set()
+            case Liquidate(account=account, currency=currency):
+                # Once is enough until then, or a round that cannot be had would be tried for ever.
+                self._tried.add((account, currency))
+                self._proposed.discard((account, currency))
+                if not self._proposed:
+                    self._looked.set()
 
     def tick(self) -> None:
         """Propose the heartbeat of this moment."""

@@ -6,6 +6,7 @@ Prices and amounts are in 1e-8, money in 1e-12, times in milliseconds.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,10 @@ from book.events import LevelChange
 from book.order import OrderRecord, OrderState, OrderType, Side
 from risk.commands import Origin
 from risk.reasons import Reason
+
+PLAIN_EVENTS: Final = 4
+"""Of an order that rests, changes or leaves: the answer, and the change of order, book and wallet.
+A trade makes more, and so does whatever time has brought with such an order."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, tag=True, tag_field="event"):

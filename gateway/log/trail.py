@@ -23,7 +23,7 @@ from attrs import define, field
 
 from gateway.log.errors import DivergenceError
 from risk.commands import Checkpoint, Entry
-from risk.events import Cancelled, Event, Ordered
+from risk.events import PLAIN_EVENTS, Cancelled, Event, Ordered
 
 _HASH_BYTES: Final = 16
 _SUM_BYTES: Final = 4
@@ -45,8 +45,6 @@ _encoder: Final = msgspec.json.Encoder()
 _RESTED: Final = b"+%d %d %d %d %d %d"
 _LEFT: Final = b"-%d %d %d %d %d %d"
 _PLAIN: Final[dict[type, bytes]] = {Ordered: _RESTED, Cancelled: _LEFT}
-_PLAIN_EVENTS: Final = 4
-"""The answer, the change of the order, of the book and of the wallet. A trade makes more."""
 
 
 @define(eq=False)
@@ -81,7 +79,7 @@ class Trail:
         """Take in what an entry did."""
         number, first = entry.sequence, events[0] if events else None
         form = _PLAIN.get(type(first))
-        if form is None or len(events) > _PLAIN_EVENTS:
+        if form is None or len(events) > PLAIN_EVENTS:
             self._hash_all(number, events)
         else:
             order = first.order  # type: ignore[union-attr]  # both kinds have one
