@@ -29,8 +29,8 @@ from benchmarks.load import converse, cpu_seconds, listen, server, venue_config
 from gateway.cli import main as tidegate
 from gateway.feed import Feed
 from gateway.inbox import Inbox
-from gateway.log.file import Writer
 from gateway.log.trail import Trail
+from gateway.log.writer import Writer
 from gateway.session import Session
 from gateway.transport.over_websockets import WebSocketTransport
 from risk.exchange import Exchange

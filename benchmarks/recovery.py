@@ -38,10 +38,10 @@ from book.units import SCALE
 from gateway import config
 from gateway.bootstrap import differences
 from gateway.log.disk import Disk, File
-from gateway.log.file import Writer
 from gateway.log.lock import DataDirectory
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Checkpoints, Trail
+from gateway.log.writer import Writer
 from risk.commands import Cancel, Command, Entry, Origin, Place, StartSession, Tick
 from risk.events import Ordered
 from risk.exchange import Exchange

@@ -43,10 +43,10 @@ from benchmarks.margin import BATCH, INSTRUMENTS, MAKER, PRICES, Venue, venue_wi
 from benchmarks.storm import endow
 from book.units import SCALE
 from gateway.log.disk import Disk
-from gateway.log.file import Writer
 from gateway.log.lock import DataDirectory
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Trail
+from gateway.log.writer import Writer
 from risk.commands import Entry, Origin, Tick
 
 STEPS: Final = 10

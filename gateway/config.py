@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from book.units import MONEY, SCALE, Money, Price
-from gateway.log.file import SEGMENT_BYTES
 from gateway.log.follower import SNAPSHOT_ENTRIES
 from gateway.log.trail import CHECKPOINT_ENTRIES
+from gateway.log.writer import SEGMENT_BYTES
 from gateway.scope import ScopeError, parse_scope
 from gateway.settings import ConfigError, Endpoint, one_of, refuse_unknown, section, shown
 from gateway.transport import Library

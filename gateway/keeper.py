@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -15,12 +16,14 @@ from attrs import define, field
 from gateway.archive import Archive
 from gateway.clock import Clock
 from gateway.config import LogSettings
+from gateway.log.appender import in_process, in_thread
 from gateway.log.disk import Disk
-from gateway.log.file import FileLog, Writer
+from gateway.log.file import FileLog
 from gateway.log.lock import DataDirectory
 from gateway.log.recovery import Recovery, recover
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Checkpoints
+from gateway.log.writer import Writer
 from risk.commands import Checkpoint
 from risk.exchange import Exchange
 
@@ -85,9 +88,6 @@ class Keeper:
         Without it the next start replays more, and nothing is lost. Call it when the last entry
         is applied.
         """
-        if self.log.inline:
-            self._snapshot()
-            return
         with trio.move_on_after(seconds) as patience:
             # An abandoned thread finds out before it writes; what it has begun to write stays
             # without a name.
@@ -102,8 +102,7 @@ class Keeper:
     def _snapshot(self) -> None:
         trail, writer = self.recovery.replay.trail, self.writer
         snapshot = Snapshot.of(self.exchange, writer.sequence, writer.hash, trail)
-        if not self.log.inline:
-            trio.from_thread.check_cancelled()
+        trio.from_thread.check_cancelled()
         self.snapshots.write(snapshot)
 
 
@@ -114,14 +113,14 @@ def open_keeper(
     clock: Clock,
     *,
     disk: Disk | None = None,
-    inline: bool = False,
 ) -> Iterator[Keeper]:
     """The directory, locked for as long as the block lasts, mended, and its snapshot loaded.
 
-    Raises LogError and DiskError.
+    A `disk` that takes the place of the real one is asked in a thread. Raises LogError and
+    DiskError.
     """
-    disk = disk or Disk()
-    with directory.locked(disk):
+    given, disk = disk, disk or Disk()
+    with directory.locked(disk) as lock:
         with _uncollected():
             recovery = recover(directory, disk)
         writer = recovery.writer(disk, settings.segment_bytes)
@@ -130,7 +129,7 @@ def open_keeper(
             recovery,
             writer,
             Snapshots(directory.snapshots, disk),
-            FileLog(clock, writer, inline=inline),
+            FileLog(clock, writer, in_thread if given else partial(in_process, lock=lock)),
         )
         try:
             yield keeper

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 from book.order import SelfTrading, Side
 from book.units import MONEY, SCALE
 from gateway.log.disk import Disk
-from gateway.log.file import Writer
 from gateway.log.lock import DataDirectory
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Trail
+from gateway.log.writer import Writer
 from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Cancel,

@@ -13,12 +13,12 @@ from attrs import define, field
 
 from gateway.log.disk import Disk
 from gateway.log.errors import ApplyError, DamageError, LogError, VersionError
-from gateway.log.file import SEGMENT_BYTES, Writer
 from gateway.log.frames import GENESIS, Frame, holds_frame
 from gateway.log.lock import DataDirectory
 from gateway.log.segments import Reader, Segment, reader_after, segments
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Trail
+from gateway.log.writer import SEGMENT_BYTES, Writer
 from risk import RULES
 from risk.commands import Checkpoint, Entry, Skip
 from risk.events import Event

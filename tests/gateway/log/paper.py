@@ -15,10 +15,10 @@ from gateway import config
 from gateway.bootstrap import differences
 from gateway.log.disk import Disk, File
 from gateway.log.errors import DiskError
-from gateway.log.file import Writer
 from gateway.log.lock import DataDirectory
 from gateway.log.recovery import Recovery, recover
 from gateway.log.snapshots import Snapshot, Snapshots
+from gateway.log.writer import Writer
 from risk.commands import (
     Cancel,
     Command,

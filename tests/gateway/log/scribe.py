@@ -8,9 +8,9 @@ from attrs import define, field
 from msgspec.structs import replace
 
 from book.order import Side
-from gateway.log.file import Writer
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Trail
+from gateway.log.writer import Writer
 from risk.catalogue import LEGACY_2025
 from risk.commands import Command, Entry, Origin, SetProduct
 from risk.exchange import Exchange

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from gateway.intake import Intake
 from gateway.log import Proposal
+from gateway.log.appender import at_once, in_thread
 from gateway.log.disk import Disk, File
 from gateway.log.errors import DiskError
 from gateway.log.file import FileLog
@@ -32,7 +33,8 @@ def open_log(book: Book, disk: Disk, **options: object) -> FileLog:
     """A log that goes on with a directory."""
     writer = recover(book.directory, disk).writer(disk)
     writer.open()
-    return FileLog(writer=writer, **{"clock": HandClock(), **options})  # type: ignore[arg-type]
+    given = {"clock": HandClock(), "appending": in_thread, **options}
+    return FileLog(writer=writer, **given)  # type: ignore[arg-type]
 
 
 def stored(book: Book) -> list[Entry]:
@@ -146,7 +148,7 @@ class _OneByOne:
 async def test_it_can_write_without_a_thread(tmp_path: Path, autojump_clock: MockClock) -> None:
     """For tests whose clock takes a thread at work for idleness, and jumps."""
     book = Book(tmp_path)
-    log, intake = open_log(book, QuickDisk(), clock=TrioClock(), inline=True), Intake()
+    log, intake = open_log(book, QuickDisk(), clock=TrioClock(), appending=at_once), Intake()
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(collect, log, intake))

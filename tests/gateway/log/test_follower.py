@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.log import file
+from gateway.log import writer
 from gateway.log.errors import ApplyError, DamageError, DivergenceError, LogError, VersionError
 from gateway.log.follower import Follower
 from gateway.log.lock import DataDirectory
@@ -151,7 +151,7 @@ def test_other_rules_are_not_followed(tmp_path: Path, monkeypatch: pytest.Monkey
     """Whoever writes under them has a follower of its own version."""
     scribe = Scribe.trading(tmp_path, segment_bytes=1)
     follower = follower_of(scribe)
-    monkeypatch.setattr(file, "RULES", 99)
+    monkeypatch.setattr(writer, "RULES", 99)
     scribe.write(TICK)
     scribe.write(TICK)
     with pytest.raises(VersionError, match="rules 99"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.log import file, recovery, snapshots
+from gateway.log import recovery, snapshots, writer
 from gateway.log.errors import ApplyError, DamageError, DivergenceError, LogError, VersionError
 from gateway.log.frames import HEADER_BYTES, decode
 from gateway.log.recovery import recover
@@ -310,13 +310,13 @@ def test_recovery_never_replays_across_a_change_of_rules(
     book.write(whole[:2])
     book.snapshot()
     book.write(whole[2:4])
-    for module in (file, recovery, snapshots):
+    for module in (writer, recovery, snapshots):
         monkeypatch.setattr(module, "RULES", 2)
     with pytest.raises(VersionError, match="tidegate log snapshot"):
         book.end()
     monkeypatch.undo()
     book.snapshot()
-    for module in (file, recovery, snapshots):
+    for module in (writer, recovery, snapshots):
         monkeypatch.setattr(module, "RULES", 2)
     for _ in range(2):
         book.write([])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gateway.log import file, progress
+from gateway.log import progress, writer
 from gateway.log.commands import report
 from gateway.log.errors import (
     ApplyError,
@@ -185,7 +185,7 @@ def test_other_rules_are_proved_by_their_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot precedes the change; from there on the log is replayed."""
-    monkeypatch.setattr(file, "RULES", 0)
+    monkeypatch.setattr(writer, "RULES", 0)
     scribe = Scribe.trading(tmp_path)
     scribe.snapshot()
     change = scribe.sequence

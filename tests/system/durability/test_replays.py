@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gateway.log.file import Writer
 from gateway.log.progress import Meter
 from gateway.log.recovery import recover
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Trail
 from gateway.log.verify import Verification
+from gateway.log.writer import Writer
 from tests.effort import thorough
 from tests.gateway.log.paper import Book
 from tests.risk.chance import Chance, small_venue

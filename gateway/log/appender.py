@@ -1,0 +1,137 @@
+"""How a batch reaches the disk: in a process of its own, in a thread, or at once.
+
+A thread has to have the interpreter before it can ask the kernel for anything and when it has been
+answered, and while the loop is busy it gets it only once the loop waits: a batch went to the disk
+when there was nothing else to do, so that the loop stood still for as long as that took. A process
+writes while the loop decides what was written before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from gateway.log import appending
+from gateway.log.disk import File, naming
+from gateway.log.errors import DiskError
+from gateway.log.writer import Framed, Writer
+
+Append = Callable[[Framed], Awaitable[float]]
+"""Makes a batch durable; returns the seconds that the disk took. Raises DiskError."""
+
+Appending = Callable[[Writer], AbstractAsyncContextManager[Append]]
+"""What appends with a writer for as long as its block lasts."""
+
+# Without what the environment or a site might add to it, neither of which it needs.
+_PROGRAM: Final = (sys.executable, "-I", "-S", str(Path(appending.__file__)))
+
+
+@asynccontextmanager
+async def at_once(writer: Writer) -> AsyncIterator[Append]:
+    """Hold the loop: for tests whose clock takes whoever waits for another thread for idle."""
+
+    async def append(framed: Framed) -> float:
+        await trio.lowlevel.checkpoint()
+        return _timed(writer, framed)
+
+    yield append
+
+
+@asynccontextmanager
+async def in_thread(writer: Writer) -> AsyncIterator[Append]:
+    """Have a thread do it, with the writer's own disk, whatever that is."""
+
+    async def append(framed: Framed) -> float:
+        # Not abandoned when cancelled: nobody may write behind the back of who believes that the
+        # log has ended.
+        return await trio.to_thread.run_sync(_timed, writer, framed, limiter=alone)
+
+    alone = trio.CapacityLimiter(1)
+    yield append
+
+
+def _timed(writer: Writer, framed: Framed) -> float:
+    began = perf_counter()
+    writer.write(framed)
+    return perf_counter() - began
+
+
+@asynccontextmanager
+async def in_process(writer: Writer, *, lock: int) -> AsyncIterator[Append]:
+    """Have a process do it. Raises DiskError where none can be started.
+
+    It has the descriptor `lock` as well: whoever waits for the lock waits for what it still
+    writes. It ends with this block, or with this process, however that ends.
+    """
+    ours, theirs = socket.socketpair()
+    async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+        with theirs, naming(Path(sys.executable)):
+            process = await trio.lowlevel.open_process(
+                [*_PROGRAM, str(theirs.fileno()), str(lock)],
+                pass_fds=(theirs.fileno(), lock),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                # A Ctrl-C is for the venue, which ends this when it has nothing more to write.
+                process_group=0,
+            )
+        try:
+            yield _Process(writer, stream).append
+        finally:
+            ours.close()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
+@define(eq=False)
+class _Process:
+    writer: Writer
+    stream: trio.SocketStream
+    _file: File | None = field(default=None, init=False)
+
+    async def append(self, framed: Framed) -> float:
+        # Not left alone when cancelled, as in a thread.
+        with trio.CancelScope(shield=True):
+            if self.writer.full(framed):
+                await trio.to_thread.run_sync(self.writer.turn)
+            file = self.writer.file
+            error, micros = await self._ask(file, framed.data)
+        if error:
+            raise DiskError(error, os.strerror(error), str(file.path))
+        self.writer.wrote(framed)
+        return micros / 1e6
+
+    async def _ask(self, file: File, data: bytes) -> tuple[int, int]:
+        head = appending.LENGTH.pack(len(data))
+        try:
+            if file is not self._file:
+                files = array("i", (file.descriptor,))
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)]
+                sent = await self.stream.socket.sendmsg([head], rights)
+                head, self._file = head[sent:], file
+            await self.stream.send_all(head + data)
+            return appending.DONE.unpack(await self._answer())
+        except trio.BrokenResourceError as lost:
+            raise DiskError(
+                errno.EPIPE, "the process that writes the log has ended", str(file.path)
+            ) from lost
+
+    async def _answer(self) -> bytes:
+        answer = b""
+        while len(answer) < appending.DONE.size:
+            part = await self.stream.receive_some(appending.DONE.size - len(answer))
+            if not part:
+                raise trio.BrokenResourceError
+            answer += part
+        return answer

@@ -1,0 +1,106 @@
+"""The writing end of the log on disk: frames into segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field, frozen
+
+from gateway.log.disk import Disk, File
+from gateway.log.frames import GENESIS, HEADER_BYTES, Header, encode
+from gateway.log.segments import Segment, path_of
+from risk import RULES
+from risk.commands import Entry
+
+SEGMENT_BYTES: Final = 64 * 2**20
+"""Some 200,000 entries: a file that is copied, checked or deleted in about a second."""
+
+
+@frozen
+class Framed:
+    """A batch as it goes to the disk: its bytes, its last sequence, its hash."""
+
+    data: bytes
+    last: int
+    hash: bytes
+
+
+@define(eq=False)
+class Writer:
+    """Appends frames to the last segment, and begins a new one when that is full.
+
+    `sequence` and `hash` are those of the last frame. `segment` is where it is, whole to its
+    last byte and of our rules; None begins a new one.
+    """
+
+    folder: Path
+    disk: Disk = field(factory=Disk)
+    sequence: int = 0
+    hash: bytes = GENESIS
+    segment: Segment | None = None
+    segment_bytes: int = SEGMENT_BYTES
+    _file: File | None = field(default=None, init=False)
+    _size: int = field(default=0, init=False)
+
+    def open(self) -> None:
+        """Make ready, so that what is wrong with the disk shows before the first entry."""
+        if self.segment is None:
+            self._begin()
+        else:
+            self._size = self.segment.path.stat().st_size
+            self._file = self.disk.append(self.segment.path)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Make a batch durable. Raises DiskError, after which nothing may be appended."""
+        self.write(self.frame(entries))
+
+    def frame(self, entries: Sequence[Entry]) -> Framed:
+        """The next batch, which `write` makes durable."""
+        assert entries[0].sequence == self.sequence + 1, "the log has no gaps"
+        data, following = encode(entries, self.hash)
+        return Framed(data, entries[-1].sequence, following)
+
+    def write(self, framed: Framed) -> None:
+        """Make it durable. Raises DiskError, after which nothing may be appended."""
+        if self.full(framed):
+            self.turn()
+        self.disk.write(self.file, framed.data)
+        self.disk.sync(self.file)
+        self.wrote(framed)
+
+    def full(self, framed: Framed) -> bool:
+        """Whether the segment has no room for it; then `turn` comes first."""
+        return self._size > HEADER_BYTES and self._size + len(framed.data) > self.segment_bytes
+
+    def turn(self) -> None:
+        """Begin the next segment. Raises DiskError, after which nothing may be appended."""
+        self.close()
+        self._begin()
+
+    @property
+    def file(self) -> File:
+        """The last segment, where the next frame goes."""
+        assert self._file is not None, "open comes first"
+        return self._file
+
+    def wrote(self, framed: Framed) -> None:
+        """It is durable."""
+        self._size += len(framed.data)
+        self.sequence, self.hash = framed.last, framed.hash
+
+    def close(self) -> None:
+        """Close the file. Everything is durable already."""
+        if self._file is not None:
+            self.disk.close(self._file)
+            self._file = None
+
+    def _begin(self) -> None:
+        first = self.sequence + 1
+        header = Header(RULES, first, self.hash).encode()
+        self._file = self.disk.create(path_of(self.folder, first))
+        self.disk.write(self._file, header)
+        self.disk.sync(self._file)
+        self.disk.sync_directory(self.folder)
+        self._size = len(header)
