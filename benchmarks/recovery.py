@@ -74,7 +74,6 @@ class Trading:
     exchange: Exchange = field(factory=Exchange)
     trail: Trail = field(factory=Trail)
     writer: Writer = field(init=False)
-    checkpoints: Checkpoints = field(init=False)
     _due: list[Command] = field(factory=list)
     _resting: list[tuple[int, int]] = field(factory=list)
     _tick_at: int = 0
@@ -85,7 +84,7 @@ class Trading:
             disk.make_folder(folder)
         self.writer = Writer(self.directory.log, disk)
         self.writer.open()
-        self.checkpoints = Checkpoints(self.trail, self._due.append)
+        Checkpoints(self.trail, self._due.append)
 
     def write(self, commands: Iterator[Command], entries: int) -> None:
         """Apply and write so many more entries, in batches."""
@@ -103,7 +102,7 @@ class Trading:
         session = SESSION + account if isinstance(command, Place | Cancel) else 0
         entry = Entry(sequence, time, Origin(0, 1, session, sequence), command)
         events = self.exchange.apply(entry)
-        self.checkpoints.observe(entry, events)
+        self.trail.observe(entry, events)
         for event in events:
             if isinstance(event, Ordered) and event.order.state.value == "open":
                 self._resting.append((event.order.account, event.order.order_id))

@@ -99,6 +99,22 @@ class BookSide:
         if level.head is None:
             self._drop(level)
 
+    def take_changes(self) -> tuple[LevelChange, ...]:
+        """The net changes of its levels since the last call."""
+        touched, levels = self.touched, self.levels
+        if len(touched) == 1:
+            price, before = touched.popitem()
+            level = levels.get(price)
+            after = 0 if level is None else level.amount
+            return () if after == before else (LevelChange(self.side, price, before, after),)
+        changes = []
+        for price, before in touched.items():
+            after = levels[price].amount if price in levels else 0
+            if after != before:
+                changes.append(LevelChange(self.side, price, before, after))
+        touched.clear()
+        return tuple(changes)
+
     def _open(self, price: int) -> Level:
         level = self.levels[price] = Level(price)
         self.keys.add(-self.side.sign * price)
@@ -180,17 +196,10 @@ class OrderBook:
 
     def take_changes(self) -> tuple[LevelChange, ...]:
         """The net changes of all levels since the last call, bids first."""
-        changes = []
-        for side in (self.bids, self.asks):
-            touched = side.touched
-            if touched:
-                levels = side.levels
-                for price, before in touched.items():
-                    after = levels[price].amount if price in levels else 0
-                    if after != before:
-                        changes.append(LevelChange(side.side, price, before, after))
-                touched.clear()
-        return tuple(changes)
+        bids, asks = self.bids, self.asks
+        if not asks.touched:
+            return bids.take_changes()
+        return bids.take_changes() + asks.take_changes() if bids.touched else asks.take_changes()
 
     def check(self) -> None:
         """Prove the invariants; AssertionError names the first that does not hold."""

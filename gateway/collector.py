@@ -21,9 +21,10 @@ from attrs import define, field
 logger = logging.getLogger(__name__)
 
 # (Containers made less those freed, youngest collections, middle ones) before the next older
-# collection. The first two are Python's own. A full one comes after some 40,000 objects, which
-# takes 15 ms at most; Python's own 10 would be a frame of 30.
-THRESHOLDS: Final = (700, 10, 4)
+# collection. A batch of requests makes some thousand objects that live until it is decided, so that
+# Python's own 700 looks at most of them in vain. A full one comes after some 40,000 objects, which
+# takes 15 ms at most.
+THRESHOLDS: Final = (2_000, 5, 2)
 
 PERIOD: Final = 1.0
 # Ticks, flushes and the heartbeats of a thousand clients take 2 % of a processor, the slowest

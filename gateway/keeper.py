@@ -24,6 +24,7 @@ from gateway.log.recovery import Recovery, recover
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Checkpoints
 from gateway.log.writer import Writer
+from gateway.matcher import Observer
 from risk.commands import Checkpoint
 from risk.exchange import Exchange
 
@@ -78,9 +79,11 @@ class Keeper:
                 perf_counter() - began,
             )
 
-    def checkpoints(self, propose: Callable[[Checkpoint], None]) -> Checkpoints:
-        """An observer for the matcher; goes on with the trail of the replay."""
-        return Checkpoints(self.recovery.replay.trail, propose, self.settings.checkpoint_entries)
+    def watch(self, propose: Callable[[Checkpoint], None]) -> Observer:
+        """An observer for the matcher: the trail of the replay goes on, with checkpoints."""
+        trail = self.recovery.replay.trail
+        Checkpoints(trail, propose, self.settings.checkpoint_entries)
+        return trail.observe
 
     async def finish(self, seconds: float) -> None:
         """Leave a snapshot of the end behind, if that is done in time. Raises DiskError.

@@ -91,11 +91,11 @@ class Metrics:
         self.inbox_wait = Spread(
             "tidegate_inbox_wait_seconds", "How long a list of commands waited for the log.", _WAITS
         )
-        self.log_write = histogram(
-            "log_write_seconds", "How long a batch took to be on the disk.", buckets=_WAITS
+        self.log_write = Spread(
+            "tidegate_log_write_seconds", "How long a batch took to be on the disk.", _WAITS
         )
         self.commands = Tally("tidegate_commands", "Commands applied, by kind.", "command")
-        for own in (self.inbox_wait, self.commands):
+        for own in (self.inbox_wait, self.log_write, self.commands):
             self.registry.register(own)
         self.fills = counter("fills", "Trades in the book.")
         self.liquidations = counter("liquidations", "Steps of liquidations, by step.", ["step"])

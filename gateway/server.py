@@ -187,7 +187,7 @@ class _Server:
             settled=front.writers.flush,
         )
         if keeper:
-            matcher.observers.insert(0, keeper.checkpoints(intake.propose).observe)
+            matcher.observers.insert(0, keeper.watch(intake.propose))
             keeper.log.observe = metrics.log_write.observe
             board.resume({name: i.price for name, i in state.indices.items()}, clock.now())
         return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, front)

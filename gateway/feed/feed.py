@@ -103,7 +103,7 @@ class Feed:
         if of_session is None:
             return None
         waiting = of_session.pop(origin.request, None)
-        if waiting is not None and waiting[0] != origin:
+        if waiting is not None and waiting[0] is not origin and waiting[0] != origin:
             # Sessions of other nodes and of earlier starts may have the same numbers.
             of_session[origin.request] = waiting
             return None

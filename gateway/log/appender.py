@@ -13,7 +13,6 @@ import os
 import socket
 import subprocess
 import sys
-from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -76,7 +75,8 @@ async def in_process(writer: Writer, *, lock: int) -> AsyncIterator[Append]:
     writes. It ends with this block, or with this process, however that ends.
     """
     ours, theirs = socket.socketpair()
-    async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+    with ours:
+        ours.settimeout(0)
         with theirs, naming(Path(sys.executable)):
             process = await trio.lowlevel.open_process(
                 [*_PROGRAM, str(theirs.fileno()), str(lock)],
@@ -87,7 +87,7 @@ async def in_process(writer: Writer, *, lock: int) -> AsyncIterator[Append]:
                 process_group=0,
             )
         try:
-            yield _Process(writer, stream).append
+            yield _Process(writer, ours).append
         finally:
             ours.close()
             with trio.CancelScope(shield=True):
@@ -96,8 +96,10 @@ async def in_process(writer: Writer, *, lock: int) -> AsyncIterator[Append]:
 
 @define(eq=False)
 class _Process:
+    """Its socket is spoken to with plain calls, of which a batch needs few; waiting is trio's."""
+
     writer: Writer
-    stream: trio.SocketStream
+    socket: socket.socket
     _file: File | None = field(default=None, init=False)
 
     async def append(self, framed: Framed) -> float:
@@ -106,32 +108,38 @@ class _Process:
             if self.writer.full(framed):
                 await trio.to_thread.run_sync(self.writer.turn)
             file = self.writer.file
-            error, micros = await self._ask(file, framed.data)
+            try:
+                await self._send(file, framed.data)
+                answer = await self._answer()
+            except ConnectionError as lost:
+                raise DiskError(
+                    errno.EPIPE, "the process that writes the log has ended", str(file.path)
+                ) from lost
+        error, micros = map(int, appending.DONE.unpack(answer))
         if error:
             raise DiskError(error, os.strerror(error), str(file.path))
         self.writer.wrote(framed)
         return micros / 1e6
 
-    async def _ask(self, file: File, data: bytes) -> tuple[int, int]:
+    async def _send(self, file: File, data: bytes) -> None:
         head = appending.LENGTH.pack(len(data))
-        try:
-            if file is not self._file:
-                files = array("i", (file.descriptor,))
-                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)]
-                sent = await self.stream.socket.sendmsg([head], rights)
-                head, self._file = head[sent:], file
-            await self.stream.send_all(head + data)
-            return appending.DONE.unpack(await self._answer())
-        except trio.BrokenResourceError as lost:
-            raise DiskError(
-                errno.EPIPE, "the process that writes the log has ended", str(file.path)
-            ) from lost
+        if file is not self._file:
+            # So few bytes go at once.
+            socket.send_fds(self.socket, [head], [file.descriptor])
+            head, self._file = b"", file
+        left = memoryview(head + data)
+        while left:
+            try:
+                left = left[self.socket.send(left) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.socket)
 
     async def _answer(self) -> bytes:
         answer = b""
         while len(answer) < appending.DONE.size:
-            part = await self.stream.receive_some(appending.DONE.size - len(answer))
+            await trio.lowlevel.wait_readable(self.socket)
+            part = self.socket.recv(appending.DONE.size - len(answer))
             if not part:
-                raise trio.BrokenResourceError
+                raise ConnectionResetError
             answer += part
         return answer

@@ -11,6 +11,7 @@ All that any other entry did, whatever moves money or a position, is hashed as i
 
 from __future__ import annotations
 
+import math
 import struct
 from array import array
 from collections.abc import Callable, Sequence
@@ -42,17 +43,23 @@ one that waits and one that is written, of some 300 entries each."""
 _HEAD: Final = struct.Struct(f">{_HASH_BYTES}sIQ")
 _encoder: Final = msgspec.json.Encoder()
 
-_RESTED: Final = b"+%d %d %d %d %d %d"
-_LEFT: Final = b"-%d %d %d %d %d %d"
-_PLAIN: Final[dict[type, bytes]] = {Ordered: _RESTED, Cancelled: _LEFT}
+# Number of the entry, order, account, price, amount, filled: all inside 63 bits, as the gateway
+# takes no larger ones. Where the order left, the number of the entry is below zero.
+_told: Final = struct.Struct(">qqqqqq").pack
+_SIGNS: Final[dict[type, int]] = {Ordered: 1, Cancelled: -1}
 
 
 @define(eq=False)
 class Trail:
-    """The trail up to the last entry that it was shown; `start` is its value up to `sequence`."""
+    """The trail up to the last entry that it was shown; `start` is its value up to `sequence`.
+
+    `reached` is called at each entry from number `due` on.
+    """
 
     start: bytes = START
     sequence: int = 0
+    due: float = field(init=False, default=math.inf)
+    reached: Callable[[], None] = field(init=False, default=lambda: None)
     _hash: bytes = field(init=False)
     _sum: int = field(init=False)
     # What it was at which entry, by the entry's number. Arrays: objects that are kept for so long
@@ -78,15 +85,24 @@ class Trail:
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
         """Take in what an entry did."""
         number, first = entry.sequence, events[0] if events else None
-        form = _PLAIN.get(type(first))
-        if form is None or len(events) > PLAIN_EVENTS:
+        sign = _SIGNS.get(type(first))
+        if sign is None or len(events) > PLAIN_EVENTS:
             self._hash_all(number, events)
         else:
             order = first.order  # type: ignore[union-attr]  # both kinds have one
-            told = (number, order.order_id, order.account, order.price, order.amount, order.filled)
-            self._sum = crc32(form % told, self._sum)
+            told = _told(
+                sign * number,
+                order.order_id,
+                order.account,
+                order.price,
+                order.amount,
+                order.filled,
+            )
+            self._sum = crc32(told, self._sum)
         self.sequence = number
         self._remember(number)
+        if number >= self.due:
+            self.reached()
 
     def _remember(self, number: int) -> None:
         place = number % REMEMBERED
@@ -125,22 +141,18 @@ class Trail:
 
 @define(eq=False)
 class Checkpoints:
-    """Proposes a checkpoint of a trail every so many entries. An observer of the live venue."""
+    """Proposes a checkpoint every so many entries of a live venue, whose trail tells it when."""
 
     trail: Trail
     propose: Callable[[Checkpoint], None]
     every: int = CHECKPOINT_ENTRIES
-    _last: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._last = self.trail.sequence
+        self.trail.due, self.trail.reached = self.trail.sequence + self.every, self._propose
 
-    def observe(self, entry: Entry, events: Sequence[Event]) -> None:
-        """Take in what an entry did, and say where that leads when it is time to."""
-        self.trail.observe(entry, events)
-        if entry.sequence >= self._last + self.every:
-            self._last = entry.sequence
-            self.propose(self.trail.checkpoint())
+    def _propose(self) -> None:
+        self.trail.due = self.trail.sequence + self.every
+        self.propose(self.trail.checkpoint())
 
 
 def _value(hashed: bytes, checksum: int) -> bytes:

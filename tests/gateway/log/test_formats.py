@@ -21,7 +21,7 @@ from tests.gateway.log.paper import QuickDisk
 DATA = Path(__file__).parents[2] / "data" / "log-1"
 LAST = 31
 DIGEST = "7a1c6c29865570ba2e7a240bebfe4021"
-TRAIL = "0267a21ae541ae7113cf1455750bca41cbfbd62d"
+TRAIL = "1c1928bd7b15cdd923abfc60dbf2634dc7f33c5d"
 
 
 def sample(folder: Path) -> DataDirectory:

@@ -111,8 +111,9 @@ def test_checkpoints_are_compared_as_far_back_as_is_remembered() -> None:
 def test_a_checkpoint_is_proposed_every_so_many_entries() -> None:
     """Counted from the start of the process, whatever is skipped in between."""
     proposed: list[Checkpoint] = []
-    checkpoints = Checkpoints(Trail(sequence=5), proposed.append, every=10)
+    trail = Trail(sequence=5)
+    Checkpoints(trail, proposed.append, every=10)
     for sequence in (*range(6, 20), 26, *range(27, 37)):
-        checkpoints.observe(Entry(sequence, 0, Origin(), TICK), [])
+        trail.observe(Entry(sequence, 0, Origin(), TICK), [])
     assert [15, 26, 36] == [each.sequence for each in proposed]
-    assert checkpoints.trail.value.hex() == proposed[-1].digest
+    assert trail.value.hex() == proposed[-1].digest
