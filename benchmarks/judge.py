@@ -16,12 +16,16 @@ from risk.commands import Entry, Tick
 from risk.events import Event, Liquidated
 from risk.state import FIRST_CLIENT, State
 
+NOT_YET = 2_000
+"""Milliseconds: a venue that is stopped in the middle of its work has not forgotten the rest."""
+
 
 @attrs.define
 class Judge:
     """Looks on as a log is replayed: who was below maintenance margin, and who had a round, when.
 
-    Times are those of the log, in ms; `fell` is that of the first step.
+    Times are those of the log, in ms; `fell` is that of the first step. Marks move on between the
+    steps, so that from then on everybody is looked at with every Tick.
     """
 
     state: State
@@ -31,12 +35,13 @@ class Judge:
     _prices: tuple[tuple[str, int], ...] = ()
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
-        """Look at everybody when a price has changed."""
-        if isinstance(entry.command, Tick) and entry.command.prices != self._prices:
-            if self._prices and not self.fell:
+        """Look at everybody when marks have moved."""
+        if isinstance(entry.command, Tick):
+            if not self.fell and self._prices not in ((), entry.command.prices):
                 self.fell = entry.time
             self._prices = entry.command.prices
-            self.scan(entry.time)
+            if self.fell:
+                self.scan(entry.time)
         for event in events:
             if isinstance(event, Liquidated):
                 self.met.setdefault((event.account, event.currency), entry.time)
@@ -51,8 +56,9 @@ class Judge:
 
     @property
     def forgotten(self) -> int:
-        """How many were due and had no round."""
-        return len(self.due.keys() - self.met.keys())
+        """How many were due and had no round, but for those whom the end of the log came upon."""
+        late = (key for key, at in self.due.items() if at < self.state.time - NOT_YET)
+        return len(set(late) - self.met.keys())
 
     @property
     def seconds(self) -> float:
@@ -75,6 +81,5 @@ def judged(directory: DataDirectory) -> Judge:
     recovery.replay.observers.append(judge.observe)
     for _ in recovery.run():
         pass
-    judge.scan(exchange.state.time)
     exchange.check()
     return judge

@@ -21,10 +21,10 @@ from attrs import define, field
 logger = logging.getLogger(__name__)
 
 # (Containers made less those freed, youngest collections, middle ones) before the next older
-# collection. A batch of requests makes some thousand objects that live until it is decided, so that
-# Python's own 700 looks at most of them in vain. A full one comes after some 40,000 objects, which
-# takes 15 ms at most.
-THRESHOLDS: Final = (2_000, 5, 2)
+# collection. What lives until it is decided, some thousand objects of a batch, is looked at by few
+# collections; and a full one comes after some 4,000 objects, which takes 2 ms, or 6 where they are
+# all over the memory. As each object is looked at once by these, fewer at a time cost no more.
+THRESHOLDS: Final = (1_000, 1, 1)
 
 PERIOD: Final = 1.0
 # Ticks, flushes and the heartbeats of a thousand clients take 2 % of a processor, the slowest
@@ -42,7 +42,7 @@ LEAST_SHARE: Final = 1_000
 # garbage for a half. To count it is to walk over it, at 0.01 microseconds each, so that it is
 # counted once in a million new objects.
 GROWTH: Final = 2
-COUNT_EVERY: Final = 25
+COUNT_EVERY: Final = 250
 
 
 @define(eq=False)

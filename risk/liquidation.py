@@ -47,15 +47,7 @@ def pending(
     which Continue entries do, unless a Tick came first: else the first of them would have to, at
     one go.
     """
-    everybody, ticks = state.accounts, state.ticks
-    awaiting = (
-        key
-        for _, key in state.watch.worst
-        if key[0] >= FIRST_CLIENT
-        and key not in tried
-        # Who had a round may be endangered all the same.
-        and everybody[key[0]].wallets[key[1]].round != ticks
-    )
+    awaiting = (key for _, key in state.watch.worst if key[0] >= FIRST_CLIENT and key not in tried)
     accounts = list(islice(awaiting, limit))
     for currency in state.currencies():
         fund = state.insurance(currency)

@@ -25,6 +25,7 @@ class Wallet:
     accrued funding), `initial` and `maintenance` are sums over positions, valid at marks
     version `marks` but for the positions that are `behind`; `moved` tells whether any of these
     has moved. They are kept by risk.margin. `round` is the tick of the last liquidation round.
+    `key` is (account, currency), which it is known by.
     """
 
     account: int
@@ -40,6 +41,10 @@ class Wallet:
     behind: list[Position] = field(factory=list)
     moved: bool = False
     round: int = -1
+    key: tuple[int, str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.key = (self.account, self.currency)
 
     @property
     def margin_balance(self) -> int:

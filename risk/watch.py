@@ -13,7 +13,7 @@ again, exactly, where it is done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -39,8 +39,16 @@ Key = tuple[int, str]
 _PAD = 16
 """Money units kept back per interval for the rounding of values and requirements."""
 
-_ORDERS_PER_STEP = 32
-"""To bring a wallet to new marks is to look at all its open orders: so many cost as a wallet."""
+_STEPS_PER_LOOK = 3
+"""An exact look takes 50 µs in a falling market, a cancelled order, which is a step, some 15."""
+
+_ORDERS_PER_STEP = 10
+"""To bring a wallet to new marks is to look at all its open orders."""
+
+_BITS = 32
+_LOW = (1 << _BITS) - 1
+_MARK_BITS = 2 * _BITS
+_MARK = (1 << _MARK_BITS) - 1
 
 _FUNDING_PART = 16
 _INDEX_PART = 8
@@ -49,33 +57,42 @@ _INDEX_PART = 8
 
 @define(eq=False)
 class Ends:
-    """One side's interval ends: heaps of (end, wallet, generation), the first to be crossed on top.
+    """One side's interval ends: heaps of them, the first to be crossed on top.
 
-    Low ends are stored negated. Ends that a later generation has replaced are dropped when they
-    surface or when they are carried over: every `add` carries two from `older`, from its far
-    end, where a heap can lose entries without disorder. So the ends stay in proportion to what
-    is watched, and no step ever has all of them to tidy.
+    An end is one integer: its place on the coordinate, whose interval it is, and which of theirs
+    (`mark_of`). Whoever has a position has some, and each look at somebody makes new ones: as
+    tuples they were what the garbage collector spent its time on. Low ends are negated.
+    Ends that a later interval has replaced are dropped when they surface or when they are carried
+    over: every `add` carries two from `older`, from its far end, where a heap can lose entries
+    without disorder. So the ends stay in proportion to what is watched, and no step ever has all
+    of them to tidy.
     """
 
-    fresh: list[tuple[int, Key, int]] = field(factory=list)
-    older: list[tuple[int, Key, int]] = field(factory=list)
+    fresh: list[int] = field(factory=list)
+    older: list[int] = field(factory=list)
 
-    def add(self, end: int, key: Key, generations: dict[Key, int]) -> None:
-        """Put up an end of the wallet's present generation."""
-        heappush(self.fresh, (end, key, generations[key]))
+    def add(self, end: int, mark: int, versions: Sequence[int]) -> None:
+        """Put up an end of an interval that has that mark."""
+        heappush(self.fresh, end << _MARK_BITS | mark)
         if not self.older:
             self.fresh, self.older = self.older, self.fresh
         for _ in range(min(2, len(self.older))):
             carried = self.older.pop()
-            if generations.get(carried[1]) == carried[2]:
+            if versions[carried >> _BITS & _LOW] == carried & _LOW:
                 heappush(self.fresh, carried)
 
-    def take(self, reached: int) -> tuple[int, Key, int] | None:
-        """Remove and return an end that lies before `reached`, if there is one."""
+    def take(self, reached: int) -> int | None:
+        """Remove an end that lies before `reached`, if there is one; returns its mark."""
+        bound = reached << _MARK_BITS
         for heap in (self.fresh, self.older):
-            if heap and heap[0][0] < reached:
-                return heappop(heap)
+            if heap and heap[0] < bound:
+                return heappop(heap) & _MARK
         return None
+
+
+def mark_of(slot: int, version: int) -> int:
+    """What an interval is known by: the slot of its wallet, and the version that it holds for."""
+    return slot << _BITS | version
 
 
 @define(eq=False)
@@ -84,23 +101,28 @@ class Watch:
 
     `dirty` are wallets whose intervals no longer hold, and of whom nothing is known before the
     next look. `endangered` are those found below maintenance margin, with what they then had
-    above it as a part of it, in 1e-12: the lowest is the worst, and `worst` ranks them by it.
+    above it as a part of it, in 1e-12: the lowest is the worst, and `worst` ranks by it those who
+    had no round of liquidation in the Tick in which they were looked at.
     `behind` tells that crossings may be left to do, or `standings` to work out.
-    `generations` numbers the intervals that hold; a wallet that is not in it has none.
+    Every wallet that was ever looked at has a slot: `keys` says whose each is, and `versions`
+    which of its intervals hold. None is ever taken out: a large dict whose keys come and go stops
+    everything every now and then to tidy up. `looks` counts those that gave intervals.
     """
 
     ends: dict[Edge, Ends] = field(factory=dict)
-    generations: dict[Key, int] = field(factory=dict)
+    slots: dict[Key, int] = field(factory=dict)
+    keys: list[Key] = field(factory=list)
+    versions: list[int] = field(factory=list)
     dirty: dict[Key, None] = field(factory=dict)
     endangered: dict[Key, int] = field(factory=dict)
     worst: SortedList[tuple[int, Key]] = field(factory=SortedList)
     standings: Standings = field(factory=Standings)
-    generation: int = 0
+    looks: int = 0
     behind: bool = False
 
     def mark_dirty(self, wallet: Wallet) -> None:
         """The wallet's money or positions moved, other than by marks."""
-        key = (wallet.account, wallet.currency)
+        key = wallet.key
         self.dirty[key] = None
         if self.endangered:
             self._not_endangered(key)
@@ -137,44 +159,50 @@ class Watch:
                 crossed = ends.take(reached)
                 if crossed is None:
                     break
-                _, key, generation = crossed
-                current = self.generations.get(key) == generation
-                budget -= self._look(state, key) if current else 1
+                slot, version = crossed >> _BITS, crossed & _LOW
+                holds = self.versions[slot] == version
+                budget -= self._look(state, self.keys[slot]) if holds else 1
         return budget
 
     def _look(self, state: State, key: Key) -> int:
         """One exact look at a wallet: endangered, or safe within new intervals; returns steps."""
         wallet = state.wallet(*key)
         margin.refresh(state, wallet)
-        self.generations.pop(key, None)
+        slot = self.slots.get(key)
+        if slot is None:
+            slot = self.slots[key] = len(self.keys)
+            self.keys.append(key)
+            self.versions.append(0)
+        self.versions[slot] += 1
         self._not_endangered(key)
         slack = wallet.margin_balance - wallet.maintenance
         if slack < 0:
             part = self.endangered[key] = slack * RATE // max(1, wallet.maintenance)
-            self.worst.add((part, key))
+            if wallet.round != state.ticks:
+                self.worst.add((part, key))
         held = [position for position in wallet.positions.values() if position.size]
         if held and slack >= 0:
-            self.generation += 1
-            self.generations[key] = self.generation
+            self.looks += 1
+            mark = mark_of(slot, self.versions[slot])
             for position, share in _shares(held, slack):
                 for kind, low, high in intervals(position, share):
-                    self._add(position.market.name, kind, key, low, high)
+                    self._add(mark, position.market.name, kind, low, high)
         orders = sum(len(position.orders) for position in wallet.positions.values())
-        return 1 + orders // _ORDERS_PER_STEP
+        return _STEPS_PER_LOOK + orders // _ORDERS_PER_STEP
 
     def _not_endangered(self, key: Key) -> None:
         part = self.endangered.pop(key, None)
         if part is not None:
-            self.worst.remove((part, key))
+            self.worst.discard((part, key))
 
-    def _add(self, name: str, kind: str, key: Key, low: int | None, high: int | None) -> None:
+    def _add(self, mark: int, name: str, kind: str, low: int | None, high: int | None) -> None:
         for sign, end in ((-1, low), (1, high)):
             if end is not None:
                 edge = (name, kind, sign)
                 ends = self.ends.get(edge)
                 if ends is None:
                     ends = self.ends[edge] = Ends()
-                ends.add(sign * end, key, self.generations)
+                ends.add(sign * end, mark, self.versions)
 
     def forget_market(self, name: str) -> None:
         """A market is gone, and its coordinates with it."""

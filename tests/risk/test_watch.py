@@ -182,12 +182,12 @@ def test_a_wallet_far_from_danger_is_not_looked_at() -> None:
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
     venue.trade("alice", "bob", BTC, "10000", "50000")
     venue.tick()
-    looks = venue.exchange.state.watch.generation
+    looks = venue.exchange.state.watch.looks
     for price in ("50100", "49000", "52000", "45000"):
         venue.tick(btc_usd=price)
-    assert looks == venue.exchange.state.watch.generation
+    assert looks == venue.exchange.state.watch.looks
     venue.tick(btc_usd="2000")
-    assert looks < venue.exchange.state.watch.generation
+    assert looks < venue.exchange.state.watch.looks
 
 
 def test_ends_stay_in_proportion_to_what_is_watched() -> None:
@@ -197,7 +197,7 @@ def test_ends_stay_in_proportion_to_what_is_watched() -> None:
     for _ in range(5000):
         for name in ("alice", "bob"):
             venue.exchange.state.watch.mark_dirty(venue.wallet(name, "BTC"))
-        venue.exchange.state.watch.advance(venue.exchange.state, 2)
+        venue.exchange.state.watch.advance(venue.exchange.state, 6)
     kept = [len(ends.fresh) + len(ends.older) for ends in venue.exchange.state.watch.ends.values()]
     assert max(kept) <= 8
 
@@ -213,10 +213,10 @@ def test_a_wallet_with_many_orders_counts_for_more_than_one() -> None:
             venue.buy(name, BTC, "10", "50000")
         watch.mark_dirty(venue.wallet(name, "BTC"))
     watch.moved()
-    watch.advance(venue.exchange.state, 20)
+    watch.advance(venue.exchange.state, 60)
     assert [(venue.number("carol"), "BTC")] == list(watch.dirty)
     assert watch.behind
-    watch.advance(venue.exchange.state, 20)
+    watch.advance(venue.exchange.state, 60)
     assert not watch.dirty
     assert not watch.behind
 
