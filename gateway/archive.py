@@ -70,12 +70,14 @@ class AccountHistory:
     """One account's past, oldest first.
 
     Orders are kept with their place in the order in which they were closed: by number those that
-    traded, and in a row those that did not, which are many and whom hardly anybody asks for.
+    traded, and in a row those that did not, which are many and whom hardly anybody asks for; their
+    `places` stand in another row.
     """
 
     trades: deque[OwnTrade] = field(factory=lambda: deque(maxlen=OWN_TRADES))
     filled: OrderedDict[int, tuple[int, OrderRecord]] = field(factory=OrderedDict)
-    unfilled: deque[tuple[int, OrderRecord]] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
+    unfilled: deque[OrderRecord] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
+    places: deque[int] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
     closed: int = 0
     settlements: deque[PositionSettled] = field(factory=lambda: deque(maxlen=SETTLEMENTS))
 
@@ -83,7 +85,8 @@ class AccountHistory:
         """Keep an order that has ended, and let the oldest go."""
         self.closed += 1
         if not order.filled:
-            self.unfilled.append((self.closed, order))
+            self.unfilled.append(order)
+            self.places.append(self.closed)
             return
         self.filled[order.order_id] = (self.closed, order)
         if len(self.filled) > FILLED_ORDERS:
@@ -165,7 +168,7 @@ class Archive:
         if kept is not None:
             return kept[1]
         # Whoever asks has most likely heard of it a moment ago.
-        unfilled = (order for _, order in reversed(past.unfilled))
+        unfilled = reversed(past.unfilled)
         return next((order for order in unfilled if order.order_id == order_id), None)
 
     def orders(
@@ -184,7 +187,8 @@ class Archive:
         past = self._past(account)
         closed: Iterator[tuple[int, OrderRecord]] = reversed(past.filled.values())
         if unfilled:
-            closed = heapq.merge(closed, reversed(past.unfilled), key=_place, reverse=True)
+            others = zip(reversed(past.places), reversed(past.unfilled), strict=True)
+            closed = heapq.merge(closed, others, key=_place, reverse=True)
         matching = (order for _, order in closed if fits(order.instrument))
         return list(islice(matching, offset, offset + count))
 

@@ -175,13 +175,16 @@ class Connection:
             if outbox.crowded or self._dismissed or (patiently and session.full):
                 break
             self._heard += 1
+            answered = False
             for outcome in session.receive(frame):
                 if isinstance(outcome, Submit):
                     outbox.reserve()
                     submits.append(outcome)
                 else:
                     self._act(outcome)
-            if time.perf_counter() >= until:
+                    answered = True
+            # A command takes a few microseconds; what is answered at once may take many.
+            if answered and time.perf_counter() >= until:
                 break
         return submits
 

@@ -85,27 +85,33 @@ class Matcher:
         """
         with durable:
             async for batch in durable:
-                began = self.clock()
-                for entry in batch:
-                    self._apply(entry)
+                decided = 0
+                while decided < len(batch):
+                    began = self.clock()
+                    decided = self._decide(batch, decided, began + SLICE_SECONDS)
                     held = self.clock() - began
+                    self._settle()
                     if held >= SLICE_SECONDS:
-                        self._settle()
                         await _rest(held)
-                        began = self.clock()
-                self._settle()
 
-    def _apply(self, entry: Entry) -> None:
-        try:
-            events = self.exchange.apply(entry)
-        except Exception as error:
-            raise ApplyError(entry) from error
-        kind = type(entry.command)
-        self.counts[kind] += 1
-        for observe in self.observers:
-            observe(entry, events)
-        if len(events) > PLAIN_EVENTS or kind not in _ORDERS:
-            self._attend(entry, events)
+    def _decide(self, batch: Sequence[Entry], start: int, until: float) -> int:
+        """Apply a batch from an entry on, for some time; returns where to go on."""
+        apply, clock = self.exchange.apply, self.clock
+        observers, counts = self.observers, self.counts
+        for number, entry in enumerate(batch[start:], start + 1):
+            try:
+                events = apply(entry)
+            except Exception as error:
+                raise ApplyError(entry) from error
+            kind = type(entry.command)
+            counts[kind] += 1
+            for observe in observers:
+                observe(entry, events)
+            if len(events) > PLAIN_EVENTS or kind not in _ORDERS:
+                self._attend(entry, events)
+            if clock() >= until:
+                return number
+        return len(batch)
 
     def _attend(self, entry: Entry, events: Sequence[Event]) -> None:
         command = entry.command

@@ -74,6 +74,18 @@ class Session:
     _requests: int = field(default=0, init=False)
     # Of the last request.
     _call: Call | None = field(default=None, init=False)
+    # Of what came last: when, in microseconds of the venue, and whose log-in counted then.
+    _came: int = field(default=0, init=False)
+    _sure: Principal | None = field(default=None, init=False)
+    # Of the configuration, asked for with every request.
+    _frame_bytes: int = field(init=False)
+    _testnet: bool = field(init=False)
+    _limited: bool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        config = self.venue.config
+        self._frame_bytes, self._limited = config.limits.frame_bytes, config.limits.enabled
+        self._testnet = config.server.testnet
 
     @property
     def connection(self) -> str:
@@ -85,16 +97,26 @@ class Session:
         """Whether its account has as many requests undecided as it may."""
         return self.login is not None and self.venue.undecided.full(self.login.account)
 
+    def arrived(self) -> None:
+        """Requests have come; call it for all that are received in one go, before the first."""
+        venue, login, clock = self.venue, self.login, self.venue.clock
+        self._came = clock.micros()
+        self._sure = None
+        if login is not None and not venue.recorded:
+            # A clock that has just been read need not be asked again.
+            now = self._came // 1_000 if venue.wall is clock else venue.wall.now()
+            if venue.authenticator.counts(login, now):
+                self._sure = login
+
     def receive(self, frame: bytes | str) -> list[Outcome]:
         """What one JSON-RPC request comes to; never raises on what a client may send.
 
         Usually one outcome; a client that overdid it gets its refusal and the door.
         """
-        venue = self.venue
-        read = READER.read(frame, venue.config.limits.frame_bytes)
+        read = READER.read(frame, self._frame_bytes)
         if read is None:
             return self._receive(frame, None)
-        stamp = wire.Stamp(read.id, venue.clock.micros(), venue.config.server.testnet)
+        stamp = wire.Stamp(read.id, self._came, self._testnet)
         try:
             return [self._answer(stamp, read.row, read.params)]
         except ApiError as error:
@@ -109,8 +131,9 @@ class Session:
         return outcome
 
     def heard(self, now: float) -> None:
-        """Something came from the client; call it for every message, before `receive`."""
+        """Something came from the client; call it for every chunk, before `receive`."""
         self.liveness.heard(now)
+        self.arrived()
 
     def due(self) -> float:
         """When `wake` should be called next, if nothing is heard until then."""
@@ -127,8 +150,7 @@ class Session:
                 return [Close(POLICY_CLOSE, sign.value)]
 
     def _receive(self, frame: bytes | str, http: HttpRequest | None) -> list[Outcome]:
-        limits = self.venue.config.limits
-        limit = limits.frame_bytes if http is None else limits.body_bytes
+        limit = self._frame_bytes if http is None else self.venue.config.limits.body_bytes
         method = "" if http is None else http.method
         try:
             request = wire.decode(frame, limit=limit, needs_id=http is None, method=method)
@@ -137,8 +159,7 @@ class Session:
         return self._serve(from_rpc(self._stamp(request.id), request, http))
 
     def _stamp(self, identity: Raw) -> wire.Stamp:
-        venue = self.venue
-        return wire.Stamp(identity, venue.clock.micros(), venue.config.server.testnet)
+        return wire.Stamp(identity, self.venue.clock.micros(), self._testnet)
 
     def _serve(self, asked: Asked) -> list[Outcome]:
         try:
@@ -148,21 +169,14 @@ class Session:
 
     def _answer(self, stamp: wire.Stamp, method: Method, params: Params) -> Outcome:
         """What a request comes to that was read in one go: the same as any, on shorter ways."""
-        venue, principal = self.venue, self.login
-        # A clock that has just been read need not be asked again.
-        now = stamp.micros_in // 1_000 if venue.wall is venue.clock else venue.wall.now()
-        if (
-            venue.recorded
-            or principal is None
-            or params.access_token is not None
-            or not venue.authenticator.counts(principal, now)
-        ):
+        principal = self.login
+        if principal is None or principal is not self._sure or params.access_token is not None:
             principal = self._identify(method, params.access_token, None)
-        if venue.config.limits.enabled:
+        if self._limited:
             self._pay(principal, method.cost)
         call = self._call_of(method, principal)
         key = params.idempotency_key if isinstance(params, Keyed) else ""
-        if method.matching and not key and venue.undecided.full(call.account):
+        if method.matching and not key and self.venue.undecided.full(call.account):
             return self._one_too_many(stamp)
         return self._carry_out(stamp, method, call, params, key)
 
@@ -170,7 +184,7 @@ class Session:
         """What any request comes to."""
         stamp, method, venue = asked.stamp, METHODS.get(asked.method), self.venue
         principal = self._identify(method, asked.token, asked.http)
-        if venue.config.limits.enabled:
+        if self._limited:
             self._pay(principal, Cost.GENERAL if method is None else method.cost)
         if method is None:
             known = asked.method in NOT_IMPLEMENTED
@@ -294,7 +308,7 @@ class Session:
 
     def _charged(self, error: ApiError) -> ApiError:
         """A refusal that nobody is known for is paid for by the address that caused it."""
-        if not self.venue.config.limits.enabled:
+        if not self._limited:
             return error
         try:
             self._pay(None, Cost.GENERAL)

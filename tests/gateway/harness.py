@@ -199,6 +199,7 @@ class Client:
 
     def send(self, frame: bytes | str) -> list[Outcome]:
         """What the session makes of a frame; nothing is applied yet."""
+        self.session.arrived()
         return self.session.receive(frame)
 
     def carry_out(self, outcomes: list[Outcome]) -> None:
