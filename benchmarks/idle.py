@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.crowd import memory
 from benchmarks.figures import Figure, command, durable_venue
-from benchmarks.load import cpu_seconds
+from benchmarks.load import children, cpu_seconds
 
 
 def measure(quick: bool) -> list[Figure]:
     """From the start of the process to its first line; then some seconds of nothing."""
     rounds, seconds = (1, 1.0) if quick else (5, 4.0)
-    starts, sizes, shares = [], [], []
+    starts, sizes, writers, shares = [], [], [], []
     for _ in range(rounds):
         began = time.perf_counter()
         with durable_venue(1, watched=False) as (_, pid):
@@ -31,12 +31,14 @@ def measure(quick: bool) -> list[Figure]:
             time.sleep(seconds)
             shares.append((cpu_seconds(pid) - before) / seconds)
             sizes.append(memory(pid) / 2**20)
+            writers.append(sum(map(memory, children(pid))) / 2**20)
     return [
         Figure("start-up time of an empty venue", "given", f"{median(starts):.2f} s"),
         Figure(
             "memory of an idle venue",
             "given",
-            f"{median(sizes):.0f} MiB, {median(shares):.1%} of a processor",
+            f"{median(sizes):.0f} MiB, and {median(writers):.0f} MiB what writes its log;"
+            f" {median(shares):.1%} of a processor",
         ),
     ]
 

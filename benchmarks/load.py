@@ -99,7 +99,18 @@ def venue_config(
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used."""
+    """User and system time that a venue has used, with what writes its log."""
+    return sum(map(own_cpu_seconds, [pid, *children(pid)]))
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that run."""
+    started = (file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [int(child) for each in started for child in each.split()]
+
+
+def own_cpu_seconds(pid: int) -> float:
+    """User and system time that a process alone has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

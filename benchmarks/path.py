@@ -1,9 +1,8 @@
 """Where the processor time of an order goes, from its frame to its reply, step by step.
 
 A durable venue runs with a stopwatch around each step, and 20 connections keep 10 requests each
-under way, listening to their own orders. Times are the processor time of the thread that does the
-step; what is left of the whole process is the event loop, the kernel's part of receiving, the
-thread's hand-over and the garbage collector.
+under way, listening to their own orders. Times are processor time; what is left of the whole
+process is the event loop, the kernel's part of receiving and the garbage collector.
 
     python benchmarks/path.py [--quick]
 """
@@ -25,7 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.crowd import Trader, log_in, open_peers
 from benchmarks.figures import NO_FOLLOWER
-from benchmarks.load import converse, cpu_seconds, listen, server, venue_config
+from benchmarks.load import (
+    children,
+    converse,
+    listen,
+    own_cpu_seconds,
+    server,
+    venue_config,
+)
 from gateway.cli import main as tidegate
 from gateway.feed import Feed
 from gateway.inbox import Inbox
@@ -45,7 +51,6 @@ STEPS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("message into command: JSON, log-in, scope, limits", Session, "receive"),
     ("command into the inbox", Inbox, "put_nowait"),
     ("batch into bytes", Writer, "frame"),
-    ("batch to the disk, synced (a thread)", Writer, "write"),
     ("decision: margin, matching, settlement", Exchange, "apply"),
     ("events into reply and notifications", Feed, "publish"),
     ("trail for those who replay", Trail, "observe"),
@@ -80,19 +85,22 @@ def serve(config: str, results: str) -> None:
         Path(results).write_text(json.dumps(spent))
 
 
-def drive(url: str, pid: int, seconds: float) -> tuple[int, float]:
-    """Keep requests under way; returns how many, and the server's processor seconds."""
+def drive(url: str, pid: int, seconds: float) -> tuple[int, float, float]:
+    """Keep requests under way; returns how many, and the processor seconds of venue and writer."""
     peers = open_peers(url, CONNECTIONS)
     log_in(peers, range(CONNECTIONS))
     listen(peers, [CHANNEL])
     traders = {peer: Trader(peer) for peer in peers}
-    before, end = cpu_seconds(pid), perf_counter() + seconds
+    (writer,) = children(pid)
+    before, end = [own_cpu_seconds(each) for each in (pid, writer)], perf_counter() + seconds
     for trader in [*traders.values()] * IN_FLIGHT:
         trader.ask(perf_counter())
     converse(traders, end)
     count = sum(len(trader.delays) for trader in traders.values())
-    used = cpu_seconds(pid) - before
-    return count, used
+    venue, disk = (
+        own_cpu_seconds(each) - start for each, start in zip((pid, writer), before, strict=True)
+    )
+    return count, venue, disk
 
 
 def main() -> None:
@@ -107,7 +115,7 @@ def main() -> None:
             Path(folder, "venue.toml"), CONNECTIONS, f'data_dir = "{folder}/data"', NO_FOLLOWER
         )
         with server([sys.executable, __file__, "--serve", str(config), str(results)]) as running:
-            count, used = drive(*running, seconds)
+            count, used, disk = drive(*running, seconds)
         spent = json.loads(results.read_text())
     print(f"{count / seconds:,.0f} requests/s, {CONNECTIONS} x {IN_FLIGHT}, stopwatches included\n")
     print("| step | µs a request |\n| --- | --- |")
@@ -116,6 +124,7 @@ def main() -> None:
     left = (used - sum(spent.values())) / count * 1e6
     print(f"| event loop, kernel's receiving, the rest | {left:.1f} |")
     print(f"| all of the process | {used / count * 1e6:.1f} |")
+    print(f"| batch to the disk, synced, by a process of its own | {disk / count * 1e6:.1f} |")
 
 
 if __name__ == "__main__":

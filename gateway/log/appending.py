@@ -23,12 +23,17 @@ from typing import Final
 LENGTH: Final = struct.Struct("=Q")
 DONE: Final = struct.Struct("=iI")
 
+PRIORITY: Final = -10
+
 # The size of a file is synced with its data where that has changed; its times need not be.
 sync = os.fdatasync if hasattr(os, "fdatasync") else os.fsync
 
 
 def main() -> None:
     """Serve until the other side is gone; it alone ends this, so that nothing is left half done."""
+    # It does little and everybody waits for it: where that is allowed, before whoever does much.
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # A venue that is killed closes the socket in the middle of whatever.
