@@ -88,8 +88,16 @@ class Peer:
     @contextmanager
     def corked(self) -> Iterator[None]:
         """Send everything of a block in one go, at its end."""
-        self._corked = True
+        self.cork()
         yield
+        self.uncork()
+
+    def cork(self) -> None:
+        """Keep what is sent."""
+        self._corked = True
+
+    def uncork(self) -> None:
+        """Send what was kept, in one go."""
         self._corked = False
         self.flush()
 

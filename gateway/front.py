@@ -77,6 +77,11 @@ class Front:
             self.venue, self.intake, self.slots, self.metrics, self.writers, self.hearing, tls
         )
 
+    def settle(self) -> None:
+        """Some entries were applied: what came of them goes out, and there may be room for more."""
+        self.writers.flush()
+        self.hearing.retry()
+
     async def serve(
         self,
         outside: trio.Nursery,

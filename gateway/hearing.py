@@ -23,8 +23,8 @@ from outcome import Error, Outcome, Value
 
 # Of each turn of the loop. The matcher takes twice as much, so that more is decided than refused.
 ROUND_SECONDS: Final = 0.001
-# Until whoever would be refused is asked again. The shortest that a batch takes to be decided.
-PAUSE_SECONDS: Final = 0.001
+# Until whoever would be refused is asked again, where no decision gave reason to ask sooner.
+PAUSE_SECONDS: Final = 0.005
 # Sockets that are looked up at once; the kernel gives those first that it has not named lately.
 SOCKETS: Final = 256
 
@@ -40,13 +40,16 @@ class Heard(Enum):
 
 @define(eq=False)
 class _Speaker:
-    """A client whose task waits here: with a turn coming (`queued`), or `paused`, or `gone`."""
+    """A client whose task waits here: with a turn coming (`queued`), or not any more (`gone`).
+
+    While it is `busy` with what it has said, its socket is not looked at.
+    """
 
     task: trio.lowlevel.Task
     hear: Callable[[], Heard]
     descriptor: int | None
     queued: bool = False
-    paused: bool = False
+    busy: bool = False
     gone: bool = False
 
 
@@ -93,6 +96,13 @@ class Hearing:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    def retry(self) -> None:
+        """Those who would have been refused may not be now. A plain call."""
+        if self._later:
+            while self._later:
+                self._queue(self._later.popleft()[1])
+            self._nap.cancel()
+
     async def run(self) -> None:
         """Hear whoever has something to say, until cancelled."""
         while True:
@@ -113,12 +123,12 @@ class Hearing:
     def _round(self) -> None:
         until = self.clock() + self.round_seconds
         while self._later and self._later[0][0] <= trio.current_time():
-            self._resume(self._later.popleft()[1])
+            self._queue(self._later.popleft()[1])
         if self._poll is not None:
             for descriptor, _ in self._poll.poll(0, SOCKETS):
                 speaker = self._speakers[descriptor]
                 # That it has hung up is told in any case.
-                if not speaker.paused:
+                if not speaker.busy:
                     self._queue(speaker)
         # Whoever has more is heard again in the next round only.
         for _ in range(len(self._turns)):
@@ -142,26 +152,22 @@ class Hearing:
         if heard is Heard.SOME:
             self._queue(speaker)
         elif heard is Heard.LATER:
-            self._pause(speaker)
+            self._look(speaker, busy=True)
+            self._later.append((trio.current_time() + PAUSE_SECONDS, speaker))
         elif heard is Heard.STUCK or speaker.descriptor is None:
             self._end(speaker, Value(None))
+        else:
+            self._look(speaker, busy=False)
 
-    def _pause(self, speaker: _Speaker) -> None:
-        """Look neither at its socket nor for its turn for a while."""
-        speaker.paused = True
-        if speaker.descriptor is not None and self._poll is not None:
-            self._poll.modify(speaker.descriptor, 0)
-        self._later.append((trio.current_time() + PAUSE_SECONDS, speaker))
-
-    def _resume(self, speaker: _Speaker) -> None:
-        if not speaker.gone:
-            speaker.paused = False
+    def _look(self, speaker: _Speaker, *, busy: bool) -> None:
+        """Look at its socket or not."""
+        if speaker.busy is not busy:
+            speaker.busy = busy
             if speaker.descriptor is not None and self._poll is not None:
-                self._poll.modify(speaker.descriptor, select.EPOLLIN)
-            self._queue(speaker)
+                self._poll.modify(speaker.descriptor, 0 if busy else select.EPOLLIN)
 
     def _queue(self, speaker: _Speaker) -> None:
-        if not speaker.queued:
+        if not (speaker.queued or speaker.gone):
             speaker.queued = True
             self._turns.append(speaker)
 

@@ -184,7 +184,7 @@ class _Server:
             observers=[venue.feed.publish],
             attendants=[metrics.happened, supervisor.observe],
             counts=metrics.commands.counts,
-            settled=front.writers.flush,
+            settled=front.settle,
         )
         if keeper:
             matcher.observers.insert(0, keeper.watch(intake.propose))

@@ -17,7 +17,7 @@ BACKLOG: Final = 1_024
 SEND_BYTES: Final = 64 * 2**10
 # What it keeps of a client that sends more than we read: a chunk. Its own choice grows to
 # megabytes, and a request would wait behind them for a minute.
-RECEIVE_BYTES: Final = 16 * 2**10
+RECEIVE_BYTES: Final = 8 * 2**10
 
 
 def bind(

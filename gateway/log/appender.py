@@ -33,8 +33,8 @@ Append = Callable[[Framed], Awaitable[float]]
 Appending = Callable[[Writer], AbstractAsyncContextManager[Append]]
 """What appends with a writer for as long as its block lasts."""
 
-# Without what the environment or a site might add to it, neither of which it needs.
-_PROGRAM: Final = (sys.executable, "-I", "-S", str(Path(appending.__file__)))
+# Without what a site might add to it, and with no module of ours in the way of the standard ones.
+_PROGRAM: Final = (sys.executable, "-P", "-S", str(Path(appending.__file__)))
 
 
 @asynccontextmanager

@@ -32,8 +32,8 @@ from websockets.server import ServerProtocol
 
 from gateway.transport.interface import Direct, DisconnectedError, Stream
 
-# A chunk is parsed in one go, at some 6 us a frame: of empty frames it holds the loop for 16 ms.
-CHUNK_BYTES: Final = 16 * 2**10
+# A chunk is parsed in one go, at some 6 us a frame: of empty frames it holds the loop for 8 ms.
+CHUNK_BYTES: Final = 8 * 2**10
 HEAD_BYTES: Final = 16 * 2**10
 # The protocol allows to answer the latest ping only. Whoever sends more, and does not read the
 # answers, shall not have us keep them.
