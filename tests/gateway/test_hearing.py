@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import trio
 from attrs import define, field
+from trio.testing import MockClock
 
 from gateway.hearing import PAUSE_SECONDS, Heard, Hearing
 
@@ -177,6 +178,28 @@ async def test_whoever_would_be_refused_is_asked_again_after_a_while() -> None:
         await hearing.hear(client.hear, client.ours.fileno())
     assert [b"a", b"b", b"c"] == client.heard
     assert all(after - before >= PAUSE_SECONDS for before, after in pairwise(came))
+    client.close()
+
+
+async def test_whoever_would_be_refused_is_asked_again_once_there_may_be_room(
+    autojump_clock: MockClock,
+) -> None:
+    """At once, and then its socket is looked at again as before."""
+    answers = [Heard.LATER, Heard.LATER, Heard.ALL]
+    hearing, client = Hearing(), Client.open(lambda _: answers.pop(0) if answers else Heard.STUCK)
+    client.theirs.send(b"abcd")
+
+    async def decide() -> None:
+        for _ in range(3):
+            await client.news.wait()
+            client.news = trio.Event()
+            hearing.retry()
+
+    async with running(hearing) as nursery:
+        nursery.start_soon(decide)
+        await hearing.hear(client.hear, client.ours.fileno())
+    assert [b"a", b"b", b"c", b"d"] == client.heard
+    assert 0 == trio.current_time()
     client.close()
 
 
