@@ -52,7 +52,7 @@ class Tally(Collector):
 
 
 class Spread(Collector):
-    """A histogram in seconds, for what is observed from one thread for every client that speaks.
+    """A histogram in seconds, for what is observed from one thread for every client or batch.
 
     Like Tally it spares the library's lock and its floats.
     """

@@ -36,9 +36,9 @@ Durable = trio.MemorySendChannel[Sequence[Entry]]
 class Log(Protocol):
     """One order for everything.
 
-    A log that syncs does so in one limited thread, and the next batch collects in the source
-    meanwhile: the slower the disk, the larger the batches (group commit). A log that machines
-    share also sends what the others proposed.
+    A log that syncs has it done elsewhere, one batch at a time, and the next one collects in the
+    source meanwhile: the slower the disk, the larger the batches (group commit). A log that
+    machines share also sends what the others proposed.
     """
 
     async def run(self, source: Source, durable: Durable) -> None:
