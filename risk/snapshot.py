@@ -30,8 +30,11 @@ from risk.state import Account, Due, Session, State
 from risk.terms import Parameters, Terms
 
 
-class Facts(msgspec.Struct, frozen=True, gc=False):
-    """Facts of one object, each named as the attribute that holds it."""
+class Facts(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Facts of one object, each named as the attribute that holds it.
+
+    A fact that an earlier version did not know needs a default, so that its snapshots load.
+    """
 
     @classmethod
     def of(cls, source: object, **others: object) -> Self:
@@ -46,7 +49,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
                 setattr(target, name, getattr(self, name))
 
 
-class OrderFacts(Facts, frozen=True):
+class OrderFacts(Facts, frozen=True, kw_only=True):
     """An open order; its instrument and its place are those of the queue that lists it."""
 
     order_id: int
@@ -71,7 +74,7 @@ class OrderFacts(Facts, frozen=True):
     session: int
 
 
-class PositionFacts(Facts, frozen=True):
+class PositionFacts(Facts, frozen=True, kw_only=True):
     """A position; `orders` are the ids of its open orders, oldest first."""
 
     market: str
@@ -84,7 +87,7 @@ class PositionFacts(Facts, frozen=True):
     orders: list[int]
 
 
-class MarketFacts(Facts, frozen=True):
+class MarketFacts(Facts, frozen=True, kw_only=True):
     """A market; `queue` has the open orders of both sides, best price first, oldest first."""
 
     instrument: Instrument
@@ -111,7 +114,7 @@ class MarketFacts(Facts, frozen=True):
     queue: list[OrderFacts]
 
 
-class WalletFacts(Facts, frozen=True):
+class WalletFacts(Facts, frozen=True, kw_only=True):
     """Money in one currency, and the positions it stands behind."""
 
     currency: str
@@ -122,7 +125,7 @@ class WalletFacts(Facts, frozen=True):
     positions: list[PositionFacts]
 
 
-class AccountFacts(Facts, frozen=True):
+class AccountFacts(Facts, frozen=True, kw_only=True):
     """An account; `orders` are the ids of its open orders, oldest first."""
 
     number: int
@@ -134,7 +137,7 @@ class AccountFacts(Facts, frozen=True):
     wallets: list[WalletFacts]
 
 
-class SessionFacts(Facts, frozen=True):
+class SessionFacts(Facts, frozen=True, kw_only=True):
     """A live session, and the ids of its open orders."""
 
     number: int
@@ -151,7 +154,7 @@ class PhaseFacts(msgspec.Struct, frozen=True, gc=False):
     fields: msgspec.Raw
 
 
-class StateFacts(Facts, frozen=True):
+class StateFacts(Facts, frozen=True, kw_only=True):
     """The venue."""
 
     time: int

@@ -1,15 +1,22 @@
-"""Write the small log that later versions must be able to open: tests/data/log-1.
+"""Write the small log that later versions must be able to open: tests/data/log-2.
 
-    python scripts/sample_log.py DIRECTORY
+    python scripts/sample_log.py [DIRECTORY]
 
 It holds every kind of command, two starts, two segments, a skip, a checkpoint and two snapshots,
-and comes out the same to the byte wherever and whenever it is written. From the first release on,
-a version with another format or other rules leaves this one where it is and adds its own beside
-it; until then a change of the rules writes it anew.
+and comes out the same to the byte wherever and whenever it is written. The number of a sample is
+the version of the rules (`risk.RULES`) that wrote it.
+
+Until the release, a change that alters a result, a stored fact or the set of commands runs this
+script without an argument, which replaces tests/data/log-2 and its end in tests/data/log-2.json,
+and commits both. After a merge conflict in them: run it again. After the release they stay as they
+are; other rules or another format add a sample of their own beside them. tests/data/log-1 and
+tests/data/states-1.jsonl.gz are of rules 1 and are never written again.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +30,7 @@ from gateway.log.lock import DataDirectory
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Trail
 from gateway.log.writer import Writer
+from risk import RULES
 from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Cancel,
@@ -52,6 +60,7 @@ from risk.exchange import Exchange
 from risk.state import INSURANCE
 from risk.terms import Parameters
 
+SAMPLE = Path(__file__).parents[1] / "tests" / "data" / f"log-{RULES}"
 BEGAN = 1_780_000_000_000
 PERPETUAL, TERMS = LEGACY_2025[0]
 SESSION = 2**32 + 1
@@ -109,8 +118,8 @@ SECOND_START: list[list[Command]] = [
 ]
 
 
-def write(path: Path) -> None:
-    """Write it all."""
+def write(path: Path) -> dict[str, Any]:
+    """Write the log into a new directory; returns where it ends."""
     directory, disk = DataDirectory(path), Disk()
     with directory.locked(disk):
         exchange, trail = Exchange(), Trail()
@@ -148,10 +157,23 @@ def write(path: Path) -> None:
         snapshot()
         writer.close()
     (path / "LOCK").unlink()
-    sys.stdout.write(
-        f"entry {writer.sequence} digest {exchange.digest()} trail {trail.value.hex()}\n"
-    )
+    return {
+        "sequence": writer.sequence,
+        "digest": exchange.digest(),
+        "trail": trail.value.hex(),
+    }
+
+
+def main() -> None:
+    """Write the sample to the directory given, or in place of the one that is kept."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE
+    if path == SAMPLE:
+        shutil.rmtree(path, ignore_errors=True)
+    end = json.dumps(write(path), indent=4) + "\n"
+    if path == SAMPLE:
+        path.with_suffix(".json").write_text(end)
+    sys.stdout.write(end)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    main()

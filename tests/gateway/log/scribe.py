@@ -8,6 +8,7 @@ from attrs import define, field
 from msgspec.structs import replace
 
 from book.order import Side
+from gateway.log.recovery import Recovery
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.trail import Trail
 from gateway.log.writer import Writer
@@ -31,14 +32,30 @@ class Scribe:
     time: int = START
     exchange: Exchange = field(factory=Exchange)
     trail: Trail = field(factory=Trail)
+    recovery: Recovery | None = None
     writer: Writer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         for folder in (self.book.directory.log, self.book.directory.snapshots):
             folder.mkdir(parents=True, exist_ok=True)
-        directory = self.book.directory.log
-        self.writer = Writer(directory, self.book.disk, segment_bytes=self.segment_bytes)
+        directory, disk = self.book.directory.log, self.book.disk
+        if self.recovery is None:
+            self.writer = Writer(directory, disk, segment_bytes=self.segment_bytes)
+        else:
+            self.writer = self.recovery.writer(disk, self.segment_bytes)
         self.writer.open()
+
+    @classmethod
+    def after(cls, book: Book, recovery: Recovery) -> Scribe:
+        """Going on with the log that was recovered."""
+        replay = recovery.replay
+        return cls(
+            book,
+            time=recovery.time,
+            exchange=replay.exchange,
+            trail=replay.trail,
+            recovery=recovery,
+        )
 
     @classmethod
     def trading(cls, path: Path, segment_bytes: int = 2**20) -> Scribe:

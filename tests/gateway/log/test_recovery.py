@@ -11,6 +11,7 @@ from gateway.log.errors import ApplyError, DamageError, DivergenceError, LogErro
 from gateway.log.frames import HEADER_BYTES, decode
 from gateway.log.recovery import recover
 from gateway.log.segments import segments
+from risk import RULES
 from risk.commands import Checkpoint, Entry, Origin, Skip, Tick
 from risk.exchange import Exchange
 from tests.gateway.harness import START
@@ -311,17 +312,17 @@ def test_recovery_never_replays_across_a_change_of_rules(
     book.snapshot()
     book.write(whole[2:4])
     for module in (writer, recovery, snapshots):
-        monkeypatch.setattr(module, "RULES", 2)
+        monkeypatch.setattr(module, "RULES", RULES + 1)
     with pytest.raises(VersionError, match="tidegate log snapshot"):
         book.end()
     monkeypatch.undo()
     book.snapshot()
     for module in (writer, recovery, snapshots):
-        monkeypatch.setattr(module, "RULES", 2)
+        monkeypatch.setattr(module, "RULES", RULES + 1)
     for _ in range(2):
         book.write([])
     book.write(whole[4:])
-    assert [1, 2] == [each.header().rules for each in segments(book.directory.log)]
+    assert [RULES, RULES + 1] == [each.header().rules for each in segments(book.directory.log)]
     assert (LAST, digests(whole)[LAST]) == book.end()
 
 
