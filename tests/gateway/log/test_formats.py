@@ -126,7 +126,7 @@ def test_a_log_of_rules_1_with_entries_behind_its_snapshot_is_refused(tmp_path: 
     """Only the version that wrote them can replay them; the message says what to do."""
     directory = sample(tmp_path, 1)
     Snapshots(directory.snapshots).paths()[0].unlink()
-    with pytest.raises(VersionError, match="under rules 1.*tidegate log snapshot"):
+    with pytest.raises(VersionError, match=r"under rules 1.*tidegate log snapshot"):
         recover(directory, QuickDisk())
     # Nothing was written or cut: the old version can still finish its log.
     shutil.copy(DATA / "log-1" / "snapshots" / f"{LAST_OF_RULES_1:020}.snap", directory.snapshots)
