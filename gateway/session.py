@@ -24,6 +24,7 @@ from gateway.pending import Pending
 from gateway.request import Asked, HttpRequest, from_query, from_rpc
 from gateway.sink import Sink
 from gateway.venue import Venue
+from risk import idempotency
 from risk.commands import Origin
 
 __all__ = ["Close", "HttpRequest", "Outcome", "Push", "Reply", "Session", "Submit"]
@@ -257,9 +258,9 @@ class Session:
         Raises ApiError 10040 while it is being worked on.
         """
         state = self.venue.exchange.state
-        if key in state.undecided:
+        if idempotency.in_progress(state, key):
             raise ApiError(Code.RETRY)
-        outcome = state.outcomes.get(key)
+        outcome = idempotency.first_answer(state, key)
         if outcome is None:
             return None
         telling = method.telling(call, params)

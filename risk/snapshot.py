@@ -18,10 +18,11 @@ import msgspec
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
+from risk import idempotency
 from risk.commands import Origin, SetProduct
 from risk.deleveraging import Deleverage
 from risk.delivery import Delivery
-from risk.events import Cancelled, CancelledAll, Done, MarketState, Ordered, Refused
+from risk.events import MarketState
 from risk.market import Averaging, Index, Market
 from risk.phases import CancelOrders, Phase
 from risk.position import Position, Wallet
@@ -171,7 +172,7 @@ class StateFacts(Facts, frozen=True, kw_only=True):
     sessions: list[SessionFacts]
     first_session: int
     overtaken: list[int]
-    outcomes: list[tuple[str, Refused | Ordered | Cancelled | CancelledAll | Done]]
+    outcomes: list[tuple[str, msgspec.Raw]]
     undecided: list[tuple[str, Origin]]
     deposited: dict[str, int]
     due: list[tuple[int, Due, str]]
@@ -199,8 +200,8 @@ def dump(state: State) -> bytes:
         accounts=[_account(account) for account in state.accounts.values()],
         sessions=[_session(session) for session in state.sessions.values()],
         overtaken=list(state.overtaken),
-        outcomes=list(state.outcomes.items()),
-        undecided=list(state.undecided.items()),
+        outcomes=idempotency.kept(state),
+        undecided=[item for table in state.undecided.values() for item in table.items()],
         due=sorted(state.due),
         phases=[_phase(phase) for phase in state.phases],
     )
@@ -220,12 +221,11 @@ def load(data: bytes) -> State:
     facts = _decoder.decode(data)
     state = State()
     lists = ("products", "indices", "markets", "expired", "accounts", "sessions", "overtaken")
-    facts.into(state, *lists, "currencies", "due", "phases")
+    facts.into(state, *lists, "currencies", "outcomes", "undecided", "due", "phases")
     state.products = {(p.contract.family, p.contract.dated): p for p in facts.products}
     state.indices = {index.name: index for index in facts.indices}
     state.overtaken = dict.fromkeys(facts.overtaken)
-    state.outcomes = dict(facts.outcomes)
-    state.undecided = dict(facts.undecided)
+    idempotency.restore(state, facts.outcomes, facts.undecided)
     state.due = list(facts.due)
     state.phases = deque(
         msgspec.json.decode(phase.fields, type=_PHASES[phase.kind]) for phase in facts.phases

@@ -11,7 +11,8 @@ from sortedcontainers import SortedDict
 from book.order import Order, SelfTrading
 from risk import margin
 from risk.commands import Origin, SetProduct
-from risk.events import Answer, Event, Refused
+from risk.events import Event, Refused
+from risk.idempotency import Outcomes
 from risk.market import Index, Market
 from risk.phases import Phase
 from risk.position import Position, Wallet
@@ -70,9 +71,9 @@ class State:
 
     `marks` counts the changes of any mark price or funding index; `ticks` counts Ticks.
     `due` is a heap of (time, kind, name). `phases` is work in progress, first in line first.
-    `overtaken` are sessions that ended before they started. `outcomes` are first answers by
-    idempotency key, `undecided` the keyed requests that have none yet. `deposited` is deposits
-    minus withdrawals per currency. `watch` is derived from the rest.
+    `overtaken` are sessions that ended before they started. `outcomes` are the first answers to
+    keyed requests and `undecided` those without one yet, both by account (see risk.idempotency).
+    `deposited` is deposits minus withdrawals per currency. `watch` is derived from the rest.
     What follows `origin` lives for one entry: its answers and facts, and what it touched, to be
     reported once and as it stands at the end. `first` is the order that it touched before all
     else, if it began with one, and its position: mostly there is no more to report.
@@ -93,8 +94,8 @@ class State:
     sessions: dict[int, Session] = field(factory=dict)
     first_session: int = 0
     overtaken: dict[int, None] = field(factory=dict)
-    outcomes: dict[str, Answer] = field(factory=dict)
-    undecided: dict[str, Origin] = field(factory=dict)
+    outcomes: dict[str, Outcomes] = field(factory=dict)
+    undecided: dict[str, dict[str, Origin]] = field(factory=dict)
     deposited: dict[str, int] = field(factory=dict)
     due: list[tuple[int, Due, str]] = field(factory=list)
     phases: deque[Phase] = field(factory=deque)

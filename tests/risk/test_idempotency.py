@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from book.order import Side
 from risk import idempotency, snapshot
@@ -10,6 +14,7 @@ from risk.commands import CancelAll, Command, Continue, Deposit, Entry, Origin, 
 from risk.events import Answer, CancelledAll, Event, Ordered, Refused
 from risk.exchange import Exchange
 from risk.reasons import Reason
+from tests.effort import thorough
 from tests.risk.venue import BTC, Venue, amount, open_venue, price
 
 ANN = 101
@@ -21,6 +26,7 @@ class Sender:
 
     venue: Venue
     requests: int = field(default=0)
+    checked: bool = True
 
     def send(self, command: Command, key: str, session: int = 0) -> list[Event]:
         """Apply one keyed request; returns its events."""
@@ -32,23 +38,27 @@ class Sender:
         for event in events:
             if isinstance(event, Answer) and event.origin.key == key:
                 assert event.origin == origin, "the answer is addressed to who asked"
-        venue.exchange.check()
+        if self.checked:
+            venue.exchange.check()
         return events
 
 
-def opened() -> Sender:
-    """A venue with one funded account."""
-    return Sender(open_venue(ann={"BTC": "1"}))
+def opened(**others: dict[str, str]) -> Sender:
+    """A venue with one funded account, and others."""
+    venue = open_venue(ann={"BTC": "1"})
+    for name, deposits in others.items():
+        venue.open(name, **deposits)
+    return Sender(venue)
 
 
-def bid(contracts: int) -> Place:
-    """A resting order."""
+def bid(contracts: int, limit: str = "49900") -> Place:
+    """An order that rests, unless its limit is higher."""
     return Place(
         account=ANN,
         instrument=BTC,
         side=Side.BUY,
         amount=amount(10 * contracts),
-        price=price("49900"),
+        price=price(limit),
     )
 
 
@@ -131,18 +141,165 @@ def test_keys_survive_a_restart() -> None:
     assert first.order == second.order
 
 
-def test_only_so_many_outcomes_are_kept() -> None:
-    """The oldest goes first."""
+def test_a_repeated_sweep_lists_its_first_trades() -> None:
+    """However many trades an order makes, the outcome keeps the order and a few of them."""
+    sender = opened(bob={"BTC": "100"})
+    for _ in range(3 * idempotency.LISTED):
+        sender.venue.sell("bob", BTC, "10", "50000")
+    first = answer(sender.send(bid(3 * idempotency.LISTED, "50000"), "101:a"))
+    second = answer(sender.send(bid(3 * idempotency.LISTED, "50000"), "101:a"))
+    assert isinstance(first, Ordered)
+    assert isinstance(second, Ordered)
+    assert first.order == second.order
+    assert 3 * idempotency.LISTED == len(first.trades)
+    assert first.trades[: idempotency.LISTED] == second.trades
+
+
+def test_a_repeated_cancel_lists_its_first_orders() -> None:
+    """Its count is whole."""
     sender = opened()
-    sender.venue.exchange.state.outcomes.update(
-        {f"old{n}": answer(sender.send(Continue(), f"old{n}")) for n in range(3)}
-    )
-    filler = sender.venue.exchange.state.outcomes["old0"]
-    for n in range(idempotency.REMEMBERED - 3):
-        sender.venue.exchange.state.outcomes[f"filler{n}"] = filler
-    sender.send(bid(1), "new")
-    outcomes = sender.venue.exchange.state.outcomes
-    assert idempotency.REMEMBERED == len(outcomes)
-    assert "old0" not in outcomes
-    assert "old1" in outcomes
-    assert "new" in outcomes
+    for _ in range(2 * idempotency.LISTED):
+        sender.send(bid(1), "")
+    first = answer(sender.send(CancelAll(account=ANN, detailed=True), "101:a"))
+    second = answer(sender.send(CancelAll(account=ANN, detailed=True), "101:a"))
+    assert isinstance(first, CancelledAll)
+    assert isinstance(second, CancelledAll)
+    assert first.count == second.count == 2 * idempotency.LISTED
+    assert first.orders[: idempotency.LISTED] == second.orders
+
+
+def test_an_order_of_a_thousand_fills_is_remembered_in_little_space() -> None:
+    """What is kept of it does not grow with its trades (545 KB once)."""
+    sender = opened(bob={"BTC": "100"})
+    sender.venue.checked = sender.checked = False
+    for _ in range(1_000):
+        sender.venue.sell("bob", BTC, "10", "50000")
+    before = len(snapshot.dump(sender.venue.exchange.state))
+    first = answer(sender.send(bid(1_000, "50000"), "101:a"))
+    assert isinstance(first, Ordered)
+    assert 1_000 == len(first.trades)
+    after = len(snapshot.dump(sender.venue.exchange.state))
+    assert after - before < 10_000
+    assert sender.venue.exchange.state.outcomes["101"].size < 10_000
+
+
+def test_a_flood_of_one_account_drops_no_outcome_of_another() -> None:
+    """Each account has a table of its own; the oldest outcome of the flood goes first."""
+    sender = opened(bob={"BTC": "1"})
+    sender.checked = False
+    mine = answer(sender.send(bid(1), "101:mine"))
+    for n in range(3 * idempotency.OUTCOMES):
+        sender.send(Continue(), f"102:{n}")
+    again = answer(sender.send(bid(1), "101:mine"))
+    assert isinstance(mine, Ordered)
+    assert isinstance(again, Ordered)
+    assert mine.order == again.order
+    kept = list(sender.venue.exchange.state.outcomes["102"].texts)
+    assert [f"102:{n}" for n in range(2 * idempotency.OUTCOMES, 3 * idempotency.OUTCOMES)] == kept
+
+
+@given(lengths=st.lists(st.integers(0, 3 * idempotency.OUTCOME_BYTES // 4), max_size=30))
+@thorough(50)
+def test_a_table_holds_the_newest_that_fit(lengths: list[int]) -> None:
+    """In number and in bytes; the newest is kept whatever its size."""
+    outcomes = idempotency.Outcomes()
+    kept: list[tuple[str, bytes]] = []
+    for n, length in enumerate(lengths):
+        kept.append((f"101:{n}", b"x" * length))
+        outcomes.keep(*kept[-1])
+        while len(kept) > 1 and _taken(kept) > idempotency.OUTCOME_BYTES:
+            del kept[0]
+        assert kept == list(outcomes.texts.items())
+        assert outcomes.size == _taken(kept)
+
+
+def _taken(kept: list[tuple[str, bytes]]) -> int:
+    return sum(len(key) + len(text) + idempotency.OVERHEAD for key, text in kept)
+
+
+def test_the_longest_answers_stay_within_the_bound() -> None:
+    """Bytes are those of the text: letters of four bytes and escaped ones are counted as such."""
+    sender = opened(bob={"BTC": "100"})
+    sender.checked = sender.venue.checked = False
+    state = sender.venue.exchange.state
+    for n in range(100):
+        for _ in range(idempotency.LISTED):
+            sender.venue.sell("bob", BTC, "10", "50000", label="\x01" * 64)
+        command = replace(bid(idempotency.LISTED, "50000"), label="\x01" * 64)
+        sender.send(command, f"101:{n}" + "\U0001f600" * 60)
+        assert idempotency.OUTCOME_BYTES >= state.outcomes["101"].size
+    texts = state.outcomes["101"].texts
+    assert 20 < len(texts) < 100, "a few dozen even of these"
+    written = sum(len(key.encode()) + len(text) for key, text in texts.items())
+    assert written + idempotency.OVERHEAD * len(texts) == state.outcomes["101"].size
+
+
+def test_so_many_requests_of_an_account_may_be_in_progress() -> None:
+    """One more is refused, not remembered, and done when it comes again; others are not hindered.
+
+    Only a cancel of more orders than two slices is in progress after its entry.
+    """
+    sender = opened(bob={"BTC": "1"})
+    sender.checked = sender.venue.checked = False
+    state = sender.venue.exchange.state
+    held = {f"101:{n}": Origin(1, 1, 0, n, f"101:{n}") for n in range(idempotency.UNDECIDED)}
+    state.undecided["101"] = dict(held)
+    refused = answer(sender.send(bid(1), "101:new"))
+    assert isinstance(refused, Refused)
+    assert Reason.RETRY is refused.reason
+    assert isinstance(answer(sender.send(bid(1), "")), Ordered)
+    assert isinstance(answer(sender.send(replace(bid(1), account=102), "102:new")), Ordered)
+    assert {"101": held} == state.undecided
+    del state.undecided["101"]["101:0"]
+    assert isinstance(answer(sender.send(bid(1), "101:new")), Ordered)
+
+
+def test_a_snapshot_of_the_first_rules_is_brought_within_the_bounds() -> None:
+    """It lists the outcomes of all accounts in one order, with all their trades."""
+    sender = opened(bob={"BTC": "100"})
+    sender.checked = sender.venue.checked = False
+    for _ in range(100):
+        sender.venue.sell("bob", BTC, "10", "50000")
+    sweep = answer(sender.send(bid(100, "50000"), ""))
+    done = answer(sender.send(Continue(), ""))
+    facts = msgspec.json.decode(snapshot.dump(sender.venue.exchange.state))
+    facts["outcomes"] = [
+        *((f"{101 + n % 2}:{n}", msgspec.to_builtins(done)) for n in range(10_000)),
+        ("101:sweep", msgspec.to_builtins(sweep)),
+    ]
+    facts["undecided"] = [("101:going", msgspec.to_builtins(Origin(1, 1, 0, 7, "101:going")))]
+    state = snapshot.load(msgspec.json.encode(facts))
+    assert ["101", "102"] == list(state.outcomes)
+    assert [idempotency.OUTCOMES] * 2 == [len(each.texts) for each in state.outcomes.values()]
+    assert "102:9999" == next(reversed(state.outcomes["102"].texts))
+    kept = idempotency.first_answer(state, "101:sweep")
+    assert isinstance(sweep, Ordered)
+    assert isinstance(kept, Ordered)
+    assert sweep.order == kept.order
+    assert idempotency.LISTED == len(kept.trades)
+    assert idempotency.in_progress(state, "101:going")
+    assert not idempotency.in_progress(state, "101:sweep")
+    assert snapshot.dump(state) == snapshot.dump(snapshot.load(snapshot.dump(state)))
+
+
+REQUESTS = st.tuples(st.sampled_from((101, 102, 103)), st.integers(0, 5), st.integers(0, 3))
+
+
+@given(requests=st.lists(REQUESTS, max_size=60), restart=st.integers(0, 60))
+@thorough(40)
+def test_every_request_is_done_once(requests: list[tuple[int, int, int]], restart: int) -> None:
+    """Any mixture of accounts, keys and repetitions: a model of one order for each key agrees."""
+    sender = opened(bob={"BTC": "1"}, cat={"BTC": "1"})
+    sender.checked = sender.venue.checked = False
+    first: dict[str, Answer] = {}
+    for n, (account, key, contracts) in enumerate(requests):
+        if n == restart:
+            data = snapshot.dump(sender.venue.exchange.state)
+            sender.venue.exchange = Exchange(snapshot.load(data))
+        name = f"{account}:{key}"
+        command = replace(bid(contracts), account=account)
+        event = replace(answer(sender.send(command, name)), origin=Origin())
+        assert first.setdefault(name, event) == event
+    placed = [event for event in first.values() if isinstance(event, Ordered)]
+    assert len(placed) == len(sender.venue.exchange.state.markets[BTC].book.orders)
+    assert {} == sender.venue.exchange.state.undecided
