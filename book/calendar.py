@@ -7,9 +7,12 @@ month, quarterlies on the last Friday of March, June, September and December.
 from datetime import date, timedelta
 from enum import Enum
 
-from book.units import DAY, HOUR, Millis
+from book.units import DAY, HOUR, MINUTE, Millis
 
 EXPIRY_HOUR = 8
+AVERAGING_WINDOW = 30 * MINUTE
+"""A delivery price is the average index over this long before an expiry."""
+
 _EPOCH = date(1970, 1, 1).toordinal()
 _FRIDAY = 4
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -36,6 +39,12 @@ def expiry_on(day: date) -> Millis:
 def next_settlement(time: int) -> Millis:
     """The first 08:00 UTC after `time`; at 08:00 itself, tomorrow's."""
     return Millis((time - EXPIRY_HOUR * HOUR) // DAY * DAY + DAY + EXPIRY_HOUR * HOUR)
+
+
+def averaging_start(time: int) -> Millis:
+    """The latest moment up to `time` at which an averaging window opens: 07:30 UTC."""
+    since_midnight = EXPIRY_HOUR * HOUR - AVERAGING_WINDOW
+    return Millis((time - since_midnight) // DAY * DAY + since_midnight)
 
 
 def date_code(time: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heappush
 from typing import TYPE_CHECKING
 
-from book.calendar import expiries, next_settlement
+from book.calendar import AVERAGING_WINDOW, expiries, next_settlement
 from book.instrument import Instrument, dated, perpetual
 from book.orderbook import OrderBook
 from risk import marks
@@ -78,6 +78,6 @@ def _list(state: State, instrument: Instrument, terms: Terms) -> None:
     marks.update(market, state.time)
     if instrument.expiry is not None:
         heappush(state.due, (instrument.expiry, Due.EXPIRY, instrument.name))
-        opens = instrument.expiry - marks.AVERAGING_WINDOW
+        opens = instrument.expiry - AVERAGING_WINDOW
         heappush(state.due, (opens, Due.AVERAGING, instrument.name))
     state.emit(MarketChanged(instrument.name, market.state))

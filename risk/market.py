@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 from sortedcontainers import SortedDict
 
+from book.calendar import averaging_start
 from book.instrument import Instrument
 from book.order import Order
 from book.orderbook import OrderBook
@@ -22,10 +23,20 @@ if TYPE_CHECKING:
 
 
 @define(eq=False)
+class Averaging:
+    """The start of the window over which a delivery price is averaged."""
+
+    since: int
+    integral: int
+
+
+@define(eq=False)
 class Index:
     """A reference price. It holds its last value; `integral` is price x milliseconds so far.
 
     `since` is the time of the first price, `updated` that of the last; both 0 before.
+    `window` is the averaging window that was the last to open by `updated`, kept for
+    instruments that are listed while it is open.
     """
 
     name: str
@@ -33,11 +44,14 @@ class Index:
     since: int = 0
     updated: int = 0
     integral: int = 0
+    window: Averaging | None = None
 
     def set(self, price: int, time: int) -> None:
         """A new price holds from `time` on."""
         if not self.since:
             self.since = time
+        elif averaging_start(time) > self.updated:
+            self.window = self.averaging_from(averaging_start(time))
         self.integral = self.integral_at(time)
         self.price, self.updated = price, time
 
@@ -45,13 +59,18 @@ class Index:
         """Price x milliseconds from `since` to a time not before the last update."""
         return self.integral + self.price * (time - self.updated)
 
+    def averaging_from(self, opens: int) -> Averaging:
+        """The averaging window that opens at `opens`, asked for then or while it is open.
 
-@define(eq=False)
-class Averaging:
-    """The start of the window over which a delivery price is averaged."""
-
-    since: int
-    integral: int
+        An index whose first price comes later counts from there. The state of rules version 1
+        has no `window`: what it lists late is averaged from the last price that it holds.
+        """
+        if self.window is not None and self.window.since == opens:
+            return self.window
+        if not self.since or self.since >= opens:
+            return Averaging(opens, 0)
+        known = max(opens, self.updated)
+        return Averaging(known, self.integral_at(known))
 
 
 @define(eq=False)

@@ -1,19 +1,19 @@
 """Marks: from index to mark price and price bands.
 
-mark = index + running average of (fair - index), where fair is the middle of what a small
+mark = term + running average of (fair - term), where fair is the middle of what a small
 notional would trade at on either side. The average moves once per whole second towards the
-present sample, by 1/30. Sample and mark stay within the instrument's band around the index.
-In a dated future's last half hour the index term is the delivery price as it then stands.
+present sample, by 1/30. Sample and mark stay within the instrument's band around the term.
+The term is the index; in a dated future's last half hour it is the delivery price that the
+index gives if it stays where it is, for that is what the instrument is then worth.
 """
 
 from __future__ import annotations
 
 from book.depth import impact_price
 from book.order import Side
-from book.units import MINUTE, RATE, SECOND, round_half_even
+from book.units import RATE, SECOND, round_half_even
 from risk.market import Market
 
-AVERAGING_WINDOW = 30 * MINUTE
 HORIZON = 30
 _SETTLED_SECONDS = 40 * HORIZON
 """After so many seconds the average has reached its sample to the last digit."""
@@ -21,36 +21,40 @@ _SETTLED_SECONDS = 40 * HORIZON
 
 def update(market: Market, time: int) -> None:
     """Move a market's mark and band to the present index and book; one that ended stays."""
-    index = market.index.price
-    if not index or market.ended(time):
+    if not market.index.price or market.ended(time):
         return
-    reach = index * market.terms.mark_band_rate // RATE
+    term = estimated_delivery(market, time)
+    reach = term * market.terms.mark_band_rate // RATE
     second = time // SECOND
     elapsed = min(second - market.premium_second, _SETTLED_SECONDS)
     if elapsed > 0:
         market.premium_second = second
-        sample = _clamp(fair_price(market) - index, reach)
+        sample = _clamp(fair_price(market, term) - term, reach)
         away = market.premium - sample
         kept = round_half_even(away * (HORIZON - 1) ** elapsed, HORIZON**elapsed)
         market.premium = sample + kept
     step = market.terms.mark_step
-    premium = round_half_even(_clamp(market.premium, reach), step) * step
-    market.mark = max(estimated_delivery(market, time) + premium, market.instrument.contract.tick)
+    steps = _clamp(round_half_even(market.premium, step), reach // step)
+    market.mark = max(term + steps * step, market.instrument.contract.tick)
     market.low, market.high = market.instrument.band(market.mark)
 
 
-def fair_price(market: Market) -> int:
-    """The middle of impact bid and ask; a side too thin to count is bounded by the index."""
-    index = market.index.price
+def fair_price(market: Market, term: int | None = None) -> int:
+    """The middle of impact bid and ask; a side too thin to count is bounded by the term.
+
+    Without a term it is the index.
+    """
+    if term is None:
+        term = market.index.price
     amount = market.terms.impact_amount
     bid = impact_price(market.book, market.instrument, Side.BUY, amount)
     ask = impact_price(market.book, market.instrument, Side.SELL, amount)
     if bid is None and ask is None:
-        return index
+        return term
     if ask is None:
-        return max(index, bid or 0)
+        return max(term, bid or 0)
     if bid is None:
-        return min(index, ask)
+        return min(term, ask)
     return round_half_even(bid + ask, 2)
 
 

@@ -14,7 +14,7 @@ from book.calendar import next_settlement
 from risk import funding, listing, marks
 from risk.delivery import Delivery
 from risk.events import MarketChanged, MarketState
-from risk.market import Averaging, Market
+from risk.market import Market
 from risk.settlement import Marked, Settlement
 from risk.state import Due
 
@@ -36,10 +36,7 @@ def advance(state: State, time: int) -> None:
                 listing.list_due(state, product)
         else:
             market = state.markets[name]
-            # Listed late, the window may have opened before there was any price.
-            index = market.index
-            integral = index.integral_at(max(due, index.since)) if index.since else 0
-            market.averaging = Averaging(due, integral)
+            market.averaging = market.index.averaging_from(due)
     if time > state.time:
         state.time = time
 

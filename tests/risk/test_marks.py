@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from book.calendar import AVERAGING_WINDOW
 from book.units import MINUTE, SECOND, round_half_even
 from risk import marks
 from tests.risk.venue import BTC, SOL_USDC, WEEKLY, Venue, open_venue, price
@@ -140,7 +141,7 @@ def test_in_its_last_half_hour_a_dated_mark_turns_into_its_delivery_price() -> N
     venue = open_venue()
     expiry = venue.market(WEEKLY).instrument.expiry
     assert expiry is not None
-    opens = expiry - marks.AVERAGING_WINDOW
+    opens = expiry - AVERAGING_WINDOW
     for time, index, mark in (
         (opens - SECOND, "50000", "50000"),
         (opens, "50000", "50000"),

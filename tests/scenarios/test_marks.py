@@ -87,3 +87,31 @@ def test_what_is_too_thin_does_not_move_the_mark() -> None:
         | instrument    | mark  |
         | BTC-PERPETUAL | 10000 |
     """)
+
+
+def test_in_its_last_half_hour_a_future_is_worth_what_it_will_deliver() -> None:
+    """The book stands around the delivery to be expected, and the index no longer counts.
+
+    25 minutes at 50000 and 5 at 50750 will average 50125.
+    """
+    play("""
+    given btc_usd is 50000
+    and the clock shows 2026-11-20 07:00:00
+    and btc_usd is 50000
+    and mia has 10 BTC
+    and lou has 0.04 BTC
+    when the clock shows 2026-11-20 07:55:00
+    and btc_usd is 50750
+    then markets:
+        | instrument    | index | mark  | low     | high     |
+        | BTC-20NOV26   | 50750 | 50125 | 48620   | 51630    |
+    when mia buys 100000 BTC-20NOV26 at 50122.5
+    and mia sells 100000 BTC-20NOV26 at 50127.5
+    and lou buys 90000 BTC-20NOV26 at 50127.5 => filled, 90000 filled
+    and mia sells 90000 BTC-20NOV26 at 50127.5
+    and 2 minutes pass
+    then markets:
+        | instrument    | index | mark  |
+        | BTC-20NOV26   | 50750 | 50125 |
+    and the house is in order
+    """)
