@@ -34,7 +34,7 @@ class Delivery:
     def advance(self, state: State, budget: int) -> int:
         """Cancel orders, deliver positions in account order, then take the market away."""
         market = state.markets[self.market]
-        used = orders.cancel_first(state, market.book.orders, budget, CancelReason.SETTLEMENT)
+        used = orders.cancel_first(state, market.book, budget, CancelReason.SETTLEMENT)
         while used < budget and not self.done:
             account = next(market.positions.irange(self.cursor, inclusive=(False, True)), None)
             if account is None:

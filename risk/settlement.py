@@ -84,7 +84,7 @@ class Settlement:
     def _cancel_day_orders(self, state: State, budget: int) -> int:
         used = 0
         for name in self.marked:
-            day_orders = state.markets[name].good_til_day
+            day_orders = state.markets[name].good_til_day.values()
             reason = CancelReason.SETTLEMENT
             used += orders.cancel_first(state, day_orders, budget - used, reason)
         return used

@@ -251,12 +251,7 @@ def _market(market: Market) -> MarketFacts:
         market,
         index=market.index.name,
         good_til_day=list(market.good_til_day),
-        queue=[
-            OrderFacts.of(order)
-            for side in (market.book.bids, market.book.asks)
-            for level in side
-            for order in level
-        ],
+        queue=[OrderFacts.of(order) for order in market.book],
     )
 
 
