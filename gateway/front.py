@@ -13,6 +13,7 @@ import trio
 from attrs import define, field, frozen
 
 from gateway.door import Door
+from gateway.encoder import Encoder
 from gateway.feed.channels import Interval
 from gateway.hearing import Hearing
 from gateway.http import HttpGateway, serve_http
@@ -67,14 +68,23 @@ class Front:
     hearing: Hearing = field(factory=Hearing)
     stopping: trio.Event = field(factory=trio.Event)
     stopped_at: float = field(default=0.0, init=False)
+    encoder: Encoder = field(init=False)
     door: Door = field(init=False)
     _files: tuple[Path, Path] | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._files = self.venue.config.server.tls
         tls = load_tls(*self._files) if self._files else None
+        self.encoder = Encoder(self.writers.flush)
         self.door = Door(
-            self.venue, self.intake, self.slots, self.metrics, self.writers, self.hearing, tls
+            self.venue,
+            self.intake,
+            self.slots,
+            self.metrics,
+            self.writers,
+            self.hearing,
+            self.encoder,
+            tls,
         )
 
     def settle(self) -> None:
@@ -94,6 +104,7 @@ class Front:
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.hearing.run)
+            nursery.start_soon(self.encoder.run)
             await self._serve(outside, sockets, announce)
             nursery.cancel_scope.cancel()
 
@@ -108,7 +119,11 @@ class Front:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(websocket))
         async with trio.open_nursery() as connections:
             gateway = HttpGateway(
-                self.venue, self.intake.inbox, self.metrics, partial(self._crashed, connections)
+                self.venue,
+                self.intake.inbox,
+                self.metrics,
+                self.encoder,
+                partial(self._crashed, connections),
             )
             await outside.start(serve_http, gateway.application(), http, self.stopping, self._files)
             async with trio.open_nursery() as listeners:

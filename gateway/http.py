@@ -28,7 +28,9 @@ from starlette.routing import Route
 
 from gateway.api import wire
 from gateway.api.errors import ApiError, Code
+from gateway.api.listing import LargeReply
 from gateway.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
+from gateway.encoder import Encoder
 from gateway.inbox import Inbox
 from gateway.limits import network_of
 from gateway.metrics import CONTENT_TYPE, Metrics
@@ -55,10 +57,10 @@ class OneReply:
     """The gateway.sink.Sink of an HTTP request: it waits for one reply and has no pushes."""
 
     number: int = field(default=0, init=False)
-    data: bytes = field(default=b"", init=False)
+    data: bytes | LargeReply = field(default=b"", init=False)
     answered: trio.Event = field(factory=trio.Event, init=False)
 
-    def reply(self, data: bytes) -> None:
+    def reply(self, data: bytes | LargeReply) -> None:
         """The reply that the request waits for."""
         self.data = data
         self.answered.set()
@@ -87,6 +89,7 @@ class HttpGateway:
     venue: Venue
     inbox: Inbox
     metrics: Metrics
+    encoder: Encoder
     crashed: Callable[[Exception], None]
     _limiter: trio.CapacityLimiter = field(
         factory=lambda: trio.CapacityLimiter(REQUESTS), init=False
@@ -156,7 +159,8 @@ class HttpGateway:
         outcome = session.receive_http(_as_api_request(request, body))
         match outcome:
             case Reply(data=data, status=status):
-                return Response(data, status, media_type=_JSON)
+                whole = await self.encoder.complete(data)
+                return Response(whole, status, media_type=_JSON)
             case Submit():
                 data = await self._decide(outcome, sink)
                 return Response(data, outcome.pending.status, media_type=_JSON)
@@ -178,7 +182,7 @@ class HttpGateway:
         finally:
             self.venue.feed.forget(submit.origin)
             pending.abandon()
-        return sink.data
+        return await self.encoder.complete(sink.data)
 
     def _refuse(self, error: ApiError, status: HTTPStatus | None = None) -> Response:
         venue = self.venue

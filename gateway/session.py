@@ -12,9 +12,10 @@ import msgspec
 from attrs import Factory, define, field
 from msgspec import Raw
 
-from gateway.api import wire
+from gateway.api import listing, wire
 from gateway.api.errors import ApiError, Code
 from gateway.api.identity import identify
+from gateway.api.listing import LargeReply
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED, READER
 from gateway.api.table import Call, Cost, Keyed, Method, Params, Submission
 from gateway.auth import HTTP, Principal
@@ -248,7 +249,10 @@ class Session:
             return self._submit(stamp, method, call, params, made, key)
         if isinstance(made, Close):
             return made
-        return Reply(wire.result(stamp, made, self.venue.clock.micros()))
+        reply = listing.reply(stamp, made, self.venue.clock)
+        if type(reply) is LargeReply:
+            self._charge(call, reply)
+        return Reply(reply)
 
     def _repeat(
         self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct, key: str
@@ -267,7 +271,10 @@ class Session:
         pending = Pending(
             stamp, self.venue.clock, call.account, None, telling.convert, telling.explain
         )
-        return Reply(pending.answer(outcome), pending.status)
+        reply = pending.answer(outcome)
+        if isinstance(reply, LargeReply):
+            self._charge(call, reply)
+        return Reply(reply, pending.status)
 
     def _submit(
         self,
@@ -306,6 +313,17 @@ class Session:
         subject = self.address if principal is None else principal.account
         if self.venue.limits.spend(subject, cost).wait_seconds:
             raise ApiError(Code.TOO_MANY_REQUESTS) if cost in _MATCHING else _OverdrawnError()
+
+    def _charge(self, call: Call, reply: LargeReply) -> None:
+        """Take the credits of a large reply's rows, also such as there are not yet.
+
+        How many rows it has is known only when they are there. A client that asks for much is
+        answered, and has to wait with the next request.
+        """
+        if self._limited:
+            limits = self.venue.config.limits
+            subject = self.address if call.login is None else call.account
+            self.venue.limits.charge(subject, Cost.GENERAL, reply.rows * limits.row_cost)
 
     def _charged(self, error: ApiError) -> ApiError:
         """A refusal that nobody is known for is paid for by the address that caused it."""

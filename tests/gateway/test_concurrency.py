@@ -102,7 +102,9 @@ async def over_websocket(attempt: Attempt) -> None:
 async def over_http(attempt: Attempt) -> None:
     """The same by HTTP, without sockets: the handler is cancelled."""
     async with floor(COUNTED) as venue:
-        gateway = HttpGateway(venue.harness.venue, venue.intake.inbox, Metrics(), _never)
+        gateway = HttpGateway(
+            venue.harness.venue, venue.intake.inbox, Metrics(), venue.encoder, _never
+        )
         scope: dict[str, object] = {
             "type": "http",
             "method": "GET",

@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
 from gateway import connection, matcher, writer
+from gateway.encoder import Job
 from gateway.outbox import Outbox
 from gateway.transport import DisconnectedError
 from gateway.transport.over_websockets import WebSocketTransport, shake_hands
@@ -86,12 +87,18 @@ async def line() -> AsyncIterator[Line]:
             theirs.settimeout(0)
             assert theirs.recv(4_096).startswith(b"HTTP/1.1 101 ")
             dropped: list[str] = []
-            outbox, writers = Outbox(1, dropped.append), Writers()
+            outbox, writers = Outbox(1, dropped.append, at_once), Writers()
             writer = Writer(outbox, transport, SECONDS)
             outbox.filled = partial(writers.note, writer)
             async with trio.open_nursery() as nursery:
                 yield Line(nursery, outbox, transport, writer, writers, theirs, dropped)
                 nursery.cancel_scope.cancel()
+
+
+def at_once(job: Job) -> None:
+    """Do a job."""
+    while not job():
+        pass
 
 
 async def test_what_is_said_in_a_step_is_in_the_kernel_at_its_end() -> None:
