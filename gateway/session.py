@@ -271,10 +271,7 @@ class Session:
         pending = Pending(
             stamp, self.venue.clock, call.account, None, telling.convert, telling.explain
         )
-        reply = pending.answer(outcome)
-        if isinstance(reply, LargeReply):
-            self._charge(call, reply)
-        return Reply(reply, pending.status)
+        return Reply(pending.answer(outcome), pending.status)
 
     def _submit(
         self,
