@@ -80,13 +80,17 @@ class Keyring:
 
 
 class AuthParams(msgspec.Struct, frozen=True, gc=False):
-    """Parameters of public/auth, as they arrive."""
+    """Parameters of public/auth, as they arrive.
+
+    `timestamp` may be a float, which is refused: read as an integer it would not be the text that
+    the client signed.
+    """
 
     grant_type: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
     refresh_token: str | None = None
-    timestamp: int | str | None = None
+    timestamp: int | float | str | None = None
     signature: str | None = None
     nonce: str | None = None
     data: str | None = None
@@ -184,7 +188,10 @@ class Authenticator:
         client_id = _required("client_id", params.client_id)
         if params.grant_type == "client_credentials":
             return self._secret_matches(client_id, _required("client_secret", params.client_secret))
-        stamp = _required("timestamp", None if params.timestamp is None else str(params.timestamp))
+        timestamp = _required("timestamp", params.timestamp)
+        if isinstance(timestamp, float):
+            raise _invalid("timestamp", "wrong format")
+        stamp = str(timestamp)
         signature = _required("signature", params.signature)
         message = f"{stamp}\n{params.nonce or ''}\n{params.data or ''}"
         return self._signature_matches(client_id, stamp, signature, _bytes(message), now)

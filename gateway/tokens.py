@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 from attrs import Factory, define, field
 
-from gateway.scope import Scope, parse_scope
+from gateway.scope import Scope, canonical_address, parse_scope
 
 HTTP: Final = "http"
 """The connection of every HTTP request: a token issued over HTTP is good for all of HTTP."""
@@ -243,7 +243,7 @@ class Tokens:
 
 def require_address(scope: Scope, address: str) -> None:
     """Raise AuthError 13009 if `scope` is bound to another address than the client's."""
-    if scope.address is not None and scope.address != address:
+    if scope.address is not None and scope.address != canonical_address(address):
         raise unauthorized("bound to another address")
 
 
