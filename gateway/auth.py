@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -60,19 +60,28 @@ class ApiKey(msgspec.Struct, frozen=True, gc=False):
         return f"ApiKey(client_id={self.client_id!r}, account={self.account})"
 
 
+def _ignore() -> None:
+    """For keys that nothing hangs on."""
+
+
 @define
 class Keyring:
-    """The API keys by client id."""
+    """The API keys by client id. `changed` is told when one goes or is replaced."""
 
+    changed: Callable[[], None] = field(default=_ignore, repr=False)
     _keys: dict[str, ApiKey] = field(default=Factory(dict), init=False)
 
     def add(self, key: ApiKey) -> None:
         """Add a key, or replace the one with its client id."""
+        replaced = key.client_id in self._keys
         self._keys[key.client_id] = key
+        if replaced:
+            self.changed()
 
     def remove(self, client_id: str) -> None:
         """Forget a key: its secret and its tokens no longer count. Raises KeyError."""
         del self._keys[client_id]
+        self.changed()
 
     def get(self, client_id: str) -> ApiKey | None:
         """The key, or None."""

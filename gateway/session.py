@@ -59,9 +59,10 @@ class Session:
     """One WebSocket connection, or one HTTP request.
 
     `opened_at` is the time of the connection's clock, in seconds, as are all times passed in
-    later. `login` is whom the connection acts for. `started` says that the venue was asked to
-    start the session, and so has to be told when the connection ends; `account` is whom the venue
-    said it has started it for.
+    later. `login` is whom the connection acts for, and `confirmed` the latest of those that the
+    venue has started the session for. `started` says that the venue was asked to start it, and so
+    has to be told when the connection ends; `starting` counts the requests for that which are
+    undecided, and `account` is whom the venue said it has started it for.
     """
 
     venue: Venue
@@ -70,7 +71,9 @@ class Session:
     websocket: bool = field(kw_only=True)
     opened_at: float = field(default=0.0, kw_only=True)
     login: Principal | None = field(default=None, init=False)
+    confirmed: Principal | None = field(default=None, init=False)
     started: bool = field(default=False, init=False)
+    starting: int = field(default=0, init=False)
     account: int | None = field(default=None, init=False)
     liveness: Liveness = field(default=Factory(_liveness, takes_self=True), init=False)
     _requests: int = field(default=0, init=False)
@@ -98,6 +101,10 @@ class Session:
     def full(self) -> bool:
         """Whether its account has as many requests undecided as it may."""
         return self.login is not None and self.venue.undecided.full(self.login.account)
+
+    def runs_for(self, account: int) -> bool:
+        """Whether the venue has the session for that account, and for no other soon."""
+        return self.account == account and not self.starting
 
     def arrived(self) -> None:
         """Requests have come; call it for all that are received in one go, before the first."""
