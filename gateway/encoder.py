@@ -18,6 +18,12 @@ Job = Callable[[], bool]
 """Does a bounded piece of work, and returns whether that was the last."""
 
 
+def at_once(job: Job) -> None:
+    """Do a job, where there is no loop that could be held."""
+    while not job():
+        pass
+
+
 @define(eq=False)
 class Encoder:
     """Does jobs in turn while `run` runs, and after each piece of one calls `flush`.

@@ -76,6 +76,7 @@ class Front:
         self._files = self.venue.config.server.tls
         tls = load_tls(*self._files) if self._files else None
         self.encoder = Encoder(self.writers.flush)
+        self.venue.feed.encode = self.encoder.add
         self.door = Door(
             self.venue,
             self.intake,

@@ -8,6 +8,7 @@ thinned ones when the timer flushes them, and only of what has changed in betwee
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from attrs import define, field
 
 from gateway.api.texts import Texts
 from gateway.archive import Archive
+from gateway.encoder import Job, at_once
 from gateway.feed.channels import Interval
 from gateway.feed.leases import Lease, Leases
 from gateway.feed.routing import Router
@@ -49,13 +51,14 @@ class Feed:
     Call `publish` right after each entry was applied, before the next one is: snapshots are
     made from the live book. Call `flush` on a timer, once per interval. `texts` is for replies
     as well: they tell of what the channels tell of. `leases` knows the log-ins that listen to
-    private channels, and when they end.
+    private channels, and when they end. `encode` has a large state written in slices.
     """
 
     state: State
     archive: Archive
     most: int = 1_000
     leases: Leases = field(factory=Leases)
+    encode: Callable[[Job], None] = at_once
     texts: Texts = field(init=False)
     # By the session that asked, and by its number of the request.
     _waiting: dict[int, dict[int, Waiting]] = field(factory=dict, init=False)
@@ -154,9 +157,18 @@ class Feed:
             return
         self._end_leases()
         for stream in new:
-            if stream in self._late:
-                stream.catch_up()
-                self._settle(stream)
+            if stream in self._late and not self._greeted(stream):
+                self.encode(partial(self._greeted, stream))
+
+    def _greeted(self, stream: Stream) -> bool:
+        """Send a channel's state as far as it is written; returns whether nobody waits for more.
+
+        That of a large book is written over several calls. Whoever had no room for it does not
+        wait here, but for the slow timer.
+        """
+        stream.catch_up()
+        self._settle(stream)
+        return all(stream.behind.values())
 
     def unsubscribe(self, sink: Sink, names: Iterable[str]) -> list[str]:
         """Listen to channels no more; returns those that the connection did listen to."""

@@ -241,6 +241,7 @@ class Floor:
     def __attrs_post_init__(self) -> None:
         """Start the core."""
         self.encoder = Encoder(self.writers.flush)
+        self.harness.venue.feed.encode = self.encoder.add
         log = MemoryLog(self.harness.clock)
         log.sequence = self.harness.exchange.state.sequence
         self.log = GatedLog.open(log)

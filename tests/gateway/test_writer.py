@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
 from gateway import connection, matcher, writer
-from gateway.encoder import Job
+from gateway.encoder import at_once
 from gateway.outbox import Outbox
 from gateway.transport import DisconnectedError
 from gateway.transport.over_websockets import WebSocketTransport, shake_hands
@@ -93,12 +93,6 @@ async def line() -> AsyncIterator[Line]:
             async with trio.open_nursery() as nursery:
                 yield Line(nursery, outbox, transport, writer, writers, theirs, dropped)
                 nursery.cancel_scope.cancel()
-
-
-def at_once(job: Job) -> None:
-    """Do a job."""
-    while not job():
-        pass
 
 
 async def test_what_is_said_in_a_step_is_in_the_kernel_at_its_end() -> None:
