@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.api.listing import LargeReply
 from gateway.log import Proposal
 from gateway.pending import OK, Pending
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A reply, encoded or still to be. `status` is the HTTP status that goes with it."""
+    """A finished reply. `status` is the HTTP status that goes with it."""
 
-    data: bytes | LargeReply
+    data: bytes
     status: int = OK
 
 

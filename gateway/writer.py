@@ -72,11 +72,7 @@ class Writer:
     def _write(self) -> None:
         outbox, transport = self.outbox, self.transport
         while outbox.size and not transport.unsent:
-            taken = outbox.take()
-            if not taken:
-                # What is queued waits for a reply that is being encoded.
-                return
-            transport.write(taken)
+            transport.write(outbox.take())
 
 
 @define(eq=False)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from risk import ledger, margin
+from risk import margin
 from risk.commands import Deposit, OpenAccount, SetSelfTrading, Withdraw
-from risk.events import BookingKind, Done
+from risk.events import Done
 from risk.reasons import Reason
 from risk.state import FEES, FIRST_CLIENT, INSURANCE, Account
 from risk.supervision import supervised
 
 if TYPE_CHECKING:
-    from risk.position import Wallet
     from risk.state import State
 
 
@@ -34,7 +33,8 @@ def deposit(state: State, command: Deposit) -> None:
     if refusal is not None:
         return state.refuse(refusal)
     wallet = state.wallet(command.account, command.currency)
-    _move(state, wallet, command.amount, BookingKind.DEPOSIT)
+    _move(state, command.account, command.currency, command.amount)
+    state.watch.mark_dirty(wallet)
     return state.emit(Done(state.origin))
 
 
@@ -50,7 +50,8 @@ def withdraw(state: State, command: Withdraw) -> None:
         return state.refuse(Reason.NOT_ENOUGH_FUNDS)
     if wallet.positions and not supervised(state, wallet):
         return state.refuse(Reason.UNSUPERVISED)
-    _move(state, wallet, -command.amount, BookingKind.WITHDRAWAL)
+    _move(state, command.account, command.currency, -command.amount)
+    state.watch.mark_dirty(wallet)
     return state.emit(Done(state.origin))
 
 
@@ -73,6 +74,8 @@ def _refused(state: State, command: Deposit | Withdraw, system: tuple[int, ...])
     return None if command.amount > 0 else Reason.AMOUNT_BELOW_MINIMUM
 
 
-def _move(state: State, wallet: Wallet, amount: int, kind: BookingKind) -> None:
-    ledger.book(state, wallet, amount, kind, state.sequence)
-    state.deposited[wallet.currency] = state.deposited.get(wallet.currency, 0) + amount
+def _move(state: State, account: int, currency: str, amount: int) -> None:
+    wallet = state.wallet(account, currency)
+    wallet.balance += amount
+    state.deposited[currency] = state.deposited.get(currency, 0) + amount
+    state.touch(wallet)

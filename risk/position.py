@@ -11,7 +11,6 @@ from attrs import define, field
 
 from book.order import BUY, SELL, Order, Side
 from book.units import FUNDING, MONEY, SCALE, round_half_even
-from risk.events import BookingKind
 from risk.market import Market
 
 _FUNDED = SCALE * FUNDING // MONEY
@@ -22,13 +21,11 @@ _FUNDED = SCALE * FUNDING // MONEY
 class Wallet:
     """One account's money in one currency: the unit of margin.
 
-    Only risk.ledger changes `balance`, and with it `booked`, which has the sum of all bookings by
-    kind; `fees` were paid before bookings were kept. `session_profit` is the sum of its
-    positions' realised profit, which only they change.
-    `profit` (unrealised, with accrued funding), `initial` and `maintenance` are sums over
-    positions, valid at marks version `marks` but for the positions that are `behind`; `moved`
-    tells whether any of these has moved. They are kept by risk.margin. `round` is the tick of the
-    last liquidation round. `key` is (account, currency), which it is known by.
+    `session_profit` is the sum of its positions' realised profit. `profit` (unrealised, with
+    accrued funding), `initial` and `maintenance` are sums over positions, valid at marks
+    version `marks` but for the positions that are `behind`; `moved` tells whether any of these
+    has moved. They are kept by risk.margin. `round` is the tick of the last liquidation round.
+    `key` is (account, currency), which it is known by.
     """
 
     account: int
@@ -36,7 +33,6 @@ class Wallet:
     balance: int = 0
     session_profit: int = 0
     fees: int = 0
-    booked: dict[BookingKind, int] = field(factory=dict)
     positions: dict[str, Position] = field(factory=dict)
     marks: int = -1
     profit: int = 0
@@ -138,7 +134,7 @@ class Position:
         amount = self.accrued_funding(funding_index)
         self.funding_index = funding_index
         self.funding += amount
-        self._realise(amount)
+        self.realised += amount
         return amount
 
     def trade(self, amount: int, price: int, value: int, cost: int) -> int:
@@ -176,21 +172,13 @@ class Position:
         self.carry -= carry
         self.cost -= cost
         profit = carry + value
-        self._realise(profit)
+        self.realised += profit
         return profit
 
-    def _realise(self, profit: int) -> None:
-        self.realised += profit
-        self.wallet.session_profit += profit
-
     def settle(self, price: int) -> int:
-        """Move the session's result at `price` out; returns it. Carry starts anew from there.
-
-        The caller books it to the balance.
-        """
+        """Move the session's result at `price` out; returns it. Carry starts anew from there."""
         value = self.market.instrument.value(self.size, price)
         result = self.realised + self.carry - value
         self.carry = value
-        self._realise(-self.realised)
-        self.funding = 0
+        self.realised = self.funding = 0
         return result

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Annotated, Final
 
-from msgspec import Meta
+from msgspec import Meta, Raw
 
-from gateway.api import forms, listing, wire
+from gateway.api import forms, wire
 from gateway.api.currencies import Kind, listed
 from gateway.api.errors import invalid
-from gateway.api.listing import Listing
 from gateway.api.references import order_number
+from gateway.api.shapes import Json
 from gateway.api.table import Call, Params, method
 from gateway.archive import OwnTrade
 from gateway.paging import Range
@@ -240,33 +240,29 @@ def _trade_number(param: str, text: str | None) -> int | None:
     return int(match[1])
 
 
-def _public_trades(call: Call, names: Iterable[str], wanted: Range) -> Listing:
+def _public_trades(call: Call, names: Iterable[str], wanted: Range) -> Json:
     archive = call.venue.archive
     trades, more = archive.trades(names, wanted)
     shown = []
     for trade in trades:
         instrument = archive.instrument(trade.instrument)
         if instrument is not None:
-            shown.append((trade, instrument))
-    return _page(listing.array(shown, lambda each: forms.public_trade_text(*each)), more=more)
+            shown.append(Raw(forms.public_trade_text(trade, instrument)))
+    return {"trades": shown, "has_more": more}
 
 
-def _own_trades(call: Call, fits: Callable[[str], bool], wanted: Range) -> Listing:
+def _own_trades(call: Call, fits: Callable[[str], bool], wanted: Range) -> Json:
     own, more = call.venue.archive.own_trades(call.account, wanted, fits)
-    return _page(_shown(call, own), more=more)
+    return {"trades": _shown(call, own), "has_more": more}
 
 
-def _page(trades: Listing, *, more: bool) -> Listing:
-    return trades.within(b'{"trades":', b',"has_more":%b}' % wire.encode(more))
-
-
-def _shown(call: Call, own: Iterable[OwnTrade]) -> Listing:
+def _shown(call: Call, own: Iterable[OwnTrade]) -> list[Raw]:
     shown = []
     for each in own:
         instrument = call.venue.archive.instrument(each.trade.instrument)
         if instrument is not None:
-            shown.append((each.trade, each.side, instrument))
-    return listing.array(shown, lambda each: forms.own_trade_text(*each))
+            shown.append(Raw(forms.own_trade_text(each.trade, each.side, instrument)))
+    return shown
 
 
 def _orders(call: Call, fits: Callable[[str], bool], params: OrdersPage) -> object:
@@ -288,9 +284,8 @@ def _orders(call: Call, fits: Callable[[str], bool], params: OrdersPage) -> obje
     for record in records:
         instrument = archive.instrument(record.instrument)
         if instrument is not None:
-            shown.append((record, instrument))
-    orders = listing.array(shown, lambda each: forms.order_text(*each))
+            shown.append(Raw(forms.order_text(record, instrument)))
     if not params.with_continuation:
-        return orders
+        return shown
     following = str(offset + params.count) if len(records) == params.count else None
-    return orders.within(b'{"orders":', b',"continuation":%b}' % wire.encode(following))
+    return {"orders": shown, "continuation": following}

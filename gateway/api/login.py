@@ -44,34 +44,24 @@ def auth(call: Call, params: AuthParams) -> object:
 
 
 def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
-    """Let the connection act for a principal; who logs in again keeps the session that runs.
-
-    Private channels are handed on when that is certain: with new tokens of the same line at once,
-    from another log-in when the venue has agreed.
-    """
-    session, feed = call.session, call.venue.feed
+    """Let the connection act for a principal; who logs in again keeps the session that runs."""
+    session = call.session
+    before = session.login
     session.login = principal
-    feed.renew(session.sink, principal)
     # A recorded venue has the sessions that it had, and no others.
-    if call.venue.recorded or session.runs_for(principal.account):
-        session.confirmed = principal
-        feed.succeed(session.sink, principal)
+    if session.account == principal.account or call.venue.recorded:
         return result
 
     def started(_: Answer) -> AuthResult:
-        session.starting -= 1
-        session.account, session.confirmed = principal.account, principal
-        # A later log-in on the same connection may have taken its place meanwhile.
-        feed.succeed(session.sink, session.login or principal)
+        session.account = principal.account
         return result
 
     def undo() -> None:
-        session.starting -= 1
+        # A later log-in on the same connection may have taken its place meanwhile.
         if session.login is principal:
-            session.login = session.confirmed
+            session.login = before
 
     session.started = True
-    session.starting += 1
     command = StartSession(session=session.sink.number, account=principal.account)
     return Submission(command, Telling(started), undo, principal.account)
 

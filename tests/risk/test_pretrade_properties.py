@@ -227,9 +227,7 @@ def fill(venue: Venue, order: Order, amount: int) -> None:
         state=OrderState.FILLED,
     )
     market.book.fill(order, amount)
-    execution = Execution(state, market, taker, state.position(taker.account, market))
-    execution.filled(order, taker, amount)
-    execution.pass_on_fees()
+    Execution(state, market, taker).filled(order, taker, amount)
     venue.do(Continue())
 
 
