@@ -133,12 +133,22 @@ class BookSide:
 
 @define(eq=False)
 class OrderBook:
-    """The resting orders of one instrument."""
+    """The resting orders of one instrument.
+
+    `orders` finds them by id; in what order it holds them depends on the past, and nothing may
+    depend on that.
+    """
 
     instrument: str
     bids: BookSide = field(factory=lambda: BookSide(BUY))
     asks: BookSide = field(factory=lambda: BookSide(SELL))
     orders: dict[int, Order] = field(factory=dict)
+
+    def __iter__(self) -> Iterator[Order]:
+        """All orders: bids, then asks, best price first, oldest first. Change nothing meanwhile."""
+        for side in (self.bids, self.asks):
+            for level in side:
+                yield from level
 
     def side(self, side: Side) -> BookSide:
         """The side on which such orders rest."""

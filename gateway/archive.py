@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import msgspec
 from attrs import define, field
+from msgspec.structs import replace
 
 from book.instrument import Instrument
-from book.order import OrderRecord, OrderState, OrderType, Side
+from book.order import OrderRecord, OrderState, OrderType
 from gateway.paging import Range, in_range, page
 from gateway.stats import Day, Funding
 from risk.events import (
@@ -310,9 +311,29 @@ def passed(event: Transferred, state: State) -> list[tuple[int, OwnTrade]]:
     market = find(state, event.instrument)
     if market is None:
         return []
-    taker = _passing(event.account, event.side, event.profit, liquidated=True)
-    maker = _passing(
-        event.counterparty, event.side.opposite, event.counterparty_profit, liquidated=False
+    taker = TradeSide(
+        event.account,
+        0,
+        OrderType.MARKET,
+        OrderState.FILLED,
+        event.side,
+        "",
+        0,
+        event.profit,
+        post_only=False,
+        reduce_only=False,
+        liquidation=True,
+        position=event.position,
+        funding=event.funding,
+    )
+    maker = replace(
+        taker,
+        account=event.counterparty,
+        side=event.side.opposite,
+        profit=event.counterparty_profit,
+        liquidation=False,
+        position=event.counterparty_position,
+        funding=event.counterparty_funding,
     )
     trade = Traded(
         event.trade_id,
@@ -332,19 +353,3 @@ def passed(event: Transferred, state: State) -> list[tuple[int, OwnTrade]]:
         for side in (taker, maker)
         if side.account >= FIRST_CLIENT
     ]
-
-
-def _passing(account: int, side: Side, profit: int, *, liquidated: bool) -> TradeSide:
-    return TradeSide(
-        account,
-        0,
-        OrderType.MARKET,
-        OrderState.FILLED,
-        side,
-        "",
-        0,
-        profit,
-        False,  # noqa: FBT003 - the event's fields are positional
-        False,  # noqa: FBT003
-        liquidated,
-    )

@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -60,19 +60,28 @@ class ApiKey(msgspec.Struct, frozen=True, gc=False):
         return f"ApiKey(client_id={self.client_id!r}, account={self.account})"
 
 
+def _ignore() -> None:
+    """For keys that nothing hangs on."""
+
+
 @define
 class Keyring:
-    """The API keys by client id."""
+    """The API keys by client id. `changed` is told when one goes or is replaced."""
 
+    changed: Callable[[], None] = field(default=_ignore, repr=False)
     _keys: dict[str, ApiKey] = field(default=Factory(dict), init=False)
 
     def add(self, key: ApiKey) -> None:
         """Add a key, or replace the one with its client id."""
+        replaced = key.client_id in self._keys
         self._keys[key.client_id] = key
+        if replaced:
+            self.changed()
 
     def remove(self, client_id: str) -> None:
         """Forget a key: its secret and its tokens no longer count. Raises KeyError."""
         del self._keys[client_id]
+        self.changed()
 
     def get(self, client_id: str) -> ApiKey | None:
         """The key, or None."""
@@ -80,13 +89,17 @@ class Keyring:
 
 
 class AuthParams(msgspec.Struct, frozen=True, gc=False):
-    """Parameters of public/auth, as they arrive."""
+    """Parameters of public/auth, as they arrive.
+
+    `timestamp` may be a float, which is refused: read as an integer it would not be the text that
+    the client signed.
+    """
 
     grant_type: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
     refresh_token: str | None = None
-    timestamp: int | str | None = None
+    timestamp: int | float | str | None = None
     signature: str | None = None
     nonce: str | None = None
     data: str | None = None
@@ -184,7 +197,10 @@ class Authenticator:
         client_id = _required("client_id", params.client_id)
         if params.grant_type == "client_credentials":
             return self._secret_matches(client_id, _required("client_secret", params.client_secret))
-        stamp = _required("timestamp", None if params.timestamp is None else str(params.timestamp))
+        timestamp = _required("timestamp", params.timestamp)
+        if isinstance(timestamp, float):
+            raise _invalid("timestamp", "wrong format")
+        stamp = str(timestamp)
         signature = _required("signature", params.signature)
         message = f"{stamp}\n{params.nonce or ''}\n{params.data or ''}"
         return self._signature_matches(client_id, stamp, signature, _bytes(message), now)

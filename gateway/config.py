@@ -70,6 +70,9 @@ class Limits(Struct, frozen=True, gc=False):
     credits_per_second: Count = 10_000
     general_pool: Count = 50_000
     general_cost: Count = 500
+    # For each row of an answer of more than 256: ten thousand open orders take as much of the venue
+    # as twenty requests.
+    row_cost: Count = 1
     get_instruments_pool: Count = 500_000
     get_instruments_cost: Count = 10_000
     subscribe_pool: Count = 30_000

@@ -105,6 +105,7 @@ class Connection:
         else:
             self.unstarted(number)
         self.session.venue.feed.drop(self.outbox)
+        self.outbox.abandon()
 
     async def part(self) -> None:
         """Say goodbye within what is left of its second, cancelled or not."""

@@ -13,6 +13,7 @@ import trio
 from attrs import Factory, define, field
 
 from gateway.connection import Connection
+from gateway.encoder import Encoder
 from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.limits import network_of
@@ -49,8 +50,8 @@ class Door:
     metrics: Metrics
     writers: Writers
     hearing: Hearing
+    encoder: Encoder
     tls: ssl.SSLContext | None = None
-    refusals: int = REFUSALS
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
@@ -96,7 +97,7 @@ class Door:
             pass
 
     async def _turn_away(self, stream: trio.SocketStream, refusal: Refusal) -> None:
-        if self._refusing >= self.refusals:
+        if self._refusing >= REFUSALS:
             return
         self._refusing += 1
         try:
@@ -141,7 +142,11 @@ class Door:
         return transport
 
     async def _converse(self, transport: Transport, number: int, address: str) -> None:
-        outbox = Outbox(number, lambda kind: self.metrics.outbox_drops.labels(kind).inc())
+        outbox = Outbox(
+            number,
+            lambda kind: self.metrics.outbox_drops.labels(kind).inc(),
+            self.encoder.add,
+        )
         now = trio.current_time()
         connection = Connection(
             Session(self.venue, outbox, address, websocket=True, opened_at=now),

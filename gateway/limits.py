@@ -70,6 +70,11 @@ class CreditPool:
         missing = cost - self.level
         return Verdict(math.inf if cost > self.size else missing / self.per_second)
 
+    def charge(self, cost: float, now: float) -> None:
+        """Spend `cost` in any case: what is missing has to come back before anything is let in."""
+        self.take(0, now)
+        self.level -= cost
+
 
 class Tariff(msgspec.Struct, frozen=True, gc=False):
     """A kind of pool: its size, what it gets back each second, and the price of one request."""
@@ -111,6 +116,12 @@ class CreditPools:
     def __len__(self) -> int:
         """Pools remembered."""
         return len(self._pools)
+
+    def charge(self, subject: int | str, cost: Cost, credits_: float, now: float) -> None:
+        """Take so many credits more for a request that has been paid for."""
+        pool = self._pools.get((subject, cost))
+        if pool is not None:
+            pool.charge(credits_, now)
 
     def spend(self, subject: int | str, cost: Cost, now: float) -> Verdict:
         """Pay for one request of this cost."""
@@ -175,6 +186,11 @@ class RateLimits:
         """Pay for one request of an account, or of an address where nobody is logged in."""
         paying = network_of(subject) if isinstance(subject, str) else subject
         return self.pools.spend(paying, cost, self.now())
+
+    def charge(self, subject: int | str, cost: Cost, credits_: float) -> None:
+        """Take credits for the size of an answer, on top of those of its request."""
+        paying = network_of(subject) if isinstance(subject, str) else subject
+        self.pools.charge(paying, cost, credits_, self.now())
 
     def may_login(self, address: str) -> Verdict:
         """Whether a client of this address may try to log in."""

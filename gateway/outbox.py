@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import trio
 from attrs import Factory, define, field
 
+from gateway.api.listing import LargeReply
+from gateway.encoder import Job
 from gateway.wakeup import Wakeup
 
 # Requests of one connection that are read and not answered. A client that pipelines more than
@@ -56,10 +59,13 @@ class Outbox:
     `dropped` is called with "private" or "public" for each message that did not fit (and by the
     writer with "unread" when the client does not read). `cut_off` is set when there is a
     `farewell`; what is queued by then is still there to be written.
+    `encode` has a job done in slices: a large reply takes its place in the queue before it is
+    encoded, so that what happens meanwhile is told after it.
     """
 
     number: int
     dropped: Callable[[str], None]
+    encode: Callable[[Job], None]
     filled: Callable[[], None] = field(
         default=Factory(lambda self: self.wake, takes_self=True), init=False
     )
@@ -67,7 +73,10 @@ class Outbox:
     cut_off: trio.Event = field(factory=trio.Event, init=False)
     owed: int = field(default=0, init=False)
     size: int = field(default=0, init=False)
-    _queue: deque[bytes] = field(factory=deque, init=False)
+    # Bytes, and in the places of replies that are still to be encoded those replies.
+    _queue: deque[Any] = field(factory=deque, init=False)
+    # Where these stand, counted as the replies are.
+    _unfinished: dict[LargeReply, int] = field(factory=dict, init=False)
     # The places of the replies in it, and how many have left, since it was last taken whole.
     _replies: deque[int] = field(factory=deque, init=False)
     _taken: int = field(default=0, init=False)
@@ -84,7 +93,7 @@ class Outbox:
     @property
     def crowded(self) -> bool:
         """Whether there is no place for the reply to another request."""
-        return self.owed >= REPLIES or self._reply_bytes >= REPLY_BYTES
+        return self.owed >= REPLIES or self._reply_bytes >= REPLY_BYTES or bool(self._unfinished)
 
     async def room(self) -> None:
         """Wait until another request may be read: there is a place for its reply."""
@@ -102,10 +111,13 @@ class Outbox:
 
     # What publishers call.
 
-    def reply(self, data: bytes) -> None:
+    def reply(self, data: bytes | LargeReply) -> None:
         """Queue the reply to a request that has reserved its place."""
         assert self.owed, "a reply takes its place before its request is read"
         if self.farewell is None:
+            if isinstance(data, LargeReply):
+                self._begin(data)
+                return
             queue, size = self._queue, len(data)
             if not queue:
                 self.filled()
@@ -124,6 +136,7 @@ class Outbox:
             # Whoever is this far behind does not read what is queued in a goodbye's time either.
             queue.clear()
             self._replies.clear()
+            self._unfinished.clear()
             self.size = self._taken = self._reply_bytes = 0
             self.cut(POLICY_VIOLATION, "connection_too_slow")
             return
@@ -137,7 +150,8 @@ class Outbox:
         if self.farewell is not None:
             return True
         queue = self._queue
-        if len(queue) >= PUBLIC or self.size >= PUBLIC_BYTES:
+        # A large reply does not make its reader slow.
+        if len(queue) >= PUBLIC or self.size - self._reply_bytes >= PUBLIC_BYTES:
             self.dropped("public")
             return False
         if not queue:
@@ -150,8 +164,47 @@ class Outbox:
         """End the connection when what is queued is written, or a second has passed."""
         if self.farewell is None:
             self.farewell = Farewell(code, reason)
+            self.abandon()
             self.cut_off.set()
             self.wake()
+
+    def abandon(self) -> None:
+        """Drop replies that are still to be encoded, and all that waits behind the first of them.
+
+        Nothing may leave before them, and a goodbye does not wait for them.
+        """
+        if not self._unfinished:
+            return
+        first = next(iter(self._unfinished.values()))
+        self._unfinished.clear()
+        while self._replies and self._replies[-1] >= first:
+            self._replies.pop()
+        while len(self._queue) > first - self._taken:
+            data = self._queue.pop()
+            if isinstance(data, bytes):
+                self.size -= len(data)
+
+    def _begin(self, reply: LargeReply) -> None:
+        """Keep the place of a reply, and have it encoded."""
+        place = self._taken + len(self._queue)
+        self._replies.append(place)
+        self._queue.append(reply)
+        self._unfinished[reply] = place
+        self.encode(partial(self._advance, reply))
+
+    def _advance(self, reply: LargeReply) -> bool:
+        """Encode a slice of a reply unless it was dropped; returns whether that was the last."""
+        if reply not in self._unfinished:
+            return True
+        data = reply.advance()
+        if data is None:
+            return False
+        self._queue[self._unfinished.pop(reply) - self._taken] = data
+        self.size += len(data)
+        self._reply_bytes += len(data)
+        self.filled()
+        self._drained.set()
+        return True
 
     # What the writer calls.
 
@@ -161,12 +214,12 @@ class Outbox:
 
     async def wait(self) -> None:
         """Wait until there is something to write, or the connection is cut."""
-        if not self._queue and self.farewell is None:
+        if self.farewell is None and not (self._queue and isinstance(self._queue[0], bytes)):
             await self._work.wait()
 
     def take(self) -> list[bytes]:
-        """What to write next, about WRITE_BYTES of it; empty when nothing is queued."""
-        if self.size > WRITE_BYTES:
+        """What to write next, about WRITE_BYTES of it; empty when nothing can be written yet."""
+        if self.size > WRITE_BYTES or self._unfinished:
             return self._take_some()
         taken = list(self._queue)
         self._queue.clear()
@@ -180,7 +233,7 @@ class Outbox:
         queue, replies = self._queue, self._replies
         taken: list[bytes] = []
         size = answered = answered_bytes = 0
-        while queue and size < WRITE_BYTES:
+        while queue and size < WRITE_BYTES and isinstance(queue[0], bytes):
             data = queue.popleft()
             taken.append(data)
             size += len(data)

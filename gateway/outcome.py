@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.api.listing import LargeReply
 from gateway.log import Proposal
 from gateway.pending import OK, Pending
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A finished reply. `status` is the HTTP status that goes with it."""
+    """A reply, encoded or still to be. `status` is the HTTP status that goes with it."""
 
-    data: bytes
+    data: bytes | LargeReply
     status: int = OK
 
 

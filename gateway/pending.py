@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 from attrs import define, field
 
-from gateway.api import wire
+from gateway.api import listing, wire
 from gateway.api.errors import ApiError, Code, refusal
+from gateway.api.listing import LargeReply
 from gateway.clock import Clock
 from risk.events import Answer, Refused
 
@@ -67,7 +68,7 @@ class Undecided:
 class Pending(msgspec.Struct, eq=False):
     """A request between its command and its answer.
 
-    Whoever holds it calls `answer` or `refuse` for the reply's bytes, or `abandon` where nobody
+    Whoever holds it calls `answer` or `refuse` for the reply, or `abandon` where nobody
     is left to read one; each also frees the account's place among the undecided, if the request
     took one: `undecided` is where that is, until then. `status` is the HTTP status of the reply.
     `undo` takes back what the session assumed.
@@ -82,7 +83,7 @@ class Pending(msgspec.Struct, eq=False):
     undo: Callable[[], None] | None = None
     status: int = OK
 
-    def answer(self, event: Answer) -> bytes:
+    def answer(self, event: Answer) -> bytes | LargeReply:
         """The reply to the venue's answer."""
         if self.undecided is not None:
             self._release()
@@ -93,7 +94,7 @@ class Pending(msgspec.Struct, eq=False):
             result = self.convert(event)
         except ApiError as error:
             return self._fault(error)
-        return wire.result(self.stamp, result, self.clock.micros())
+        return listing.reply(self.stamp, result, self.clock)
 
     def refuse(self, code: int) -> bytes:
         """The reply where the command never reached the venue: 10047, 11051, 13028."""

@@ -5,13 +5,17 @@ permissions (`trade:read_write`), and bounds (`expires:<seconds>`, `ip:<address>
 """
 
 import re
-from functools import cache
+from functools import cache, lru_cache
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 import msgspec
 
 AREAS: Final = ("account", "trade", "wallet", "block_trade", "block_rfq", "custody")
 LEVELS: Final = ("none", "read", "read_write")
+
+# What the API documents no levels for: any is passed over, and grants nothing.
+_UNDOCUMENTED: Final = "custody"
 
 # A UUID has 36 characters; the rest is room for a prefix. Names are kept per key, hence a bound.
 _SESSION_NAME = re.compile(r"[\w.:-]{1,64}", re.ASCII)
@@ -92,9 +96,10 @@ def _area_and_level(need: str) -> tuple[str, int]:
 def parse_scope(text: str, *, strict: bool = False) -> Scope:
     """Read a scope string; the last of two tokens about the same thing counts.
 
-    A permission that we do not know grants nothing and is passed over, because clients ask for
-    what other venues have; `strict` refuses it, for scopes that an operator wrote.
-    Raises ScopeError for a session, lifetime or label that cannot be read.
+    A permission that the venue does not know grants nothing and is no error, because clients ask
+    for what other venues have; but whoever names it alone does not ask for all that the key has.
+    `strict` refuses it, for scopes that an operator wrote. Raises ScopeError for what would be
+    misread otherwise: a session, lifetime, address, label or level outside its grammar.
     """
     levels: dict[str, int] = {}
     mainaccount = False
@@ -113,7 +118,7 @@ def parse_scope(text: str, *, strict: bool = False) -> Scope:
         elif head == "expires":
             expires = int(_matched(_SECONDS, tail, token))
         elif head == "ip":
-            address = None if tail == "*" else tail
+            address = None if tail == "*" else _address(tail, token)
         elif head == "name":
             name = _matched(_LABEL, tail, token)
         elif head in AREAS and tail in LEVELS:
@@ -122,7 +127,36 @@ def parse_scope(text: str, *, strict: bool = False) -> Scope:
             raise ScopeError(
                 f"unknown scope `{token}`: areas are {', '.join(AREAS)}, levels {', '.join(LEVELS)}"
             )
+        elif head in AREAS and head != _UNDOCUMENTED:
+            raise ScopeError(f"cannot read scope `{token}`: levels are {', '.join(LEVELS)}")
+        else:
+            levels[head] = 0
     return Scope(levels, mainaccount, session, expires, address, name)
+
+
+@lru_cache(maxsize=4_096)
+def canonical_address(address: str) -> str:
+    """An IP address in the one form in which two of them can be compared.
+
+    IPv4 in IPv6 clothes is IPv4. What is no IP address (a Unix socket) stays as it is.
+    """
+    try:
+        return _canonical(address)
+    except ValueError:
+        return address
+
+
+def _canonical(address: str) -> str:
+    parsed = ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return str(mapped or parsed)
+
+
+def _address(value: str, token: str) -> str:
+    try:
+        return _canonical(value)
+    except ValueError as error:
+        raise ScopeError(f"cannot read scope `{token}`: expected an IP address, or *") from error
 
 
 def _matched(pattern: re.Pattern[str], value: str, token: str) -> str:

@@ -12,9 +12,10 @@ import msgspec
 from attrs import Factory, define, field
 from msgspec import Raw
 
-from gateway.api import wire
+from gateway.api import listing, wire
 from gateway.api.errors import ApiError, Code
 from gateway.api.identity import identify
+from gateway.api.listing import LargeReply
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED, READER
 from gateway.api.table import Call, Cost, Keyed, Method, Params, Submission
 from gateway.auth import HTTP, Principal
@@ -58,9 +59,10 @@ class Session:
     """One WebSocket connection, or one HTTP request.
 
     `opened_at` is the time of the connection's clock, in seconds, as are all times passed in
-    later. `login` is whom the connection acts for. `started` says that the venue was asked to
-    start the session, and so has to be told when the connection ends; `account` is whom the venue
-    said it has started it for.
+    later. `login` is whom the connection acts for, and `confirmed` the latest of those that the
+    venue has started the session for. `started` says that the venue was asked to start it, and so
+    has to be told when the connection ends; `starting` counts the requests for that which are
+    undecided, and `account` is whom the venue said it has started it for.
     """
 
     venue: Venue
@@ -69,7 +71,9 @@ class Session:
     websocket: bool = field(kw_only=True)
     opened_at: float = field(default=0.0, kw_only=True)
     login: Principal | None = field(default=None, init=False)
+    confirmed: Principal | None = field(default=None, init=False)
     started: bool = field(default=False, init=False)
+    starting: int = field(default=0, init=False)
     account: int | None = field(default=None, init=False)
     liveness: Liveness = field(default=Factory(_liveness, takes_self=True), init=False)
     _requests: int = field(default=0, init=False)
@@ -97,6 +101,10 @@ class Session:
     def full(self) -> bool:
         """Whether its account has as many requests undecided as it may."""
         return self.login is not None and self.venue.undecided.full(self.login.account)
+
+    def runs_for(self, account: int) -> bool:
+        """Whether the venue has the session for that account, and for no other soon."""
+        return self.account == account and not self.starting
 
     def arrived(self) -> None:
         """Requests have come; call it for all that are received in one go, before the first."""
@@ -248,7 +256,10 @@ class Session:
             return self._submit(stamp, method, call, params, made, key)
         if isinstance(made, Close):
             return made
-        return Reply(wire.result(stamp, made, self.venue.clock.micros()))
+        reply = listing.reply(stamp, made, self.venue.clock)
+        if type(reply) is LargeReply:
+            self._charge(call, reply)
+        return Reply(reply)
 
     def _repeat(
         self, stamp: wire.Stamp, method: Method, call: Call, params: msgspec.Struct, key: str
@@ -306,6 +317,17 @@ class Session:
         subject = self.address if principal is None else principal.account
         if self.venue.limits.spend(subject, cost).wait_seconds:
             raise ApiError(Code.TOO_MANY_REQUESTS) if cost in _MATCHING else _OverdrawnError()
+
+    def _charge(self, call: Call, reply: LargeReply) -> None:
+        """Take the credits of a large reply's rows, also such as there are not yet.
+
+        How many rows it has is known only when they are there. A client that asks for much is
+        answered, and has to wait with the next request.
+        """
+        if self._limited:
+            limits = self.venue.config.limits
+            subject = self.address if call.login is None else call.account
+            self.venue.limits.charge(subject, Cost.GENERAL, reply.rows * limits.row_cost)
 
     def _charged(self, error: ApiError) -> ApiError:
         """A refusal that nobody is known for is paid for by the address that caused it."""

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from gateway.api.listing import LargeReply
+
 
 class Sink(Protocol):
     """One client's way out. WebSocket connections have an outbox; an HTTP request has one place.
@@ -16,8 +18,11 @@ class Sink(Protocol):
         """The session that the client speaks in; 0 for HTTP."""
         ...
 
-    def reply(self, data: bytes) -> None:
-        """Answer one request, in the place that it took before it was read; always fits."""
+    def reply(self, data: bytes | LargeReply) -> None:
+        """Answer one request, in the place that it took before it was read; always fits.
+
+        What follows a reply that is still to be encoded waits for it.
+        """
         ...
 
     def private(self, data: bytes) -> None:

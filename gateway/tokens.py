@@ -8,12 +8,13 @@ ends all sessions.
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
 from attrs import Factory, define, field
 
-from gateway.scope import Scope, parse_scope
+from gateway.scope import Scope, canonical_address, parse_scope
 
 HTTP: Final = "http"
 """The connection of every HTTP request: a token issued over HTTP is good for all of HTTP."""
@@ -82,14 +83,20 @@ class TokenPair(msgspec.Struct, frozen=True, gc=False):
     principal: Principal
 
 
+def _ignore(_line: int | None) -> None:
+    """For tokens that nothing hangs on."""
+
+
 @define
 class Tokens:
     """Issues, reads, continues and cuts tokens. `secret` signs them: 32 random bytes.
 
-    All times are wall-clock milliseconds, passed in.
+    All times are wall-clock milliseconds, passed in. `revoked` is told at once of each line of
+    which tokens have been cut, and None where that may be any.
     """
 
     secret: bytes = field(repr=False)
+    revoked: Callable[[int | None], None] = field(default=_ignore, repr=False)
     _next_line: int = field(default=1, init=False)
     # Line to the least generation that still counts; lines below the floor do not count at all.
     _least: dict[int, int] = field(default=Factory(dict), init=False)
@@ -207,10 +214,12 @@ class Tokens:
         if line < self._floor:
             return
         self._least[line] = least
+        self.revoked(line)
         if len(self._least) > CUT_LINES:
             kept = sorted(self._least)[len(self._least) // 2 :]
             self._floor = kept[0]
             self._least = {each: self._least[each] for each in kept}
+            self.revoked(None)
 
     def _counts(self, line: int, generation: int) -> bool:
         return line >= self._floor and generation >= self._least.get(line, 0)
@@ -243,7 +252,7 @@ class Tokens:
 
 def require_address(scope: Scope, address: str) -> None:
     """Raise AuthError 13009 if `scope` is bound to another address than the client's."""
-    if scope.address is not None and scope.address != address:
+    if scope.address is not None and scope.address != canonical_address(address):
         raise unauthorized("bound to another address")
 
 

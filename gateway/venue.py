@@ -55,6 +55,14 @@ class Venue:
     undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
+    def __attrs_post_init__(self) -> None:
+        """What a log-in listens to ends with it, however it ends."""
+        leases, authenticator, wall = self.feed.leases, self.authenticator, self.wall
+        leases.counts = lambda login: authenticator.counts(login, wall.now())
+        leases.now = wall.now
+        authenticator.tokens.revoked = leases.doubt
+        authenticator.keys.changed = lambda: leases.doubt(None)
+
     def admit(self, account: int, *, matching: bool) -> Undecided | None:
         """Let a request in that changes the venue; one about orders takes an undecided place.
 

@@ -72,7 +72,11 @@ class Writer:
     def _write(self) -> None:
         outbox, transport = self.outbox, self.transport
         while outbox.size and not transport.unsent:
-            transport.write(outbox.take())
+            taken = outbox.take()
+            if not taken:
+                # What is queued waits for a reply that is being encoded.
+                return
+            transport.write(taken)
 
 
 @define(eq=False)

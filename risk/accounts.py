@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from risk import margin
+from risk import ledger, margin
 from risk.commands import Deposit, OpenAccount, SetSelfTrading, Withdraw
-from risk.events import Done
+from risk.events import BookingKind, Done
 from risk.reasons import Reason
 from risk.state import FEES, FIRST_CLIENT, INSURANCE, Account
 from risk.supervision import supervised
 
 if TYPE_CHECKING:
+    from risk.position import Wallet
     from risk.state import State
 
 
@@ -33,8 +34,7 @@ def deposit(state: State, command: Deposit) -> None:
     if refusal is not None:
         return state.refuse(refusal)
     wallet = state.wallet(command.account, command.currency)
-    _move(state, command.account, command.currency, command.amount)
-    state.watch.mark_dirty(wallet)
+    _move(state, wallet, command.amount, BookingKind.DEPOSIT)
     return state.emit(Done(state.origin))
 
 
@@ -50,8 +50,7 @@ def withdraw(state: State, command: Withdraw) -> None:
         return state.refuse(Reason.NOT_ENOUGH_FUNDS)
     if wallet.positions and not supervised(state, wallet):
         return state.refuse(Reason.UNSUPERVISED)
-    _move(state, command.account, command.currency, -command.amount)
-    state.watch.mark_dirty(wallet)
+    _move(state, wallet, -command.amount, BookingKind.WITHDRAWAL)
     return state.emit(Done(state.origin))
 
 
@@ -74,8 +73,6 @@ def _refused(state: State, command: Deposit | Withdraw, system: tuple[int, ...])
     return None if command.amount > 0 else Reason.AMOUNT_BELOW_MINIMUM
 
 
-def _move(state: State, account: int, currency: str, amount: int) -> None:
-    wallet = state.wallet(account, currency)
-    wallet.balance += amount
-    state.deposited[currency] = state.deposited.get(currency, 0) + amount
-    state.touch(wallet)
+def _move(state: State, wallet: Wallet, amount: int, kind: BookingKind) -> None:
+    ledger.book(state, wallet, amount, kind, state.sequence)
+    state.deposited[wallet.currency] = state.deposited.get(wallet.currency, 0) + amount

@@ -8,8 +8,15 @@ from attrs import define
 
 from book.calendar import Period
 from book.order import CancelReason
-from risk import margin, orders
-from risk.events import MarketChanged, MarketSettled, MarketState, PositionSettled, SettlementKind
+from risk import ledger, margin, orders
+from risk.events import (
+    BookingKind,
+    MarketChanged,
+    MarketSettled,
+    MarketState,
+    PositionSettled,
+    SettlementKind,
+)
 from risk.execution import book_funding
 from risk.market import Market
 from risk.position import Position, Wallet
@@ -34,7 +41,7 @@ class Delivery:
     def advance(self, state: State, budget: int) -> int:
         """Cancel orders, deliver positions in account order, then take the market away."""
         market = state.markets[self.market]
-        used = orders.cancel_first(state, market.book.orders, budget, CancelReason.SETTLEMENT)
+        used = orders.cancel_first(state, market.book, budget, CancelReason.SETTLEMENT)
         while used < budget and not self.done:
             account = next(market.positions.irange(self.cursor, inclusive=(False, True)), None)
             if account is None:
@@ -51,13 +58,14 @@ class Delivery:
         wallet = position.wallet
         book_funding(state, position, market.funding_index)
         size = position.size
-        result = rebase(state, wallet, position, market.delivery_price or market.mark)
+        price = market.delivery_price or market.mark
+        result = rebase(state, position, price, BookingKind.DELIVERY, self.time)
         for phase in state.phases:
             if isinstance(phase, Settlement) and phase.ends_with(market.currency, self.time):
                 phase.count(wallet.account, result)
         self._pass_on(state, market, position)
         self._charge(state, market, wallet, size)
-        if size:
+        if size or result:
             state.emit(
                 PositionSettled(
                     SettlementKind.DELIVERY,
@@ -94,9 +102,9 @@ class Delivery:
         fee = margin.fee(market, size, market.delivery_price, rate)
         margin.refresh(state, wallet)
         fee = max(0, min(fee, wallet.margin_balance))
-        wallet.balance -= fee
-        wallet.fees += fee
-        state.fee_account(market.currency).balance += fee
+        kind = BookingKind.DELIVERY_FEE
+        ledger.book(state, wallet, -fee, kind, self.time, market.name)
+        ledger.book(state, state.fee_account(market.currency), fee, kind)
 
     def _finish(self, state: State, market: Market) -> None:
         self.done = True

@@ -5,7 +5,7 @@ Prices and amounts are in 1e-8, money in 1e-12, times in milliseconds.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Final
 
 import msgspec
@@ -70,7 +70,9 @@ class OrderChanged(Event, frozen=True):
 class TradeSide(msgspec.Struct, frozen=True, gc=False):
     """One party to a trade, with its order as it stood after the trade.
 
-    `fee` is positive when paid. `profit` is what the trade realised, 0 when it opened.
+    `fee` is positive when paid. `profit` is what the trade realised, 0 when it opened, and
+    `funding` what the position had accrued and realised with it. `position` is the signed size
+    after the trade.
     """
 
     account: int
@@ -84,6 +86,8 @@ class TradeSide(msgspec.Struct, frozen=True, gc=False):
     post_only: bool
     reduce_only: bool
     liquidation: bool
+    position: int = 0
+    funding: int = 0
 
 
 class Traded(Event, frozen=True):
@@ -100,6 +104,46 @@ class Traded(Event, frozen=True):
     mark: int
     maker: TradeSide
     taker: TradeSide
+
+
+class BookingKind(StrEnum):
+    """Why a balance changed."""
+
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    TRADE_FEE = "trade fee"
+    MAKER_REBATE = "maker rebate"
+    LIQUIDATION_FEE = "liquidation fee"
+    DELIVERY_FEE = "delivery fee"
+    FUNDING = "funding"
+    """The funding pool's side of it. The other is a position's session result, which reaches the
+    balance with the settlement."""
+    SETTLEMENT = "settlement"
+    DELIVERY = "delivery"
+    INSURANCE = "insurance"
+    """The fund, and where it cannot the deficit, pays what a bankrupt account owes."""
+    SOCIALISED_LOSS = "socialised loss"
+    BROUGHT_FORWARD = "brought forward"
+    """A balance from before bookings were kept. There is no event of it."""
+
+
+class Booked(Event, frozen=True, omit_defaults=True):
+    """A balance changed by `amount`, and is `balance` now.
+
+    A client's booking comes before the event that it belongs to. `reference` is the trade for fees
+    of trades; the entry for deposits, withdrawals and insurance; otherwise the time of the
+    settlement. `instrument` is what was settled or delivered.
+    Of a system account, all bookings of one kind in an entry are one event, without reference and
+    instrument, after all others of the entry.
+    """
+
+    account: int
+    currency: str
+    kind: BookingKind
+    amount: int
+    balance: int
+    reference: int = 0
+    instrument: str = ""
 
 
 class BookChanged(Event, frozen=True):
@@ -209,7 +253,9 @@ class Liquidated(Event, frozen=True):
 class Transferred(Event, frozen=True):
     """A position passed outside the book, at the bankruptcy price, to fund or counterparty.
 
-    `side` is the account's. `profit` and `counterparty_profit` are what each realised by it.
+    `side` is the account's. `profit` and `counterparty_profit` are what each realised by it,
+    `funding` and `counterparty_funding` what their positions had accrued and realised with it.
+    `position` and `counterparty_position` are the signed sizes after it.
     """
 
     trade_id: int
@@ -222,6 +268,10 @@ class Transferred(Event, frozen=True):
     profit: int
     counterparty_profit: int
     time: int
+    funding: int = 0
+    counterparty_funding: int = 0
+    position: int = 0
+    counterparty_position: int = 0
 
 
 class SessionEnded(Event, frozen=True):

@@ -12,6 +12,7 @@ from risk import (
     accounts,
     idempotency,
     invariants,
+    ledger,
     liquidation,
     listing,
     phases,
@@ -157,7 +158,8 @@ class Exchange:
         """Tell of all that was touched, once each and as it now stands."""
         state = self.state
         if state.first is not None:
-            if not (state.touched_orders or state.touched_markets or state.touched_wallets):
+            touched = state.touched_orders or state.touched_markets or state.touched_wallets
+            if not (touched or state.booked):
                 self._report_first(*state.first)
                 return
             self._add_first(*state.first)
@@ -178,6 +180,8 @@ class Exchange:
             for wallet in state.touched_wallets:
                 emit(WalletChanged(wallet.account, wallet.currency))
             state.touched_wallets.clear()
+        if state.booked:
+            ledger.report(state)
 
     def _report_first(self, order: Order, position: Position) -> None:
         """The same, where one order and what depends on it is all that was touched."""

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from book.order import BUY, FILLED, CancelReason, Order
-from risk import margin, orders
-from risk.events import Traded, TradeSide
+from book.matching import Stop, match
+from book.order import BUY, FILLED, CancelReason, Order, SelfTrading
+from risk import ledger, margin, orders
+from risk.events import BookingKind, Traded, TradeSide
 from risk.market import Market
 from risk.position import Position, Wallet
 
 if TYPE_CHECKING:
     from risk.state import State
 
+_TRADE_FEE: Final = BookingKind.TRADE_FEE
+_MAKER_REBATE: Final = BookingKind.MAKER_REBATE
+_LIQUIDATION_FEE: Final = BookingKind.LIQUIDATION_FEE
+
 
 @define(eq=False)
 class Execution:
     """Settles the fills of one taker, one by one, before the next maker is chosen.
 
-    `taking` is the taker's position, `fees` where its fees go.
+    `taking` is the taker's position. `collected` are the fees of both sides by kind, which are
+    passed on when all fills are done.
     """
 
     state: State
     market: Market
     taker: Order
+    taking: Position
     trades: list[Traded] = field(factory=list)
-    taking: Position = field(init=False)
-    fees: Wallet = field(init=False)
+    collected: dict[BookingKind, int] = field(factory=dict)
 
-    def __attrs_post_init__(self) -> None:
-        self.taking = self.state.position(self.taker.account, self.market)
-        self.fees = self.state.fee_account(self.market.currency)
+    def match(self, limit: int, self_trading: SelfTrading) -> Stop:
+        """Trade the taker against the book up to `limit`."""
+        stop = match(self.market.book, self.taker, limit, self_trading, self)
+        self.pass_on_fees()
+        return stop
 
     def filled(self, maker: Order, taker: Order, amount: int) -> None:
         """Book one fill on both sides. Both orders already show it."""
         state, market, taking = self.state, self.market, self.taking
+        state.trades += 1
         price = maker.price
         # The same integers on both sides.
         value, cost = market.value(amount, price), market.instrument.cost(amount, price)
@@ -48,7 +57,15 @@ class Execution:
             if position.reducing:
                 orders.fit_reduce_only(state, position)
             margin.update(position)
-        self._report(price, amount, self._side(maker, made), self._side(taker, taken))
+        self._report(price, amount, made, taken)
+
+    def pass_on_fees(self) -> None:
+        """Book what the fills brought in fees where it belongs."""
+        state, currency = self.state, self.market.currency
+        for kind, amount in self.collected.items():
+            liquidation = kind is _LIQUIDATION_FEE
+            receiver = state.insurance(currency) if liquidation else state.fee_account(currency)
+            ledger.book(state, receiver, amount, kind)
 
     def self_trade(self, maker: Order) -> None:
         """Cancel the account's own maker."""
@@ -63,12 +80,12 @@ class Execution:
         cost: int,
         price: int,
         rate: int,
-    ) -> tuple[int, int]:
-        """Move position and money of one side; returns (profit, fee)."""
+    ) -> TradeSide:
+        """Move position and money of one side."""
         state, market = self.state, self.market
-        wallet, before = position.wallet, position.size
+        before, funding = position.size, 0
         if position.funding_index != market.funding_index:
-            book_funding(state, position, market.funding_index)
+            funding = book_funding(state, position, market.funding_index)
         if order.side is BUY:
             profit = position.trade(amount, price, value, cost)
         else:
@@ -77,29 +94,14 @@ class Execution:
             market.open_interest += position.size
         if before > 0:
             market.open_interest -= before
-        wallet.session_profit += profit
         order.cost += cost
         order.average_price = market.instrument.average_price(order.filled, order.cost)
         order.updated = state.time
-        fee = self._charge(wallet, order, amount, price, margin.fee_on(value, rate))
-        state.touch(wallet)
-        state.watch.mark_dirty(wallet)
         state.moved[order.account, market.name] = position
-        return profit, fee
-
-    def _charge(self, wallet: Wallet, order: Order, amount: int, price: int, fee: int) -> int:
-        """Take the fee of a fill, or what a liquidation pays instead; returns it."""
-        receiver = self.fees
+        fee = margin.fee_on(value, rate) if rate else 0
         if order.liquidation:
-            fee = liquidation_fee(self.market, order, amount, price)
-            receiver = self.state.insurance(self.market.currency)
-        wallet.balance -= fee
-        wallet.fees += fee
-        receiver.balance += fee
-        return fee
-
-    def _side(self, order: Order, settled: tuple[int, int]) -> TradeSide:
-        profit, fee = settled
+            fee = liquidation_fee(market, order, amount, price)
+        self._charge(position.wallet, order, fee)
         return TradeSide(
             order.account,
             order.order_id,
@@ -112,11 +114,23 @@ class Execution:
             order.post_only,
             order.reduce_only,
             order.liquidation,
+            position.size,
+            funding,
         )
+
+    def _charge(self, wallet: Wallet, order: Order, fee: int) -> None:
+        state, kind = self.state, _LIQUIDATION_FEE
+        if not fee:
+            state.touched_wallets[wallet] = None
+            state.watch.mark_dirty(wallet)
+            return
+        if not order.liquidation:
+            kind = _TRADE_FEE if fee > 0 else _MAKER_REBATE
+        ledger.book(state, wallet, -fee, kind, state.trades)
+        self.collected[kind] = self.collected.get(kind, 0) + fee
 
     def _report(self, price: int, amount: int, maker: TradeSide, taker: TradeSide) -> None:
         state, market = self.state, self.market
-        state.trades += 1
         market.trades += 1
         market.last_tick = tick_direction(market, price)
         market.last_price = price
@@ -134,16 +148,20 @@ class Execution:
             taker,
         )
         self.trades.append(trade)
-        state.emit(trade)
+        state.events.append(trade)
         state.touched_markets[market.name] = market
 
 
-def book_funding(state: State, position: Position, funding_index: int) -> None:
-    """Realise what a position has accrued up to a funding index, against the funding pool."""
+def book_funding(state: State, position: Position, funding_index: int) -> int:
+    """Realise what a position has accrued up to a funding index, against the funding pool.
+
+    Returns it.
+    """
     amount = position.book_funding(funding_index)
     if amount:
-        position.wallet.session_profit += amount
-        state.funding_pool(position.wallet.currency).balance -= amount
+        pool = state.funding_pool(position.wallet.currency)
+        ledger.book(state, pool, -amount, BookingKind.FUNDING)
+    return amount
 
 
 def liquidation_fee(market: Market, order: Order, amount: int, price: int) -> int:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from book.order import Side
 from book.units import MONEY, SCALE, ceil_div, round_half_even
-from risk import margin, orders
-from risk.events import Liquidated, LiquidationStep, Transferred
+from risk import ledger, margin, orders
+from risk.events import BookingKind, Liquidated, LiquidationStep, Transferred
 from risk.execution import book_funding
 from risk.market import Market
 from risk.position import Position, Wallet
@@ -70,14 +70,12 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
     price = implied_price(market, signed, value)
     cost = market.instrument.cost(amount, price)
     market.open_interest -= max(giver.size, 0) + max(taker.size, 0)
-    profits = []
+    profits, funding = [], []
     for position, sign in ((giver, 1), (taker, -1)):
         wallet = position.wallet
-        book_funding(state, position, market.funding_index)
-        profit = position.trade(sign * signed, price, sign * value, cost)
-        wallet.session_profit += profit
+        funding.append(book_funding(state, position, market.funding_index))
+        profits.append(position.trade(sign * signed, price, sign * value, cost))
         margin.update(position)
-        profits.append(profit)
         state.touch(wallet)
         state.watch.mark_dirty(wallet)
         state.moved[wallet.account, market.name] = position
@@ -97,6 +95,10 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
             profits[0],
             profits[1],
             state.time,
+            funding[0],
+            funding[1],
+            giver.size,
+            taker.size,
         )
     )
     return price
@@ -151,15 +153,11 @@ def cover(state: State, wallet: Wallet) -> None:
     if owed <= 0:
         return
     fund = state.insurance(wallet.currency)
-    paid = 0
-    if wallet is not fund:
-        paid = min(owed, _spare(state, fund))
-        fund.balance -= paid
-    state.deficit(wallet.currency).balance -= owed - paid
-    wallet.balance += owed
-    for touched in (fund, wallet):
-        state.touch(touched)
-        state.watch.mark_dirty(touched)
+    paid = min(owed, _spare(state, fund)) if wallet is not fund else 0
+    kind, entry = BookingKind.INSURANCE, state.sequence
+    ledger.book(state, fund, -paid, kind, entry)
+    ledger.book(state, state.deficit(wallet.currency), paid - owed, kind, entry)
+    ledger.book(state, wallet, owed, kind, entry)
 
 
 def repay(state: State, currency: str) -> None:
@@ -167,10 +165,8 @@ def repay(state: State, currency: str) -> None:
     fund, deficit = state.insurance(currency), state.deficit(currency)
     paid = min(-deficit.balance, _spare(state, fund))
     if paid > 0:
-        fund.balance -= paid
-        deficit.balance += paid
-        state.touch(fund)
-        state.watch.mark_dirty(fund)
+        ledger.book(state, fund, -paid, BookingKind.INSURANCE, state.sequence)
+        ledger.book(state, deficit, paid, BookingKind.INSURANCE, state.sequence)
 
 
 def _spare(state: State, fund: Wallet) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from book.order import Side
-from risk import margin
+from risk import ledger, margin
+from risk.events import BookingKind
 from risk.market import Market
 from risk.position import Position, Wallet
 
@@ -34,13 +36,22 @@ def check(state: State) -> None:
 
 
 def _check_money(state: State, currency: str) -> None:
-    """Balance + session profit + carry, over all accounts, is deposits - withdrawals."""
-    total = 0
+    """Balance + session profit + carry, over all accounts, is deposits - withdrawals.
+
+    What one account paid another got: those kinds of bookings sum to zero.
+    """
+    total, booked = 0, Counter[BookingKind]()
     for wallet in state.wallets[currency].values():
         total += wallet.balance + wallet.session_profit
         total += sum(position.carry for position in wallet.positions.values())
+        booked.update(wallet.booked)
     assert total == state.deposited.get(currency, 0), f"money is conserved in {currency}"
     assert state.deficit(currency).balance <= 0, "a deficit is never positive"
+    for kind in ledger.PAYMENTS:
+        assert not booked[kind], f"{kind} is paid by one account to another in {currency}"
+    deposits = booked[BookingKind.DEPOSIT] + booked[BookingKind.WITHDRAWAL]
+    if BookingKind.BROUGHT_FORWARD not in booked:
+        assert deposits == state.deposited.get(currency, 0), f"deposits in {currency}"
 
 
 def _check_market(market: Market) -> None:
@@ -83,6 +94,7 @@ def _check_wallet(state: State, wallet: Wallet) -> None:
     positions = wallet.positions.values()
     realised = sum(position.realised for position in positions)
     assert wallet.session_profit == realised, "session profit"
+    assert wallet.balance == sum(wallet.booked.values()), "the balance is what was booked"
     for name, position in wallet.positions.items():
         assert state.markets[name].positions[wallet.account] is position, "positions"
     if wallet.marks != state.marks:

@@ -12,7 +12,6 @@ from collections.abc import Container
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from book.matching import match
 from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
 from book.units import RATE, ceil_div
 from risk import insurance, margin, phases
@@ -179,7 +178,7 @@ def _reduce(state: State, wallet: Wallet, position: Position) -> int:
         created=state.time,
         updated=state.time,
     )
-    match(market.book, order, bound, SelfTrading.CANCEL_MAKER, Execution(state, market, order))
+    Execution(state, market, order, position).match(bound, SelfTrading.CANCEL_MAKER)
     order.state = OrderState.FILLED if not order.remaining else OrderState.CANCELLED
     state.touched_orders[order.order_id] = order
     step = LiquidationStep.REDUCED if order.filled else LiquidationStep.UNFILLED

@@ -6,7 +6,7 @@ functions are the only ones that add it, shrink it or take it away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -73,11 +73,14 @@ def end(
 
 
 def cancel_first(
-    state: State, which: Mapping[int, Order], limit: int, reason: CancelReason | None
+    state: State, which: Iterable[Order], limit: int, reason: CancelReason | None
 ) -> int:
-    """End the first `limit` of some open orders; returns how many there were."""
+    """End the first `limit` of some open orders; returns how many there were.
+
+    `which` has an order that a snapshot keeps.
+    """
     # In one go: to find the first of a dict means to step over all that left it before.
-    found = list(islice(which.values(), limit))
+    found = list(islice(which, limit))
     for order in found:
         cancel(state, order, reason)
     return len(found)

@@ -11,6 +11,7 @@ from attrs import define, field
 
 from book.order import BUY, SELL, Order, Side
 from book.units import FUNDING, MONEY, SCALE, round_half_even
+from risk.events import BookingKind
 from risk.market import Market
 
 _FUNDED = SCALE * FUNDING // MONEY
@@ -21,11 +22,13 @@ _FUNDED = SCALE * FUNDING // MONEY
 class Wallet:
     """One account's money in one currency: the unit of margin.
 
-    `session_profit` is the sum of its positions' realised profit. `profit` (unrealised, with
-    accrued funding), `initial` and `maintenance` are sums over positions, valid at marks
-    version `marks` but for the positions that are `behind`; `moved` tells whether any of these
-    has moved. They are kept by risk.margin. `round` is the tick of the last liquidation round.
-    `key` is (account, currency), which it is known by.
+    Only risk.ledger changes `balance`, and with it `booked`, which has the sum of all bookings by
+    kind; `fees` were paid before bookings were kept. `session_profit` is the sum of its
+    positions' realised profit, which only they change.
+    `profit` (unrealised, with accrued funding), `initial` and `maintenance` are sums over
+    positions, valid at marks version `marks` but for the positions that are `behind`; `moved`
+    tells whether any of these has moved. They are kept by risk.margin. `round` is the tick of the
+    last liquidation round. `key` is (account, currency), which it is known by.
     """
 
     account: int
@@ -33,6 +36,7 @@ class Wallet:
     balance: int = 0
     session_profit: int = 0
     fees: int = 0
+    booked: dict[BookingKind, int] = field(factory=dict)
     positions: dict[str, Position] = field(factory=dict)
     marks: int = -1
     profit: int = 0
@@ -134,7 +138,7 @@ class Position:
         amount = self.accrued_funding(funding_index)
         self.funding_index = funding_index
         self.funding += amount
-        self.realised += amount
+        self._realise(amount)
         return amount
 
     def trade(self, amount: int, price: int, value: int, cost: int) -> int:
@@ -172,13 +176,21 @@ class Position:
         self.carry -= carry
         self.cost -= cost
         profit = carry + value
-        self.realised += profit
+        self._realise(profit)
         return profit
 
+    def _realise(self, profit: int) -> None:
+        self.realised += profit
+        self.wallet.session_profit += profit
+
     def settle(self, price: int) -> int:
-        """Move the session's result at `price` out; returns it. Carry starts anew from there."""
+        """Move the session's result at `price` out; returns it. Carry starts anew from there.
+
+        The caller books it to the balance.
+        """
         value = self.market.instrument.value(self.size, price)
         result = self.realised + self.carry - value
         self.carry = value
-        self.realised = self.funding = 0
+        self._realise(-self.realised)
+        self.funding = 0
         return result

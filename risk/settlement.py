@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from attrs import define, field
 
 from book.order import CancelReason
-from risk import insurance, margin, orders
+from risk import insurance, ledger, margin, orders
 from risk.events import (
+    BookingKind,
     LossShared,
     MarketChanged,
     MarketSettled,
@@ -24,22 +25,21 @@ if TYPE_CHECKING:
     from risk.state import State
 
 
-def rebase(state: State, wallet: Wallet, position: Position, price: int) -> int:
+def rebase(state: State, position: Position, price: int, kind: BookingKind, time: int) -> int:
     """Move a position's session result at `price` to the balance; returns it.
 
     Values of many positions, rounded one by one, need not sum to zero: `rounding` takes the
     other side of all that trading brought, so that the market's sums still do. Once everybody
     is settled, only what rounding left is with it.
     """
-    session, funding = position.realised, position.funding
+    wallet, market, funding = position.wallet, position.market, position.funding
     result = position.settle(price)
-    wallet.balance += result
-    wallet.session_profit -= session
+    ledger.book(state, wallet, result, kind, time, market.name)
     traded = result - funding
     if traded:
         rounding = state.rounding(wallet.currency)
-        state.position(rounding.account, position.market).carry += traded
-        rounding.balance -= traded
+        state.position(rounding.account, market).carry += traded
+        ledger.book(state, rounding, -traded, kind)
     return result
 
 
@@ -84,7 +84,7 @@ class Settlement:
     def _cancel_day_orders(self, state: State, budget: int) -> int:
         used = 0
         for name in self.marked:
-            day_orders = state.markets[name].good_til_day
+            day_orders = state.markets[name].good_til_day.values()
             reason = CancelReason.SETTLEMENT
             used += orders.cancel_first(state, day_orders, budget - used, reason)
         return used
@@ -107,7 +107,7 @@ class Settlement:
             mark, index, funding_index = self.marked[market.name]
             book_funding(state, position, funding_index)
             size, paid = position.size, position.funding
-            result = rebase(state, wallet, position, mark)
+            result = rebase(state, position, mark, BookingKind.SETTLEMENT, self.time)
             profit += result
             if size or result:
                 state.emit(
@@ -173,11 +173,10 @@ class Settlement:
         margin.refresh(state, wallet)
         # What is not there any more, for fees or at later marks, is left to the next session.
         tax = min(profit, self.deficit * profit // self.total, max(0, wallet.margin_balance))
-        wallet.balance -= tax
-        state.deficit(self.currency).balance += tax
+        kind = BookingKind.SOCIALISED_LOSS
+        ledger.book(state, wallet, -tax, kind, self.time)
+        ledger.book(state, state.deficit(self.currency), tax, kind)
         self.taxed += tax
-        state.touch(wallet)
-        state.watch.mark_dirty(wallet)
         return 1
 
     def _reopen(self, state: State) -> None:

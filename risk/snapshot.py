@@ -18,11 +18,11 @@ import msgspec
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
-from risk import idempotency
+from risk import idempotency, ledger
 from risk.commands import Origin, SetProduct
 from risk.deleveraging import Deleverage
 from risk.delivery import Delivery
-from risk.events import MarketState
+from risk.events import BookingKind, MarketState
 from risk.market import Averaging, Index, Market
 from risk.phases import CancelOrders, Phase
 from risk.position import Position, Wallet
@@ -122,6 +122,7 @@ class WalletFacts(Facts, frozen=True, kw_only=True):
     balance: int
     session_profit: int
     fees: int
+    booked: dict[BookingKind, int] = {}
     round: int
     positions: list[PositionFacts]
 
@@ -251,12 +252,7 @@ def _market(market: Market) -> MarketFacts:
         market,
         index=market.index.name,
         good_til_day=list(market.good_til_day),
-        queue=[
-            OrderFacts.of(order)
-            for side in (market.book.bids, market.book.asks)
-            for level in side
-            for order in level
-        ],
+        queue=[OrderFacts.of(order) for order in market.book],
     )
 
 
@@ -304,6 +300,7 @@ def _load_account(state: State, facts: AccountFacts, orders: dict[int, Order]) -
     for kept in facts.wallets:
         wallet = state.wallet(account.number, kept.currency)
         kept.into(wallet, "positions")
+        ledger.bring_forward(wallet)
         for position in kept.positions:
             _load_position(state, wallet, position, orders)
         if wallet.positions or wallet.balance < 0:

@@ -11,7 +11,7 @@ from sortedcontainers import SortedDict
 from book.order import Order, SelfTrading
 from risk import margin
 from risk.commands import Origin, SetProduct
-from risk.events import Event, Refused
+from risk.events import BookingKind, Event, Refused
 from risk.idempotency import Outcomes
 from risk.market import Index, Market
 from risk.phases import Phase
@@ -75,7 +75,8 @@ class State:
     keyed requests and `undecided` those without one yet, both by account (see risk.idempotency).
     `deposited` is deposits minus withdrawals per currency. `watch` is derived from the rest.
     What follows `origin` lives for one entry: its answers and facts, and what it touched, to be
-    reported once and as it stands at the end. `first` is the order that it touched before all
+    reported once and as it stands at the end. `booked` is what system accounts got (see
+    risk.ledger). `first` is the order that it touched before all
     else, if it began with one, and its position: mostly there is no more to report.
     """
 
@@ -109,6 +110,7 @@ class State:
     touched_orders: dict[int, Order] = field(factory=dict)
     touched_markets: dict[str, Market] = field(factory=dict)
     touched_wallets: dict[Wallet, None] = field(factory=dict)
+    booked: dict[tuple[Wallet, BookingKind], int] = field(factory=dict)
     moved: dict[tuple[int, str], Position] = field(factory=dict)
 
     def currencies(self) -> list[str]:

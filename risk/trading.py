@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
-from book.matching import Stop, fillable, match
+from book.matching import Stop, fillable
 from book.order import (
     CANCELLED,
     FILL_OR_KILL,
@@ -234,9 +234,9 @@ def _enter(
         order.order_id = state.orders
     if not market.book.crosses(order.side, order.price):
         return _leave(state, market, position, order, ())
-    execution = Execution(state, market, order)
+    execution = Execution(state, market, order, position)
     mode = state.accounts[order.account].self_trading
-    stop = match(market.book, order, order.price, mode, execution)
+    stop = execution.match(order.price, mode)
     trades = tuple(execution.trades)
     if stop is Stop.FILLED:
         order.state = FILLED

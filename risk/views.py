@@ -13,7 +13,7 @@ import msgspec
 from book.instrument import Instrument
 from book.order import Side
 from book.units import MONEY, RATE, SCALE
-from risk import margin
+from risk import ledger, margin
 from risk.market import Market
 from risk.position import Position, Wallet
 
@@ -100,7 +100,7 @@ def summary(state: State, account: int, currency: str) -> Summary:
         projected_initial=sum(p.initial for p in later),
         projected_maintenance=sum(p.maintenance for p in later),
         profit=sum(lifetime_profit(p) for p in held),
-        fees=wallet.fees,
+        fees=ledger.fees_paid(wallet),
         delta=sum(deltas.values()),
         deltas=tuple(sorted(deltas.items())),
     )

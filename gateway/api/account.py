@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from book.order import Side
-from gateway.api import shapes, wire
+from gateway.api import listing, shapes, wire
 from gateway.api.currencies import ANY, Kind, listed
 from gateway.api.errors import ApiError, Code, invalid
 from gateway.api.numbers import amount_of, price_of
@@ -68,15 +68,14 @@ def get_positions(call: Call, params: PositionsParams) -> object:
     """Positions that are not flat, by currency and instrument."""
     state = call.venue.exchange.state
     chosen = listed(call.venue, params.currency) if params.kind.has_futures else ()
-    return [
-        shapes.position_json(
-            views.position(state, call.account, position.market), position.market.instrument
-        )
+    positions = [
+        (views.position(state, call.account, position.market), position.market.instrument)
         for currency in chosen
         if currency in state.accounts[call.account].wallets
         for position in state.accounts[call.account].wallets[currency].positions.values()
         if position.size
     ]
+    return listing.array(positions, lambda each: wire.encode(shapes.position_json(*each)))
 
 
 @method("private/get_account_summary", params=SummaryParams, scope="account:read")

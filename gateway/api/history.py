@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Annotated, Final
 
-from msgspec import Meta, Raw
+from msgspec import Meta
 
-from gateway.api import forms, wire
+from gateway.api import forms, listing, wire
 from gateway.api.currencies import Kind, listed
 from gateway.api.errors import invalid
+from gateway.api.listing import Listing
 from gateway.api.references import order_number
-from gateway.api.shapes import Json
 from gateway.api.table import Call, Params, method
 from gateway.archive import OwnTrade
 from gateway.paging import Range
@@ -240,29 +240,33 @@ def _trade_number(param: str, text: str | None) -> int | None:
     return int(match[1])
 
 
-def _public_trades(call: Call, names: Iterable[str], wanted: Range) -> Json:
+def _public_trades(call: Call, names: Iterable[str], wanted: Range) -> Listing:
     archive = call.venue.archive
     trades, more = archive.trades(names, wanted)
     shown = []
     for trade in trades:
         instrument = archive.instrument(trade.instrument)
         if instrument is not None:
-            shown.append(Raw(forms.public_trade_text(trade, instrument)))
-    return {"trades": shown, "has_more": more}
+            shown.append((trade, instrument))
+    return _page(listing.array(shown, lambda each: forms.public_trade_text(*each)), more=more)
 
 
-def _own_trades(call: Call, fits: Callable[[str], bool], wanted: Range) -> Json:
+def _own_trades(call: Call, fits: Callable[[str], bool], wanted: Range) -> Listing:
     own, more = call.venue.archive.own_trades(call.account, wanted, fits)
-    return {"trades": _shown(call, own), "has_more": more}
+    return _page(_shown(call, own), more=more)
 
 
-def _shown(call: Call, own: Iterable[OwnTrade]) -> list[Raw]:
+def _page(trades: Listing, *, more: bool) -> Listing:
+    return trades.within(b'{"trades":', b',"has_more":%b}' % wire.encode(more))
+
+
+def _shown(call: Call, own: Iterable[OwnTrade]) -> Listing:
     shown = []
     for each in own:
         instrument = call.venue.archive.instrument(each.trade.instrument)
         if instrument is not None:
-            shown.append(Raw(forms.own_trade_text(each.trade, each.side, instrument)))
-    return shown
+            shown.append((each.trade, each.side, instrument))
+    return listing.array(shown, lambda each: forms.own_trade_text(*each))
 
 
 def _orders(call: Call, fits: Callable[[str], bool], params: OrdersPage) -> object:
@@ -284,8 +288,9 @@ def _orders(call: Call, fits: Callable[[str], bool], params: OrdersPage) -> obje
     for record in records:
         instrument = archive.instrument(record.instrument)
         if instrument is not None:
-            shown.append(Raw(forms.order_text(record, instrument)))
+            shown.append((record, instrument))
+    orders = listing.array(shown, lambda each: forms.order_text(*each))
     if not params.with_continuation:
-        return shown
+        return orders
     following = str(offset + params.count) if len(records) == params.count else None
-    return {"orders": shown, "continuation": following}
+    return orders.within(b'{"orders":', b',"continuation":%b}' % wire.encode(following))

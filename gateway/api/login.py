@@ -44,24 +44,34 @@ def auth(call: Call, params: AuthParams) -> object:
 
 
 def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
-    """Let the connection act for a principal; who logs in again keeps the session that runs."""
-    session = call.session
-    before = session.login
+    """Let the connection act for a principal; who logs in again keeps the session that runs.
+
+    Private channels are handed on when that is certain: with new tokens of the same line at once,
+    from another log-in when the venue has agreed.
+    """
+    session, feed = call.session, call.venue.feed
     session.login = principal
+    feed.renew(session.sink, principal)
     # A recorded venue has the sessions that it had, and no others.
-    if session.account == principal.account or call.venue.recorded:
+    if call.venue.recorded or session.runs_for(principal.account):
+        session.confirmed = principal
+        feed.succeed(session.sink, principal)
         return result
 
     def started(_: Answer) -> AuthResult:
-        session.account = principal.account
+        session.starting -= 1
+        session.account, session.confirmed = principal.account, principal
+        # A later log-in on the same connection may have taken its place meanwhile.
+        feed.succeed(session.sink, session.login or principal)
         return result
 
     def undo() -> None:
-        # A later log-in on the same connection may have taken its place meanwhile.
+        session.starting -= 1
         if session.login is principal:
-            session.login = before
+            session.login = session.confirmed
 
     session.started = True
+    session.starting += 1
     command = StartSession(session=session.sink.number, account=principal.account)
     return Submission(command, Telling(started), undo, principal.account)
 

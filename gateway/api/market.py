@@ -11,7 +11,7 @@ from msgspec import Meta
 from book.calendar import date_code, day_of
 from book.depth import depth
 from book.order import Side
-from gateway.api import quotes, wire
+from gateway.api import listing, quotes, wire
 from gateway.api.currencies import ANY, Kind, listed
 from gateway.api.errors import invalid
 from gateway.api.shapes import Json
@@ -93,16 +93,18 @@ def get_instruments(call: Call, params: InstrumentsParams) -> object:
     """What is listed, or has expired not long ago."""
     state = call.venue.exchange.state
     markets = state.expired if params.expired else state.markets.values()
-    return [
-        quotes.instrument_json(market)
+    shown = [
+        (market.instrument, market.terms, market.state)
         for market in _settled_in(call, markets, params.currency, params.kind)
     ]
+    return listing.array(shown, lambda terms: wire.encode(quotes.instrument_json(*terms)))
 
 
 @method("public/get_instrument", params=InstrumentParams)
 def get_instrument(call: Call, params: InstrumentParams) -> object:
     """One instrument's terms. Raises ApiError 13020."""
-    return quotes.instrument_json(call.venue.market(params.instrument_name))
+    market = call.venue.market(params.instrument_name)
+    return quotes.instrument_json(market.instrument, market.terms, market.state)
 
 
 @method("public/get_contract_size", params=InstrumentParams)
@@ -198,29 +200,29 @@ def _ticker(call: Call, market: Market) -> Json:
 def get_order_book(call: Call, params: BookParams) -> object:
     """The best levels of a book, with the ticker. Raises ApiError 13020."""
     market = call.venue.market(params.instrument_name)
-    return {
-        **_ticker(call, market),
-        "bids": _levels(market, Side.BUY, params.depth),
-        "asks": _levels(market, Side.SELL, params.depth),
-        "change_id": call.venue.feed.change_id(market.name),
-    }
+    top = {**_ticker(call, market), "change_id": call.venue.feed.change_id(market.name)}
+    bids, asks = (
+        listing.array(depth(market.book, side, params.depth), _level)
+        for side in (Side.BUY, Side.SELL)
+    )
+    head = wire.encode(top).removesuffix(b"}")
+    return listing.joined((head, b',"bids":', bids, b',"asks":', asks, b"}"))
 
 
-def _levels(market: Market, side: Side, levels: int) -> list[tuple[wire.Number, wire.Number]]:
-    return [
-        (wire.price(price), wire.amount(amount))
-        for price, amount in depth(market.book, side, levels)
-    ]
+def _level(level: tuple[int, int]) -> bytes:
+    price, amount = level
+    return wire.encode((wire.price(price), wire.amount(amount)))
 
 
 @method("public/get_book_summary_by_currency", params=CurrencyParams)
 def get_book_summary_by_currency(call: Call, params: CurrencyParams) -> object:
     """All markets settled in a currency, in short."""
     markets = call.venue.exchange.state.markets.values()
-    return [
+    summaries = [
         _summary(call, market)
         for market in _settled_in(call, markets, params.currency, params.kind)
     ]
+    return listing.array(summaries, wire.encode)
 
 
 @method("public/get_book_summary_by_instrument", params=InstrumentParams)
@@ -276,10 +278,13 @@ def get_delivery_prices(call: Call, params: DeliveryParams) -> object:
     }
     newest = list(reversed(days.items()))
     page = newest[params.offset : params.offset + params.count]
-    return {
-        "records_total": len(days),
-        "data": [{"date": day, "delivery_price": wire.price(price)} for day, price in page],
-    }
+    data = listing.array(page, _delivery)
+    return data.within(b'{"records_total":%d,"data":' % len(days), b"}")
+
+
+def _delivery(day: tuple[str, int]) -> bytes:
+    date, price = day
+    return wire.encode({"date": date, "delivery_price": wire.price(price)})
 
 
 def _settled_in(

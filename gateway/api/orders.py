@@ -8,10 +8,12 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Raw
 
-from book.order import Order
-from gateway.api import forms, wire
+from book.instrument import Instrument
+from book.order import Order, OrderRecord
+from gateway.api import forms, listing, wire
 from gateway.api.currencies import Kind, listed
 from gateway.api.errors import ApiError, Code
+from gateway.api.listing import Listing
 from gateway.api.references import find_closed, order_number
 from gateway.api.table import Call, Params, method
 from gateway.archive import find
@@ -125,16 +127,16 @@ def get_order_state(call: Call, params: OrderId) -> object:
 def get_order_state_by_label(call: Call, params: ByLabel) -> object:
     """Orders of a label: the open ones, then of the latest closed ones those that bear it."""
     chosen = listed(call.venue, params.currency)
-    still = [order.record() for order in _open(call)]
+    still = [order.record() for order in _open(call) if order.label == params.label]
     closed = call.venue.archive.orders(
         call.account, lambda _: True, unfilled=True, offset=0, count=CLOSED_SEARCHED
     )
     shown = []
-    for record in (*still, *closed):
+    for record in (*still, *(each for each in closed if each.label == params.label)):
         market = find(call.venue.exchange.state, record.instrument)
-        if market is not None and market.currency in chosen and record.label == params.label:
-            shown.append(Raw(forms.order_text(record, market.instrument)))
-    return shown
+        if market is not None and market.currency in chosen:
+            shown.append((record, market.instrument))
+    return listing.array(shown, _text)
 
 
 @method("private/get_order_margin_by_ids", params=OrderIds, scope="trade:read")
@@ -155,7 +157,7 @@ def get_order_margin_by_ids(call: Call, params: OrderIds) -> object:
                 "initial_margin_currency": market.currency,
             }
         )
-    return margins
+    return listing.array(margins, wire.encode)
 
 
 def _open(call: Call) -> Iterable[Order]:
@@ -183,9 +185,11 @@ def _selected(
     return _shown(call, filter(fits, _open(call)))
 
 
-def _shown(call: Call, chosen: Iterable[Order]) -> object:
+def _shown(call: Call, chosen: Iterable[Order]) -> Listing:
     markets = call.venue.exchange.state.markets
-    return [
-        Raw(forms.order_text(order.record(), markets[order.instrument].instrument))
-        for order in chosen
-    ]
+    records = [(order.record(), markets[order.instrument].instrument) for order in chosen]
+    return listing.array(records, _text)
+
+
+def _text(shown: tuple[OrderRecord, Instrument]) -> bytes:
+    return forms.order_text(*shown)

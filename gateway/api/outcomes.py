@@ -9,10 +9,9 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec import Raw
-
-from gateway.api import forms
+from gateway.api import forms, listing, wire
 from gateway.api.errors import ApiError, Code, other_request
+from gateway.api.listing import Listing
 from gateway.api.references import cancelling, editing, explaining
 from gateway.api.table import Keyed
 from gateway.pending import Telling
@@ -20,6 +19,7 @@ from risk.events import Answer, CancelledAll, Done
 
 if TYPE_CHECKING:
     from book.instrument import Instrument
+    from book.order import OrderRecord
     from gateway.api.table import Call
     from gateway.venue import Venue
 
@@ -80,18 +80,18 @@ def _reports(answer: CancelledAll, venue: Venue) -> object:
     if answer.count and not answer.orders:
         raise other_request()
     by_instrument = sorted(answer.orders, key=lambda order: order.instrument)
-    reports = []
+    parts: list[Listing | bytes] = []
     for name, orders in groupby(by_instrument, key=lambda order: order.instrument):
         instrument = _instrument(venue, name)
-        reports.append(
-            {
-                "currency": instrument.currency,
-                "type": "limit",
-                "instrument_name": name,
-                "result": [Raw(forms.order_text(order, instrument)) for order in orders],
-            }
-        )
-    return reports
+        report = {"currency": instrument.currency, "type": "limit", "instrument_name": name}
+        shown = listing.array([(order, instrument) for order in orders], _text)
+        head = wire.encode(report).removesuffix(b"}") + b',"result":'
+        parts += (b"," if parts else b"", shown.within(head, b"}"))
+    return listing.joined((b"[", *parts, b"]"))
+
+
+def _text(shown: tuple[OrderRecord, Instrument]) -> bytes:
+    return forms.order_text(*shown)
 
 
 def _instrument(venue: Venue, name: str) -> Instrument:

@@ -16,6 +16,7 @@ from gateway.stats import Figures
 from risk import marks
 from risk.events import MarketState
 from risk.market import Market
+from risk.terms import Terms
 
 NEVER = 32_503_708_800_000
 """The expiry of what has none, as the API writes it: the year 3000."""
@@ -133,9 +134,9 @@ def contract_size(instrument: Instrument) -> int | wire.Number:
     return wire.amount(size) if size % SCALE else size // SCALE
 
 
-def instrument_json(market: Market) -> Json:
+def instrument_json(instrument: Instrument, terms: Terms, state: MarketState) -> Json:
     """The terms of an instrument."""
-    instrument, contract = market.instrument, market.instrument.contract
+    contract = instrument.contract
     kind = "reversed" if contract.inverse else "linear"
     return {
         "instrument_name": instrument.name,
@@ -152,8 +153,8 @@ def instrument_json(market: Market) -> Json:
         "settlement_period": instrument.period.value,
         "creation_timestamp": instrument.created,
         "expiration_timestamp": NEVER if instrument.expiry is None else instrument.expiry,
-        "is_active": market.state is not MarketState.DELIVERED,
-        "state": market.state.value,
+        "is_active": state is not MarketState.DELIVERED,
+        "state": state.value,
         "tick_size": wire.price(contract.tick),
         "tick_size_steps": [
             {"above_price": wire.price(above), "tick_size": wire.price(tick)}
@@ -163,7 +164,7 @@ def instrument_json(market: Market) -> Json:
         "min_trade_amount": wire.amount(contract.minimum),
         "maker_commission": wire.rate(instrument.maker_rate),
         "taker_commission": wire.rate(instrument.taker_rate),
-        "max_liquidation_commission": wire.rate(market.terms.liquidation_rate),
-        "max_leverage": RATE // market.terms.initial_base,
+        "max_liquidation_commission": wire.rate(terms.liquidation_rate),
+        "max_leverage": RATE // terms.initial_base,
         "rfq": False,
     }

@@ -92,11 +92,13 @@ def _subscribe(call: Call, names: Iterable[str], *, private: bool) -> list[str]:
             raise ApiError(Code.RAW_SUBSCRIPTIONS_NOT_AVAILABLE_FOR_UNAUTHORIZED)
         if channel.scope is None or (private and _may_listen(call, channel)):
             wanted[name] = None
-    feed, sink = call.venue.feed, call.session.sink
+    feed, sink, login = call.venue.feed, call.session.sink, call.login
     most = call.venue.config.limits.subscriptions_per_connection
     if len(wanted.keys() | feed.subscribed(sink)) > most:
         raise invalid("channels", f"more than {most} channels on one connection")
-    return feed.subscribe(sink, None if call.login is None else call.account, wanted)
+    if login is None:
+        return feed.subscribe(sink, None, wanted)
+    return feed.subscribe(sink, call.account, wanted, login, own=login == call.session.login)
 
 
 def _may_listen(call: Call, channel: Channel) -> bool:

@@ -8,6 +8,7 @@ thinned ones when the timer flushes them, and only of what has changed in betwee
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -15,12 +16,15 @@ from attrs import define, field
 
 from gateway.api.texts import Texts
 from gateway.archive import Archive
+from gateway.encoder import Job, at_once
 from gateway.feed.channels import Interval
+from gateway.feed.leases import Lease, Leases
 from gateway.feed.routing import Router
 from gateway.feed.stream import Stream
 from gateway.feed.subscriptions import Subscriptions
 from gateway.pending import Pending
 from gateway.sink import Sink
+from gateway.tokens import Principal
 from risk.commands import Entry, Origin
 from risk.events import Answer, Event
 from risk.state import State
@@ -46,12 +50,15 @@ class Feed:
 
     Call `publish` right after each entry was applied, before the next one is: snapshots are
     made from the live book. Call `flush` on a timer, once per interval. `texts` is for replies
-    as well: they tell of what the channels tell of.
+    as well: they tell of what the channels tell of. `leases` knows the log-ins that listen to
+    private channels, and when they end. `encode` has a large state written in slices.
     """
 
     state: State
     archive: Archive
     most: int = 1_000
+    leases: Leases = field(factory=Leases)
+    encode: Callable[[Job], None] = at_once
     texts: Texts = field(init=False)
     # By the session that asked, and by its number of the request.
     _waiting: dict[int, dict[int, Waiting]] = field(factory=dict, init=False)
@@ -89,8 +96,7 @@ class Feed:
         For WebSocket sinks: those of HTTP share a number, and expect nothing but one answer.
         """
         self._new.pop(sink.number, None)
-        for stream in self._subscriptions.forget(sink):
-            self._settle(stream)
+        self.unsubscribe_all(sink)
         for _, pending, _ in self._waiting.pop(sink.number, {}).values():
             pending.abandon()
         for origin, pending, teller in tuple(self._waiting.get(NOBODY, {}).values()):
@@ -113,11 +119,20 @@ class Feed:
 
     # Subscriptions
 
-    def subscribe(self, sink: Sink, account: int | None, names: Iterable[str]) -> list[str]:
+    def subscribe(
+        self,
+        sink: Sink,
+        account: int | None,
+        names: Iterable[str],
+        login: Principal | None = None,
+        *,
+        own: bool = True,
+    ) -> list[str]:
         """Listen to channels; returns those that are to be had, as they were spelled.
 
         Scopes have been checked. The state of a channel follows with `greet`, so that the reply
-        can go first. Who listens already gets the state once more.
+        can go first. Who listens already gets the state once more. Private channels end with
+        `login`, which is the connection's `own` or that of a token.
         """
         accepted = []
         for name in dict.fromkeys(names):
@@ -125,6 +140,9 @@ class Feed:
             if stream is not None:
                 accepted.append(name)
                 self._settle(stream)
+                scope = stream.channel.scope
+                if login is not None and scope is not None:
+                    self.leases.take(sink, name, scope, login, own=own)
                 if stream.stateful:
                     self._new.setdefault(sink.number, {})[stream] = None
         return accepted
@@ -134,10 +152,23 @@ class Feed:
 
         Call it after every reply: it costs nothing when there is nothing new.
         """
-        for stream in self._new.pop(sink.number, ()):
-            if stream in self._late:
-                stream.catch_up()
-                self._settle(stream)
+        new = self._new.pop(sink.number, None)
+        if new is None:
+            return
+        self._end_leases()
+        for stream in new:
+            if stream in self._late and not self._greeted(stream):
+                self.encode(partial(self._greeted, stream))
+
+    def _greeted(self, stream: Stream) -> bool:
+        """Send a channel's state as far as it is written; returns whether nobody waits for more.
+
+        That of a large book is written over several calls. Whoever had no room for it does not
+        wait here, but for the slow timer.
+        """
+        stream.catch_up()
+        self._settle(stream)
+        return all(stream.behind.values())
 
     def unsubscribe(self, sink: Sink, names: Iterable[str]) -> list[str]:
         """Listen to channels no more; returns those that the connection did listen to."""
@@ -146,13 +177,35 @@ class Feed:
             stream = self._subscriptions.unsubscribe(sink, name)
             if stream is not None:
                 ended.append(name)
+                self.leases.end(sink, name)
                 self._settle(stream)
         return ended
 
     def unsubscribe_all(self, sink: Sink) -> None:
         """Listen to nothing any more."""
+        self.leases.forget(sink)
         for stream in self._subscriptions.forget(sink):
             self._settle(stream)
+
+    def renew(self, sink: Sink, login: Principal) -> None:
+        """A connection's own log-in has other tokens: its private channels go on under these."""
+        self._end(self.leases.renew(sink, login))
+
+    def succeed(self, sink: Sink, login: Principal) -> None:
+        """A connection acts for another log-in: private channels of the one before go on under it.
+
+        Those of another account do not, nor those for which its scope is not enough.
+        """
+        self._end(self.leases.succeed(sink, login))
+
+    def _end(self, leases: Iterable[Lease]) -> None:
+        """Nothing private is told any more to who may not hear it; nor is that it is not."""
+        for lease in leases:
+            self.unsubscribe(lease.sink, [lease.name])
+
+    def _end_leases(self) -> None:
+        """End what log-ins that do not count any more listen to."""
+        self._end(self.leases.ended())
 
     def subscribed(self, sink: Sink) -> list[str]:
         """The channels that a connection listens to, oldest first."""
@@ -175,6 +228,8 @@ class Feed:
 
     def publish(self, entry: Entry, events: Sequence[Event]) -> None:
         """Tell everybody concerned what an entry did."""
+        if entry.time >= self.leases.look_at:
+            self._end_leases()
         router = self._router
         router.sequence = entry.sequence
         handlers = self._handlers
@@ -193,6 +248,7 @@ class Feed:
         The slower one also makes good to readers who had no room what they missed.
         """
         slow = interval == _SLOW
+        self._end_leases()
         for stream in list(self._late):
             stream.catch_up(retry=slow)
             self._settle(stream)

@@ -20,8 +20,8 @@ Row = tuple[str, wire.Number, wire.Number]
 BLOCK_TICKS: Final = 256
 """A block of that many levels takes 0.2 ms to write; a hundred thousand levels have 400 blocks."""
 
-MOST_ROWS: Final = 20_000
-"""At some 0.8 us each, so many hold the loop for 16 ms."""
+MOST_ROWS: Final = 1_000
+"""At some 0.8 us each: a millisecond of a turn of the loop."""
 
 
 @define(eq=False)

@@ -15,6 +15,7 @@ from attrs import define, field
 
 from book.order import OrderRecord, Side
 from book.units import MONEY, SCALE, SECOND
+from gateway.api.listing import LargeReply
 from gateway.archive import Archive
 from gateway.feed import Feed
 from risk.catalogue import LEGACY_2025
@@ -55,9 +56,9 @@ class Reader:
     frames: list[bytes] = field(factory=list, init=False)
     end: tuple[int, str] | None = field(default=None, init=False)
 
-    def reply(self, data: bytes) -> None:
+    def reply(self, data: bytes | LargeReply) -> None:
         """Keep a reply."""
-        self.frames.append(data)
+        self.frames.append(data if isinstance(data, bytes) else data.finish())
 
     def private(self, data: bytes) -> None:
         """Keep a private event."""

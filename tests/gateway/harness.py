@@ -15,6 +15,7 @@ from attrs import Factory, define, field
 
 from book.units import SCALE, Millis
 from gateway import config
+from gateway.api.listing import LargeReply
 from gateway.archive import Archive
 from gateway.auth import Authenticator, Keyring
 from gateway.bootstrap import differences, fill_keyring
@@ -71,18 +72,25 @@ class HandClock:
         return self.time * 1_000
 
 
+def whole(reply: bytes | LargeReply) -> bytes:
+    """The bytes of a reply."""
+    return reply if isinstance(reply, bytes) else reply.finish()
+
+
 @define(eq=False)
 class Recorder:
-    """A gateway.sink.Sink that keeps everything, decoded."""
+    """A gateway.sink.Sink that keeps everything, decoded; `large` are the replies in slices."""
 
     number: int
     replies: list[Json] = field(factory=list)
     pushes: list[Json] = field(factory=list)
+    large: list[LargeReply] = field(factory=list)
     cuts: list[tuple[int, str]] = field(factory=list)
 
-    def reply(self, data: bytes) -> None:
+    def reply(self, data: bytes | LargeReply) -> None:
         """Keep a reply."""
-        self.replies.append(msgspec.json.decode(data))
+        self.large += [data] if isinstance(data, LargeReply) else []
+        self.replies.append(msgspec.json.decode(whole(data)))
 
     def private(self, data: bytes) -> None:
         """Keep a push."""
@@ -170,7 +178,7 @@ class Harness:
             self.apply(outcome.command, outcome.origin)
             return outcome.pending.status, sink.replies[0]
         assert isinstance(outcome, Reply)
-        return outcome.status, msgspec.json.decode(outcome.data)
+        return outcome.status, msgspec.json.decode(whole(outcome.data))
 
     def get(self, target: str, authorization: str = "") -> tuple[int, Json]:
         """The same for a GET of a target such as `/api/v2/public/test?x=1`."""

@@ -24,6 +24,7 @@ from book.units import Millis
 from gateway import config
 from gateway.clock import Clock
 from gateway.connection import Connection
+from gateway.encoder import Encoder
 from gateway.hearing import Hearing
 from gateway.inbox import LIST
 from gateway.intake import Intake
@@ -232,12 +233,15 @@ class Floor:
     dropped: list[str] = field(factory=list)
     writers: Writers = field(factory=Writers)
     hearing: Hearing = field(factory=Hearing)
+    encoder: Encoder = field(init=False)
     log: GatedLog = field(init=False)
     observers: list[Observer] = field(init=False)
     _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)
 
     def __attrs_post_init__(self) -> None:
         """Start the core."""
+        self.encoder = Encoder(self.writers.flush)
+        self.harness.venue.feed.encode = self.encoder.add
         log = MemoryLog(self.harness.clock)
         log.sequence = self.harness.exchange.state.sequence
         self.log = GatedLog.open(log)
@@ -258,11 +262,12 @@ class Floor:
         self.nursery.start_soon(self.log.run, self.intake, durable)
         self.nursery.start_soon(matcher.run, entries)
         self.nursery.start_soon(self.hearing.run)
+        self.nursery.start_soon(self.encoder.run)
 
     def open(self, window: int = 1_000) -> tuple[Wire, Connection]:
         """A client that has shaken hands; nobody converses with it yet."""
         wire = Wire(window)
-        outbox = Outbox(next(self._numbers), self.dropped.append)
+        outbox = Outbox(next(self._numbers), self.dropped.append, self.encoder.add)
         now = trio.current_time()
         session = Session(self.harness.venue, outbox, "127.0.0.1", websocket=True, opened_at=now)
         connection = Connection(

@@ -2,9 +2,14 @@
 
 from collections.abc import Callable
 
+import msgspec
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from gateway.api import listing, wire
+from gateway.api.listing import LargeReply
+from gateway.encoder import Job
 from gateway.outbox import (
     PRIVATE,
     PRIVATE_BYTES,
@@ -16,11 +21,29 @@ from gateway.outbox import (
     Farewell,
     Outbox,
 )
+from tests.gateway.harness import HandClock
 
 
-def make(dropped: list[str] | None = None) -> Outbox:
+def make(dropped: list[str] | None = None, jobs: list[Job] | None = None) -> Outbox:
     """An outbox of session 7."""
-    return Outbox(7, (dropped if dropped is not None else []).append)
+    dropped, jobs = dropped if dropped is not None else [], jobs if jobs is not None else []
+    return Outbox(7, dropped.append, jobs.append)
+
+
+def large(slices: int = 2) -> LargeReply:
+    """A reply of so many slices, which holds the numbers of its rows."""
+    rows = listing.array(range(slices * listing.ROWS), lambda row: b"%d" % row)
+    reply = listing.reply(wire.Stamp(1, 0, testnet=True), rows, HandClock())
+    assert isinstance(reply, LargeReply)
+    return reply
+
+
+def finish(jobs: list[Job]) -> None:
+    """Do what is to be done, a piece of each job in turn."""
+    while jobs:
+        job = jobs.pop(0)
+        if not job():
+            jobs.append(job)
 
 
 def drain(outbox: Outbox) -> list[bytes]:
@@ -189,3 +212,95 @@ def test_a_place_is_free_when_its_reply_leaves_in_whatever_company() -> None:
             queued -= len(taken)
             assert (queued + 1) // 2 == outbox.owed
         assert (0, 0, 0) == (outbox.owed, outbox.size, outbox._reply_bytes), turn
+
+
+def test_what_follows_a_large_reply_waits_until_it_is_encoded() -> None:
+    """The state that it tells is of the moment of its place in the queue."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    outbox.private(b"before")
+    outbox.reserve()
+    outbox.reply(large())
+    outbox.private(b"after")
+    assert [b"before"] == outbox.take()
+    assert [] == outbox.take()
+    (job,) = jobs
+    assert [False, False, False] == [job(), job(), job()]
+    assert [] == outbox.take(), "the envelope is still missing"
+    assert job()
+    reply, after = outbox.take()
+    assert list(range(2 * listing.ROWS)) == msgspec.json.decode(reply)["result"]
+    assert b"after" == after
+    assert 0 == outbox.size == outbox.owed == len(outbox)
+
+
+def test_several_large_replies_keep_their_order_whichever_is_encoded_first() -> None:
+    """A long one is not overtaken by a shorter one."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    for slices in (5, 2):
+        outbox.reserve()
+        outbox.reply(large(slices))
+    while not jobs[1]():
+        assert [] == outbox.take()
+    assert [] == outbox.take()
+    finish(jobs[:1])
+    lengths = [len(msgspec.json.decode(reply)["result"]) for reply in drain(outbox)]
+    assert [5 * listing.ROWS, 2 * listing.ROWS] == lengths
+    assert 0 == outbox.owed
+
+
+async def test_a_reader_waits_while_a_large_reply_is_encoded() -> None:
+    """One client has one at a time: whoever pipelines them does not have them all kept."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    outbox.reserve()
+    outbox.reply(large())
+    assert outbox.crowded
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.room)
+        await wait_all_tasks_blocked()
+        assert 1 == len(nursery.child_tasks)
+        finish(jobs)
+    assert not outbox.crowded
+
+
+def test_a_large_reply_leaves_room_for_public_data() -> None:
+    """Its reader has asked for it, and is not slow because it came."""
+    outbox = make()
+    ask(outbox, bytes(PUBLIC_BYTES))
+    assert outbox.offer(b"trade")
+
+
+@pytest.mark.parametrize("advanced", [0, 1, 3])
+def test_a_cut_drops_what_is_not_encoded_and_all_behind_it(advanced: int) -> None:
+    """What stands before it still goes out; nothing more is encoded."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    outbox.private(b"before")
+    ask(outbox, b"reply")
+    outbox.reserve()
+    outbox.reply(large())
+    outbox.private(b"behind")
+    for _ in range(advanced):
+        assert not jobs[0]()
+    outbox.cut(1008, "enough")
+    assert jobs[0](), "the job is over"
+    assert [b"before", b"reply"] == drain(outbox)
+    assert 0 == outbox.size == len(outbox)
+
+
+async def test_a_writer_waits_while_nothing_can_be_written_yet() -> None:
+    """It neither spins nor ends."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    outbox.reserve()
+    outbox.reply(large())
+    outbox.private(b"behind")
+    with trio.move_on_after(0) as scope:
+        await outbox.wait()
+    assert scope.cancelled_caught
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.wait)
+        await wait_all_tasks_blocked()
+        finish(jobs)

@@ -9,7 +9,7 @@ from gateway.pending import Pending, Undecided
 from risk.commands import Origin
 from risk.events import Answer, Done, Refused
 from risk.reasons import Reason
-from tests.gateway.harness import HandClock
+from tests.gateway.harness import HandClock, whole
 
 ORIGIN = Origin(0, 0, 1, 1)
 
@@ -36,7 +36,7 @@ def test_an_answer_becomes_the_reply_and_frees_the_place() -> None:
     """With the id of the request, and the time that it took."""
     undecided, undone = Undecided(1), list[str]()
     request = pending(undecided, undone)
-    reply = msgspec.json.decode(request.answer(Done(ORIGIN)))
+    reply = msgspec.json.decode(whole(request.answer(Done(ORIGIN))))
     assert (3, "done", 1_000) == (reply["id"], reply["result"], reply["usDiff"])
     assert (200, []) == (request.status, undone)
     undecided.take(7)
@@ -51,12 +51,12 @@ def test_a_refusal_is_told_and_undoes_what_was_assumed() -> None:
 
     codes = []
     by_venue = pending(undecided, undone)
-    codes.append(by_venue.answer(Refused(ORIGIN, Reason.NOT_ENOUGH_FUNDS)))
+    codes.append(whole(by_venue.answer(Refused(ORIGIN, Reason.NOT_ENOUGH_FUNDS))))
     on_the_way = pending(undecided, undone)
     codes.append(on_the_way.refuse(10047))
     untold = pending(undecided, undone)
     untold.convert = fails
-    codes.append(untold.answer(Done(ORIGIN)))
+    codes.append(whole(untold.answer(Done(ORIGIN))))
     assert [10009, 10047, 13020] == [msgspec.json.decode(each)["error"]["code"] for each in codes]
     assert ["undone"] * 3 == undone
     assert [400] * 3 == [each.status for each in (by_venue, on_the_way, untold)]
@@ -66,7 +66,7 @@ def test_a_refusal_is_told_and_undoes_what_was_assumed() -> None:
 def test_the_words_of_a_refusal_may_be_the_requests_own() -> None:
     """As for an order that closed while its cancel was on its way."""
     request = pending(Undecided(None), explain=lambda _: ApiError(Code.NOT_OPEN_ORDER))
-    reply = msgspec.json.decode(request.answer(Refused(ORIGIN, Reason.ORDER_NOT_FOUND)))
+    reply = msgspec.json.decode(whole(request.answer(Refused(ORIGIN, Reason.ORDER_NOT_FOUND))))
     assert 11044 == reply["error"]["code"]
 
 

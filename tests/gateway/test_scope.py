@@ -1,10 +1,12 @@
 """Scopes: what may be asked, what is granted, how it is written."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.scope import AREAS, LEVELS, ScopeError, parse_scope
+from gateway.scope import AREAS, LEVELS, ScopeError, canonical_address, parse_scope
 
 MAX = parse_scope("mainaccount account:read_write trade:read_write wallet:read")
 
@@ -73,12 +75,49 @@ def test_write_includes_read_and_nothing_else(scope: str, need: str, allowed: bo
 
 
 @pytest.mark.parametrize(
-    "text", ["session:", "session:" + "x" * 65, "session:a/b", "expires:0", "expires:x", "name:"]
+    "text",
+    [
+        *("session", "session:", "session:" + "x" * 65, "session:a/b", "session:\u00e9"),
+        *("expires", "expires:", "expires:0", "expires:-1", "expires:x", "expires:1.5"),
+        *("expires:1e3", "expires:\u0661", "expires:" + "9" * 10),
+        *("ip", "ip:", "ip:banana", "ip:10.0.0", "ip:10.0.0.256", "ip:10.0.0.1/24", "ip:10.0.0.*"),
+        *("ip:010.0.0.1", "ip:0x7f000001", "ip:127.1", "ip:localhost", "ip:[::1]", "ip:::g"),
+        *("name", "name:", "name:a/b", "name:" + "x" * 65),
+        *("trade", "trade:", "trade:write", "trade:READ", "account:read:write", "wallet:read,none"),
+        *("block_trade:rw", "block_rfq:1"),
+    ],
 )
 def test_bounds_that_cannot_be_read_are_refused(text: str) -> None:
-    """A session, lifetime or label that we would misread is an error, not passed over."""
-    with pytest.raises(ScopeError, match=f"cannot read scope `{text}`"):
+    """A session, lifetime, address, label or level that we would misread is an error."""
+    with pytest.raises(ScopeError, match=re.escape(f"cannot read scope `{text}`")):
         parse_scope(text)
+    with pytest.raises(ScopeError, match=re.escape(f"scope `{text}`")):
+        parse_scope(text, strict=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["teleport", "teleport:read", "custody:everything", "connection:x", "mainaccount:x"]
+)
+def test_what_the_venue_does_not_know_grants_nothing(text: str) -> None:
+    """Asked for alone it is all that was asked for: the key's other permissions stay behind."""
+    assert "connection mainaccount" == str(parse_scope(text).within(MAX))
+    assert "connection mainaccount trade:read" == str(parse_scope(f"{text} trade:read").within(MAX))
+    with pytest.raises(ScopeError, match=f"unknown scope `{text}`"):
+        parse_scope(text, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("bound", "address"),
+    [
+        ("ip:10.0.0.1", "10.0.0.1"),
+        ("ip:10.0.0.1", "::ffff:10.0.0.1"),
+        ("ip:::ffff:10.0.0.1", "10.0.0.1"),
+        ("ip:2001:DB8:0:0::1", "2001:db8::1"),
+    ],
+)
+def test_an_address_is_one_however_it_is_written(bound: str, address: str) -> None:
+    """A token bound to an address counts from it in every spelling of the address."""
+    assert canonical_address(address) == parse_scope(bound).address
 
 
 def test_an_operators_scope_is_read_strictly() -> None:

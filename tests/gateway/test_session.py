@@ -11,7 +11,7 @@ import pytest
 from gateway.outcome import Close, Outcome, Reply, Submit
 from gateway.session import HttpRequest
 from risk.commands import StartSession
-from tests.gateway.harness import START, Client, Harness
+from tests.gateway.harness import START, Client, Harness, whole
 
 ORDER = {"instrument_name": "BTC-PERPETUAL", "amount": 10, "price": 60_000}
 
@@ -19,7 +19,7 @@ ORDER = {"instrument_name": "BTC-PERPETUAL", "amount": 10, "price": 60_000}
 def only_reply(outcomes: list[Outcome]) -> dict[str, Any]:
     (outcome,) = outcomes
     assert isinstance(outcome, Reply)
-    reply: dict[str, Any] = msgspec.json.decode(outcome.data)
+    reply: dict[str, Any] = msgspec.json.decode(whole(outcome.data))
     return reply
 
 
@@ -271,7 +271,7 @@ def test_who_uses_up_the_credits_is_told_and_disconnected() -> None:
     reply, close = client.send(client.frame("public/get_time", {}))
     assert isinstance(reply, Reply)
     error = {"code": 10028, "message": "too_many_requests"}
-    assert error == msgspec.json.decode(reply.data)["error"]
+    assert error == msgspec.json.decode(whole(reply.data))["error"]
     assert Close(1008, "too_many_requests") == close
     harness.seconds += 0.05
     assert "result" in only_reply(client.send(client.frame("public/get_time", {})))
@@ -435,7 +435,7 @@ def _pushed(client: Client, now: float) -> object:
     (outcome,) = outcomes
     if isinstance(outcome, Close):
         return outcome.code
-    return msgspec.json.decode(outcome.data)["params"]["type"]
+    return msgspec.json.decode(whole(outcome.data))["params"]["type"]
 
 
 def test_nesting_of_any_depth_gets_a_reply() -> None:

@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
 from gateway import connection, matcher, writer
+from gateway.encoder import at_once
 from gateway.outbox import Outbox
 from gateway.transport import DisconnectedError
 from gateway.transport.over_websockets import WebSocketTransport, shake_hands
@@ -86,7 +87,7 @@ async def line() -> AsyncIterator[Line]:
             theirs.settimeout(0)
             assert theirs.recv(4_096).startswith(b"HTTP/1.1 101 ")
             dropped: list[str] = []
-            outbox, writers = Outbox(1, dropped.append), Writers()
+            outbox, writers = Outbox(1, dropped.append, at_once), Writers()
             writer = Writer(outbox, transport, SECONDS)
             outbox.filled = partial(writers.note, writer)
             async with trio.open_nursery() as nursery:

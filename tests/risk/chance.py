@@ -8,7 +8,7 @@ spreads over entries.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -41,7 +41,7 @@ from risk.commands import (
     Withdraw,
 )
 from risk.market import Market
-from risk.state import FEES, INSURANCE
+from risk.state import FEES, FIRST_CLIENT, INSURANCE
 from risk.terms import LossPolicy, Parameters
 from tests.risk.venue import PRICES, Venue, amount, open_venue
 
@@ -75,20 +75,20 @@ def small_venue(**terms: Any) -> Venue:
 
 @define
 class Chance:
-    """Draws the next entry of a venue; `random` may be hypothesis's, so that failures shrink."""
+    """Draws the next entry of a venue; `random` may be hypothesis's, so that failures shrink.
+
+    `weights` says how often each kind of step is taken.
+    """
 
     venue: Venue
     random: Random
-    steps: dict[str, Callable[[], None]] = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.steps = {name: getattr(self, name) for name in WEIGHTS}
+    weights: Mapping[str, int] = field(factory=lambda: ORDINARY)
 
     def step(self, kind: str | None = None) -> None:
         """Give the venue one thing to do, of a kind, or of any."""
         if kind is None:
-            kind = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        self.steps[kind]()
+            kind = self.random.choices(list(self.weights), list(self.weights.values()))[0]
+        getattr(self, kind)()
 
     def do(self, command: Command, **doing: Any) -> None:
         """Apply a command as an HTTP request does: no session, a number of its own."""
@@ -126,6 +126,79 @@ class Chance:
             label=random.choice(["", "a", "b"]),
         )
         self.do(command, **({"after": random.choice([0, 1, 300])} | doing))
+
+    def rest(self) -> None:
+        """Some orders that rest in one market, their prices in any order, some for the day."""
+        random, market = self.random, self._market()
+        dated = [m for m in self.venue.exchange.state.markets.values() if m.instrument.expiry]
+        if dated and random.random() < 0.7:
+            market = random.choice(dated)
+        for _ in range(random.choice([2, 3, 5])):
+            side = random.choice(list(Side))
+            away = side.sign * market.mark * random.randrange(1, 8) // 700
+            command = Place(
+                account=self._account(),
+                instrument=market.name,
+                side=side,
+                amount=market.instrument.contract.contract_size * random.choice([1, 2, 7]),
+                price=market.instrument.floor_to_tick(market.mark - away),
+                time_in_force=random.choice(list(TimeInForce)[:2]),
+                label=random.choice(["", "a", "b"]),
+            )
+            self.do(command)
+
+    def meet(self) -> None:
+        """Two accounts trade with each other, as much as one of them or both can carry."""
+        random, market = self.random, self._market()
+        contract = market.instrument.contract
+        most = LARGEST[contract.family]
+        buyer, seller = random.sample(list(self.venue.accounts.values()), 2)
+        price = market.instrument.floor_to_tick(market.mark)
+        for account, side in ((buyer, Side.BUY), (seller, Side.SELL)):
+            command = Place(
+                account=account,
+                instrument=market.name,
+                side=side,
+                amount=contract.contract_size * (most // random.choice([3, 6, 20, 60])),
+                price=price,
+            )
+            self.do(command)
+
+    def crash(self) -> None:
+        """Prices fall or rise by a fifth, and liquidation follows, as far as it gets."""
+        move = self.random.choice([-250, -180, 180, 250])
+        self._tick(lambda: move)
+        for _ in range(self.random.choice([1, 3, 6])):
+            self.liquidate()
+            self.random.choice([self.finish, self.go_on, self.drift])()
+
+    def take_profit(self) -> None:
+        """Reduce-only orders of somebody who holds something, several on one position."""
+        random = self.random
+        held = [
+            position
+            for market in self.venue.exchange.state.markets.values()
+            for position in market.positions.values()
+            if position.size and position.account >= FIRST_CLIENT
+        ]
+        if not held:
+            return
+        position = random.choice(held)
+        market = position.market
+        contract = market.instrument.contract.contract_size
+        side = Side.SELL if position.size > 0 else Side.BUY
+        for _ in range(random.choice([1, 3, 6])):
+            contracts = max(1, abs(position.size) // contract // random.choice([3, 7, 20]))
+            away = side.sign * market.mark * random.randrange(0, 6) // 700
+            command = Place(
+                account=position.account,
+                instrument=market.name,
+                side=side,
+                amount=contract * contracts,
+                price=market.instrument.floor_to_tick(market.mark - away),
+                reduce_only=True,
+            )
+            self.do(command)
 
     def edit(self) -> None:
         """A change of an open order: price, amount, flags, or nothing."""
@@ -185,7 +258,7 @@ class Chance:
         """Prices move by percents, some by tens of percents."""
         self._tick(lambda: self.random.choice([0, 20, -20, 60, -60, 250, -250]))
 
-    def _tick(self, move: Callable[[], int]) -> None:
+    def _tick(self, move: Callable[[], int], at: int | None = None) -> None:
         prices = self.venue.prices
         for name in prices:
             usual = amount(PRICES[name])
@@ -193,7 +266,8 @@ class Chance:
             # Lost orders of magnitude would make every amount either nothing or everything.
             prices[name] = max(usual // 3, min(3 * usual, new))
         known = tuple(prices.items())[: self.random.choice([1, 3, 3, 3, 3])]
-        self.do(Tick(prices=known), after=self.random.choice([1, SECOND, SECOND, 4 * SECOND]))
+        after = self.random.choice([1, SECOND, SECOND, 4 * SECOND])
+        self.do(Tick(prices=known), after=after, at=at)
 
     def liquidate(self) -> None:
         """A round for everybody who is due for one."""
@@ -230,6 +304,37 @@ class Chance:
         )
         self.do(Continue(), at=later)
         self.venue.time = self.venue.exchange.state.time
+
+    def expire(self) -> None:
+        """The clock goes on to the next expiry, by a Tick or without one."""
+        ends = [
+            market.instrument.expiry
+            for market in self.venue.exchange.state.markets.values()
+            if market.instrument.expiry is not None
+        ]
+        if not ends:
+            return
+        self.finish()
+        later = max(min(ends) + self.random.choice([-1000, 0, 0, 1]), self.venue.time)
+        if self.random.random() < 0.5:
+            self._tick(lambda: self.random.choice([0, 5, -5]), at=later)
+        else:
+            self.do(Continue(), at=later)
+        self.venue.time = self.venue.exchange.state.time
+
+    def settle(self) -> None:
+        """A heartbeat at the next settlement, after one just before it."""
+        self.finish()
+        later = next_settlement(self.venue.exchange.state.time)
+        self._tick(lambda: self.random.choice([0, 10, -10]), at=later - 1)
+        self._tick(lambda: self.random.choice([0, 10, -10]), at=later)
+
+    def refill(self) -> None:
+        """Money for those who have lost theirs, so that losses go on."""
+        for account in self.venue.accounts.values():
+            for currency, usual in (("BTC", MONEY // 10), ("USDC", 5_000 * MONEY)):
+                if self.venue.wallet(account, currency).balance < usual // 4:
+                    self.do(Deposit(account=account, currency=currency, amount=usual))
 
     def deposit(self) -> None:
         """Money for somebody, or for the fund."""
@@ -317,7 +422,7 @@ class Chance:
         return self.random.choice([around, around, around, best or around, market.low, market.high])
 
 
-WEIGHTS = {
+ORDINARY: dict[str, int] = {
     "place": 34,
     "order_of_a_session": 8,
     "edit": 10,
@@ -343,3 +448,32 @@ WEIGHTS = {
     "open_account": 1,
 }
 """How often each kind of step is taken in a run that is free to choose."""
+
+STORM: dict[str, int] = {
+    "place": 10,
+    "order_of_a_session": 6,
+    "rest": 8,
+    "meet": 8,
+    "take_profit": 5,
+    "crash": 5,
+    "edit": 5,
+    "cancel_all": 6,
+    "close_position": 2,
+    "drift": 8,
+    "jolt": 2,
+    "liquidate": 8,
+    "go_on": 8,
+    "finish": 8,
+    "expire": 2,
+    "settle": 2,
+    "refill": 3,
+    "withdraw": 1,
+    "start_session": 3,
+    "end_session": 2,
+    "end_sessions": 1,
+    "cancel_on_disconnect": 2,
+    "self_trading": 1,
+    "house_rules": 1,
+    "product": 1,
+}
+"""The same for runs in which crashes, expiries and settlements come one after another."""

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from book.units import HOUR, MINUTE
-from risk import funding
+from risk import funding, ledger
 from risk.market import Market
 from risk.position import Position, Wallet
 from risk.state import FUNDING_POOL
@@ -126,7 +126,9 @@ def test_settlement_turns_funding_into_cash_and_the_pool_keeps_the_rest() -> Non
     assert bob is not None
     assert (0, 0) == (alice.funding, bob.funding)
     wallets = [venue.wallet(name, "BTC") for name in ("alice", "bob", FUNDING_POOL)]
-    settled = [wallet.balance + wallet.fees + wallet.session_profit for wallet in wallets]
+    settled = [
+        wallet.balance + ledger.fees_paid(wallet) + wallet.session_profit for wallet in wallets
+    ]
     assert settled[0] < money("10") < settled[1]
     assert abs(settled[2]) <= 1
 

@@ -227,7 +227,9 @@ def fill(venue: Venue, order: Order, amount: int) -> None:
         state=OrderState.FILLED,
     )
     market.book.fill(order, amount)
-    Execution(state, market, taker).filled(order, taker, amount)
+    execution = Execution(state, market, taker, state.position(taker.account, market))
+    execution.filled(order, taker, amount)
+    execution.pass_on_fees()
     venue.do(Continue())
 
 

@@ -15,7 +15,7 @@ from risk.events import Answer, Event, Liquidated, LiquidationStep
 from risk.reasons import Reason
 from risk.state import FIRST_CLIENT, INSURANCE, State
 from tests.effort import EFFORT, thorough
-from tests.risk.chance import WEIGHTS, Chance, small_venue
+from tests.risk.chance import ORDINARY, Chance, small_venue
 from tests.risk.venue import Venue, reason
 
 
@@ -28,7 +28,7 @@ class AnyDay(RuleBasedStateMachine):
         self.seen = len(self.venue.entries)
 
     @rule(
-        kind=st.sampled_from([kind for kind in WEIGHTS for _ in range(WEIGHTS[kind])]),
+        kind=st.sampled_from([kind for kind in ORDINARY for _ in range(ORDINARY[kind])]),
         random=st.randoms(use_true_random=False),
     )
     def step(self, kind: str, random: Random) -> None:

@@ -11,7 +11,7 @@ them into units. Every entry is checked with `Exchange.check`, unless that is tu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -109,7 +109,7 @@ def trades(events: Iterable[Event]) -> list[tuple[int, int]]:
 
 @define
 class Venue:
-    """An exchange and the log of what it was given."""
+    """An exchange and the log of what it was given; `followers` are given each entry as well."""
 
     exchange: Exchange = field(factory=Exchange)
     time: int = START
@@ -118,6 +118,7 @@ class Venue:
     entries: list[Entry] = field(factory=list)
     events: list[list[Event]] = field(factory=list)
     prices: dict[str, int] = field(factory=dict)
+    followers: list[Callable[[Entry, list[Event]], None]] = field(factory=list)
 
     def do(
         self,
@@ -136,6 +137,8 @@ class Venue:
         self.entries.append(entry)
         events = self.exchange.apply(entry)
         self.events.append(events)
+        for follow in self.followers:
+            follow(entry, events)
         if self.checked if check is None else check:
             self.exchange.check()
         return events

@@ -10,7 +10,7 @@ from gateway.api.methods import METHODS, READER
 from gateway.api.table import NoParams
 from gateway.api.trading import OrderParams
 from gateway.outcome import Close, Reply, Submit
-from tests.gateway.harness import Client, Harness
+from tests.gateway.harness import Client, Harness, whole
 
 ORDER = '{"instrument_name":"BTC-PERPETUAL","amount":10,"price":60000}'
 BUY = f'"method":"private/buy","params":{ORDER}'
@@ -85,7 +85,7 @@ def test_an_id_is_echoed_whichever_way_it_was_read(identity: str) -> None:
     client = Harness().connect()
     (outcome,) = client.send(f'{{"id":{identity},"method":"public/get_time","params":{{}}}}')
     assert isinstance(outcome, Reply)
-    echoed = msgspec.json.decode(outcome.data)["id"]
+    echoed = msgspec.json.decode(whole(outcome.data))["id"]
     sent = msgspec.json.decode(identity)
     assert (sent, type(sent)) == (echoed, type(echoed))
 
@@ -94,7 +94,7 @@ def _comes_to(client: Client, frame: str) -> object:
     (outcome,) = client.send(frame)
     match outcome:
         case Reply(data=data, status=status):
-            return msgspec.json.decode(data), status
+            return msgspec.json.decode(whole(data)), status
         case Submit(command=command, origin=origin):
             return command, origin
         case Close():

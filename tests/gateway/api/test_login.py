@@ -95,6 +95,58 @@ def test_a_refused_login_says_why_and_leaves_nobody_logged_in(
     assert 10000 == client.error("private/get_open_orders")["code"]
 
 
+CREDENTIALS: Json = {
+    "grant_type": "client_credentials",
+    "client_id": "alice-key",
+    "client_secret": "alice-secret",
+}
+RENEWAL: Json = {"grant_type": "refresh_token", "refresh_token": "x.y"}
+_STAMPS = ("1.0", "1e3", "+1", " 1", "1_0", "", "\u0661", "9" * 17, -1)
+
+
+def _wrong_types() -> list[tuple[Json, str, object]]:
+    """Each parameter of each grant, with each kind of JSON value that it is not."""
+    optional = {"state": "", "scope": ""}
+    wrong: tuple[object, ...] = (5, 1.5, True, [], {}, ["x"])
+    stamps: tuple[object, ...] = (1.5, 1e12, True, [], {}, *_STAMPS)
+    table: list[tuple[Json, str, object]] = []
+    for grant in (CREDENTIALS, signature(0), RENEWAL):
+        for name in grant | optional:
+            table += [(grant, name, each) for each in (stamps if name == "timestamp" else wrong)]
+    return table
+
+
+@pytest.mark.parametrize(("grant", "name", "value"), _wrong_types())
+def test_a_parameter_of_a_wrong_type_is_named(
+    client: Client, grant: Json, name: str, value: object
+) -> None:
+    """-32602 with the parameter, whatever the grant; a log-in is never refused without a reason."""
+    error = client.error("public/auth", **(grant | {name: value}))
+    data = {"reason": "wrong format", "param": name}
+    assert (-32602, data) == (error["code"], error["data"])
+
+
+@pytest.mark.parametrize("text", ["1760000001000.0", "1760000001000.5", "1.760000001e12"])
+def test_a_timestamp_is_an_integer_however_it_is_signed(client: Client, text: str) -> None:
+    """A float says nothing about the text that was signed, even where its value is whole."""
+    params = signature(client.harness.clock.time)
+    message = f"{text}\nabc\n".encode()
+    params["signature"] = HMAC(b"alice-secret", message, sha256).hexdigest()
+    for stamp in (float(text), text):
+        error = client.error("public/auth", **(params | {"timestamp": stamp}))
+        data = {"reason": "wrong format", "param": "timestamp"}
+        assert (-32602, data) == (error["code"], error["data"])
+
+
+@pytest.mark.parametrize("scope", ["ip:banana", "expires:soon", "session:a/b", "trade:write"])
+def test_a_scope_that_cannot_be_read_is_named(client: Client, scope: str) -> None:
+    """-32602 quotes the token, and nobody is logged in."""
+    error = client.error("public/auth", **(CREDENTIALS | {"scope": scope}))
+    assert (-32602, "scope") == (error["code"], error["data"]["param"])
+    assert f"`{scope}`" in error["data"]["reason"]
+    assert 10000 == client.error("private/get_open_orders")["code"]
+
+
 def test_a_refused_login_leaves_the_one_before(client: Client) -> None:
     """A connection that is logged in stays so."""
     client.login("alice")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from book.depth import depth
 from book.order import SelfTrading, Side, TimeInForce
 from book.units import SCALE
+from gateway.encoder import Job
 from gateway.feed import levels
 from gateway.feed.stream import TOO_SLOW
 from risk.commands import CancelAll, SetSelfTrading
@@ -251,22 +252,30 @@ def test_a_snapshot_that_is_written_by_and_by_is_of_the_book_in_the_end(
         rebuild(steps, flushes=30)
 
 
+@pytest.mark.parametrize("by", ["job", "flush"])
 def test_no_call_writes_more_of_a_large_book_than_a_step_may(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    """Who asks for it gets it with a later flush, and who comes after that at once."""
+    """Who asks for it gets it from the encoder or a flush, and who comes after that at once."""
     monkeypatch.setattr(levels, "BLOCK_TICKS", 2)
     monkeypatch.setattr(levels, "MOST_ROWS", 4)
     desk = Desk()
     for n in range(10):
         desk.place(ALICE, Side.BUY, 10, 49_000 + n)
+    jobs: list[Job] = []
+    desk.feed.encode = jobs.append
     first = follow(desk, 1, "100ms")
-    flushes = 0
+    (job,) = jobs
+    calls = 0
     while not first.snapshots:
-        flushes += 1
-        desk.feed.flush("100ms")
+        calls += 1
+        if by == "flush":
+            desk.feed.flush("100ms")
+        else:
+            assert job() is (calls == 2)
         first.read()
-    assert 2 == flushes, "three calls, of four rows each"
+    assert 2 == calls, "three calls, of four rows each"
+    assert job(), "it is over, whoever has done it"
     second = follow(desk, 2, "100ms")
     second.read()
     assert depth_of(desk) == (first.bids, first.asks) == (second.bids, second.asks)

@@ -1,0 +1,166 @@
+"""Private subscriptions belong to the log-in that made them, and end with it.
+
+A log-in ends by itself when its token expires, and by a plain call when its token is revoked; which
+of them have ended is found out before the next private event is published. An entry costs no more
+than to compare its time with `look_at`: the clock is read only when an end is near.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from typing import Final
+
+from attrs import define, field
+from sortedcontainers import SortedDict
+
+from gateway.sink import Sink
+from gateway.tokens import Principal
+
+# The feed's fast timer asks ten times a second. Ends that are nearer than this are asked for with
+# every entry instead, so that a timer that is late costs no event more.
+NEAR_MILLIS: Final = 1_000
+
+
+def _always(_login: Principal) -> bool:
+    """For feeds without a venue, whose log-ins do not end."""
+    return True
+
+
+def _never() -> int:
+    """For feeds without a venue: no time passes."""
+    return 0
+
+
+@define(eq=False)
+class Lease:
+    """One private channel, by the name that one connection listens to it under.
+
+    `scope` is what the channel needs. `own` says that `login` is the connection's, and not that of
+    a token among the parameters.
+    """
+
+    sink: Sink
+    name: str
+    scope: str
+    login: Principal
+    own: bool
+    number: int
+
+
+@define(eq=False)
+class Leases:
+    """All leases. `counts` says whether a log-in still does, `now` the time that tokens go by.
+
+    From `look_at` on, `ended` is to be asked before anything private is published. It is compared
+    with venue time, which where the clock is not moved by hand is the time of the tokens as well;
+    where it is, the feed's timer asks.
+    """
+
+    counts: Callable[[Principal], bool] = _always
+    now: Callable[[], int] = _never
+    look_at: float = field(default=math.inf, init=False)
+    _of_sink: dict[int, dict[str, Lease]] = field(factory=dict, init=False)
+    _of_line: dict[int, dict[Lease, None]] = field(factory=dict, init=False)
+    _by_expiry: SortedDict[tuple[int, int], Lease] = field(factory=SortedDict, init=False)
+    _soonest: float = field(default=math.inf, init=False)
+    # Lines of tokens of which some may count no more.
+    _doubted: dict[int, None] = field(factory=dict, init=False)
+    _numbers: Iterator[int] = field(factory=count, init=False)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_expiry)
+
+    def take(self, sink: Sink, name: str, scope: str, login: Principal, *, own: bool) -> None:
+        """A log-in listens to a channel, instead of the one that did before."""
+        self.end(sink, name)
+        lease = Lease(sink, name, scope, login, own, next(self._numbers))
+        self._of_sink.setdefault(sink.number, {})[name] = lease
+        self._of_line.setdefault(login.line, {})[lease] = None
+        self._by_expiry[login.expires_at, lease.number] = lease
+        self._look_ahead(self.now())
+
+    def end(self, sink: Sink, name: str) -> None:
+        """A connection listens to a channel no more; nothing happens if it did not."""
+        lease = self._of_sink.get(sink.number, {}).get(name)
+        if lease is not None:
+            self._remove(lease)
+
+    def forget(self, sink: Sink) -> None:
+        """A connection listens to nothing any more."""
+        for lease in tuple(self._of_sink.get(sink.number, {}).values()):
+            self._remove(lease)
+
+    def renew(self, sink: Sink, login: Principal) -> list[Lease]:
+        """A connection's own log-in got other tokens: what was held by them goes on under these.
+
+        Returns the leases for which their scope is not enough, which have ended.
+        """
+        held = self._of_sink.get(sink.number, {}).values()
+        line = [each for each in held if each.login.line == login.line]
+        replaced = [each for each in line if each.own or each.login.generation < login.generation]
+        return self._pass(login, replaced)
+
+    def succeed(self, sink: Sink, login: Principal) -> list[Lease]:
+        """Another log-in takes the place of a connection's own, and of what that listened to.
+
+        Returns the leases that it may not have, because it is another account's or its scope is
+        not enough: they have ended.
+        """
+        held = self._of_sink.get(sink.number, {}).values()
+        return self._pass(login, [each for each in held if each.own and each.login != login])
+
+    def doubt(self, line: int | None) -> None:
+        """Tokens of a line, or any (None), may have been revoked. A plain call, at once in effect.
+
+        Which of them still count is asked later: a refresh revokes the tokens of a connection
+        that is about to have the next.
+        """
+        lines = self._of_line if line is None else (line,)
+        for each in lines:
+            if each in self._of_line:
+                self._doubted[each] = None
+                self.look_at = -math.inf
+
+    def ended(self) -> Sequence[Lease]:
+        """The leases whose log-in does not count any more; they have ended."""
+        now = self.now()
+        if now < self._soonest and not self._doubted:
+            self._look_ahead(now)
+            return ()
+        late = [self._by_expiry[key] for key in self._by_expiry.irange(None, (now, math.inf))]
+        for line in self._doubted:
+            late += [lease for lease in self._of_line[line] if not self.counts(lease.login)]
+        self._doubted.clear()
+        ended = list(dict.fromkeys(late))
+        for lease in ended:
+            self._remove(lease)
+        self._look_ahead(now)
+        return ended
+
+    def _pass(self, login: Principal, leases: Iterable[Lease]) -> list[Lease]:
+        ended = []
+        for lease in leases:
+            self._remove(lease)
+            if lease.login.account == login.account and login.scope.allows(lease.scope):
+                self.take(lease.sink, lease.name, lease.scope, login, own=True)
+            else:
+                ended.append(lease)
+        return ended
+
+    def _remove(self, lease: Lease) -> None:
+        number, login = lease.sink.number, lease.login
+        mine, line = self._of_sink[number], self._of_line[login.line]
+        del mine[lease.name], line[lease], self._by_expiry[login.expires_at, lease.number]
+        if not mine:
+            del self._of_sink[number]
+        if not line:
+            del self._of_line[login.line]
+            self._doubted.pop(login.line, None)
+
+    def _look_ahead(self, now: int) -> None:
+        self._soonest = self._by_expiry.peekitem(0)[0][0] if self._by_expiry else math.inf
+        near = self._soonest - NEAR_MILLIS
+        self.look_at = -math.inf if self._doubted or near <= now else near

@@ -1,0 +1,85 @@
+"""The ledger: the only code that changes a balance. Each change is a `Booked` event.
+
+A client's booking is told of at once. The venue's own accounts are the other side of nearly all
+of them, often many times in an entry: theirs are summed by kind and told of at its end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from risk.events import Booked, BookingKind
+from risk.position import Wallet
+from risk.state import FIRST_CLIENT, INSURANCE
+
+if TYPE_CHECKING:
+    from risk.state import State
+
+
+_FEES: Final = (
+    BookingKind.TRADE_FEE,
+    BookingKind.MAKER_REBATE,
+    BookingKind.LIQUIDATION_FEE,
+    BookingKind.DELIVERY_FEE,
+)
+PAYMENTS: Final = (*_FEES, BookingKind.INSURANCE, BookingKind.SOCIALISED_LOSS)
+"""What one account pays another: over all accounts of a currency each of them sums to zero."""
+
+
+def book(
+    state: State,
+    wallet: Wallet,
+    amount: int,
+    kind: BookingKind,
+    reference: int = 0,
+    instrument: str = "",
+) -> None:
+    """Change a wallet's balance by `amount`; see `Booked` for `reference` and `instrument`."""
+    if not amount:
+        return
+    balance = wallet.balance = wallet.balance + amount
+    booked = wallet.booked
+    booked[kind] = booked.get(kind, 0) + amount
+    account = wallet.account
+    if account >= FIRST_CLIENT:
+        state.events.append(
+            Booked(account, wallet.currency, kind, amount, balance, reference, instrument)
+        )
+    else:
+        key, house = (wallet, kind), state.booked
+        house[key] = house.get(key, 0) + amount
+        if account != INSURANCE:
+            # No margin depends on it.
+            return
+    state.touched_wallets[wallet] = None
+    state.watch.mark_dirty(wallet)
+
+
+def report(state: State) -> None:
+    """Tell of what was booked on system accounts in this entry."""
+    booked, emit = state.booked, state.events.append
+    later: dict[Wallet, int] = {}
+    if len(booked) > 1:
+        for (wallet, _), amount in booked.items():
+            later[wallet] = later.get(wallet, 0) + amount
+    for (wallet, kind), amount in booked.items():
+        balance = wallet.balance
+        if later:
+            later[wallet] -= amount
+            balance -= later[wallet]
+        if amount:
+            emit(Booked(wallet.account, wallet.currency, kind, amount, balance))
+    booked.clear()
+
+
+def fees_paid(wallet: Wallet) -> int:
+    """The fees that a client has paid so far, less rebates."""
+    if wallet.account < FIRST_CLIENT:
+        return 0
+    return wallet.fees - sum(wallet.booked.get(kind, 0) for kind in _FEES)
+
+
+def bring_forward(wallet: Wallet) -> None:
+    """Account for a balance from before bookings were kept."""
+    if wallet.balance and not wallet.booked:
+        wallet.booked[BookingKind.BROUGHT_FORWARD] = wallet.balance

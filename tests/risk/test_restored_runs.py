@@ -1,0 +1,60 @@
+"""A restart at any moment changes nothing that comes after it.
+
+`scripts/restored_runs` runs hundreds of seeds of the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from book.order import TimeInForce
+from risk import snapshot
+from risk.commands import Continue, Entry, Origin
+from risk.events import OrderChanged
+from risk.exchange import Exchange
+from tests.effort import EFFORT
+from tests.risk.restored import run, weights_of
+from tests.risk.venue import WEEKLY, of_type, open_venue
+
+STEPS = 110
+SEEDS = range(1, 1 + 10 * EFFORT)
+
+
+def test_a_venue_restored_after_every_entry_does_the_same() -> None:
+    """Events after every entry, and states; and the runs get into all that takes many entries."""
+    seen: Counter[str] = Counter()
+    for seed in SEEDS:
+        seen += run(seed, STEPS, weights_of(seed)).seen
+    for kind in ("CancelOrders", "Settlement", "Delivery", "Deleverage"):
+        assert seen[f"amid {kind}"] >= 1, kind
+    for kind in ("DELEVERAGED", "TAKEN_OVER", "REDUCED", "LossShared", "PositionSettled"):
+        assert seen[kind] >= 1, kind
+
+
+@pytest.mark.parametrize("kind", TimeInForce)
+@pytest.mark.parametrize("count", [3, 20])
+def test_an_expiring_book_is_cancelled_in_one_order(kind: TimeInForce, count: int) -> None:
+    """Worst price first, edited and in any order of age; in one slice and in several."""
+    if not kind.rests:
+        return
+    venue = open_venue(parameters={"slice": 4}, ann={"BTC": "10"}, ben={"BTC": "10"})
+    for number in range(count):
+        away = 50 * (number * 7 % count)
+        terms = {"time_in_force": kind}
+        venue.buy("ann" if number % 3 else "ben", WEEKLY, "10", 48_000 + away, **terms)
+        venue.sell("ben" if number % 2 else "ann", WEEKLY, "10", 52_000 - away, **terms)
+    twin = Exchange(snapshot.load(snapshot.dump(venue.exchange.state)))
+    expiry = venue.market(WEEKLY).instrument.expiry
+    assert expiry is not None
+    cancelled = 0
+    for number in range(len(venue.entries) + 1, 10_000):
+        entry = Entry(number, expiry, Origin(), Continue())
+        events = venue.exchange.apply(entry)
+        assert events == twin.apply(entry)
+        assert venue.exchange.digest() == twin.digest()
+        cancelled += len(of_type(events, OrderChanged))
+        if not venue.exchange.busy:
+            break
+    assert cancelled == 2 * count
