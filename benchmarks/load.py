@@ -79,13 +79,15 @@ def venue_config(
     accounts: int | None = None,
     limits: str = "",
 ) -> Path:
-    """A venue with a funded account per connection or so many, a fixed index and no rate limits.
+    """A venue with a funded account per connection or so many, and a fixed index.
 
-    `server` and `limits` are further lines of those tables, `more` are tables.
+    `server` and `limits` are further lines of those tables, `more` are tables. Unless `limits`
+    enables it, nothing limits the rate of requests.
     """
+    rate = "" if "enabled" in limits else "enabled = false\n"
     sections = [
         f'[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\n{server}',
-        f"[limits]\nconnections_per_address = {connections + 1}\n{limits}",
+        f"[limits]\nconnections_per_address = {connections + 1}\n{rate}{limits}",
         '[[index]]\nname = "btc_usd"\nsource = "fixed"\nprice = 65000',
         more,
     ]

@@ -113,6 +113,7 @@ def configuration(folder: Path, directory: DataDirectory, http: int, times: Time
         f'[server]\nhttp = "127.0.0.1:{http}"\nwebsocket = "127.0.0.1:0"',
         f'data_dir = "{directory.path}"',
         NO_FOLLOWER,
+        "[limits]\nenabled = false",
     ]
     for name, price in PRICES.items():
         rows = [f"{at},{price * part}" for at, part in recorded(times)]

@@ -63,9 +63,10 @@ class LogSettings(Struct, frozen=True, gc=False):
 
 
 class Limits(Struct, frozen=True, gc=False):
-    """[limits]: rate-limit credits, which `enabled` turns on, and safety limits, always on."""
+    """[limits]: rate-limit credits, which `enabled` turns off, and safety limits, always on."""
 
-    enabled: bool = False
+    # On unless the file says otherwise: who serves others may not know yet what a flood does.
+    enabled: bool = True
     # The API's own credits: each pool fills by `credits_per_second` and each request costs some.
     credits_per_second: Count = 10_000
     general_pool: Count = 50_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from gateway.config import Config, load
+from gateway.config import Config, Limits, load
 from gateway.demo import control
 from gateway.demo.options import FALL_SECONDS, SHOCK_SECONDS, Options
 from gateway.demo.percent import percentage
@@ -68,7 +68,9 @@ def _demo(chosen: argparse.Namespace) -> int:
     # Bots and screen take long to import, and `tidegate serve` comes by here without them.
     from gateway.demo.play import play
 
-    config = load(chosen.config) if chosen.config else Config()
+    # The crowd comes from this machine and trades as fast as the demo wants.
+    unlimited = Config(limits=Limits(enabled=False))
+    config = load(chosen.config) if chosen.config else unlimited
     trio.run(play, config, Options(chosen.shock, chosen.after, chosen.over, chosen.plain))
     return 0
 

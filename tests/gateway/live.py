@@ -38,7 +38,7 @@ from gateway.transport import DisconnectedError, Library
 from gateway.transport.interface import Stream
 from gateway.writer import Writers
 from risk.commands import CancelAll, Entry, Origin
-from tests.gateway.harness import ACCOUNTS, START, Harness, Json
+from tests.gateway.harness import ACCOUNTS, START, Harness, Json, unlimited
 
 SEND_SECONDS = 10.0
 
@@ -341,7 +341,7 @@ def settings_of(text: str, *, strict: bool = True) -> config.Config:
         '[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\n'
         f'strict = {str(strict).lower()}\ntransport = "{library}"\n'
     )
-    return config.parse(server + text + ACCOUNTS)
+    return config.parse(server + unlimited(text) + ACCOUNTS)
 
 
 @asynccontextmanager

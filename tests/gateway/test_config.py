@@ -40,7 +40,7 @@ def test_an_empty_file_is_the_default() -> None:
     """Every key may be left out; the defaults are those of the Structs."""
     assert config.Config() == config.parse("")
     assert Endpoint("127.0.0.1", 8080) == config.parse("").server.http
-    assert not config.parse("").limits.enabled
+    assert config.parse("").limits.enabled
     assert {"BTC": 10 * MONEY, "ETH": 100 * MONEY, "USDC": 500_000 * MONEY} == (
         config.parse("").risk.insurance_fund
     )

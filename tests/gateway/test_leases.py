@@ -179,7 +179,7 @@ TABLE = [
 
 def listening(place: str, monkeypatch: pytest.MonkeyPatch, channels: tuple[str, ...]) -> Case:
     """A client that has heard something on each of these channels."""
-    harness = Harness("[limits]\nenabled = false\n")
+    harness = Harness()
     client = harness.connect()
     granted = client.login("alice", scope=f"{PLACES[place]} {WRITE} expires:300")
     assert list(channels) == client.call("private/subscribe", channels=list(channels))
@@ -241,7 +241,7 @@ def test_each_kind_of_channel_ends_at_the_very_time(
 
 def test_the_channels_end_with_a_token_in_the_request() -> None:
     """What a token among the parameters subscribed to ends with that, not with the log-in."""
-    harness = Harness("[limits]\nenabled = false\n")
+    harness = Harness()
     client, owner = harness.connect("alice"), harness.connect()
     token = owner.login("bob", scope=f"session:lent {WRITE}")["access_token"]
     client.call("private/subscribe", channels=[f"user.orders.{INSTRUMENT}.raw"])
@@ -290,7 +290,7 @@ def test_a_log_in_that_goes_on_keeps_its_channels(
 
 def test_channels_are_handed_on_when_the_venue_has_agreed() -> None:
     """A log-in that the venue refuses takes nothing from the one before, also when pipelined."""
-    harness = Harness("[limits]\nenabled = false\n")
+    harness = Harness()
     client = harness.connect("alice")
     channel = "user.orders.any.any.raw"
     client.call("private/subscribe", channels=[channel])
@@ -318,7 +318,7 @@ def test_channels_are_handed_on_when_the_venue_has_agreed() -> None:
 
 def test_a_log_in_that_returns_while_another_is_undecided_gets_its_session_back() -> None:
     """Alice, Bob and Alice again in one go: the venue's session is Alice's at the end."""
-    harness = Harness("[limits]\nenabled = false\n")
+    harness = Harness()
     client = harness.connect("alice")
     grants = [
         client.frame(
@@ -364,7 +364,7 @@ class Chance:
     """Clients that log in, refresh, narrow, subscribe and leave at random."""
 
     random: random.Random
-    harness: Harness = field(factory=lambda: Harness("[limits]\nenabled = false\n"))
+    harness: Harness = field(factory=Harness)
     listeners: list[Listener] = field(factory=list)
 
     def step(self) -> None:

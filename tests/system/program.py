@@ -25,6 +25,8 @@ CONFIG = """
 http = "127.0.0.1:0"
 websocket = "127.0.0.1:0"
 strict = true
+[limits]
+enabled = false
 """
 
 

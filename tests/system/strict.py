@@ -225,6 +225,8 @@ class Web:
 def strict_venue(folder: Path, more: str = "") -> Iterator[Addresses]:
     """A venue with quiet indices in which a bug ends the process, so that none stays hidden."""
     config = ACCOUNTS.replace("[server]", "[server]\nstrict = true") + INDICES + more
+    if "[limits]" not in more:
+        config += "\n[limits]\nenabled = false\n"
     with venue(folder, config) as running:
         yield running
 

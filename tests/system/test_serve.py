@@ -32,6 +32,7 @@ http = "127.0.0.1:0"
 websocket = "127.0.0.1:0"
 strict = true
 [limits]
+enabled = false
 connections_per_address = 600
 [[account]]
 name = "alice"

@@ -39,7 +39,7 @@ def configuration(data_dir: Path, *, log: str = "") -> str:
     `log` are lines for the [log] table.
     """
     server = '[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\nstrict = true'
-    tables = [f'{server}\ndata_dir = "{data_dir}"', f"[log]\n{log}"]
+    tables = [f'{server}\ndata_dir = "{data_dir}"', f"[log]\n{log}", "[limits]\nenabled = false"]
     tables += [
         f'[[index]]\nname = "{name}"\nsource = "fixed"\nprice = {price}'
         for name, price in _INDICES.items()
