@@ -69,8 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # It announces addresses of its own, which are ours to announce.
-    logging.getLogger("hypercorn.error").setLevel(logging.WARNING)
     status = USAGE_ERROR
     try:
         status = chosen.run(chosen)

@@ -52,6 +52,7 @@ class Door:
     hearing: Hearing
     encoder: Encoder
     tls: ssl.SSLContext | None = None
+    refusals: int = REFUSALS
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
@@ -97,7 +98,7 @@ class Door:
             pass
 
     async def _turn_away(self, stream: trio.SocketStream, refusal: Refusal) -> None:
-        if self._refusing >= REFUSALS:
+        if self._refusing >= self.refusals:
             return
         self._refusing += 1
         try:

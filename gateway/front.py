@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import trio
 from attrs import define, field, frozen
 
+from gateway.acceptor import accept_all
+from gateway.descriptors import Shares, shares
 from gateway.door import Door
 from gateway.encoder import Encoder
 from gateway.feed.channels import Interval
 from gateway.hearing import Hearing
-from gateway.http import HttpGateway, serve_http
+from gateway.http import HttpGateway
+from gateway.http_server import HttpServer
 from gateway.intake import Intake
 from gateway.metrics import Metrics
 from gateway.settings import Endpoint
 from gateway.slots import Slots
-from gateway.sockets import BACKLOG, load_tls
+from gateway.sockets import Bound, load_tls
 from gateway.transport import PATH
 from gateway.venue import Venue
 from gateway.writer import Writers
@@ -66,15 +68,17 @@ class Front:
     metrics: Metrics
     writers: Writers = field(factory=Writers)
     hearing: Hearing = field(factory=Hearing)
+    shares: Shares = field(factory=shares)
     stopping: trio.Event = field(factory=trio.Event)
     stopped_at: float = field(default=0.0, init=False)
     encoder: Encoder = field(init=False)
     door: Door = field(init=False)
-    _files: tuple[Path, Path] | None = field(init=False)
+    _http_tls: ssl.SSLContext | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._files = self.venue.config.server.tls
-        tls = load_tls(*self._files) if self._files else None
+        files = self.venue.config.server.tls
+        self._http_tls = load_tls(*files, ["http/1.1"]) if files else None
+        tls = load_tls(*files) if files else None
         self.encoder = Encoder(self.writers.flush)
         self.venue.feed.encode = self.encoder.add
         self.door = Door(
@@ -86,6 +90,7 @@ class Front:
             self.hearing,
             self.encoder,
             tls,
+            self.shares.refusals,
         )
 
     def settle(self) -> None:
@@ -93,57 +98,38 @@ class Front:
         self.writers.flush()
         self.hearing.retry()
 
-    async def serve(
-        self,
-        outside: trio.Nursery,
-        sockets: tuple[socket.socket, socket.socket],
-        announce: Callable[[], None],
-    ) -> None:
-        """Serve HTTP and WebSocket on these, and `announce` it once both can be reached.
-
-        Hypercorn runs in `outside`: its writes cannot be cancelled, and must delay nothing.
-        """
+    async def serve(self, bound: Bound, announce: Callable[[], None]) -> None:
+        """Serve HTTP and WebSocket on these, and `announce` it once both can be reached."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.hearing.run)
             nursery.start_soon(self.encoder.run)
-            await self._serve(outside, sockets, announce)
+            await self._serve(bound, announce)
             nursery.cancel_scope.cancel()
 
-    async def _serve(
-        self,
-        outside: trio.Nursery,
-        sockets: tuple[socket.socket, socket.socket],
-        announce: Callable[[], None],
-    ) -> None:
-        http, websocket = sockets
-        websocket.listen(BACKLOG)
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(websocket))
+    async def _serve(self, bound: Bound, announce: Callable[[], None]) -> None:
         async with trio.open_nursery() as connections:
-            gateway = HttpGateway(
-                self.venue,
-                self.intake.inbox,
-                self.metrics,
-                self.encoder,
+            port = bound.websocket_endpoint.port
+            server = HttpServer(
+                HttpGateway(self.venue, self.intake.inbox, self.metrics, self.encoder, port),
+                self._http_tls,
                 partial(self._crashed, connections),
+                self.shares.http,
+                self.shares.refusals,
             )
-            await outside.start(serve_http, gateway.application(), http, self.stopping, self._files)
             async with trio.open_nursery() as listeners:
-                await listeners.start(
-                    partial(
-                        trio.serve_listeners,
-                        self.door.serve,
-                        [listener],
-                        handler_nursery=connections,
-                    )
-                )
+                for sockets, handler in (
+                    (bound.websocket, self.door.serve),
+                    (bound.http, server.serve),
+                ):
+                    await listeners.start(accept_all, sockets, handler, connections)
                 announce()
                 await self.stopping.wait()
                 self.stopped_at = trio.current_time()
                 listeners.cancel_scope.cancel()
             self.venue.closing = True
             self.door.stop()
+            await server.stop()
             connections.cancel_scope.deadline = trio.current_time() + CLIENTS_SECONDS
-            await gateway.idle()
 
     async def flush(self) -> None:
         """Have the feed tell what its thinned channels have collected, until cancelled."""
@@ -161,8 +147,8 @@ class Front:
             await self.writers.flush_in_turns()
 
     def _crashed(self, connections: trio.Nursery, error: Exception) -> None:
-        """An HTTP handler raised: hypercorn answers 500 and goes on, unless we are strict."""
-        logger.error("an HTTP request crashed", exc_info=error)
+        """A request or a connection of HTTP raised: it alone ends, unless we are strict."""
+        logger.error("an HTTP connection crashed", exc_info=error)
         self.metrics.crashes.labels("http").inc()
         if self.venue.config.server.strict:
             connections.start_soon(_raise, error)

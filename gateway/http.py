@@ -1,30 +1,27 @@
 """The API over HTTP: one request, one reply, and what operators and their tools ask for.
 
-Whatever a client does, it is held to a time: hypercorn ends slow headers and idle connections,
-this module slow bodies, and the kernel (TCP_USER_TIMEOUT) those who do not read their replies.
+Only GET and POST do anything; other methods answer 405. A page in a browser may ask from any
+origin, with credentials in the Authorization header or the parameters: cookies are never read.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
-from collections import Counter
-from collections.abc import Callable
-from contextlib import aclosing
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl
 
-import hypercorn
-import hypercorn.trio
 import msgspec
 import trio
 from attrs import define, field
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import wire
 from gateway.api.errors import ApiError, Code
@@ -32,24 +29,21 @@ from gateway.api.listing import LargeReply
 from gateway.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
 from gateway.encoder import Encoder
 from gateway.inbox import Inbox
-from gateway.limits import network_of
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.outcome import Close, Reply, Submit
 from gateway.session import HttpRequest, Session
-from gateway.sockets import BACKLOG
+from gateway.transport import PATH
 from gateway.venue import Venue
-from gateway.wakeup import Wakeup
 
 logger = logging.getLogger(__name__)
 
 # About a tenth of a second of work for one process, which is as late as anybody else should be.
 REQUESTS: Final = 128
-# How long a client may leave what we sent unacknowledged. Hypercorn's writes cannot be cancelled,
-# so this is also how long one client can hold up a shutdown; it has to fit into that.
-UNREAD_MILLIS: Final = 1_500
-GRACE_SECONDS: Final = 0.5
+METHODS: Final = ("GET", "POST")
 
 _JSON: Final = "application/json"
+# How long a browser may rely on what a preflight said; most take no more.
+_PREFLIGHT_SECONDS: Final = 7_200
 
 
 @define(eq=False)
@@ -78,83 +72,100 @@ class OneReply:
 
 @define(eq=False)
 class HttpGateway:
-    """The handlers. At most REQUESTS run at once; whoever comes on top is told 503.
+    """The handlers. At most REQUESTS run at once, the next is answered with 503.
 
-    One address may have as many of them as it may have connections, and is told 429 beyond: a
-    few that dawdle over their bodies must not cost everybody else the venue.
-
-    `crashed` is told of an exception that no handler should raise, before it becomes a 500.
+    A request takes its place when all of it has come, so that slow clients hold none.
+    `websocket_port` is where clients are sent that come for a WebSocket.
     """
 
     venue: Venue
     inbox: Inbox
     metrics: Metrics
     encoder: Encoder
-    crashed: Callable[[Exception], None]
+    websocket_port: int
     _limiter: trio.CapacityLimiter = field(
         factory=lambda: trio.CapacityLimiter(REQUESTS), init=False
     )
-    _finished: Wakeup = field(factory=Wakeup, init=False)
-    _addresses: Counter[str] = field(factory=Counter, init=False)
 
-    def application(self) -> Starlette:
+    def application(self) -> ASGIApp:
         """The ASGI application."""
         self.metrics.http_requests.set_function(lambda: self._limiter.borrowed_tokens)
-        return Starlette(
-            routes=[
-                Route("/api/v2", self._api, methods=["GET", "POST"]),
-                Route("/api/v2/{method:path}", self._api, methods=["GET", "POST"]),
-                Route("/health", self._health, methods=["GET"]),
-                Route("/metrics", self._metrics, methods=["GET"]),
-            ]
+        cross_origin = Middleware(
+            CORSMiddleware,
+            allow_origins=["*"],
+            allow_methods=METHODS,
+            allow_headers=["*"],
+            max_age=_PREFLIGHT_SECONDS,
         )
+        # OPTIONS as well, for a preflight, which never comes as far as the handler.
+        verbs = (*METHODS, "OPTIONS")
+        routes = [
+            Route("/api/v2", self._api, methods=verbs, middleware=[cross_origin]),
+            Route("/api/v2/{method:path}", self._api, methods=verbs, middleware=[cross_origin]),
+            Route("/health", self._health, methods=["GET"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+        ]
+        served = Starlette(routes=routes)
+        # Nor by a redirect to another spelling, to a host of the client's own making.
+        served.router.redirect_slashes = False
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            refusal = self._not_served(scope)
+            await (refusal or served)(scope, receive, send)
+
+        return application
+
+    def _not_served(self, scope: Scope) -> Response | None:
+        """The answer to what is no request of HTTP to this venue, None for what may be one."""
+        headers = Headers(scope=scope)
+        upgrade = headers.get("upgrade", "").lower()
+        if "websocket" in upgrade or scope["path"].rstrip("/") == PATH:
+            text = (
+                "this port speaks HTTP;"
+                f" WebSocket clients connect to port {self.websocket_port}, path {PATH}\n"
+            )
+            return PlainTextResponse(text, HTTPStatus.MISDIRECTED_REQUEST.value)
+        preflight = "origin" in headers and "access-control-request-method" in headers
+        if scope["method"] in METHODS or (scope["method"] == "OPTIONS" and preflight):
+            return None
+        # Starlette adds HEAD to every route with GET, and a HEAD would place an order.
+        error = ApiError(Code.INVALID_REQUEST, "method not allowed")
+        response = self.refuse(error, HTTPStatus.METHOD_NOT_ALLOWED)
+        response.headers["allow"] = ", ".join(METHODS)
+        return response
 
     async def _api(self, request: Request) -> Response:
+        body = await self._body(request)
+        if isinstance(body, Response):
+            return body
         try:
             self._limiter.acquire_on_behalf_of_nowait(request)
         except trio.WouldBlock:
-            return self._refuse(
+            return self.refuse(
                 ApiError(Code.TEMPORARILY_UNAVAILABLE), HTTPStatus.SERVICE_UNAVAILABLE
             )
-        address = request.client.host if request.client else ""
-        network = network_of(address)
-        self._addresses[network] += 1
         try:
-            if self._addresses[network] > self.venue.config.limits.connections_per_address:
-                return self._refuse(ApiError(Code.TOO_MANY_REQUESTS))
-            return await self._serve(request, address)
-        except Exception as error:
-            self.crashed(error)
-            raise
+            return await self._serve(request, body)
         finally:
-            self._addresses[network] -= 1
-            if not self._addresses[network]:
-                del self._addresses[network]
             self._limiter.release_on_behalf_of(request)
-            self._finished.set()
 
-    async def idle(self) -> None:
-        """Wait until no request is being served."""
-        while self._limiter.borrowed_tokens:
-            await self._finished.wait()
-
-    async def _serve(self, request: Request, address: str) -> Response:
-        limits = self.venue.config.limits
+    async def _body(self, request: Request) -> bytes | Response:
+        """The whole body, or what refuses it."""
         body: bytes | None = None
-        with trio.move_on_after(limits.body_seconds):
-            body = await read_body(request, limits.body_bytes)
+        with trio.move_on_after(self.venue.config.limits.body_seconds):
+            body = await read_body(request)
         if body is None:
-            return self._refuse(
+            self.metrics.http_failures.labels("slow_request").inc()
+            return self.refuse(
                 ApiError(Code.INVALID_REQUEST, "request timeout"), HTTPStatus.REQUEST_TIMEOUT
             )
-        if len(body) > limits.body_bytes:
-            return self._refuse(
-                ApiError(Code.INVALID_REQUEST, "request entity too large"),
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            )
         if body and not _is_json(request.headers.get("content-type", _JSON), body):
-            return self._refuse(ApiError(Code.INVALID_CONTENT_TYPE))
+            return self.refuse(ApiError(Code.INVALID_CONTENT_TYPE))
+        return body
+
+    async def _serve(self, request: Request, body: bytes) -> Response:
         sink = OneReply()
+        address = request.client.host if request.client else ""
         session = Session(self.venue, sink, address, websocket=False)
         outcome = session.receive_http(_as_api_request(request, body))
         match outcome:
@@ -184,7 +195,12 @@ class HttpGateway:
             pending.abandon()
         return await self.encoder.complete(sink.data)
 
-    def _refuse(self, error: ApiError, status: HTTPStatus | None = None) -> Response:
+    def explain(self, reason: str) -> bytes:
+        """The body of what refuses a request that is not valid HTTP."""
+        return bytes(self.refuse(ApiError(Code.INVALID_REQUEST, reason)).body)
+
+    def refuse(self, error: ApiError, status: HTTPStatus | None = None) -> Response:
+        """A refusal in the API's form."""
         venue = self.venue
         now = venue.clock.micros()
         stamp = wire.Stamp(msgspec.Raw(), now, venue.config.server.testnet)
@@ -209,20 +225,12 @@ class HttpGateway:
         return Response(self.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
 
-async def read_body(request: Request, most: int) -> bytes | None:
-    """The body up to a little more than `most` bytes; None when the client went away."""
-    chunks: list[bytes] = []
-    size = 0
+async def read_body(request: Request) -> bytes | None:
+    """The body, whose size the connection bounds; None when the client went away."""
     try:
-        async with aclosing(request.stream()) as stream:
-            async for chunk in stream:
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > most:
-                    break
+        return await request.body()
     except ClientDisconnect:
         return None
-    return b"".join(chunks)
 
 
 def _is_json(content_type: str, body: bytes) -> bool:
@@ -235,44 +243,12 @@ def _is_json(content_type: str, body: bytes) -> bool:
 
 
 def _as_api_request(request: Request, body: bytes) -> HttpRequest:
-    raw_path: bytes = request.scope["raw_path"]
     raw_query: bytes = request.scope["query_string"]
-    target = raw_path + b"?" + raw_query if raw_query else raw_path
     return HttpRequest(
         verb=request.method,
-        target=target.decode("latin-1"),
+        target=request.scope["state"]["target"].decode("latin-1"),
         method=request.path_params.get("method", "").strip("/"),
         query=tuple(parse_qsl(raw_query.decode("latin-1"), keep_blank_values=True)),
         body=body,
         authorization=request.headers.get("authorization", ""),
-    )
-
-
-async def serve_http(
-    application: Starlette,
-    bound: socket.socket,
-    stop: trio.Event,
-    tls: tuple[Path, Path] | None = None,
-    *,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve on a bound socket, which is taken over, until `stop` is set.
-
-    Over TLS with a certificate and its key.
-    """
-    config = hypercorn.Config()
-    if tls:
-        config.certfile, config.keyfile = map(str, tls)
-        config.alpn_protocols = ["http/1.1"]
-    config.bind = [f"fd://{bound.detach()}"]
-    config.backlog = BACKLOG
-    config.graceful_timeout = GRACE_SECONDS
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.include_server_header = False
-    await hypercorn.trio.serve(
-        application,  # type: ignore[arg-type]
-        config,
-        shutdown_trigger=stop.wait,
-        task_status=task_status,
-        mode="asgi",
     )

@@ -86,6 +86,10 @@ class Metrics:
         gauge = partial(Gauge, namespace="tidegate", registry=self.registry)
         histogram = partial(Histogram, namespace="tidegate", registry=self.registry)
         self.connections = gauge("connections", "WebSocket connections, from accept to the end.")
+        self.http_connections = gauge("http_connections", "HTTP connections.")
+        self.http_failures = counter(
+            "http_failures", "HTTP connections that did not end well, by reason.", ["reason"]
+        )
         self.http_requests = gauge("http_requests", "HTTP requests being served.")
         self.inbox_depth = gauge("inbox_depth", "Lists of commands in the inbox.")
         self.inbox_wait = Spread(

@@ -26,7 +26,6 @@ from gateway.clock import RealClock
 from gateway.config import Config, load
 from gateway.feed import Feed
 from gateway.front import Address, Front
-from gateway.http import UNREAD_MILLIS
 from gateway.intake import Intake
 from gateway.limits import rate_limits
 from gateway.log.errors import LogError
@@ -39,7 +38,7 @@ from gateway.metrics import Metrics
 from gateway.scope import parse_scope
 from gateway.signals import stop_at_signal
 from gateway.slots import Slots
-from gateway.sockets import RECEIVE_BYTES, SEND_BYTES, address_of, bind
+from gateway.sockets import bind_both
 from gateway.tokens import TOKEN_SECRET_BYTES, Tokens
 from gateway.venue import Venue
 from risk.commands import EndSessions, Entry
@@ -190,17 +189,14 @@ class Player:
     async def run(self) -> None:
         """Play, and serve what was played, until stopped."""
         server = self.config.server
-        with (
-            bind(server.http, unread_millis=UNREAD_MILLIS) as http,
-            bind(server.websocket, send_bytes=SEND_BYTES, receive_bytes=RECEIVE_BYTES) as websocket,
-        ):
-            where = Address(address_of(http), address_of(websocket), server.tls is not None)
-            # Hypercorn's writes cannot be cancelled: see gateway.server.
-            async with trio.open_nursery() as outside, trio.open_nursery() as helpers:
+        with bind_both(server.http, server.websocket) as bound:
+            encrypted = server.tls is not None
+            where = Address(bound.http_endpoint, bound.websocket_endpoint, encrypted)
+            async with trio.open_nursery() as helpers:
                 helpers.start_soon(self.front.flush)
                 helpers.start_soon(self.front.metrics.watch_loop)
                 helpers.start_soon(self._play)
-                await self.front.serve(outside, (http, websocket), lambda: self.announce(where))
+                await self.front.serve(bound, lambda: self.announce(where))
                 helpers.cancel_scope.cancel()
 
     async def _play(self) -> None:

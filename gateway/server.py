@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 
@@ -20,10 +19,10 @@ from gateway.auth import Authenticator, Keyring
 from gateway.bootstrap import Bootstrap, differences, fill_keyring, next_start
 from gateway.clock import Clock, RealClock
 from gateway.config import Config
+from gateway.descriptors import shares
 from gateway.failure import VENUE_ERRORS, Failure
 from gateway.feed import Feed
 from gateway.front import Address, Front
-from gateway.http import UNREAD_MILLIS
 from gateway.index import IndexBoard, open_board
 from gateway.intake import Intake
 from gateway.keeper import Keeper, open_keeper
@@ -36,7 +35,7 @@ from gateway.matcher import Matcher, Observer
 from gateway.metrics import Metrics
 from gateway.settings import Endpoint
 from gateway.slots import Slots
-from gateway.sockets import RECEIVE_BYTES, SEND_BYTES, address_of, bind
+from gateway.sockets import Bound, bind_both
 from gateway.supervisor import Supervisor
 from gateway.tokens import TOKEN_SECRET_BYTES, Tokens
 from gateway.venue import Venue
@@ -109,12 +108,7 @@ async def serve(
     """
     clock = clock or RealClock()
     with ExitStack() as stack:
-        sockets = (
-            stack.enter_context(bind(config.server.http, unread_millis=UNREAD_MILLIS)),
-            stack.enter_context(
-                bind(config.server.websocket, send_bytes=SEND_BYTES, receive_bytes=RECEIVE_BYTES)
-            ),
-        )
+        bound = stack.enter_context(bind_both(config.server.http, config.server.websocket))
         keeper = None
         if log is None and config.server.data_dir is not None:
             directory = DataDirectory(config.server.data_dir)
@@ -123,7 +117,7 @@ async def serve(
             log = keeper.log
         server = _Server.build(config, clock, log or MemoryLog(clock), keeper)
         # flake8-async wants to see the call.
-        await server.run(sockets, lambda running: task_status.started(running))  # noqa: PLW0108
+        await server.run(bound, lambda running: task_status.started(running))  # noqa: PLW0108
 
 
 @define(eq=False)
@@ -174,9 +168,10 @@ class _Server:
             busy=lambda: exchange.busy,
             strict=config.server.strict,
         )
-        slots = Slots(config.limits.connections_per_address)
+        descriptors = shares()
+        slots = Slots(config.limits.connections_per_address, descriptors.websocket)
         metrics.connections.set_function(lambda: len(slots))
-        front = Front(venue, intake, slots, metrics)
+        front = Front(venue, intake, slots, metrics, shares=descriptors)
         matcher = Matcher(
             exchange,
             propose=intake.propose,
@@ -192,18 +187,13 @@ class _Server:
             board.resume({name: i.price for name, i in state.indices.items()}, clock.now())
         return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, front)
 
-    async def run(
-        self, sockets: tuple[socket.socket, socket.socket], ready: Callable[[Running], None]
-    ) -> None:
+    async def run(self, bound: Bound, ready: Callable[[Running], None]) -> None:
         """The tree. It ends from the inside, by the end of the stream through the core."""
-        # Hypercorn's writes cannot be cancelled. Out here they can delay the very end, and
-        # nothing that matters.
-        async with trio.open_nursery() as outside:
-            await self._run_core(outside, sockets, ready)
-            self.log_closed.set()
-            if self.keeper:
-                left = self.front.stopped_at + SNAPSHOT_SECONDS - trio.current_time()
-                await self._vital(self.keeper.finish, max(left, 0.0))
+        await self._run_core(bound, ready)
+        self.log_closed.set()
+        if self.keeper:
+            left = self.front.stopped_at + SNAPSHOT_SECONDS - trio.current_time()
+            await self._vital(self.keeper.finish, max(left, 0.0))
 
     async def _vital(self, run: Callable[..., Awaitable[None]], *arguments: object) -> None:
         """Run a part without which the venue must end at once."""
@@ -213,12 +203,7 @@ class _Server:
             self.failure.set(error)
             raise
 
-    async def _run_core(
-        self,
-        outside: trio.Nursery,
-        sockets: tuple[socket.socket, socket.socket],
-        ready: Callable[[Running], None],
-    ) -> None:
+    async def _run_core(self, bound: Bound, ready: Callable[[Running], None]) -> None:
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
         try:
             async with trio.open_nursery() as core:
@@ -229,8 +214,8 @@ class _Server:
                     helpers.start_soon(self.supervisor.run)
                     helpers.start_soon(self.metrics.watch_loop)
                     helpers.start_soon(self.front.flush)
-                    running = self._running(sockets)
-                    await self.front.serve(outside, sockets, lambda: ready(running))
+                    running = self._running(bound)
+                    await self.front.serve(bound, lambda: ready(running))
                     helpers.cancel_scope.cancel()
                 self.intake.close()
         finally:
@@ -250,11 +235,10 @@ class _Server:
         await bootstrap.run(self.intake.inbox)
         self.matcher.observers.remove(bootstrap.observe)
 
-    def _running(self, sockets: tuple[socket.socket, socket.socket]) -> Running:
-        http, websocket = sockets
+    def _running(self, bound: Bound) -> Running:
         return Running(
-            address_of(http),
-            address_of(websocket),
+            bound.http_endpoint,
+            bound.websocket_endpoint,
             self.venue,
             self.board,
             self.metrics,

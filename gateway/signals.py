@@ -13,6 +13,7 @@ import trio
 from gateway import companion
 from gateway.collector import Collector
 from gateway.config import Config
+from gateway.descriptors import raise_limit
 from gateway.failure import Failure, report
 from gateway.server import Running, serve
 
@@ -48,6 +49,7 @@ async def serve_until_signalled(
     """
     if config.server.data_dir is None:
         logger.warning("without `data_dir` under [server], nothing is kept when the process ends")
+    raise_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as venue:

@@ -12,7 +12,6 @@ from trio._core import _run as scheduler
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from book.units import SCALE, Millis, Price
-from gateway import server
 from gateway.http import HttpGateway
 from gateway.inbox import LIST, LISTS
 from gateway.index import FixedIndex, IndexSource
@@ -103,7 +102,7 @@ async def over_http(attempt: Attempt) -> None:
     """The same by HTTP, without sockets: the handler is cancelled."""
     async with floor(COUNTED) as venue:
         gateway = HttpGateway(
-            venue.harness.venue, venue.intake.inbox, Metrics(), venue.encoder, _never
+            venue.harness.venue, venue.intake.inbox, Metrics(), venue.encoder, 8081
         )
         scope: dict[str, object] = {
             "type": "http",
@@ -113,6 +112,7 @@ async def over_http(attempt: Attempt) -> None:
             "query_string": b"instrument_name=BTC-PERPETUAL&amount=10&type=limit&price=64500",
             "headers": [(b"authorization", b"Basic YWxpY2Uta2V5OmFsaWNlLXNlY3JldA==")],
             "client": ("127.0.0.1", 1),
+            "state": {"target": b"/api/v2/private/buy"},
         }
 
         async def receive() -> dict[str, object]:
@@ -129,10 +129,6 @@ async def over_http(attempt: Attempt) -> None:
             await gateway.application()(scope, receive, send)  # type: ignore[arg-type]
         await wait_all_tasks_blocked()
         attempt.check(venue)
-
-
-def _never(error: Exception) -> None:
-    raise AssertionError from error
 
 
 @pytest.mark.parametrize("request_over", [over_websocket, over_http])
@@ -356,10 +352,9 @@ async def test_a_websocket_client_that_never_reads_is_cut() -> None:
         assert 1 == drops
 
 
-async def test_an_http_client_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the kernel, for hypercorn would wait for it, and the shutdown for hypercorn."""
-    monkeypatch.setattr(server, "UNREAD_MILLIS", 300)
-    async with running() as venue:
+async def test_an_http_client_that_never_reads_is_cut() -> None:
+    """At the send deadline, like one of WebSocket, and counted."""
+    async with running("[limits]\nsend_seconds = 0.3\n") as venue:
         stream = await narrow(venue.http.port)
         async with stream, trio.open_nursery() as nursery:
             nursery.start_soon(served, venue)

@@ -1,6 +1,7 @@
 """The whole server over real sockets: the way in, limits at the door, and the way out."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 import httpx2
@@ -216,10 +217,12 @@ async def test_a_log_that_fails_ends_the_venue_and_answers_nothing() -> None:
             venues.append(venue)
             async with connect(venue, "alice") as alice:
                 await alice.ask("private/buy", **ORDER)
-                told.append(str(await alice.read()))
+                # Unless the end of the venue has cancelled it before.
+                with suppress(ConnectionClosed):
+                    told.append(str(await alice.read()))
 
     full = pytest.RaisesExc(OSError, match="No space left")
-    with pytest.RaisesGroup(full, ConnectionClosed, flatten_subgroups=True):
+    with pytest.RaisesGroup(full, flatten_subgroups=True):
         await order()
     assert [] == told
     assert 0 == venues[0].venue.exchange.state.orders

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from select import select
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 READY = re.compile(r"tidegate ready http=(?P<http>\S+) ws=(?P<websocket>\S+)\n")
 START_SECONDS = 20
@@ -49,12 +49,14 @@ class Addresses(NamedTuple):
 
 
 @contextmanager
-def venue(folder: Path, config: str = ACCOUNTS) -> Iterator[Addresses]:
+def venue(
+    folder: Path, config: str = ACCOUNTS, stderr: IO[str] | None = None
+) -> Iterator[Addresses]:
     """Run `tidegate serve` on free ports; it must end with status 0 when told to."""
     path = folder / "venue.toml"
     path.write_text(config)
     command = [TIDEGATE, "serve", "--config", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         assert process.stdout is not None
         try:
             readable, _, _ = select([process.stdout], [], [], START_SECONDS)

@@ -1,0 +1,243 @@
+"""HTTP/1.1 of one connection, by hypercorn: bytes in, requests to the application, bytes out.
+
+Of hypercorn only the protocol is used, without its server: there one connection that raises ends
+all the others, writes cannot be cancelled, and HTTP/2 and WebSocket cannot be switched off. This
+is the only module that names what is private to hypercorn, and tests/gateway/test_http_protocol.py
+fails where an update takes it away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from itertools import chain
+from math import inf
+from typing import Any, Final
+
+import h11
+import hypercorn
+import trio
+from attrs import define
+from hypercorn.events import Closed, RawData, Updated
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from starlette.types import ASGIApp, Message, Receive, Scope
+
+__all__ = ["Closed", "Context", "Protocol", "RawData", "Updated"]
+
+Context = WorkerContext
+"""Shared by all connections; `terminated` ends each after the response that it is at."""
+
+# A request line, and headers: 16 KiB is what most servers take.
+HEAD_BYTES: Final = 16_384
+_VERSIONS: Final = (b"1.0", b"1.1")
+
+
+def settings() -> hypercorn.Config:
+    """Hypercorn's configuration, as far as its protocol reads it."""
+    config = hypercorn.Config()
+    config.include_server_header = False
+    config.errorlog = None
+    # What is in a queue is bounded by the size of a body. A bound in items would block the
+    # connection, and with it the application that no longer takes any.
+    config.max_app_queue_size = inf  # type: ignore[assignment]
+    return config
+
+
+class _RefusedError(h11.RemoteProtocolError):
+    """A request that is valid for h11, and not for this port."""
+
+    def __init__(self, reason: str, status: HTTPStatus) -> None:
+        super().__init__(reason, error_status_hint=status.value)
+
+
+class _Requests(h11.Connection):
+    """h11, stricter: `refusal` says what was wrong with the last request that was refused."""
+
+    def __init__(self, body_bytes: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
+        self.refusal = ""
+        self.head = False
+        self._most = body_bytes
+        self._received = 0
+
+    def next_event(self) -> Any:
+        """The next event. Raises h11.RemoteProtocolError, on which the connection ends."""
+        try:
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                self._received = 0
+                self.head = event.method == b"HEAD"
+                _check(event, self._most)
+            elif isinstance(event, h11.Data):
+                self._received += len(event.data)
+                if self._received > self._most:
+                    raise _too_large()
+        except h11.RemoteProtocolError as error:
+            self.refusal = str(error)
+            raise
+        return event
+
+
+def _check(request: h11.Request, body_bytes: int) -> None:
+    """Raise _RefusedError where the request must not be served."""
+    if request.http_version not in _VERSIONS:
+        raise _RefusedError("HTTP version not supported", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+    headers = dict(request.headers)
+    length = headers.get(b"content-length")
+    if length is not None and b"transfer-encoding" in headers:
+        # Two servers in a row that disagree about which one counts see different requests.
+        raise _RefusedError("Content-Length with Transfer-Encoding", HTTPStatus.BAD_REQUEST)
+    if length is not None and int(length) > body_bytes:
+        raise _too_large()
+
+
+def _too_large() -> _RefusedError:
+    return _RefusedError("request entity too large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+def origin_form(target: bytes) -> bytes:
+    """Path and query of a request target, which a proxy's client sends with scheme and host."""
+    scheme, mark, rest = target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return target
+    ends = [end for end in (rest.find(b"/"), rest.find(b"?")) if end >= 0]
+    path = rest[min(ends) :] if ends else b""
+    return path if path.startswith(b"/") else b"/" + path
+
+
+@define(eq=False)
+class _Applications:
+    """What hypercorn calls a task group: it runs the application for each request."""
+
+    nursery: trio.Nursery
+    crashed: Callable[[Exception], None]
+
+    async def spawn_app(
+        self,
+        app: ASGIApp,
+        _config: hypercorn.Config,
+        scope: Scope,
+        send: Callable[[Message | None], Awaitable[None]],
+    ) -> Callable[[Message], Awaitable[None]]:
+        put, get = trio.open_memory_channel[Message](inf)
+        self.nursery.start_soon(self._run, app, scope, get.receive, send)
+        return put.send
+
+    async def _run(
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Callable[[Message | None], Awaitable[None]],
+    ) -> None:
+        try:
+            await app(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - a boundary: the request is answered with 500
+            self.crashed(error)
+        await send(None)
+
+
+class Protocol(H11Protocol):
+    """Serves the requests of one connection, one after the other.
+
+    `send` is called with RawData to write, Closed to end the connection, and Updated when a request
+    has begun (`idle` is false) or was answered. `explain` makes the body of a refusal.
+    """
+
+    connection: _Requests
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        context: Context,
+        nursery: trio.Nursery,
+        *,
+        tls: bool,
+        client: tuple[str, int],
+        server: tuple[str, int],
+        send: Callable[[Any], Awaitable[None]],
+        body_bytes: int,
+        explain: Callable[[str], bytes],
+        crashed: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(
+            app,  # type: ignore[arg-type]
+            _SETTINGS,
+            context,
+            _Applications(nursery, crashed),  # type: ignore[arg-type]
+            ConnectionState({}),
+            tls,
+            client,
+            server,
+            send,
+        )
+        self.connection = _Requests(body_bytes)
+        self.refused = 0
+        self._explain = explain
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the client has begun a request and not sent all of it."""
+        state = self.connection.their_state
+        return state is h11.SEND_BODY or (
+            state is h11.IDLE and bool(self.connection.trailing_data[0])
+        )
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Nothing is upgraded to HTTP/2."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Nor to WebSocket: every request is served as one of HTTP."""
+        target = origin_form(request.target)
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                # Methods differ by case.
+                method=request.method.decode("ascii"),
+                raw_path=target,
+                # The application sees path and query, which do not tell "/x?" from "/x".
+                state=ConnectionState({"target": target}),
+            )
+        )
+        self.keep_alive_requests += 1
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Say what was wrong with a request; the connection ends after it."""
+        self.refused = status_code
+        body = self._explain(self.connection.refusal)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            # A page in a browser may read it, as it may every other answer of the API.
+            (b"access-control-allow-origin", b"*"),
+        ]
+        await self._send_h11_event(
+            h11.Response(
+                status_code=status_code,
+                headers=list(chain(headers, self.config.response_headers("h11"))),
+            )
+        )
+        if not self.connection.head:
+            await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+_SETTINGS: Final = settings()

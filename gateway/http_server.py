@@ -1,0 +1,146 @@
+"""The HTTP port: who may connect, and the boundary that no connection reaches beyond."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from attrs import define, evolve, field
+from starlette.responses import Response
+
+from gateway.api.errors import ApiError, Code
+from gateway.http import HttpGateway
+from gateway.http_connection import HttpConnection, Service
+from gateway.http_protocol import Context
+from gateway.limits import network_of
+from gateway.slots import Refusal
+
+logger = logging.getLogger(__name__)
+
+# Connections at once. Most last for a request; half a gigabyte if all had a body half sent.
+HTTP_CONNECTIONS: Final = 2_048
+# Clients beyond these limits that are being answered with 429 or 503. Beyond this number it is an
+# attack, and the socket is closed without an answer.
+REFUSALS: Final = 256
+# For a body that is half sent when the venue stops.
+GRACE_SECONDS: Final = 0.5
+
+
+@define(eq=False)
+class HttpServer:
+    """Serves each accepted stream; an exception ends that stream alone.
+
+    Where all places are taken, a newcomer takes one from the address that has most of them: its
+    oldest connection that waits for its client.
+    """
+
+    gateway: HttpGateway
+    tls: ssl.SSLContext | None
+    crashed: Callable[[Exception], None]
+    total: int = HTTP_CONNECTIONS
+    refusals: int = REFUSALS
+    _service: Service = field(init=False)
+    _connections: dict[str, dict[HttpConnection, None]] = field(factory=dict, init=False)
+    _refused: set[HttpConnection] = field(factory=set, init=False)
+    _stopping: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        metrics = self.gateway.metrics
+        self._service = Service(
+            self.gateway.application(),
+            self.gateway.venue.config.limits,
+            self.gateway.explain,
+            self.crashed,
+            lambda reason: metrics.http_failures.labels(reason).inc(),
+            self.tls,
+            Context(None),
+        )
+        metrics.http_connections.set_function(self.__len__)
+
+    def __len__(self) -> int:
+        """Connections that have a place."""
+        return sum(map(len, self._connections.values()))
+
+    async def stop(self) -> None:
+        """End what is idle; what is being served is answered first."""
+        self._stopping = True
+        await self._service.context.terminated.set()
+        for connection in self._refused.union(*self._connections.values()):
+            if connection.idle:
+                connection.end()
+            elif connection.waiting:
+                connection.end(within=GRACE_SECONDS)
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """One client, to its end."""
+        try:
+            await self._serve(stream)
+        except Exception as error:  # noqa: BLE001 - the boundary: it is logged and counted
+            self._service.failed("crash")
+            self.crashed(error)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        try:
+            address = stream.socket.getpeername()[0]
+        except OSError:
+            # Gone before we looked.
+            return
+        network = network_of(address)
+        refusal = self._admit(network)
+        if refusal is not None:
+            await self._refuse(stream, address, refusal)
+            return
+        connection = HttpConnection(self._service, stream, address)
+        places = self._connections.setdefault(network, {})
+        places[connection] = None
+        try:
+            await self._run(connection)
+        finally:
+            del places[connection]
+            if not places:
+                del self._connections[network]
+
+    async def _run(self, connection: HttpConnection) -> None:
+        if self._stopping:
+            connection.end()
+        await connection.run()
+
+    def _admit(self, network: str) -> Refusal | None:
+        """Why there is no place for another connection, None where there is one."""
+        mine = len(self._connections.get(network, ()))
+        if mine >= self._service.limits.connections_per_address:
+            return Refusal.ADDRESS
+        if len(self) < self.total:
+            return None
+        most = max(self._connections.values(), key=len)
+        oldest = next((each for each in most if each.waiting), None)
+        if oldest is None or len(most) <= mine + 1:
+            return Refusal.VENUE
+        oldest.end()
+        self._service.failed("displaced")
+        return None
+
+    async def _refuse(self, stream: trio.SocketStream, address: str, refusal: Refusal) -> None:
+        """Answer the client's request with why it is not served."""
+        self._service.failed(refusal.name.lower() + "_limit")
+        if len(self._refused) >= self.refusals:
+            return
+        service = evolve(self._service, application=self._response(refusal))
+        connection = HttpConnection(service, stream, address)
+        self._refused.add(connection)
+        try:
+            await self._run(connection)
+        finally:
+            self._refused.discard(connection)
+
+    def _response(self, refusal: Refusal) -> Response:
+        code = (
+            Code.TOO_MANY_REQUESTS if refusal is Refusal.ADDRESS else Code.TEMPORARILY_UNAVAILABLE
+        )
+        response = self.gateway.refuse(ApiError(code), refusal.value)
+        response.headers["connection"] = "close"
+        response.headers["access-control-allow-origin"] = "*"
+        return response
