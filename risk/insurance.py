@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 def bankruptcy_shares(wallet: Wallet) -> dict[str, int]:
     """The part of the margin balance that stands behind each position, in Money.
 
-    In proportion to maintenance margin, rounded down; the last takes the rest, so that an
-    account closed at all its bankruptcy prices ends at exactly zero.
+    In proportion to maintenance margin, or in equal parts where no position needs any; rounded
+    down; the last takes the rest, so that an account closed at all its bankruptcy prices ends at
+    exactly zero.
     """
     held = [position for position in wallet.positions.values() if position.size]
     left, total = wallet.margin_balance, wallet.maintenance
     shares = {}
     for position in held:
-        share = wallet.margin_balance * position.maintenance // total
+        weight = position.maintenance if total else 1
+        share = wallet.margin_balance * weight // (total or len(held))
         shares[position.market.name] = share
         left -= share
     if held:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from book.calendar import AVERAGING_WINDOW, expiries, next_settlement
 from book.instrument import Instrument, dated, perpetual
 from book.orderbook import OrderBook
-from risk import marks
+from risk import marks, settlement
 from risk.commands import SetParameters, SetProduct
-from risk.events import Done, MarketChanged
+from risk.events import Done, MarketChanged, MarketState
 from risk.market import Index, Market
 from risk.state import SYSTEM_ACCOUNTS, Account, Due
 from risk.terms import Terms
@@ -42,9 +42,9 @@ def set_product(state: State, command: SetProduct) -> None:
             _retune(state, market, command)
     state.marks += 1
     list_due(state, command)
-    settlement = (next_settlement(state.time), Due.SETTLEMENT, "")
-    if settlement not in state.due:
-        heappush(state.due, settlement)
+    due = (next_settlement(state.time), Due.SETTLEMENT, "")
+    if due not in state.due:
+        heappush(state.due, due)
     state.emit(Done(state.origin))
 
 
@@ -74,6 +74,9 @@ def _list(state: State, instrument: Instrument, terms: Terms) -> None:
         instrument, terms, state.indices[instrument.contract.index], OrderBook(instrument.name)
     )
     market.funding_time = state.time
+    if any(settlement.in_progress(state, market.currency)):
+        # It opens with the others: who is settled late must not trade against who was early.
+        market.state = MarketState.SETTLEMENT
     state.markets[instrument.name] = market
     marks.update(market, state.time)
     if instrument.expiry is not None:

@@ -146,7 +146,8 @@ def afford(
     order.risk_reducing = not trusted or worst + costs > free
     if fits and not order.risk_reducing:
         return None
-    if worst > margin.worst_initial(market, *margin.extremes(position)):
+    before = margin.worst_initial(market, *margin.extremes(position))
+    if worst > before or not _only_reduces(position, order, low, high):
         if not fits:
             return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
         return Refusal(Reason.NOT_ENOUGH_FUNDS if trusted else Reason.UNSUPERVISED)
@@ -154,6 +155,24 @@ def afford(
     if order.risk_reducing and not _survives(wallet, position, order, extreme, costs):
         return Refusal(Reason.NOT_ENOUGH_FUNDS)
     return None
+
+
+def _only_reduces(position: Position, order: Order, low: int, high: int) -> bool:
+    """Whether the position itself does not grow and does not change sides by this order.
+
+    What needs no more margin in the worst case may still open a position: against the far order
+    of a flat account, say. A reduce-only order cannot. One that does not rest is judged by what
+    it makes of the position now; one that rests also by what the others of its side, which may
+    be filled first, leave of it.
+    """
+    if order.reduce_only:
+        return True
+    size, sign = position.size, order.side.sign
+    if size * sign >= 0:
+        return False
+    if not order.time_in_force.rests:
+        return order.amount - order.filled <= abs(size)
+    return high <= 0 if sign > 0 else low >= 0
 
 
 def _reduced_by_others(position: Position, replaces: Order | None) -> int:

@@ -18,9 +18,10 @@ from risk.state import Session
 if TYPE_CHECKING:
     from risk.state import State
 
-_OVERTAKEN = 1024
-"""How many ends to remember that came before their start. The inbox holds 256 commands, so no
-more starts than that can ever be overtaken."""
+_ENDED = 1024
+"""How many ended sessions to remember. A start that its session's end has overtaken was in the
+inbox then, which holds 288 commands and is emptied into each batch of the log; a batch has at most
+16 ends. So such a start comes before a few dozen further ends."""
 
 
 def start_session(state: State, command: StartSession) -> None:
@@ -31,7 +32,6 @@ def start_session(state: State, command: StartSession) -> None:
     session = state.sessions.get(command.session)
     if session is None:
         if command.session < state.first_session or command.session in state.overtaken:
-            state.overtaken.pop(command.session, None)
             return state.refuse(Reason.SESSION_ENDED)
         session = Session(command.session, command.account, account.cancel_on_disconnect)
         session.last_request = state.origin.request
@@ -46,9 +46,10 @@ def start_session(state: State, command: StartSession) -> None:
 
 def end_session(state: State, command: EndSession) -> None:
     """End a session; unless it logged out, cancel its orders where that was asked for."""
+    _remember(state, command.session)
     session = state.sessions.get(command.session)
     if session is None:
-        return _remember(state, command.session)
+        return None
     cancelling = _cancelling(session) if not command.quietly else []
     _end(state, session)
     return phases.begin(state, *cancelling)
@@ -99,6 +100,7 @@ def _end(state: State, session: Session) -> None:
 
 
 def _remember(state: State, number: int) -> None:
+    """Note that a session has ended, so that no start that comes late revives it."""
     state.overtaken[number] = None
-    if len(state.overtaken) > _OVERTAKEN:
+    if len(state.overtaken) > _ENDED:
         del state.overtaken[next(iter(state.overtaken))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
@@ -184,14 +185,18 @@ class Settlement:
         if self.profits:
             shared = LossShared(self.currency, self.deficit, self.total, self.taxed, self.time)
             state.emit(shared)
-        later = {
-            name
-            for phase in state.phases
-            if isinstance(phase, Settlement) and phase is not self
-            for name in phase.marked
-        }
-        for name in self.marked:
-            market = state.markets[name]
-            if name not in later and not market.ended(state.time):
+        if any(phase is not self for phase in in_progress(state, self.currency)):
+            return
+        # Also what was listed meanwhile.
+        for market in state.markets.values():
+            closed = market.currency == self.currency and not market.is_open
+            if closed and not market.ended(state.time):
                 market.state = MarketState.OPEN
-                state.emit(MarketChanged(name, market.state))
+                state.emit(MarketChanged(market.name, market.state))
+
+
+def in_progress(state: State, currency: str) -> Iterator[Settlement]:
+    """The settlements of a currency that are not over; while there is one, its markets rest."""
+    for phase in state.phases:
+        if isinstance(phase, Settlement) and phase.currency == currency:
+            yield phase

@@ -71,9 +71,10 @@ class State:
 
     `marks` counts the changes of any mark price or funding index; `ticks` counts Ticks.
     `due` is a heap of (time, kind, name). `phases` is work in progress, first in line first.
-    `overtaken` are sessions that ended before they started. `outcomes` are the first answers to
-    keyed requests and `undecided` those without one yet, both by account (see risk.idempotency).
-    `deposited` is deposits minus withdrawals per currency. `watch` is derived from the rest.
+    `overtaken` are the sessions that ended last, whether they had started or not. `outcomes` are
+    the first answers to keyed requests and `undecided` those without one yet, both by account (see
+    risk.idempotency). `deposited` is deposits minus withdrawals per currency. `watch` is derived
+    from the rest.
     What follows `origin` lives for one entry: its answers and facts, and what it touched, to be
     reported once and as it stands at the end. `booked` is what system accounts got (see
     risk.ledger). `first` is the order that it touched before all

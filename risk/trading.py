@@ -46,7 +46,8 @@ def place(state: State, command: Place) -> None:
         return state.refuse(*refusal)
     assert account is not None
     assert market is not None
-    if len(account.orders) >= state.parameters.open_orders:
+    may_rest = command.type is not MARKET and command.time_in_force.rests
+    if may_rest and len(account.orders) >= state.parameters.open_orders:
         return state.refuse(Reason.ORDERS_OVER_LIMIT, str(state.parameters.open_orders))
     # Fifteen names at most: with more, Python 3.11 makes a dict of them first, which takes longer
     # than all that an Order is.
@@ -167,7 +168,10 @@ def cancel(state: State, command: Cancel) -> None:
 
 
 def cancel_all(state: State, command: CancelAll) -> None:
-    """End every order that fits. Currencies in liquidation are left to it."""
+    """End every order that fits. Currencies in liquidation are left to it.
+
+    It is refused if they hold all that fits, or if nothing fits, all that was asked for.
+    """
     account = state.accounts.get(command.account)
     if account is None:
         return state.refuse(Reason.ACCOUNT_UNKNOWN)
@@ -176,13 +180,15 @@ def cancel_all(state: State, command: CancelAll) -> None:
         for currency, wallet in account.wallets.items()
         if not margin.is_locked(state, wallet)
     }
-    if len(free) < len(account.wallets) and not free.intersection(command.currencies or free):
-        return state.refuse(Reason.ACCOUNT_LOCKED)
-    chosen = [
-        order.order_id
+    fitting = [
+        (order.order_id, state.markets[order.instrument].currency)
         for order in account.orders.values()
-        if state.markets[order.instrument].currency in free and _fits(state, command, order)
+        if _fits(state, command, order)
     ]
+    chosen = [order_id for order_id, currency in fitting if currency in free]
+    asked = {currency for _, currency in fitting} or _asked_of(state, command) or free
+    if len(free) < len(account.wallets) and not free.intersection(asked):
+        return state.refuse(Reason.ACCOUNT_LOCKED)
     phase = phases.CancelOrders(
         account=command.account,
         order_ids=chosen,
@@ -191,6 +197,14 @@ def cancel_all(state: State, command: CancelAll) -> None:
         detailed=command.detailed,
     )
     return phases.begin(state, phase)
+
+
+def _asked_of(state: State, command: CancelAll) -> set[str]:
+    """The currencies that a request names itself, or by way of its instrument."""
+    if command.instrument:
+        market = state.markets.get(command.instrument)
+        return {market.currency} if market is not None else set()
+    return set(command.currencies)
 
 
 def _fits(state: State, command: CancelAll, order: Order) -> bool:

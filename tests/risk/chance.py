@@ -52,7 +52,6 @@ CATALOGUE = tuple(
 )
 CURRENCIES = ("BTC", "USDC")
 NAMES = ("ann", "ben", "cat", "dan", "eve")
-SESSIONS = range(1, 7)
 LARGEST = {"BTC": 30_000, "BTC_USDC": 4_000, "SOL_USDC": 20_000}
 """Contracts in the largest order of a family: some times what its account can carry."""
 
@@ -101,7 +100,7 @@ class Chance:
 
     def order_of_a_session(self) -> None:
         """An order over a connection, whose numbers may repeat."""
-        session = self.random.choice(SESSIONS)
+        session = self._session()
         live = self.venue.exchange.state.sessions.get(session)
         account = live.account if live is not None else self._account()
         last = live.last_request if live is not None else 0
@@ -353,21 +352,21 @@ class Chance:
 
     def start_session(self) -> None:
         """Somebody connects, or logs in again over the same connection."""
-        session = self.random.choice(SESSIONS)
+        session = self._session()
         self.do(StartSession(session=session, account=self._account()))
 
     def end_session(self) -> None:
         """Somebody disconnects or logs out, perhaps before the log-in was heard."""
-        session, quietly = self.random.choice(SESSIONS), self.random.random() < 0.3
+        session, quietly = self._session(), self.random.random() < 0.3
         self.do(EndSession(session=session, quietly=quietly))
 
     def end_sessions(self) -> None:
         """A process has started anew."""
-        self.do(EndSessions(before=self.random.choice([1, 1, 2, 4])))
+        self.do(EndSessions(before=self.random.choice([1, 1, self._session()])))
 
     def cancel_on_disconnect(self) -> None:
         """A session's rule, or an account's."""
-        session = self.random.choice([0, *SESSIONS])
+        session = self.random.choice([0, self._session()])
         enabled = self.random.random() < 0.7
         account = self._account()
         self.do(SetCancelOnDisconnect(account=account, session=session, enabled=enabled))
@@ -390,6 +389,13 @@ class Chance:
     def open_account(self) -> None:
         """Somebody opens an account that they may have, or asks for one they cannot have."""
         self.do(OpenAccount(account=self.random.choice([self._account(), 106, 5]), name="x"))
+
+    def _session(self) -> int:
+        """A session that is live, that was the last to end, or that has not started yet."""
+        state = self.venue.exchange.state
+        first = 1 + max([*state.overtaken, *state.sessions, state.first_session])
+        ended = list(state.overtaken)[-1:]
+        return self.random.choice([*list(state.sessions)[-4:], *ended, first, first + 1])
 
     def _account(self) -> int:
         return self.random.choice(list(self.venue.accounts.values()))

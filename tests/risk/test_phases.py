@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+from msgspec.structs import replace
+
 from book.calendar import expiry_on, next_settlement
 from book.order import TimeInForce
 from book.units import DAY, MINUTE, SCALE
@@ -16,6 +18,8 @@ from risk.terms import LossPolicy
 from tests.risk.venue import BTC, WEEKLY, Venue, money, of_type, open_venue, reason
 
 FUNDS = {"BTC": "1"}
+RESTING = (Reason.SETTLEMENT_IN_PROGRESS, Reason.INSTRUMENT_CLOSED)
+"""What an order is refused for during a settlement: its market rests, or has ended with it."""
 
 
 def trading_venue(**parameters: int) -> Venue:
@@ -49,6 +53,33 @@ def test_a_delivery_in_slices_keeps_every_identity_and_leaves_no_residue() -> No
     assert market.open_interest == 0
     total = sum(wallet.balance for wallet in venue.exchange.state.wallets["BTC"].values())
     assert venue.exchange.state.deposited["BTC"] == total
+
+
+def test_what_is_listed_during_a_settlement_opens_with_the_others() -> None:
+    """By the calendar or by an operator, and also when several days are settled at once."""
+    venue = trading_venue(slice=1)
+    venue.trade("ann", "ben", BTC, "1000", "50000")
+    listed = set(venue.exchange.state.markets)
+    for days in range(1, 4):
+        settled = next_settlement(venue.time) + (days - 1) * DAY
+        venue.tick(settled - venue.time)
+        if days == 1:
+            contract, terms = next(each for each in LEGACY_2025 if each[0].family == "BTC")
+            family = replace(contract, family="XBT", index="btc_usd", inverse=True)
+            venue.do(SetProduct(contract=family, terms=terms))
+        while venue.exchange.busy:
+            markets = [m for m in venue.exchange.state.markets.values() if m.currency == "BTC"]
+            states = {market.state for market in markets if not market.ended(venue.time)}
+            assert len(states) == 1, "all markets of the currency open in one step"
+            for market in markets:
+                refused = reason(venue.buy("cat", market.name, "10", "49900"))
+                # The entry itself may have done the last of the work.
+                assert market.is_open or refused in RESTING
+            venue.do(Continue())
+        venue.tick()
+    assert {"XBT-PERPETUAL", "BTC-12JUN26"} & (set(venue.exchange.state.markets) - listed)
+    for market in venue.exchange.state.markets.values():
+        assert market.is_open
 
 
 def test_a_market_in_settlement_takes_no_orders_until_all_are_settled() -> None:

@@ -109,7 +109,7 @@ def test_random_days_are_worth_their_name(day: Venue) -> None:
 def test_all_days_together_climb_the_whole_ladder() -> None:
     """Liquidations get as far as deleveraging, and commands are refused because of them."""
     steps, reasons = set(), set()
-    for seed in range(100, 112):
+    for seed in range(100, 120):
         venue = small_venue()
         venue.checked = False
         chance = Chance(venue, Random(seed))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from book.order import CancelReason
-from risk.commands import Edit, EndSession, EndSessions, SetCancelOnDisconnect, StartSession
+from risk import snapshot
+from risk.commands import Edit, EndSession, EndSessions, SetCancelOnDisconnect
 from risk.events import Event, OrderChanged, SessionEnded
+from risk.exchange import Exchange
 from risk.reasons import Reason
+from tests.effort import thorough
 from tests.risk.venue import BTC, Venue, amount, of_type, open_venue, order, price, reason, trades
 
 FUNDS = {"BTC": "1"}
@@ -121,11 +126,47 @@ def test_starting_again_is_no_new_session(venue: Venue) -> None:
 
 
 def test_an_end_may_overtake_its_start(venue: Venue) -> None:
-    """Then the session never lives; the next of that number might."""
+    """Then the session never lives, however many starts were still on their way."""
     venue.do(EndSession(session=7))
-    start = StartSession(session=7, account=venue.number("ann"))
-    assert Reason.SESSION_ENDED is reason(venue.do(start))
-    assert Reason.SESSION_ENDED is reason(bid(venue, 7))
+    for who in ("ann", "ben", "ann"):
+        assert Reason.SESSION_ENDED is reason(venue.login(who, 7))
+        assert Reason.SESSION_ENDED is reason(bid(venue, 7))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["start", "start", "start", "end", "log out", "end all", "restore"]),
+            st.integers(1, 12),
+        ),
+        max_size=60,
+    )
+)
+@thorough(100)
+def test_a_session_that_has_ended_never_lives_again(steps: list[tuple[str, int]]) -> None:
+    """However it ended, whether it had lived, and across a restart of the venue."""
+    venue = open_venue(ann=FUNDS, ben=FUNDS)
+    ended: set[int] = set()
+    for kind, number in steps:
+        if kind == "start":
+            refused = reason(venue.login("ann", number))
+            assert (Reason.SESSION_ENDED if number in ended else None) is refused
+        elif kind == "end all":
+            venue.do(EndSessions(before=number))
+            ended |= set(range(number))
+        elif kind == "restore":
+            venue.exchange = Exchange(snapshot.load(snapshot.dump(venue.exchange.state)))
+        else:
+            venue.do(EndSession(session=number, quietly=kind == "log out"))
+            ended.add(number)
+        assert not ended.intersection(venue.exchange.state.sessions)
+
+
+def test_what_is_remembered_of_ended_sessions_is_bounded(venue: Venue) -> None:
+    """The latest thousand and some, more than can end while a start is on its way."""
+    for number in range(1, 3001):
+        venue.do(EndSession(session=number), check=False)
+    assert list(range(1977, 3001)) == list(venue.exchange.state.overtaken)
 
 
 def test_a_new_start_of_the_process_ends_all_earlier_sessions(venue: Venue) -> None:

@@ -55,11 +55,14 @@ def test_writing_and_reading_loses_nothing(seed: int) -> None:
 
 def test_a_restored_venue_finds_who_is_in_danger() -> None:
     """The watch is not kept: read again, it looks at every wallet and finds what a scan does."""
-    entries, _, _ = random_day(6)
-    exchange = Exchange()
     found = 0
-    for entry in entries:
+    exchange = Exchange()
+    for number, entry in enumerate(entry for seed in (12, 18, 19) for entry in random_day(seed)[0]):
+        if entry.sequence == 1:
+            exchange = Exchange()
         exchange.apply(entry)
+        if number % 5 and not exchange.state.watch.endangered:
+            continue
         state = snapshot.load(snapshot.dump(exchange.state))
         while state.watch.behind:
             state.watch.advance(state, 1)

@@ -20,7 +20,7 @@ from risk.commands import (
     SetSelfTrading,
     Withdraw,
 )
-from risk.events import BookChanged, OrderChanged, Traded
+from risk.events import BookChanged, CancelledAll, OrderChanged, Traded
 from risk.reasons import Reason
 from risk.state import DEFICIT, FEES, FUNDING_POOL, INSURANCE, ROUNDING
 from tests.risk.venue import (
@@ -272,12 +272,48 @@ def test_a_position_can_be_closed_while_others_wait_to_take_its_profit(venue: Ve
 
 
 def test_an_account_has_room_for_so_many_orders(venue: Venue) -> None:
-    """The house rule counts all markets; an order that would not rest needs room as well."""
+    """The house rule counts all markets."""
     venue.set_parameters(open_orders=2)
     venue.buy("ann", BTC, "10", "49000")
     venue.buy("ann", BTC_USDC, "0.001", "49000")
     assert Reason.ORDERS_OVER_LIMIT is reason(venue.buy("ann", BTC, "10", "49000"))
     assert reason(venue.buy("ben", BTC, "10", "49000")) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "lasting", "passes"),
+    [
+        (kind, lasting, kind is OrderType.MARKET or not lasting.rests)
+        for kind in OrderType
+        for lasting in TimeInForce
+    ],
+)
+def test_without_room_only_what_may_rest_is_refused(
+    venue: Venue, kind: OrderType, lasting: TimeInForce, passes: bool
+) -> None:
+    """A position can be closed with any number of orders open."""
+    venue.trade("ann", "ben", BTC, "100", "50000")
+    venue.buy("ben", BTC, "100", "49990")
+    venue.buy("ann", BTC, "10", "49000")
+    venue.buy("ann", BTC, "10", "49000")
+    venue.set_parameters(open_orders=2)
+    limit = "49990" if kind is OrderType.LIMIT else None
+    events = venue.sell("ann", BTC, "40", limit, type=kind, time_in_force=lasting)
+    assert (None if passes else Reason.ORDERS_OVER_LIMIT) is reason(events)
+    assert (deals(("49990", "40")) if passes else []) == trades(events)
+    assert 2 == len(venue.orders("ann"))
+
+
+def test_without_room_a_position_is_closed(venue: Venue) -> None:
+    """At market; at a limit the rest of it would need room."""
+    venue.trade("ann", "ben", BTC, "100", "50000")
+    venue.buy("ben", BTC, "100", "49990")
+    venue.buy("ann", BTC, "10", "49000")
+    venue.set_parameters(open_orders=1)
+    close = ClosePosition(account=venue.number("ann"), instrument=BTC)
+    at_limit = ClosePosition(account=venue.number("ann"), instrument=BTC, price=price("49990"))
+    assert Reason.ORDERS_OVER_LIMIT is reason(venue.do(at_limit))
+    assert deals(("49990", "100")) == trades(venue.do(close))
 
 
 def test_an_order_may_be_too_late(venue: Venue) -> None:
@@ -337,6 +373,41 @@ def test_below_maintenance_margin_nothing_passes(venue: Venue) -> None:
         assert Reason.ACCOUNT_LOCKED is reason(venue.do(command)), command
     venue.deposit(poor, "BTC", "0.1")
     assert reason(venue.do(Cancel(account=poor, order_id=order_id))) is None
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "locked", "with_others"),
+    [
+        ({"currencies": ("BTC",)}, True, True),
+        ({"currencies": ("USDC",)}, False, False),
+        ({"currencies": ("BTC", "USDC")}, True, False),
+        ({"instrument": BTC}, True, True),
+        ({"instrument": BTC_USDC}, False, False),
+        ({"instrument": "BTC-1JAN20"}, False, False),
+        ({"label": "x"}, False, False),
+        ({"label": "a"}, True, False),
+        ({}, True, False),
+    ],
+)
+def test_all_is_cancelled_but_what_liquidation_holds(
+    venue: Venue, asked: dict[str, Any], locked: bool, with_others: bool, elsewhere: bool
+) -> None:
+    """Where it holds all that was chosen the answer says so; what is elsewhere is cancelled."""
+    poor = venue.open("dan", BTC="0.005", USDC="1000")
+    venue.trade("dan", "ben", BTC, "10000", "50000")
+    venue.buy("dan", BTC, "10", "49300", label="a")
+    if elsewhere:
+        venue.buy("dan", BTC_USDC, "0.001", "49300", label="a")
+    venue.tick(btc_usd="48900")
+    events = venue.do(CancelAll(account=poor, **asked))
+    refused = with_others if elsewhere else locked
+    assert (Reason.ACCOUNT_LOCKED if refused else None) is reason(events)
+    if not refused:
+        [answer] = of_type(events, CancelledAll)
+        fits = elsewhere and asked.get("instrument") in (None, BTC_USDC)
+        assert (1 if fits and asked.get("label") != "x" else 0) == answer.count
+    assert BTC in {each.instrument for each in venue.orders("dan")}
 
 
 def test_above_initial_margin_only_what_reduces_risk_passes(venue: Venue) -> None:
