@@ -52,10 +52,13 @@ class Tally:
     def __init__(self) -> None:
         self.makers: list[Order] = []
 
+    def room(self, maker: Order, amount: int) -> int:  # noqa: ARG002 (protocol)
+        return amount
+
     def filled(self, maker: Order, taker: Order, amount: int) -> None:  # noqa: ARG002 (protocol)
         self.makers.append(maker)
 
-    def self_trade(self, maker: Order) -> None:  # noqa: ARG002 (protocol)
+    def self_trade(self, maker: Order) -> bool:  # noqa: ARG002 (protocol)
         raise AssertionError("makers and takers are different accounts here")
 
 

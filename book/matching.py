@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from book.instrument import Instrument
 from book.order import Order, SelfTrading, Side
@@ -17,25 +17,30 @@ class Stop(Enum):
     FILLED = "filled"
     NO_PRICE = "no price"
     SELF_TRADE = "self-trade"
+    LIMIT = "limit"
 
 
 _FILLED: Final = Stop.FILLED
 _NO_PRICE: Final = Stop.NO_PRICE
+_LIMIT: Final = Stop.LIMIT
 _REJECT_TAKER: Final = SelfTrading.REJECT_TAKER
 
 
 class Settler(Protocol):
-    """Who is told of each step at once, before the next maker is chosen.
+    """Settles each step before the next maker is chosen, and limits the work of one taker.
 
     It may shrink or remove any resting order, as reduce-only orders require when a position
     shrinks under them; it must not add one.
     """
 
+    def room(self, maker: Order, amount: int) -> int:
+        """How much of `amount` may trade with the maker; 0 ends the matching at the limit."""
+
     def filled(self, maker: Order, taker: Order, amount: int) -> None:
         """`amount` traded at the maker's price; both orders already show it."""
 
-    def self_trade(self, maker: Order) -> None:
-        """The maker belongs to the taker's account and must be cancelled."""
+    def self_trade(self, maker: Order) -> bool:
+        """Cancel the maker, which is of the taker's account; False ends the matching instead."""
 
 
 def match(
@@ -54,11 +59,13 @@ def match(
         if maker.account == taker.account:
             if self_trading is _REJECT_TAKER:
                 return Stop.SELF_TRADE
-            settler.self_trade(maker)
+            if not settler.self_trade(maker):
+                return _LIMIT
             continue
         amount = maker.amount - maker.filled
-        if amount > left:
-            amount = left
+        amount = settler.room(maker, min(left, amount))
+        if not amount:
+            return _LIMIT
         left -= amount
         taker.filled += amount
         book.fill(maker, amount)
@@ -66,72 +73,96 @@ def match(
     return _FILLED
 
 
+class Holding(NamedTuple):
+    """An account's signed position, and its resting reduce-only orders.
+
+    `reduced` is the sum of what these are open for; `newest` lists them, newest first.
+    """
+
+    size: int
+    reduced: int
+    newest: Iterable[Order]
+
+
 def fillable(
     book: OrderBook,
     taker: Order,
     limit: int,
     self_trading: SelfTrading,
-    reducing: Callable[[int], tuple[int, Iterable[Order]]],
+    holding: Callable[[int], Holding],
+    most: int,
 ) -> bool:
     """Whether `match` would fill the whole taker, without touching anything.
 
-    `reducing(account)` gives the unsigned size of the account's position and its resting
-    reduce-only orders, oldest first: a fill of another of its orders may shrink those before the
-    taker reaches them, so the walk keeps their books as `match` would.
+    A fill may cut resting reduce-only orders of either account before the taker reaches them, so
+    the walk keeps their books as `match` and its settler would. `most` limits its steps as it
+    limits those of the settler: one for each fill, for each own order cancelled and for each
+    reduce-only order cut; and no fill may cut more than `most` orders of one account.
     """
-    left = taker.remaining
+    sign, left, steps = taker.side.sign, taker.remaining, 0
     rooms: dict[int, _Room] = {}
+    own = _Room(holding(taker.account))
     for level in book.side(taker.side.opposite):
-        if taker.side.sign * (limit - level.price) < 0:
+        if sign * (limit - level.price) < 0:
             return False
         for maker in level:
             if maker.account == taker.account:
-                if self_trading is SelfTrading.REJECT_TAKER:
+                if self_trading is SelfTrading.REJECT_TAKER or steps >= most:
                     return False
+                steps += 1
                 continue
             room = rooms.get(maker.account)
             if room is None:
-                room = rooms[maker.account] = _Room(*reducing(maker.account))
-            left -= room.take(maker, left)
-            if left <= 0:
+                room = rooms[maker.account] = _Room(holding(maker.account))
+            amount = min(left, room.left(maker))
+            if not amount:
+                continue
+            if steps >= most:
+                return False
+            left -= amount
+            made = room.fill(-sign * amount, maker, most)
+            taken = own.fill(sign * amount, None, most)
+            if max(made, taken) > most:
+                return False
+            if not left:
                 return True
+            steps += 1 + made + taken
     return False
 
 
 class _Room:
     """What one account's reduce-only orders would still hold in the course of a walk."""
 
-    def __init__(self, position: int, orders: Iterable[Order]) -> None:
-        self.position = position
-        self.left: dict[int, int] = {order.order_id: order.remaining for order in orders}
-        self.total = sum(self.left.values())
+    def __init__(self, holding: Holding) -> None:
+        self.size, self.reduced, newest = holding
+        self.newest: Iterator[Order] = iter(newest)
+        self.last: Order | None = None
+        self.gone: dict[int, int] = {}
 
-    def take(self, maker: Order, wanted: int) -> int:
-        """Fill up to `wanted` from a maker of this account; returns how much."""
-        reduce_only = maker.order_id in self.left
-        amount = min(wanted, self.left[maker.order_id] if reduce_only else maker.remaining)
-        if self.left:
-            self.position -= amount
-            if reduce_only:
-                self.left[maker.order_id] -= amount
-                self.total -= amount
-            for order_id, taken in shrinks(self.left, self.total - max(self.position, 0)):
-                self.left[order_id] -= taken
-                self.total -= taken
-        return amount
+    def left(self, order: Order) -> int:
+        """What a resting order is still open for."""
+        return order.remaining - self.gone.get(order.order_id, 0)
 
+    def fill(self, amount: int, maker: Order | None, most: int) -> int:
+        """Trade a signed amount; returns how many orders that cuts, not counting beyond `most`."""
+        shrinks = self.size * amount < 0
+        self.size += amount
+        if maker is not None and maker.reduce_only:
+            self._take(maker, abs(amount))
+        if not shrinks:
+            return 0
+        reducible = abs(self.size) if self.size * amount < 0 else 0
+        cut = 0
+        while self.reduced > reducible and cut <= most:
+            while self.last is None or not self.left(self.last):
+                self.last = next(self.newest)
+            self._take(self.last, min(self.left(self.last), self.reduced - reducible))
+            cut += 1
+        return cut
 
-def shrinks(remaining: Mapping[int, int], excess: int) -> list[tuple[int, int]]:
-    """Which orders give up how much of an excess: newest (last in the mapping) first."""
-    result = []
-    for order_id in reversed(remaining):
-        if excess <= 0:
-            break
-        taken = min(excess, remaining[order_id])
-        if taken:
-            result.append((order_id, taken))
-            excess -= taken
-    return result
+    def _take(self, order: Order, amount: int) -> None:
+        self.gone[order.order_id] = self.gone.get(order.order_id, 0) + amount
+        self.reduced -= amount
 
 
 def passive_price(book: OrderBook, instrument: Instrument, side: Side, price: int) -> int:

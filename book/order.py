@@ -89,6 +89,7 @@ class CancelReason(Enum):
     REDUCE_ONLY = "reduce_only"
     SELF_TRADE = "self_trade"
     SETTLEMENT = "settlement"
+    FILL_LIMIT = "fill_limit"
 
 
 class SelfTrading(Enum):

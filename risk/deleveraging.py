@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from book.order import CancelReason
 from book.units import round_half_even
-from risk import insurance, margin
+from risk import insurance, margin, orders
 from risk.events import Liquidated, LiquidationStep
 from risk.market import Market
 from risk.position import Position
@@ -54,7 +55,7 @@ class Deleverage:
             elif not self.scanned:
                 self._rank_next(state, market, position)
             else:
-                self._close_next(state, market, position)
+                used += self._close_next(state, market, position, budget - used)
             used += 1
         return used
 
@@ -83,17 +84,31 @@ class Deleverage:
             or self._bears(state, position, market.positions[-place[1]])
         ]
 
-    def _close_next(self, state: State, market: Market, position: Position) -> None:
+    def _close_next(self, state: State, market: Market, position: Position, budget: int) -> int:
+        """Close against the next in line; returns steps that went into cutting its orders.
+
+        Where that would cut more reduce-only orders than the budget allows, only these are cut,
+        and its turn comes again.
+        """
         if not self.ranking:
             self._rank_again(state, position)
-            return
-        place = self.ranking.pop()
+            return 0
+        place = self.ranking[-1]
         other = market.positions.get(-place[1])
+        cut = 0
         opposite = other is not None and other.size * position.size < 0
         if other is not None and opposite and self._bears(state, position, other):
+            amount = self._terms(state, position, other)[0]
+            if orders.room_to_trade(other, _signed(amount, position), budget) < amount:
+                newest = reversed(other.reducing.values())
+                return orders.cancel_first(state, newest, budget, CancelReason.REDUCE_ONLY)
+            cut = len(other.orders)
             self._close(state, position, other)
+            cut -= len(other.orders)
+        self.ranking.pop()
         if not self.ranking and not self.closed and self.cursor == RANKED:
             self.ranking, self.cursor, self.scanned = [place], 0, False
+        return cut
 
     def _close(self, state: State, position: Position, other: Position) -> None:
         self.closed = True
@@ -144,3 +159,7 @@ class Deleverage:
             share = insurance.bankruptcy_shares(wallet)[self.market]
             insurance.take_over(state, position, share)
         insurance.cover(state, state.insurance(position.market.currency))
+
+
+def _signed(amount: int, like: Position) -> int:
+    return amount if like.size > 0 else -amount

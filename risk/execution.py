@@ -25,8 +25,10 @@ _LIQUIDATION_FEE: Final = BookingKind.LIQUIDATION_FEE
 class Execution:
     """Settles the fills of one taker, one by one, before the next maker is chosen.
 
-    `taking` is the taker's position. `collected` are the fees of both sides by kind, which are
-    passed on when all fills are done.
+    `taking` is the taker's position, `making` that of the present maker. `collected` are the fees
+    of both sides by kind, which are passed on when all fills are done. `steps` are counted up to
+    the house's limit of `fills`: one for each fill, for each own order cancelled, and for each
+    reduce-only order that a fill cuts.
     """
 
     state: State
@@ -35,12 +37,38 @@ class Execution:
     taking: Position
     trades: list[Traded] = field(factory=list)
     collected: dict[BookingKind, int] = field(factory=dict)
+    steps: int = 0
+    most: int = field(init=False)
+    making: Position = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.making = self.taking
+        self.most = self.state.parameters.fills
 
     def match(self, limit: int, self_trading: SelfTrading) -> Stop:
         """Trade the taker against the book up to `limit`."""
         stop = match(self.market.book, self.taker, limit, self_trading, self)
         self.pass_on_fees()
         return stop
+
+    def room(self, maker: Order, amount: int) -> int:
+        """How much may trade with a maker; nothing once the limit is reached.
+
+        Where a fill would cut too many reduce-only orders, it is the last, and for less.
+        """
+        if self.steps >= self.most:
+            return 0
+        taking = self.taking
+        making = self.making = self.state.position(maker.account, self.market)
+        if not (making.reducing or taking.reducing):
+            return amount
+        sign, room = self.taker.side.sign, amount
+        if not maker.reduce_only:
+            room = orders.room_to_trade(making, -sign * room, self.most)
+        room = orders.room_to_trade(taking, sign * room, self.most)
+        if room < amount:
+            self.steps = self.most
+        return room
 
     def filled(self, maker: Order, taker: Order, amount: int) -> None:
         """Book one fill on both sides. Both orders already show it."""
@@ -49,13 +77,14 @@ class Execution:
         price = maker.price
         # The same integers on both sides.
         value, cost = market.value(amount, price), market.instrument.cost(amount, price)
-        making = state.position(maker.account, market)
+        making = self.making
         made = self._settle(making, maker, amount, value, cost, price, market.maker_rate)
         taken = self._settle(taking, taker, amount, value, cost, price, market.taker_rate)
         orders.executed(state, market, making, maker, amount)
+        self.steps += 1
         for position in (making, taking):
             if position.reducing:
-                orders.fit_reduce_only(state, position)
+                self.steps += orders.fit_reduce_only(state, position)
             margin.update(position)
         self._report(price, amount, made, taken)
 
@@ -67,9 +96,13 @@ class Execution:
             receiver = state.insurance(currency) if liquidation else state.fee_account(currency)
             ledger.book(state, receiver, amount, kind)
 
-    def self_trade(self, maker: Order) -> None:
-        """Cancel the account's own maker."""
+    def self_trade(self, maker: Order) -> bool:
+        """Cancel the account's own maker, unless the limit is reached."""
+        if self.steps >= self.most:
+            return False
+        self.steps += 1
         orders.cancel(self.state, maker, CancelReason.SELF_TRADE)
+        return True
 
     def _settle(
         self,

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from book.matching import shrinks
 from book.order import CANCELLED, FILLED, GOOD_TIL_DAY, CancelReason, Order
 from risk import margin
 from risk.market import Market
@@ -31,7 +30,7 @@ def rest(state: State, market: Market, position: Position, order: Order) -> None
     if order.time_in_force is GOOD_TIL_DAY:
         market.good_til_day[order_id] = order
     if order.reduce_only:
-        position.reducing[order_id] = order
+        position.reduce_by(order)
     position.expose(order, order.amount - order.filled)
     margin.reserve_again(state, position, order)
     if not position.behind:
@@ -109,19 +108,46 @@ def shrink(state: State, order: Order, amount: int) -> None:
     state.note(order, position)
 
 
-def fit_reduce_only(state: State, position: Position) -> None:
-    """Shrink reduce-only orders, newest first, to what there is still to reduce."""
-    if not position.reducing:
-        return
-    side = next(iter(position.reducing.values())).side
-    reducible = max(0, -side.sign * position.size)
-    remaining = {order_id: order.remaining for order_id, order in position.reducing.items()}
-    for order_id, amount in shrinks(remaining, position.reduced - reducible):
-        order = position.reducing[order_id]
-        if amount == order.remaining:
+def fit_reduce_only(state: State, position: Position) -> int:
+    """Cut reduce-only orders, newest first, to what there is still to reduce; returns how many.
+
+    Costs no more than what it cuts: a fill may come to it a thousand times in one entry, with
+    thousands of orders that have room.
+    """
+    excess, reducing = position.reduced - abs(position.size), position.reducing
+    if reducing and next(iter(reducing.values())).side.sign * position.size >= 0:
+        excess = position.reduced
+    cut = 0
+    while excess > 0:
+        order = next(reversed(reducing.values()))
+        amount = order.amount - order.filled
+        if amount <= excess:
             cancel(state, order, CancelReason.REDUCE_ONLY)
         else:
-            shrink(state, order, amount)
+            shrink(state, order, excess)
+        excess -= amount
+        cut += 1
+    return cut
+
+
+def room_to_trade(position: Position, amount: int, most: int) -> int:
+    """How much of a signed amount can trade and cut no more than `most` reduce-only orders.
+
+    It is always some of it where `most` is positive.
+    """
+    wanted = abs(amount)
+    if position.size * amount >= 0:
+        return wanted
+    room = abs(position.size) - position.reduced
+    if wanted <= room:
+        return wanted
+    for count, order in enumerate(reversed(position.reducing.values())):
+        if count == most:
+            return room
+        room += order.amount - order.filled
+        if wanted <= room:
+            return wanted
+    return wanted
 
 
 def _forget(state: State, market: Market, position: Position, order: Order) -> None:

@@ -7,6 +7,9 @@ same integer. Reducing moves carry, in proportion, to the session's realised pro
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from typing import Final
+
 from attrs import define, field
 
 from book.order import BUY, SELL, Order, Side
@@ -16,6 +19,10 @@ from risk.market import Market
 
 _FUNDED = SCALE * FUNDING // MONEY
 """Size times funding index, in parts of Money."""
+
+NOTHING: Final[OrderedDict[int, Order]] = OrderedDict()
+"""The reduce-only orders of a position that never had any: most come and go with one order, and to
+make another for each of them took 3 % of the time that the order took. It stays empty."""
 
 
 @define(eq=False)
@@ -63,7 +70,8 @@ class Position:
     `cost` accumulates the prices of the open part (see `Instrument.cost`). `realised` is the
     session's realised profit including `funding`. `buys` and `sells` are the open amounts of
     orders that are not reduce-only; `reducing` are those that are, oldest first, `reduced` their
-    open amount.
+    open amount. It is an OrderedDict because the newest go first: the last of a dict is found by
+    stepping over all that left it before.
     `reserves` holds what each open order may cost beyond margin (see risk.margin), valid at
     marks version `reserves_at`; no order that may cost nothing is among them. `profit`, `initial`
     and `maintenance` are the wallet's cache. Where its orders have changed since, the position is
@@ -82,7 +90,7 @@ class Position:
     sells: int = 0
     reduced: int = 0
     orders: dict[int, Order] = field(factory=dict)
-    reducing: dict[int, Order] = field(factory=dict)
+    reducing: OrderedDict[int, Order] = NOTHING
     reserves: dict[int, int] = field(factory=dict)
     reserved: int = 0
     reserves_at: int = -1
@@ -113,6 +121,12 @@ class Position:
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting it."""
         return not (self.size or self.carry or self.orders or self.realised or self.funding)
+
+    def reduce_by(self, order: Order) -> None:
+        """Add an open reduce-only order, the newest."""
+        if self.reducing is NOTHING:
+            self.reducing = OrderedDict()
+        self.reducing[order.order_id] = order
 
     def expose(self, order: Order, amount: int) -> None:
         """Count `amount` more (or fewer) of an open order's among what may yet be filled."""

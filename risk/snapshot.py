@@ -315,7 +315,7 @@ def _load_position(
     position.orders = _chosen(orders, facts.orders)
     for order in position.orders.values():
         if order.reduce_only:
-            position.reducing[order.order_id] = order
+            position.reduce_by(order)
         position.expose(order, order.remaining)
 
 

@@ -41,10 +41,12 @@ class Parameters(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """House rules; they change by command, so that every replay obeys the same ones.
 
     `supervision` is how long, in milliseconds, the venue trades on without a heartbeat or an
-    index price. `slice` is how many accounts or orders one entry may work through.
+    index price. `slice` is how many accounts or orders one entry may work through. `fills` is
+    how many orders one order may trade with, or make end: what is left of it then is cancelled.
     """
 
     loss_policy: LossPolicy = LossPolicy.DELEVERAGE
     supervision: int = 5 * SECOND
     open_orders: int = 10_000
     slice: int = 256
+    fills: int = 1_000

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
-from book.matching import Stop, fillable
+from book.matching import Holding, Stop, fillable
 from book.order import (
     CANCELLED,
     FILL_OR_KILL,
@@ -258,6 +258,8 @@ def _enter(
         return trades
     if stop is Stop.NO_PRICE:
         return _leave(state, market, position, order, trades)
+    if stop is Stop.LIMIT:
+        return _end(state, order, CancelReason.FILL_LIMIT, trades)
     if not trades and replaces is None:
         state.forget_if_idle(position)
         return Refusal(Reason.ORDER_OVERLAP)
@@ -275,14 +277,14 @@ def _leave(
 
 
 def _fillable(state: State, market: Market, order: Order) -> bool:
-    """Whether the book can fill the whole order."""
+    """Whether the book can fill the whole order, within the limit of fills."""
 
-    def reducing(account: int) -> tuple[int, list[Order]]:
+    def holding(account: int) -> Holding:
         position = market.positions[account]
-        return abs(position.size), list(position.reducing.values())
+        return Holding(position.size, position.reduced, reversed(position.reducing.values()))
 
     mode = state.accounts[order.account].self_trading
-    return fillable(market.book, order, order.price, mode, reducing)
+    return fillable(market.book, order, order.price, mode, holding, state.parameters.fills)
 
 
 def _end(

@@ -38,11 +38,16 @@ class NaiveOrder:
 
 @define
 class NaiveBook:
-    """Resting orders in the order of their arrival, and each account's position."""
+    """Resting orders in the order of their arrival, and each account's position.
+
+    `most` limits the work of one taker; `step` is the smallest amount that trades.
+    """
 
     tick: int
     positions: Counter[int]
     orders: list[NaiveOrder] = field(factory=list)
+    most: int = 1_000
+    step: int = 1
 
     def ranked(self, side: Side) -> list[NaiveOrder]:
         """Orders of a side as they trade: by price, within one by arrival (sorts are stable)."""
@@ -96,28 +101,52 @@ class NaiveBook:
         return not order.left
 
     def trade(self, taker: NaiveOrder, self_trading: SelfTrading) -> tuple[list[Fill], bool]:
-        """Fills of a taker, and whether it was refused because it met its own account."""
+        """Fills of a taker, and whether it was stopped: by an own order, or at the limit."""
         fills: list[Fill] = []
+        steps = 0
         while taker.left:
             makers = [m for m in self.ranked(taker.side.opposite) if _acceptable(taker, m)]
             if not makers:
                 break
             maker = makers[0]
-            if maker.account == taker.account:
-                if self_trading is SelfTrading.REJECT_TAKER:
-                    return fills, True
+            own = maker.account == taker.account
+            if (own and self_trading is SelfTrading.REJECT_TAKER) or steps >= self.most:
+                return fills, True
+            if own:
                 self.orders.remove(maker)
+                steps += 1
                 continue
-            amount = min(taker.left, maker.left)
+            wanted = amount = min(taker.left, maker.left)
+            while max(self.cuts(taker, maker, amount)) > self.most:
+                amount -= self.step
             fills.append(Fill(maker.order_id, taker.order_id, maker.price, amount))
-            buyer, seller = (taker, maker) if taker.side is Side.BUY else (maker, taker)
-            self.positions[buyer.account] += amount
-            self.positions[seller.account] -= amount
-            maker.left -= amount
-            taker.left -= amount
-            self.trim_reduce_only()
+            steps += 1 + sum(self.cuts(taker, maker, amount))
+            self.fill(taker, maker, amount)
             self.orders = [order for order in self.orders if order.left]
+            if amount < wanted:
+                return fills, True
         return fills, False
+
+    def fill(self, taker: NaiveOrder, maker: NaiveOrder, amount: int) -> None:
+        """One fill, and what it leaves of reduce-only orders."""
+        buyer, seller = (taker, maker) if taker.side is Side.BUY else (maker, taker)
+        self.positions[buyer.account] += amount
+        self.positions[seller.account] -= amount
+        maker.left -= amount
+        taker.left -= amount
+        self.trim_reduce_only()
+
+    def cuts(self, taker: NaiveOrder, maker: NaiveOrder, amount: int) -> list[int]:
+        """How many other orders of either account a fill would cut: by trying it out on a copy."""
+        trial, buying, selling = deepcopy((self, taker, maker))
+        trial.fill(buying, selling, amount)
+        return [
+            sum(
+                before.account == account and before is not maker and after.left < before.left
+                for before, after in zip(self.orders, trial.orders, strict=True)
+            )
+            for account in (taker.account, maker.account)
+        ]
 
     def trim_reduce_only(self) -> None:
         """Let reduce-only orders keep what their account's position has room for, oldest first."""

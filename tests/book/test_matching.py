@@ -1,12 +1,12 @@
 """Matching, one situation at a time, with numbers that can be checked in the head."""
 
+from collections.abc import Callable
+
 import pytest
 from attrs import define, field
-from hypothesis import given
-from hypothesis import strategies as st
 
 from book.depth import depth
-from book.matching import Stop, fillable, match, passive_price, shrinks
+from book.matching import Holding, Stop, fillable, match, passive_price
 from book.order import Order, SelfTrading, Side
 from book.orderbook import OrderBook
 from book.units import SCALE
@@ -24,13 +24,20 @@ class Desk:
     book: OrderBook = field(factory=lambda: OrderBook(BTC_PERPETUAL.name))
     fills: list[tuple[int, int, int]] = field(factory=list)
     cancelled: list[int] = field(factory=list)
+    most: int = 1_000
+
+    def room(self, maker: Order, amount: int) -> int:
+        return amount if len(self.fills) + len(self.cancelled) < self.most else 0
 
     def filled(self, maker: Order, taker: Order, amount: int) -> None:
         self.fills.append((maker.order_id, maker.price, amount))
 
-    def self_trade(self, maker: Order) -> None:
+    def self_trade(self, maker: Order) -> bool:
+        if len(self.fills) + len(self.cancelled) == self.most:
+            return False
         self.cancelled.append(maker.order_id)
         self.book.remove(maker)
+        return True
 
     def rest(self, *quotes: tuple[int, Side, int, int]) -> list[Order]:
         """Rest (account, side, price, amount) orders, numbered from 1."""
@@ -55,8 +62,17 @@ def taker(account: int, side: Side, price: int, amount: int) -> Order:
     return limit_order(99, account, side, price, amount)
 
 
-def no_reducing(account: int) -> tuple[int, list[Order]]:
-    return 0, []
+def no_reducing(account: int) -> Holding:
+    return Holding(0, 0, [])
+
+
+def long_10(orders: list[Order]) -> Callable[[int], Holding]:
+    """Bob is long 10, with reduce-only orders, oldest first; others hold nothing."""
+    for order in orders:
+        order.reduce_only = True
+    reduced = sum(order.remaining for order in orders)
+    bobs = Holding(10, reduced, orders[::-1])
+    return lambda account: bobs if account == BOB else Holding(0, 0, [])
 
 
 def test_a_taker_trades_at_the_makers_prices_best_first(desk: Desk) -> None:
@@ -166,7 +182,7 @@ def test_fill_or_kill_counts_what_its_limit_reaches(
     """9 rest at 101 and more at 102; asking changes nothing."""
     desk.rest((BOB, SELL, 101, 5), (CAROL, SELL, 101, 4), (BOB, SELL, 102, 5))
     order = taker(ALICE, BUY, limit, amount)
-    assert whole is fillable(desk.book, order, limit, REJECT_TAKER, no_reducing)
+    assert whole is fillable(desk.book, order, limit, REJECT_TAKER, no_reducing, 99)
     assert 0 == order.filled
     assert [(101, 9), (102, 5)] == depth(desk.book, SELL, 5)
 
@@ -186,7 +202,7 @@ def test_fill_or_kill_knows_its_own_orders(
     """Bob's 5, Alice's own 5, Carol's 3: her own never count, and may be in the way."""
     desk.rest((BOB, SELL, 101, 5), (ALICE, SELL, 101, 5), (CAROL, SELL, 101, 3))
     order = taker(ALICE, BUY, 101, amount)
-    assert whole is fillable(desk.book, order, 101, mode, no_reducing)
+    assert whole is fillable(desk.book, order, 101, mode, no_reducing, 99)
 
 
 @pytest.mark.parametrize(("amount", "whole"), [(10, True), (11, False)])
@@ -199,7 +215,7 @@ def test_fill_or_kill_foresees_reduce_only_orders_shrinking(
     """
     orders = desk.rest((BOB, SELL, 101, 7), (BOB, SELL, 102, 6), (BOB, SELL, 103, 4))
     order = taker(ALICE, BUY, 103, amount)
-    assert whole is fillable(desk.book, order, 103, REJECT_TAKER, lambda account: (10, orders[1:]))
+    assert whole is fillable(desk.book, order, 103, REJECT_TAKER, long_10(orders[1:]), 99)
 
 
 @pytest.mark.parametrize(("amount", "whole"), [(10, True), (11, False)])
@@ -209,7 +225,7 @@ def test_fill_or_kill_counts_reduce_only_orders_that_have_room(
     """Bob is long 10 and rests reduce-only sells of 6 and 4: filling one leaves the other."""
     orders = desk.rest((BOB, SELL, 101, 6), (BOB, SELL, 102, 4))
     order = taker(ALICE, BUY, 102, amount)
-    assert whole is fillable(desk.book, order, 102, REJECT_TAKER, lambda account: (10, orders))
+    assert whole is fillable(desk.book, order, 102, REJECT_TAKER, long_10(orders), 99)
 
 
 def test_fill_or_kill_asks_once_for_each_account_it_meets(desk: Desk) -> None:
@@ -217,37 +233,39 @@ def test_fill_or_kill_asks_once_for_each_account_it_meets(desk: Desk) -> None:
     desk.rest((BOB, SELL, 101, 1), (BOB, SELL, 102, 1), (CAROL, SELL, 103, 1))
     asked = []
 
-    def reducing(account: int) -> tuple[int, list[Order]]:
+    def holding(account: int) -> Holding:
         asked.append(account)
-        return 0, []
+        return Holding(0, 0, [])
 
-    assert fillable(desk.book, taker(ALICE, BUY, 103, 2), 103, REJECT_TAKER, reducing)
-    assert [BOB] == asked
-
-
-@pytest.mark.parametrize(
-    ("excess", "taken"),
-    [
-        (-3, []),
-        (0, []),
-        (3, [(8, 3)]),
-        (4, [(8, 4)]),
-        (6, [(8, 4), (5, 2)]),
-        (11, [(8, 4), (5, 5), (2, 2)]),
-        (99, [(8, 4), (5, 5), (2, 6)]),
-    ],
-)
-def test_the_newest_shrink_first(excess: int, taken: list[tuple[int, int]]) -> None:
-    """6, nothing, 5 and 4, oldest to newest; what has nothing gives nothing."""
-    assert taken == shrinks({2: 6, 3: 0, 5: 5, 8: 4}, excess)
+    assert fillable(desk.book, taker(ALICE, BUY, 103, 2), 103, REJECT_TAKER, holding, 99)
+    assert [ALICE, BOB] == asked
 
 
-@given(st.dictionaries(st.integers(1, 50), st.integers(0, 20)), st.integers(-10, 200))
-def test_shrinks_give_up_exactly_the_excess(remaining: dict[int, int], excess: int) -> None:
-    """As far as there is so much; never more than an order has, never nothing."""
-    taken = shrinks(remaining, excess)
-    assert min(max(excess, 0), sum(remaining.values())) == sum(amount for _, amount in taken)
-    assert all(0 < amount <= remaining[order_id] for order_id, amount in taken)
+@pytest.mark.parametrize(("most", "stop", "fills"), [(2, Stop.LIMIT, 2), (3, Stop.FILLED, 3)])
+def test_a_taker_stops_where_its_settler_gives_no_more_room(
+    desk: Desk, most: int, stop: Stop, fills: int
+) -> None:
+    """What is left of it is the caller's to cancel: it would cross the book if it rested."""
+    desk.most = most
+    desk.rest((BOB, SELL, 101, 1), (BOB, SELL, 101, 1), (BOB, SELL, 102, 5))
+    order = taker(ALICE, BUY, 102, 4)
+    assert (most == 3) is fillable(desk.book, order, 102, REJECT_TAKER, no_reducing, most)
+    assert stop is desk.take(order)
+    assert (fills, 4 - order.filled) == (len(desk.fills), 0 if most == 3 else 2)
+
+
+@pytest.mark.parametrize(("most", "stop"), [(2, Stop.LIMIT), (3, Stop.FILLED)])
+def test_own_orders_that_are_cancelled_count_towards_the_limit(
+    desk: Desk, most: int, stop: Stop
+) -> None:
+    """Two of her own, then Bob's."""
+    desk.most = most
+    desk.rest((ALICE, SELL, 101, 1), (ALICE, SELL, 101, 1), (BOB, SELL, 101, 5))
+    order = taker(ALICE, BUY, 101, 4)
+    whole = fillable(desk.book, order, 101, CANCEL_MAKER, no_reducing, most)
+    assert whole is (stop is Stop.FILLED)
+    assert stop is desk.take(order, CANCEL_MAKER)
+    assert [1, 2] == desk.cancelled
 
 
 def test_a_post_only_order_that_does_not_cross_stays_where_it_is(desk: Desk) -> None:

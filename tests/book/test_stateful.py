@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from book.depth import depth
-from book.matching import Stop, fillable, match, passive_price, shrinks
+from book.matching import Holding, Stop, fillable, match, passive_price
 from book.order import Order, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
 from tests.book.factory import BTC_PERPETUAL, limit_order
@@ -40,40 +40,79 @@ class Clearing:
     book: OrderBook = field(factory=lambda: OrderBook(BTC_PERPETUAL.name))
     fills: list[Fill] = field(factory=list)
     reduce_only: dict[int, dict[int, Order]] = field(factory=dict)
+    most: int = 1_000
+    taker: Order | None = None
+    steps: int = 0
+
+    def room(self, maker: Order, amount: int) -> int:
+        """The limit as the clearing house sets it: the largest amount that cuts few enough."""
+        if self.steps >= self.most:
+            return 0
+        assert self.taker is not None
+        wanted = amount
+        for order in (self.taker, maker):
+            while self.cut(order, amount) > self.most:
+                amount -= 1
+        if amount < wanted:
+            self.steps = self.most
+        return amount
+
+    def cut(self, order: Order, amount: int) -> int:
+        """How many reduce-only orders of its account would be cut if so much of it traded."""
+        orders = self.reduce_only.get(order.account, {})
+        if not orders or order.order_id in orders:
+            return 0
+        size = self.positions[order.account] + order.side.sign * amount
+        return len(self.excess(order.account, size))
+
+    def excess(self, account: int, size: int) -> list[tuple[Order, int]]:
+        """What reduce-only orders must give up at a position, newest first."""
+        orders = list(self.reduce_only.get(account, {}).values())
+        if not orders:
+            return []
+        room, cut = max(-orders[0].side.sign * size, 0), []
+        for order in orders:
+            kept = min(room, order.remaining)
+            room -= kept
+            if kept < order.remaining:
+                cut.append((order, order.remaining - kept))
+        return cut[::-1]
 
     def filled(self, maker: Order, taker: Order, amount: int) -> None:
         self.fills.append(Fill(maker.order_id, taker.order_id, maker.price, amount))
+        self.steps += 1
         if not maker.remaining:
             self.forget(maker)
         for order in (maker, taker):
             self.positions[order.account] += order.side.sign * amount
             self.trim(order.account)
 
-    def self_trade(self, maker: Order) -> None:
+    def self_trade(self, maker: Order) -> bool:
+        if self.steps >= self.most:
+            return False
+        self.steps += 1
         self.cancel(maker)
+        return True
 
     def trim(self, account: int) -> None:
         """Shrink reduce-only orders, newest first, to what the position still has room for."""
-        orders = self.reduce_only.get(account)
-        if not orders:
-            return
-        remaining = {order_id: order.remaining for order_id, order in orders.items()}
-        sign = next(iter(orders.values())).side.sign
-        exposed = max(-sign * self.positions[account], 0)
-        for order_id, amount in shrinks(remaining, sum(remaining.values()) - exposed):
-            order = orders[order_id]
+        for order, amount in self.excess(account, self.positions[account]):
+            self.steps += 1
             if amount == order.remaining:
                 self.cancel(order)
             else:
                 self.book.shrink(order, amount)
 
-    def reducing(self, account: int) -> tuple[int, list[Order]]:
-        return abs(self.positions[account]), list(self.reduce_only.get(account, {}).values())
+    def holding(self, account: int) -> Holding:
+        orders = list(self.reduce_only.get(account, {}).values())
+        reduced = sum(order.remaining for order in orders)
+        return Holding(self.positions[account], reduced, orders[::-1])
 
     def place(self, order: Order, self_trading: SelfTrading) -> None:
-        whole = fillable(self.book, order, order.price, self_trading, self.reducing)
+        whole = fillable(self.book, order, order.price, self_trading, self.holding, self.most)
         if order.time_in_force is TimeInForce.FILL_OR_KILL and not whole:
             return
+        self.taker, self.steps = order, 0
         stop = match(self.book, order, order.price, self_trading, self)
         assert whole == (stop is Stop.FILLED)
         assert (not order.remaining) == (stop is Stop.FILLED)
@@ -102,11 +141,12 @@ class BookAgainstOracle(RuleBasedStateMachine):
         self.last_id = 0
         self.shown: dict[tuple[Side, int], int] = {}
 
-    @initialize(positions=POSITIONS, crowd=CROWD)
+    @initialize(positions=POSITIONS, crowd=CROWD, most=st.sampled_from([1_000, 1, 2, 4]))
     def open_with_a_crowd(
-        self, positions: dict[int, int], crowd: list[tuple[int, int, int, bool]]
+        self, positions: dict[int, int], crowd: list[tuple[int, int, int, bool]], most: int
     ) -> None:
         """Accounts start with positions and a full book: takers and reduce-only have work."""
+        self.clearing.most = self.oracle.most = most
         self.clearing.positions.update(positions)
         self.oracle.positions.update(positions)
         for account, price, amount, reduce_only in crowd:

@@ -376,10 +376,11 @@ class Chance:
         self.do(SetSelfTrading(account=self._account(), mode=self.random.choice(list(SelfTrading))))
 
     def house_rules(self) -> None:
-        """The loss policy and the size of a slice change."""
+        """The loss policy, the size of a slice and the limit of fills change."""
         policy = self.random.choice(list(LossPolicy))
         size = self.random.choice([1, 3, 50])
-        self.do(SetParameters(parameters=Parameters(loss_policy=policy, slice=size)))
+        parameters = Parameters(loss_policy=policy, slice=size, fills=3 if size == 3 else 1_000)
+        self.do(SetParameters(parameters=parameters))
 
     def product(self) -> None:
         """A product is announced again, as every start of the venue does."""
@@ -463,7 +464,7 @@ STORM: dict[str, int] = {
     "take_profit": 5,
     "crash": 5,
     "edit": 5,
-    "cancel_all": 6,
+    "cancel_all": 8,
     "close_position": 2,
     "drift": 8,
     "jolt": 2,

@@ -55,7 +55,7 @@ class Restored:
 
 def run(seed: int, steps: int, weights: dict[str, int], **terms: Any) -> Restored:
     """A random run whose twin is restored after every entry; returns that."""
-    venue = small_venue(**terms)
+    venue = small_venue(**({"slice": 2, "fills": 6} | terms))
     venue.checked = False
     restored = Restored(venue)
     chance = Chance(venue, Random(seed), weights)

@@ -226,8 +226,9 @@ def fill(venue: Venue, order: Order, amount: int) -> None:
         filled=amount,
         state=OrderState.FILLED,
     )
-    market.book.fill(order, amount)
     execution = Execution(state, market, taker, state.position(taker.account, market))
+    assert amount == execution.room(order, amount)
+    market.book.fill(order, amount)
     execution.filled(order, taker, amount)
     execution.pass_on_fees()
     venue.do(Continue())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from book.depth import depth
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
@@ -32,8 +32,14 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
         super().__init__()
         self.venue = open_venue(ann=RICH, ben=RICH, cat=RICH)
         self.market = self.venue.market(BTC)
-        self.oracle = NaiveBook(TICK, Counter())
+        self.oracle = NaiveBook(TICK, Counter(), step=amount(10))
         self.modes = dict.fromkeys((101, 102, 103), SelfTrading.REJECT_TAKER)
+
+    @initialize(most=st.sampled_from([1_000, 1, 2, 4]))
+    def limit_fills(self, most: int) -> None:
+        """The work of one order is limited to a few fills, or to more than there ever are."""
+        self.venue.set_parameters(fills=most)
+        self.oracle.most = most
 
     @rule(
         account=ACCOUNTS,
@@ -193,6 +199,7 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
             (trade.maker.order_id, trade.price, trade.amount) for trade in of_type(events, Traded)
         ]
         self.answered(events, naive, wanted)
+        assert len(fills) <= self.oracle.most
 
     def answered(self, events: list[Event], naive: NaiveOrder, wanted: int) -> None:
         """The answer shows what was traded; only a stopped self-trade has no order to show."""

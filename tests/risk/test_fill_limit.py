@@ -1,0 +1,133 @@
+"""One order trades with a limited number of others; what is left of it then is cancelled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from book.order import CancelReason, OrderState, OrderType, SelfTrading, TimeInForce
+from risk.commands import ClosePosition, Edit, SetSelfTrading
+from risk.events import OrderChanged, Traded
+from tests.risk.venue import BTC, Venue, amount, of_type, open_venue, order, price, trades
+
+MOST = 5
+FUNDS = {"BTC": "100"}
+
+
+def crowded(makers: int, **parameters: int) -> Venue:
+    """Many small offers, of two accounts, at two prices."""
+    venue = open_venue(parameters={"fills": MOST, **parameters}, ann=FUNDS, ben=FUNDS, cat=FUNDS)
+    for number in range(makers):
+        venue.sell("ben" if number % 2 else "cat", BTC, "10", 50_000 + number % 2)
+    return venue
+
+
+@pytest.mark.parametrize(
+    ("limit", "terms"),
+    [
+        (50_001, {}),
+        (50_001, {"time_in_force": TimeInForce.GOOD_TIL_DAY}),
+        (50_001, {"time_in_force": TimeInForce.IMMEDIATE_OR_CANCEL}),
+        (None, {}),
+        (None, {"type": OrderType.MARKET_LIMIT}),
+    ],
+)
+def test_what_is_left_at_the_limit_is_cancelled(limit: int | None, terms: dict[str, Any]) -> None:
+    """Whatever its terms: rested, it would cross the book, and its reason is told."""
+    venue = crowded(2 * MOST + 4)
+    ended = order(venue.buy("ann", BTC, "1000", limit, **terms))
+    assert (OrderState.CANCELLED, CancelReason.FILL_LIMIT) == (ended.state, ended.cancel_reason)
+    assert amount(10 * MOST) == ended.filled == venue.size("ann", BTC)
+    assert [] == venue.orders("ann")
+
+
+def test_an_order_that_needs_just_the_limit_is_filled() -> None:
+    """And one that finds no more to trade with rests, as ever."""
+    venue = crowded(MOST)
+    assert OrderState.FILLED is order(venue.buy("ann", BTC, 10 * MOST, 50_001)).state
+    venue = crowded(MOST)
+    assert OrderState.OPEN is order(venue.buy("ann", BTC, 10 * MOST + 10, 50_001)).state
+
+
+@pytest.mark.parametrize("kind", [OrderType.LIMIT, OrderType.MARKET])
+@pytest.mark.parametrize(("makers", "filled"), [(MOST, MOST), (MOST + 1, 0)])
+def test_fill_or_kill_is_killed_where_it_would_pass_the_limit(
+    kind: OrderType, makers: int, filled: int
+) -> None:
+    """All or nothing holds."""
+    venue = crowded(makers)
+    limit = 50_001 if kind is OrderType.LIMIT else None
+    terms = {"time_in_force": TimeInForce.FILL_OR_KILL, "type": kind}
+    events = venue.buy("ann", BTC, 10 * makers, limit, **terms)
+    assert (amount(10 * filled), filled) == (order(events).filled, len(trades(events)))
+
+
+def test_an_edit_that_reaches_the_limit_ends_the_order() -> None:
+    """It has traded by then, and cannot rest at its new price."""
+    venue = crowded(MOST + 3)
+    resting = order(venue.buy("ann", BTC, "1000", 49_000))
+    edit = Edit(account=resting.account, order_id=resting.order_id, price=price(50_001))
+    ended = order(venue.do(edit))
+    assert (CancelReason.FILL_LIMIT, amount(10 * MOST)) == (ended.cancel_reason, ended.filled)
+    assert [] == venue.orders("ann")
+
+
+def test_a_large_position_is_closed_in_several_orders() -> None:
+    """Each of them gets further."""
+    venue = crowded(0)
+    venue.trade("ann", "ben", BTC, 20 * MOST, "50000")
+    for _ in range(2 * MOST):
+        venue.buy("cat", BTC, "10", "49999")
+    close = ClosePosition(account=venue.number("ann"), instrument=BTC)
+    sizes = [venue.size("ann", BTC) for _ in range(2) if venue.do(close)]
+    assert [amount(10 * MOST), 0] == sizes
+
+
+def test_own_orders_that_are_cancelled_count() -> None:
+    """Else an account with thousands of them could hold the venue up."""
+    venue = crowded(0)
+    venue.do(SetSelfTrading(account=venue.number("ann"), mode=SelfTrading.CANCEL_MAKER))
+    for _ in range(MOST + 3):
+        venue.sell("ann", BTC, "10", "50000")
+    ended = order(venue.buy("ann", BTC, "100", "50000"))
+    assert (CancelReason.FILL_LIMIT, 0) == (ended.cancel_reason, ended.filled)
+    assert 3 == len(venue.orders("ann"))
+
+
+@pytest.mark.parametrize("of_the_taker", [True, False])
+def test_a_fill_cuts_no_more_reduce_only_orders_than_the_limit(of_the_taker: bool) -> None:
+    """It is for less then, and the last of its order; those cut are the newest."""
+    venue = crowded(0)
+    count = 3 * MOST
+    venue.trade("ann", "ben", BTC, 10 * count, "50000")
+    for _ in range(count):
+        venue.sell("ann", BTC, "10", "50600", reduce_only=True)
+    oldest = [each.order_id for each in venue.orders("ann")][: count - MOST]
+    if of_the_taker:
+        venue.buy("cat", BTC, 10 * count, "49900")
+        events = venue.sell("ann", BTC, 10 * count, "49900")
+        assert CancelReason.FILL_LIMIT is order(events).cancel_reason
+    else:
+        # Not reduce-only: it may reduce first, and then open the other way.
+        venue.sell("ann", BTC, 10 * count, "50000")
+        oldest.append(venue.orders("ann")[-1].order_id)
+        events = venue.buy("cat", BTC, 10 * count, "50000")
+        assert CancelReason.FILL_LIMIT is order(events).cancel_reason
+    assert [amount(10 * MOST)] == [each for _, each in trades(events)]
+    assert oldest == [each.order_id for each in venue.orders("ann")]
+    cut = [e for e in of_type(events, OrderChanged) if e.order.reduce_only]
+    assert MOST == len(cut)
+
+
+def test_a_fill_that_flips_a_position_cuts_all_its_reduce_only_orders() -> None:
+    """As far as the limit lets it: then it stops short of the flip."""
+    for held, size in ((MOST, -10), (MOST + 1, 10)):
+        venue = crowded(0)
+        venue.trade("ann", "ben", BTC, 10 * held, "50000")
+        for _ in range(held):
+            venue.sell("ann", BTC, "10", "50600", reduce_only=True)
+        venue.buy("cat", BTC, 10 * held + 10, "49900")
+        events = venue.sell("ann", BTC, 10 * held + 10, "49900")
+        assert 1 == len(of_type(events, Traded))
+        assert amount(size) == venue.size("ann", BTC)
