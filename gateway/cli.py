@@ -22,6 +22,7 @@ from gateway.demo.percent import shielded
 from gateway.failure import report
 from gateway.log.commands import add_log
 from gateway.log.errors import ApplyError, DiskError, LogError
+from gateway.printable import printable
 from gateway.replay import add_replay
 from gateway.server import Running
 from gateway.settings import ConfigError
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = chosen.run(chosen)
     except* ConfigError as errors:
         # From inside the venue it comes wrapped by each nursery on its way.
-        print(f"tidegate: {_first(errors)}", file=sys.stderr)
+        print(f"tidegate: {printable(str(_first(errors)))}", file=sys.stderr)
     except* (DiskError, ApplyError, LogError) as errors:
         status = report(_first(errors))
     return status

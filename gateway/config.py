@@ -14,11 +14,20 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from book.units import MONEY, SCALE, Money, Price
+from gateway.files import open_regular
 from gateway.log.follower import SNAPSHOT_ENTRIES
 from gateway.log.trail import CHECKPOINT_ENTRIES
 from gateway.log.writer import SEGMENT_BYTES
+from gateway.printable import printable, shortened
 from gateway.scope import ScopeError, parse_scope
-from gateway.settings import ConfigError, Endpoint, one_of, refuse_unknown, section, shown
+from gateway.settings import (
+    ConfigError,
+    Endpoint,
+    Secret,
+    one_of,
+    refuse_unknown,
+    section,
+)
 from gateway.transport import Library
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -137,7 +146,7 @@ class Walk(Struct, frozen=True, gc=False):
     drift: Annotated[float, Meta(ge=-10, le=10)] = 0.0
     jumps: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
     jump_size: Annotated[float, Meta(ge=0, le=1)] = 0.02
-    seed: Annotated[int, Meta(ge=0)] = 1
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 1
 
 
 class Csv(Struct, frozen=True, gc=False):
@@ -169,7 +178,7 @@ class Account(Struct, frozen=True, gc=False):
 
     name: Name
     client_id: Name
-    client_secret: Annotated[str, Meta(min_length=1, max_length=256)]
+    client_secret: Secret
     deposits: dict[str, Money] = field(default_factory=dict)
     scope: str = "mainaccount account:read_write trade:read_write wallet:read_write"
 
@@ -192,13 +201,20 @@ class Config(Struct, frozen=True, gc=False):
 def load(path: Path) -> Config:
     """Read the file at `path`. Raises ConfigError, also when it cannot be read or is not TOML."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") if _is_descriptor(path) else open_regular(path) as file:
+            text = file.read().decode()
+    # ValueError: neither text nor a name that a file can have.
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
         return parse(text, folder=path.parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Whether a shell made the name, of a pipe that it has opened: `--config <(command)`."""
+    return str(path) == "/dev/stdin" or path.parent in (Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 def parse(text: str, folder: Path = Path()) -> Config:
@@ -207,6 +223,10 @@ def parse(text: str, folder: Path = Path()) -> Config:
         raw = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error}") from error
+    except (ValueError, ArithmeticError) as error:
+        raise ConfigError("not usable: a number in it has more digits than can be read") from error
+    except RecursionError:
+        raise ConfigError("not usable: arrays or tables in it are nested too deeply") from None
     refuse_unknown("the file", raw, Config.__struct_fields__)
     server = section(Server, "[server]", raw.get("server", {}))
     if server.http == server.websocket and server.http.port:
@@ -277,7 +297,8 @@ def _accounts(tables: object) -> tuple[Account, ...]:
         try:
             parse_scope(account.scope, strict=True)
         except ScopeError as error:
-            raise ConfigError(f"{place}, key `scope`: {error}") from error
+            why = printable(shortened(str(error), most=200))
+            raise ConfigError(f"{place}, key `scope`: {why}") from error
         accounts.append(account)
     return tuple(accounts)
 
@@ -289,5 +310,6 @@ def _tables(name: str, raw: object) -> Iterable[tuple[str, Mapping[str, Any]]]:
     for number, table in enumerate(raw, start=1):
         place = f"[[{name}]] no. {number}"
         if not isinstance(table, dict):
-            raise ConfigError(f"{place}: expected a table of keys, not {shown(table)}")
+            # What it is instead is not shown: an account on one line, with its secret, perhaps.
+            raise ConfigError(f"{place}: expected a table of keys")
         yield place, table

@@ -10,6 +10,7 @@ import random
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ from attrs import Factory, define, field
 
 from book.units import HOUR, SCALE, SECOND, Millis, Price
 from gateway import config
+from gateway.files import open_regular
+from gateway.printable import shortened
 from gateway.settings import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -180,7 +183,7 @@ def read_csv(file: Path, speed: float = 1.0) -> CsvIndex:
     """
     times, prices = array("q"), array("d")
     try:
-        with file.open(encoding="utf-8", newline="") as text:
+        with TextIOWrapper(open_regular(file), encoding="utf-8", newline="") as text:
             rows = csv.DictReader(text, strict=True)
             missing = {"timestamp", "price"}.difference(rows.fieldnames or ())
             if missing:
@@ -207,9 +210,9 @@ def _read_row(place: str, row: Mapping[str, str | None]) -> tuple[int, float]:
     try:
         at, price = int(row["timestamp"] or ""), float(row["price"] or "")
     except ValueError as error:
-        raise ConfigError(f"{place}: {error}") from error
+        raise ConfigError(f"{place}: {shortened(str(error))}") from error
     if not (0 <= at < 2**62 and 0 < price <= MAX_LEVEL):
-        raise ConfigError(f"{place}: timestamp {at} or price {price} is out of range")
+        raise ConfigError(f"{place}: timestamp {row['timestamp']} or price {price} is out of range")
     return at, price
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, Inexact, localcontext
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
 from book.units import MONEY, SCALE, Money, Price
+from gateway.printable import printable, shortened
 
 CURRENCIES: Final = ("BTC", "ETH", "USDC")
 
@@ -22,6 +23,13 @@ CURRENCIES: Final = ("BTC", "ETH", "USDC")
 # far below where a price in 1e-8 would pass 64 bits.
 MAX_PRICE: Final = 10**9
 MAX_FUNDS: Final = 10**12
+
+MAX_SHOWN: Final = 10**100
+_HINTED: Final = 64
+
+
+Secret = Annotated[str, Meta(min_length=1, max_length=256)]
+"""The type of every key whose value no error may show: what is wrong with it is said without."""
 
 
 class ConfigError(ValueError):
@@ -81,15 +89,32 @@ def refuse_unknown(place: str, raw: Mapping[str, object], known: tuple[str, ...]
     for key in raw:
         if key not in known:
             raise ConfigError(
-                f"{place}: unknown key `{key}`{_hint(key, known)}; known: {', '.join(known)}"
+                f"{place}: unknown key `{_brief(key)}`{_hint(key, known)};"
+                f" known: {', '.join(known)}"
             )
 
 
 def shown(raw: object) -> str:
-    """A value as the file would write it."""
+    """A value as the file would write it, on one line, shortened where it is long.
+
+    Tables and arrays are only named: a secret may be in them, in its place or out of it.
+    """
     if isinstance(raw, bool):
         return str(raw).lower()
-    return f'"{raw}"' if isinstance(raw, str) else str(raw)
+    if isinstance(raw, str):
+        return f'"{_brief(raw)}"'
+    if isinstance(raw, dict):
+        return "a table"
+    if isinstance(raw, list):
+        return "an array"
+    # Python refuses to write the digits of larger ones.
+    if isinstance(raw, int) and abs(raw) >= MAX_SHOWN:
+        return "a number of a hundred digits or more"
+    return shortened(str(raw))
+
+
+def _brief(text: str) -> str:
+    return printable(shortened(text))
 
 
 def _value(place: str, kind: Any, raw: Any) -> object:
@@ -99,6 +124,8 @@ def _value(place: str, kind: Any, raw: Any) -> object:
     reader = _READERS.get(kind)
     if reader is not None:
         return reader(place, raw)
+    if kind == Secret:
+        return _secret(place, raw)
     if isinstance(raw, Decimal) and not raw.is_finite():
         raise ConfigError(f"{place}: expected a finite number, not {raw}")
     try:
@@ -106,6 +133,15 @@ def _value(place: str, kind: Any, raw: Any) -> object:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{place}: {error}, not {shown(raw)}") from error
     return value
+
+
+def _secret(place: str, raw: object) -> str:
+    try:
+        secret: str = msgspec.convert(raw, Secret)
+    except msgspec.ValidationError as error:
+        # Without its cause, whose text is msgspec's affair.
+        raise ConfigError(f"{place}: {error}; the value is not shown") from None
+    return secret
 
 
 def _endpoint(place: str, raw: object) -> Endpoint:
@@ -116,11 +152,20 @@ def _endpoint(place: str, raw: object) -> Endpoint:
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
-    if not host or (":" in host) != bracketed or not (port.isascii() and port.isdigit()):
+    digits = port.isascii() and port.isdigit()
+    if (":" in host) != bracketed or not (_is_host(host) and digits):
         raise ConfigError(f"{place}: {right}, not {shown(raw)}")
-    if int(port) > 65_535:
-        raise ConfigError(f"{place}: {right}; port {port} is above 65535")
+    if len(port) > 5 or int(port) > 65_535:
+        raise ConfigError(f"{place}: {right}; port {shortened(port)} is above 65535")
     return Endpoint(host, int(port))
+
+
+def _is_host(host: str) -> bool:
+    """Whether a name can be looked up: the system's own call raises where it cannot be written."""
+    try:
+        return bool(host.encode("idna")) and host.isprintable() and " " not in host
+    except UnicodeError:
+        return False
 
 
 def _price(place: str, raw: object) -> Price:
@@ -149,25 +194,27 @@ def _units(place: str, raw: object, scale: int, most: int) -> int:
         raise ConfigError(f"{place}: expected a number, not {shown(raw)}")
     number = Decimal(raw)
     if not (number.is_finite() and 0 <= number <= most):
-        raise ConfigError(f"{place}: expected a number from 0 to {most}, not {raw}")
+        raise ConfigError(f"{place}: expected a number from 0 to {most}, not {shown(raw)}")
     decimals = len(str(scale)) - 1
     with localcontext(prec=60) as context:
         context.traps[Inexact] = True
         try:
             return int(number.quantize(Decimal(1).scaleb(-decimals)).scaleb(decimals))
         except Inexact as error:
-            raise ConfigError(f"{place}: {raw} has more than {decimals} decimals") from error
+            raise ConfigError(f"{place}: {shown(raw)} has more than {decimals} decimals") from error
 
 
 def _file(place: str, raw: object) -> Path:
-    if not isinstance(raw, str) or not raw:
-        raise ConfigError(f"{place}: expected the name of a file, not {shown(raw)}")
-    return Path(raw)
+    return _path(place, raw, "file")
 
 
 def _folder(place: str, raw: object) -> Path:
-    if not isinstance(raw, str) or not raw:
-        raise ConfigError(f"{place}: expected the name of a folder, not {shown(raw)}")
+    return _path(place, raw, "folder")
+
+
+def _path(place: str, raw: object, what: str) -> Path:
+    if not isinstance(raw, str) or not raw or "\0" in raw:
+        raise ConfigError(f"{place}: expected the name of a {what}, not {shown(raw)}")
     return Path(raw)
 
 
@@ -191,5 +238,8 @@ def _choice(place: str, raw: object, choices: tuple[str, ...]) -> str:
 def _hint(raw: object, known: Iterable[str]) -> str:
     """The known word that was probably meant, also when only the case differs."""
     by_folded = {word.casefold(): word for word in known}
-    close = get_close_matches(str(raw).casefold(), by_folded, n=1)
+    if not isinstance(raw, str):
+        return ""
+    # It takes the square of the length.
+    close = get_close_matches(raw[:_HINTED].casefold(), by_folded, n=1)
     return f"; did you mean `{by_folded[close[0]]}`?" if close else ""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from gateway.files import open_regular
 from gateway.settings import ConfigError, Endpoint
 
 # Clients that connect in one burst, as after a restart; the system's own bound may be lower.
@@ -142,6 +143,8 @@ def load_tls(certificate: Path, key: Path, protocols: Sequence[str] = ()) -> ssl
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
+        for path in (certificate, key):
+            open_regular(path).close()
         context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot use {certificate} with {key}: {error}") from error

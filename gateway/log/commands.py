@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Final
@@ -17,11 +17,13 @@ from gateway.log import upkeep
 from gateway.log.disk import Disk
 from gateway.log.errors import LockedError, LogError
 from gateway.log.follower import SNAPSHOT_ENTRIES, Follower
+from gateway.log.frames import Frame
 from gateway.log.lock import DataDirectory
+from gateway.log.segments import Reader
 from gateway.log.show import Selection, line, record
 from gateway.log.tail import Tail
 from gateway.log.verify import CHECK_ENTRIES, Verification, Verified
-from risk.commands import Entry
+from gateway.printable import printable
 
 if TYPE_CHECKING:
     # argparse has no public name for what add_subparsers returns.
@@ -32,6 +34,9 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS: Final = 0.1
 """How often a log is looked at for what is new: soon enough for a person who watches, and some
 hundred microseconds each."""
+
+WRITE_POLLS: Final = 10
+"""How often `show` looks whether an unfinished frame is being written: a write takes less."""
 
 NICENESS: Final = 10
 """The follower gets what time is left over: where processors are few, the venue comes first."""
@@ -191,7 +196,7 @@ def report(found: Verified, seconds: float) -> str:
         last = starts[0] if starts else survey.last
         why = "written under other rules" if survey.foreign else "no snapshot leads there"
         lines.append(f"entries {survey.first} to {last}: not replayed, {why}")
-    lines += [f"entry {each} is skipped: {why}" for each, why in survey.skips.items()]
+    lines += [f"entry {each} is skipped: {printable(why)}" for each, why in survey.skips.items()]
     lines.append(
         f"compared: {found.checkpoints} checkpoints, {found.snapshots} snapshots; money and margin"
         f" proved {found.checks} times"
@@ -231,20 +236,44 @@ def _show(chosen: argparse.Namespace) -> int:
 
 
 def _print_entries(wanted: Selection, *, follow: bool, json: bool) -> None:
-    def shown(entry: Entry) -> str:
-        return record(entry).decode() if json else line(entry, wanted.who)
+    def printed(frames: Iterator[Frame]) -> bool:
+        """Print what is wanted of the frames; whether nothing more is wanted."""
+        for frame in frames:
+            for entry in wanted.of(frame, tail.reader.entries):
+                _say(record(entry) if json else line(entry, wanted.who))
+            if wanted.past(frame.last + 1):
+                return True
+        return False
 
     tail = Tail(wanted.open())
-    while True:
-        for frame in tail.frames() if follow else tail.reader.frames():
-            for entry in wanted.of(frame, tail.reader.entries):
-                _say(shown(entry))
-            if wanted.past(frame.last + 1):
-                return
-        if not follow:
-            return
+    if not follow:
+        _print_to_end(tail.reader, printed)
+        return
+    while not printed(tail.frames()):
         sys.stdout.flush()
         sleep(POLL_SECONDS)
+
+
+def _print_to_end(reader: Reader, printed: Callable[[Iterator[Frame]], bool]) -> None:
+    """Print the log as far as it goes. Raises LogError where that is not its end."""
+    if printed(reader.frames()):
+        return
+    left, sequence = reader.unfinished(), reader.sequence
+    for _ in range(WRITE_POLLS):
+        if reader.fault is None or reader.sequence != sequence:
+            return
+        # A venue that runs may be writing it.
+        sys.stdout.flush()
+        sleep(POLL_SECONDS)
+        if printed(reader.frames()):
+            return
+        left = reader.unfinished()
+    if left:
+        raise LogError(
+            f"{reader.segment.path}: after entry {reader.sequence}, at byte {reader.offset}, {left}"
+            f" bytes are no whole frame ({reader.fault.what if reader.fault else ''}): the"
+            " unfinished write of a crash, which the next start cuts off, or damage"
+        )
 
 
 # Upkeep

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from attrs import frozen
 
-from gateway.log.errors import DiskError
+from gateway.files import IrregularFileError, open_regular
+from gateway.log.errors import DiskError, LogError
 
 # The size of a file is synced with its data where that has changed; its times need not be.
 _sync = os.fdatasync if hasattr(os, "fdatasync") else os.fsync
+
+# A name that cannot be followed to a file: whoever made the folder erred, not the disk.
+_MISNAMED: Final = frozenset(
+    (errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO)
+)
 
 
 @frozen
@@ -25,10 +33,12 @@ class File:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn an OSError into a DiskError that names the file."""
+    """Turn an OSError into a DiskError that names the file, or a LogError where there is none."""
     try:
         yield
     except OSError as error:
+        if isinstance(error, IrregularFileError) or error.errno in _MISNAMED:
+            raise LogError(f"{path}: {error.strerror}") from error
         raise DiskError(error.errno, error.strerror, str(path)) from error
 
 
@@ -43,6 +53,8 @@ class Disk:
         """Have a directory, and durably where it is new."""
         with naming(folder):
             if not folder.is_dir():
+                if folder.exists():
+                    raise LogError(f"{folder}: not a directory")
                 folder.mkdir(mode=0o750, parents=True)
                 _sync_directory(folder.parent)
 
@@ -87,7 +99,7 @@ class Disk:
         died of a failed sync may have left pages that never will be, which the kernel holds for
         good: they are dropped.
         """
-        with naming(path), path.open("rb") as file:
+        with naming(path), open_regular(path) as file:
             os.fsync(file.fileno())
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -12,6 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
+from gateway.files import require_regular
 from gateway.log.disk import Disk, naming
 from gateway.log.errors import LockedError
 
@@ -48,9 +49,11 @@ class DataDirectory:
             disk.make_folder(folder)
         path = self.path / "LOCK"
         with naming(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(path, flags, 0o640)
         try:
             with naming(path):
+                require_regular(path, descriptor)
                 self._lock(descriptor)
             yield descriptor
         finally:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from attrs import define, field
 
 from gateway.log.disk import Disk
-from gateway.log.errors import ApplyError, DamageError, LogError, VersionError
-from gateway.log.frames import GENESIS, Frame, holds_frame
+from gateway.log.errors import ApplyError, LogError, VersionError
+from gateway.log.frames import GENESIS, Frame
 from gateway.log.lock import DataDirectory
 from gateway.log.segments import Reader, Segment, reader_after, segments
 from gateway.log.snapshots import Snapshot, Snapshots
@@ -167,16 +167,14 @@ def _survey(recovery: Recovery, disk: Disk) -> None:
 def _cut(reader: Reader, disk: Disk) -> None:
     """Cut off what a crash left of its last write. Raises DamageError for damage."""
     assert reader.fault is not None
-    path, rest = reader.segment.path, reader.segment.read(reader.offset)
-    if holds_frame(rest, 1):
-        raise DamageError(path, reader.offset, reader.fault.what)
+    path, rest = reader.segment.path, reader.unfinished()
     logger.warning(
         "%s: cut at byte %d: %s, the unfinished write of a crash (%d bytes); the log ends with"
         " entry %d",
         path,
         reader.offset,
         reader.fault.what,
-        len(rest),
+        rest,
         reader.sequence,
     )
     disk.truncate(path, reader.offset)

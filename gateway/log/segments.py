@@ -13,6 +13,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from gateway.files import open_regular
 from gateway.log.disk import naming
 from gateway.log.errors import DamageError, LogError, VersionError
 from gateway.log.frames import (
@@ -38,7 +39,7 @@ class Segment:
 
     def header(self) -> Header:
         """Its header. Raises DamageError and VersionError."""
-        with naming(self.path), self.path.open("rb") as file:
+        with naming(self.path), open_regular(self.path) as file:
             data = file.read(HEADER_BYTES)
         try:
             header = Header.decode(data)
@@ -53,7 +54,7 @@ class Segment:
 
     def unbegun(self) -> bool:
         """Whether its header never became whole, so that it holds nothing yet."""
-        with naming(self.path), self.path.open("rb") as file:
+        with naming(self.path), open_regular(self.path) as file:
             head = file.read(HEADER_BYTES)
         try:
             Header.decode(head)
@@ -63,9 +64,14 @@ class Segment:
             return False
         return False
 
+    def size(self) -> int:
+        """How many bytes it has by now."""
+        with naming(self.path):
+            return self.path.stat().st_size
+
     def read(self, offset: int = 0) -> bytes:
         """Its bytes from `offset` on."""
-        with naming(self.path), self.path.open("rb") as file:
+        with naming(self.path), open_regular(self.path) as file:
             file.seek(offset)
             return file.read()
 
@@ -77,9 +83,9 @@ def path_of(folder: Path, first: int) -> Path:
 
 def segments(folder: Path) -> list[Segment]:
     """All segments, oldest first; none where there is no such folder."""
-    if not folder.is_dir():
-        return []
     with naming(folder):
+        if not folder.is_dir():
+            return []
         found = os.listdir(folder)  # noqa: PTH208 - followers ask all the time, and it is faster
     names = sorted(name for name in found if _NAME.fullmatch(name))
     return [Segment(folder / name, int(name[:20])) for name in names]
@@ -134,6 +140,23 @@ class Reader:
             return frame.entries()
         except FrameError as error:
             raise DamageError(self.segment.path, self.offset - frame.size, error.what) from error
+
+    def unfinished(self) -> int:
+        """Bytes of an unfinished write behind the last whole frame, once `frames` has ended.
+
+        Raises DamageError where a whole frame follows them, so that they are something else.
+        """
+        if self.fault is None:
+            return 0
+        rest = self.segment.read(self.offset)
+        try:
+            decode(rest, 0)
+        except FrameError as error:
+            if holds_frame(rest, 1):
+                raise DamageError(self.segment.path, self.offset, error.what) from error
+            return len(rest)
+        # It was being written, and is whole by now.
+        return 0
 
     @property
     def empty(self) -> bool:

@@ -18,6 +18,7 @@ from gateway.log.frames import Frame
 from gateway.log.lock import DataDirectory
 from gateway.log.segments import Reader, segment_of, segments
 from gateway.log.snapshots import Snapshot, Snapshots
+from gateway.printable import printable, printable_json
 from risk.commands import Command, Deposit, Entry, OpenAccount, Origin, StartSession, Withdraw
 from risk.state import SYSTEM_ACCOUNTS
 from risk.terms import Terms
@@ -135,14 +136,15 @@ def line(entry: Entry, who: Who) -> str:
     said = " ".join(f"{name}={_value(command, name, each, who)}" for name, each in _said(command))
     sender = f"{_origin(entry.origin):>10}"
     if entry.origin.key:
-        said += f" key={entry.origin.key}"
+        # As the other texts of clients, but without quotes: a backslash is doubled.
+        said += f" key={msgspec.json.encode(entry.origin.key).decode()[1:-1]}"
     words = f"{type(command).__name__} {said}".rstrip()
-    return f"{entry.sequence:>9}  {_time(entry.time)}  {sender}  {words}"
+    return printable(f"{entry.sequence:>9}  {_time(entry.time)}  {sender}  {words}")
 
 
-def record(entry: Entry) -> bytes:
+def record(entry: Entry) -> str:
     """An entry as JSON, in the core's integer units."""
-    return msgspec.json.encode(entry)
+    return printable_json(msgspec.json.encode(entry).decode())
 
 
 def _said(command: Command) -> Iterator[tuple[str, object]]:

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 from attrs import define, field, frozen
 
+from gateway.files import open_regular
 from gateway.log.disk import Disk, naming
 from gateway.log.errors import DamageError, LogError, VersionError
 from gateway.log.frames import HASH_BYTES
@@ -71,8 +72,8 @@ class Snapshot:
     @classmethod
     def read(cls, path: Path) -> Snapshot:
         """Read a file. Raises DamageError, or VersionError for what is not ours to read."""
-        with naming(path):
-            data = path.read_bytes()
+        with naming(path), open_regular(path) as file:
+            data = file.read()
         if len(data) < _HEADER.size + _DIGEST_BYTES or not data.startswith(MAGIC):
             raise DamageError(path, 0, "no snapshot")
         _, version, rules, sequence, chain, trail, digest, length = _HEADER.unpack_from(data)
@@ -107,9 +108,9 @@ class Snapshots:
 
     def paths(self) -> list[Path]:
         """All of them, newest first; none where there is no such folder."""
-        if not self.folder.is_dir():
-            return []
         with naming(self.folder):
+            if not self.folder.is_dir():
+                return []
             return sorted(
                 (p for p in self.folder.glob("*.snap") if p.stem.isdecimal()), reverse=True
             )

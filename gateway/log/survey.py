@@ -10,7 +10,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from gateway.log.errors import DamageError, LogError
-from gateway.log.frames import GENESIS, FrameError, decode, holds_frame
+from gateway.log.frames import GENESIS
 from gateway.log.lock import DataDirectory
 from gateway.log.recovery import Replay
 from gateway.log.segments import Reader, segments
@@ -66,7 +66,7 @@ class Start:
 
 def bytes_of(directory: DataDirectory) -> int:
     """How much a survey reads."""
-    return sum(segment.path.stat().st_size for segment in segments(directory.log))
+    return sum(segment.size() for segment in segments(directory.log))
 
 
 def survey(directory: DataDirectory, advance: Callable[[int], None] = lambda _: None) -> Survey:
@@ -100,25 +100,10 @@ def survey(directory: DataDirectory, advance: Callable[[int], None] = lambda _: 
         if frame.last in wanted:
             chain[frame.last] = frame.hash
         advance(frame.size)
-    found.torn = _torn(reader)
+    found.torn = reader.unfinished()
     for snapshot in found.snapshots:
         _require_fit(snapshot, found, chain)
     return found
-
-
-def _torn(reader: Reader) -> int:
-    """Bytes of an unfinished frame at the end. Raises DamageError where it is more than that."""
-    if reader.fault is None:
-        return 0
-    rest = reader.segment.read(reader.offset)
-    try:
-        decode(rest, 0)
-    except FrameError as error:
-        if holds_frame(rest, 1):
-            raise DamageError(reader.segment.path, reader.offset, error.what) from error
-        return len(rest)
-    # It was being written, and is whole by now.
-    return 0
 
 
 def _require_fit(snapshot: Snapshot, found: Survey, chain: dict[int, bytes]) -> None:

@@ -30,5 +30,6 @@ class Tail:
             if held is not None:
                 yield held
             held, before, after = frame, after, copy(self.reader)
+        self.reader.unfinished()
         # So that the last one, which may yet become another, is read again.
         self.reader = before

@@ -49,7 +49,7 @@ class Writer:
         if self.segment is None:
             self._begin()
         else:
-            self._size = self.segment.path.stat().st_size
+            self._size = self.segment.size()
             self._file = self.disk.append(self.segment.path)
 
     def append(self, entries: Sequence[Entry]) -> None:
