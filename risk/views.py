@@ -12,7 +12,7 @@ import msgspec
 
 from book.instrument import Instrument
 from book.order import Side
-from book.units import MONEY, RATE, SCALE
+from book.units import MONEY, RATE, SCALE, round_half_even
 from risk import ledger, margin
 from risk.market import Market
 from risk.position import Position, Wallet
@@ -27,7 +27,9 @@ class Summary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     margin_balance = balance + realised + unrealised; available = margin_balance - initial;
     withdrawable = max(0, min(balance, margin_balance) - initial). `initial` includes open
     orders. `projected_*` leave out the nearest expiry. `profit` is since each position was
-    opened. `deltas` holds (index name, delta) with base coins in 1e-12.
+    opened. `deltas` holds (index name, delta) with base coins in 1e-12. `ratios` holds (index
+    name, ratio) in 1e-12 for each index whose positions alone could lead to a liquidation, and
+    `ratio` is that of all positions together, None where there is none: `liquidation_ratio`.
     """
 
     currency: str
@@ -45,6 +47,8 @@ class Summary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     fees: int
     delta: int
     deltas: tuple[tuple[str, int], ...]
+    ratio: int | None = None
+    ratios: tuple[tuple[str, int], ...] = ()
 
 
 class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -52,7 +56,9 @@ class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     `delta` is the size in base coins. `floating` is unrealised profit of the session,
     `realised` its realised profit including `funding`, `total` the profit since the average
-    price. `liquidation_price` is None where no price of this market alone would liquidate.
+    price. `interest` is the market's funding per unit of size since listing. `leverage` is the
+    whole number nearest to what initial margin allows. `liquidation_price` is None where no
+    price of this market alone would liquidate.
     """
 
     instrument: str
@@ -65,6 +71,7 @@ class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     floating: int
     realised: int
     funding: int
+    interest: int
     total: int
     initial: int
     maintenance: int
@@ -103,6 +110,15 @@ def summary(state: State, account: int, currency: str) -> Summary:
         fees=ledger.fees_paid(wallet),
         delta=sum(deltas.values()),
         deltas=tuple(sorted(deltas.items())),
+        ratio=liquidation_ratio(wallet, held),
+        ratios=tuple(
+            (name, ratio)
+            for name in sorted(deltas)
+            if (
+                ratio := liquidation_ratio(wallet, [p for p in held if p.market.index.name == name])
+            )
+            is not None
+        ),
     )
 
 
@@ -126,6 +142,7 @@ def position(state: State, account: int, market: Market) -> PositionView:
         floating=held.profit - accrued,
         realised=held.realised + accrued,
         funding=held.funding + accrued,
+        interest=round_half_even(market.funding_index, RATE),
         total=lifetime_profit(held),
         initial=alone,
         maintenance=held.maintenance,
@@ -172,10 +189,11 @@ def lifetime_profit(position: Position) -> int:
 
 
 def _leverage(market: Market, size: int) -> int:
-    """The highest leverage that initial margin allows at this size."""
+    """The leverage that initial margin allows at this size, to the nearest whole number."""
     coins = margin.base_size(market, size) if size and market.mark else 0
     terms = market.terms
-    return RATE // (terms.initial_base + terms.initial_slope * coins // MONEY)
+    rate = terms.initial_base * MONEY + terms.initial_slope * coins
+    return round_half_even(RATE * MONEY, rate)
 
 
 def _nearest_expiry(positions: list[Position]) -> int | None:
@@ -204,6 +222,49 @@ def liquidation_price(wallet: Wallet, position: Position) -> int | None:
     constant = slack + sign * coins
     root = _positive_root(terms.maintenance_slope, linear, constant)
     return abs(size) * MONEY // root if root else None
+
+
+def liquidation_ratio(wallet: Wallet, positions: list[Position]) -> int | None:
+    """The factor (1e-12) by which the marks of some positions would have to move to liquidate.
+
+    All of them move by the same factor, and their indices with them; everything else is
+    unchanged. Of a single position that is `liquidation_price` over its mark. None where no factor
+    would do.
+    """
+    open_positions = [each for each in positions if each.size and each.market.mark]
+    if not open_positions:
+        return None
+    slack = wallet.margin_balance - wallet.maintenance + sum(p.maintenance for p in open_positions)
+    inverse = {p.market.instrument.contract.inverse for p in open_positions}
+    assert len(inverse) == 1, "a currency settles inverse contracts or linear ones"
+    if inverse == {False}:
+        return _linear_ratio(open_positions, slack)
+    slope = linear = signed = 0
+    for position in open_positions:
+        coins, terms = margin.base_size(position.market, position.size), position.market.terms
+        sign = 1 if position.size > 0 else -1
+        # In x = 1 / ratio: maintenance is base * n * x + slope * n * n * x * x.
+        slope += terms.maintenance_slope * coins // MONEY * coins // MONEY
+        linear += sign * coins + terms.maintenance_base * coins // RATE
+        signed += sign * coins
+    root = _positive_root(slope, linear, slack + signed)
+    return RATE * RATE // root if root else None
+
+
+def _linear_ratio(positions: list[Position], slack: int) -> int | None:
+    """Linear: slack + V * (ratio - 1) = W * ratio, for values V and maintenance W at the marks."""
+    value = owed = 0
+    for position in positions:
+        market, terms = position.market, position.market.terms
+        coins = margin.base_size(market, position.size)
+        rate = terms.maintenance_base + terms.maintenance_slope * coins // MONEY
+        worth = coins * market.mark // SCALE
+        value += worth if position.size > 0 else -worth
+        owed += worth * rate // RATE
+    if value == owed:
+        return None
+    ratio = (value - slack) * RATE // (value - owed)
+    return ratio if ratio > 0 else None
 
 
 def _positive_root(slope: int, linear: int, constant: int) -> int:

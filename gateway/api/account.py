@@ -84,7 +84,7 @@ def get_account_summary(call: Call, params: SummaryParams) -> object:
     if params.currency == ANY:
         raise invalid("currency", "invalid currency")
     listed(call.venue, params.currency)
-    summary = _summary(call, params.currency)
+    summary = _summary(call, params.currency, extended=params.extended)
     return summary | profile_json(call) if params.extended else summary
 
 
@@ -97,7 +97,9 @@ def get_account_summaries(call: Call, params: SummariesParams) -> object:
         "id": account.number,
         "type": "main",
         "username": account.name,
-        "summaries": [_summary(call, currency) for currency in state.currencies()],
+        "summaries": [
+            _summary(call, currency, extended=params.extended) for currency in state.currencies()
+        ],
     }
     return shape | profile_json(call) if params.extended else shape
 
@@ -165,13 +167,17 @@ _PORTFOLIO = (
 
 def _nothing(currency: str) -> views.Summary:
     amounts = dict.fromkeys(views.Summary.__struct_fields__, 0)
-    return msgspec.convert(amounts | {"currency": currency, "deltas": ()}, views.Summary)
+    none = {"currency": currency, "deltas": (), "ratio": None, "ratios": ()}
+    return msgspec.convert(amounts | none, views.Summary)
 
 
-def _summary(call: Call, currency: str) -> shapes.Json:
+def _summary(call: Call, currency: str, *, extended: bool = False) -> shapes.Json:
     state = call.venue.exchange.state
     # A view of a wallet that does not exist would make one, and a read must change nothing.
     held = currency in state.accounts[call.account].wallets
     summary = views.summary(state, call.account, currency) if held else _nothing(currency)
     shape = shapes.summary_json(summary)
-    return shape | {"limits": limits_json(call.venue), "fees": fees_json(call.venue, currency)}
+    shape["limits"] = limits_json(call.venue)
+    if extended:
+        shape["fees"] = fees_json(call.venue, currency)
+    return shape

@@ -58,7 +58,9 @@ def order_text(order: OrderRecord, instrument: Instrument) -> bytes:
         None if reason is None else reason._value_,
     )
     amount, contracts = _size(order.amount, instrument.contract.contract_size)
-    average = _number(order.average_price) if order.average_price else _ZERO
+    average = _ZERO
+    if order.average_price:
+        average = wire.encode(wire.average(order.average_price, instrument.contract.tick))
     return form % (
         order.order_id,
         wire.encode(label) if label else _EMPTY,

@@ -49,14 +49,22 @@ def limits_json(venue: Venue) -> Json:
         },
         "matching_engine": {
             "trading": {
-                "total": {"rate": limits.matching_per_second, "burst": limits.matching_burst}
+                "total": {
+                    "rate": _whole(limits.matching_per_second),
+                    "burst": limits.matching_burst,
+                }
             },
             "cancel_all": {
-                "rate": limits.cancel_all_per_second,
+                "rate": _whole(limits.cancel_all_per_second),
                 "burst": limits.cancel_all_burst,
             },
         },
     }
+
+
+def _whole(per_second: float) -> int:
+    """A rate as clients read it: rounded down to a whole number, and at least 1."""
+    return max(1, int(per_second))
 
 
 def fees_json(venue: Venue, currency: str) -> list[Json]:
@@ -75,7 +83,7 @@ def fees_json(venue: Venue, currency: str) -> list[Json]:
             {
                 "index_name": contract.index,
                 "kind": "future" if contract.dated else "perpetual",
-                "value": {"default": rates},
+                "value": {"default": rates, "block_trade": wire.rate(contract.taker_rate // 2)},
             }
         )
     return fees

@@ -16,29 +16,33 @@ _DIRECTIONS = {None: "zero", Side.BUY: "buy", Side.SELL: "sell"}
 
 def position_json(position: PositionView, instrument: Instrument) -> Json:
     """A position as its holder sees it; `size` is signed, direction `zero` when flat."""
+    tick = instrument.contract.tick
     shape: Json = {
         "instrument_name": position.instrument,
         "kind": "future",
         "direction": _DIRECTIONS[_side(position.size)],
         "size": wire.amount(position.size),
-        "size_currency": wire.money(position.delta),
-        "average_price": wire.price(position.average_price),
+        "size_currency": wire.margin(position.delta),
+        "average_price": wire.average(position.average_price, tick),
         "mark_price": wire.price(position.mark),
         "index_price": wire.price(position.index),
         "settlement_price": wire.price(position.settlement_price),
-        "floating_profit_loss": wire.money(position.floating),
-        "realized_profit_loss": wire.money(position.realised),
-        "total_profit_loss": wire.money(position.total),
-        "initial_margin": wire.money(position.initial),
-        "maintenance_margin": wire.money(position.maintenance),
-        "open_orders_margin": wire.money(position.open_orders_margin),
-        "delta": wire.money(position.delta),
+        "floating_profit_loss": wire.margin(position.floating),
+        "realized_profit_loss": wire.margin(position.realised),
+        "total_profit_loss": wire.margin(position.total),
+        "initial_margin": wire.margin(position.initial),
+        "maintenance_margin": wire.margin(position.maintenance),
+        "open_orders_margin": wire.margin(position.open_orders_margin),
+        "delta": wire.margin(position.delta),
         "leverage": position.leverage,
         "estimated_liquidation_price": (
-            None if position.liquidation_price is None else wire.price(position.liquidation_price)
+            None
+            if position.liquidation_price is None
+            else wire.average(position.liquidation_price, tick)
         ),
     }
     if instrument.perpetual:
+        shape["interest_value"] = wire.rate(position.interest)
         shape["realized_funding"] = wire.money(position.funding)
     return shape
 
@@ -77,9 +81,14 @@ def summary_json(summary: Summary) -> Json:
         "futures_session_rpl": wire.money(summary.realised),
         "futures_session_upl": wire.money(summary.unrealised),
         **_NO_OPTIONS,
-        "delta_total": wire.money(summary.delta),
-        "projected_delta_total": wire.money(summary.delta),
-        "delta_total_map": {index: wire.money(delta) for index, delta in summary.deltas},
+        "delta_total": wire.coins(summary.delta),
+        "projected_delta_total": wire.coins(summary.delta),
+        "delta_total_map": {index: wire.margin(delta) for index, delta in summary.deltas},
+        # Zero where there is none, because typed clients read a number.
+        "estimated_liquidation_ratio": 0.0 if summary.ratio is None else wire.rate(summary.ratio),
+        "estimated_liquidation_ratio_map": {
+            index: wire.rate(ratio) for index, ratio in summary.ratios
+        },
         "portfolio_margining_enabled": False,
         "cross_collateral_enabled": False,
         "margin_model": "segregated_sm",

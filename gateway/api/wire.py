@@ -26,6 +26,8 @@ Exact = int | Decimal
 # Any decimal of up to 15 digits survives the way through a double and back; 16 may not.
 _EXACT: Final = 10**15
 _MONEY: Final = MONEY // SCALE
+_MARGIN: Final = MONEY // 10**9
+_COINS: Final = MONEY // 10**6
 
 # Digits before the point that a request's number may have: far more than any market needs, and in
 # 1e-8 still inside 64 bits. Larger exponents are refused before anything is computed with them.
@@ -61,6 +63,36 @@ def money(units: int) -> Number:
         return 0.0
     rounded = round_half_even(units, _MONEY)
     return rounded / SCALE if -_EXACT < rounded < _EXACT else _number(rounded, SCALE)
+
+
+def margin(units: int) -> Number:
+    """Money of a position in 1e-12 as a JSON number of 9 decimals, rounded half-even."""
+    if not units:
+        return 0.0
+    return _number(round_half_even(units, _MARGIN), MONEY // _MARGIN)
+
+
+def coins(units: int) -> Number:
+    """A sum of deltas in 1e-12 as a JSON number of 6 decimals, rounded half-even."""
+    return _number(round_half_even(units, _COINS), MONEY // _COINS)
+
+
+def average(units: int, tick: int) -> Number:
+    """A price in 1e-8 that no order was placed at, as a JSON number rounded half-even.
+
+    It has two decimals, and two more than its tick where that is finer than 0.05.
+    """
+    step = SCALE // 100 if tick >= SCALE // 20 else max(1, _power(tick) // 100)
+    return price(round_half_even(units, step) * step)
+
+
+@lru_cache(maxsize=1_024)
+def _power(tick: int) -> int:
+    """The largest power of ten that divides a tick."""
+    power = 1
+    while tick % (power * 10) == 0:
+        power *= 10
+    return power
 
 
 def rate(units: int) -> Number:

@@ -78,12 +78,14 @@ class Changes:
 
     orders: dict[int, bytes] = field(factory=dict)
     trades: list[bytes] = field(factory=list)
-    moved: bool = False
 
 
 @define(eq=False)
 class ChangesStream(PrivateStream):
-    """`user.changes.….{interval}`: orders, trades and position, one message an instrument."""
+    """`user.changes.….{interval}`: orders, trades and position, one message an instrument.
+
+    The position is always there: where only orders changed, it is their margin that did.
+    """
 
     state: State
     changes: dict[str, Changes] = field(factory=dict, init=False)
@@ -98,7 +100,7 @@ class ChangesStream(PrivateStream):
 
     def note_position(self, instrument: str) -> None:
         """The position is no longer what it was."""
-        self._of(instrument).moved = True
+        self._of(instrument)
 
     def _of(self, instrument: str) -> Changes:
         changes = self.changes.get(instrument)
@@ -112,7 +114,6 @@ class ChangesStream(PrivateStream):
         return [self._encode(name, changes) for name, changes in noted.items()]
 
     def _encode(self, instrument: str, changes: Changes) -> bytes:
-        positions = self._positions(instrument) if changes.moved else []
         return b"".join(
             (
                 b'{"instrument_name":',
@@ -122,7 +123,7 @@ class ChangesStream(PrivateStream):
                 b',"trades":',
                 join(changes.trades),
                 b',"positions":',
-                join(positions),
+                join(self._positions(instrument)),
                 b"}",
             )
         )

@@ -173,11 +173,11 @@ def test_standard_margin_grows_with_size() -> None:
         | account | instrument         | size     | coins | initial | maintenance | leverage |
         | ann     | BTC-PERPETUAL      | 2000000  | 200   | 6       | 4           | 33       |
         | bob     | BTC-PERPETUAL      | -2000000 | -200  | 6       | 4           | 33       |
-        | ann     | BTC-25DEC26        | 10000    | 1     | 0.02005 | 0.01005     | 49       |
-        | ann     | ETH-PERPETUAL      | 10000    | 10    | 0.2004  | 0.1004      | 49       |
-        | ann     | BTC_USDC-PERPETUAL | 2        | 2     | 402     | 202         | 49       |
-        | ann     | ETH_USDC-PERPETUAL | 10       | 10    | 200.4   | 100.4       | 49       |
-        | ann     | SOL_USDC-PERPETUAL | 100      | 100   | 405     | 205         | 24       |
+        | ann     | BTC-25DEC26        | 10000    | 1     | 0.02005 | 0.01005     | 50       |
+        | ann     | ETH-PERPETUAL      | 10000    | 10    | 0.2004  | 0.1004      | 50       |
+        | ann     | BTC_USDC-PERPETUAL | 2        | 2     | 402     | 202         | 50       |
+        | ann     | ETH_USDC-PERPETUAL | 10       | 10    | 200.4   | 100.4       | 50       |
+        | ann     | SOL_USDC-PERPETUAL | 100      | 100   | 405     | 205         | 25       |
     and accounts:
         | account | currency | initial | maintenance |
         | ann     | BTC      | 6.02005 | 4.01005     |

@@ -43,6 +43,16 @@ def anything(value: object) -> bool:
     return True
 
 
+def absent(value: object) -> bool:
+    """Not present; for keys with a `?`."""
+    return False
+
+
+def whole(value: object) -> bool:
+    """A number that is written as an integer wherever it is whole."""
+    return integer(value) or (number(value) and value != int(str(value).partition(".")[0]))
+
+
 def or_null(kind: Any) -> Callable[[object], bool]:
     """Null, or of that type."""
     return lambda value: value is None or not mismatches(value, kind)
@@ -124,8 +134,14 @@ INSTRUMENT: Final = {
     "underlying_type": {"crypto"},
     "tick_size": number,
     "tick_size_steps": [{"above_price": number, "tick_size": number}],
-    "contract_size": number,
+    "contract_size": whole,
     "min_trade_amount": number,
+    "block_trade_commission": number,
+    "block_trade_min_trade_amount": whole,
+    "block_trade_tick_size": number,
+    "max_non_default_leverage": integer,
+    "future_type": {"linear", "reversed"},
+    "rfq": flag,
     "is_active": flag,
     "state": {"open", "settlement", "delivered", "inactive", "locked", "halted", "archivized"},
     "creation_timestamp": integer,
@@ -143,6 +159,7 @@ CURRENCY: Final = {
     "min_confirmations": integer,
     "in_cross_collateral_pool": flag,
     "fee_precision": integer,
+    "decimals": integer,
     "min_withdrawal_fee": number,
     "withdrawal_priorities": [{"name": text, "value": number}],
 }
@@ -286,7 +303,10 @@ POSITION: Final = {
     "delta": number,
     "leverage": integer,
     "estimated_liquidation_price": or_null(number),
+    "interest_value?": number,
+    "realized_funding?": number,
 }
+PERPETUAL_POSITION: Final = POSITION | {"interest_value": number, "realized_funding": number}
 MONEY: Final = {
     "currency": {"BTC", "ETH", "USDC"},
     "balance": number,
@@ -314,6 +334,8 @@ PORTFOLIO: Final = MONEY | {
     "futures_session_upl": number,
     "delta_total": number,
     "delta_total_map": mapping(number),
+    "estimated_liquidation_ratio": number,
+    "estimated_liquidation_ratio_map": mapping(number),
     "options_gamma_map": mapping(number),
     "options_theta_map": mapping(number),
     "options_vega_map": mapping(number),
@@ -328,21 +350,24 @@ PORTFOLIO: Final = MONEY | {
     "cross_collateral_enabled": flag,
     "margin_model": {"segregated_sm"},
 }
-RATE: Final = {"rate": number, "burst": number}
-ACCOUNT: Final = PORTFOLIO | {
+RATE: Final = {"rate": integer, "burst": integer}
+LIMITED: Final = PORTFOLIO | {
     "limits": {
         "limits_per_currency": flag,
         "non_matching_engine": RATE,
         "matching_engine": {"trading": {"total": RATE}, "cancel_all": RATE},
     },
-    "fees": [
-        {
-            "index_name": text,
-            "kind": {"perpetual", "future"},
-            "value": {"default": {"type": {"relative"}, "maker": number, "taker": number}},
-        }
-    ],
 }
+FEES: Final = [
+    {
+        "index_name": text,
+        "kind": {"perpetual", "future"},
+        "value": {
+            "default": {"type": {"relative"}, "maker": number, "taker": number},
+            "block_trade": number,
+        },
+    }
+]
 PROFILE: Final = {
     "id": integer,
     "type": {"main", "subaccount"},
@@ -359,6 +384,9 @@ PROFILE: Final = {
     "self_trading_extended_to_subaccounts": flag,
     "fee_group": text,
 }
+# A client with types for the plain form refuses a summary that has more.
+ACCOUNT: Final = LIMITED | {f"{name}?": absent for name in ("fees", *PROFILE)}
+EXTENDED: Final = LIMITED | {"fees": FEES}
 SUBACCOUNT: Final = {
     "id": integer,
     "username": text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 import msgspec
@@ -26,6 +27,13 @@ def number(units: int) -> object:
     return msgspec.json.decode(wire.encode(wire.price(units)))
 
 
+def hundredth(units: int, instrument: str) -> int:
+    """A price in 1e-8 with the decimals of an average."""
+    decimals = 4 if instrument.startswith("SOL") else 2
+    place = Decimal(10) ** -decimals
+    return int((Decimal(units) / 10**8).quantize(place, ROUND_HALF_EVEN) * 10**8)
+
+
 def money(units: int) -> object:
     """Fees and profits."""
     return msgspec.json.decode(wire.encode(wire.money(units)))
@@ -48,7 +56,7 @@ orders = st.builds(
 
 def order_fields(order: OrderRecord) -> dict[str, Any]:
     """What the API promises of an order, field by field."""
-    average = number(order.average_price)
+    average = number(hundredth(order.average_price, order.instrument))
     size = MARKETS[order.instrument].contract.contract_size
     told = {
         "order_id": wire.order_id(order.instrument, order.order_id),

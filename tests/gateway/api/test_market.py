@@ -51,6 +51,10 @@ def test_instruments_are_listed_without_any_parameters() -> None:
         "taker_commission": 0.0005,
         "max_liquidation_commission": 0.0075,
         "max_leverage": 50,
+        "max_non_default_leverage": 50,
+        "block_trade_commission": 0.00025,
+        "block_trade_min_trade_amount": 200_000,
+        "block_trade_tick_size": 0.01,
         "rfq": False,
     } == perpetual
 

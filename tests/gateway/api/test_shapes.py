@@ -48,6 +48,7 @@ POSITION = PositionView(
     floating=0,
     realised=0,
     funding=0,
+    interest=0,
     total=0,
     initial=8_000_000,
     maintenance=4_000_000,
@@ -154,9 +155,11 @@ def test_a_position_has_every_field() -> None:
         "leverage": 50,
         "estimated_liquidation_price": None,
         "realized_funding": 0.0,
+        "interest_value": 0.0,
     } == told
     dated = next(m for m in desk.exchange.state.markets.values() if m.instrument.expiry)
-    assert "realized_funding" not in shapes.position_json(POSITION, dated.instrument)
+    shown = shapes.position_json(POSITION, dated.instrument)
+    assert told.keys() - shown.keys() == {"realized_funding", "interest_value"}
 
 
 def test_a_summary_has_every_field_of_the_portfolio_channel() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from book.order import Side
+from book.units import SCALE
 from gateway.feed.feed import PORTFOLIOS_PER_FLUSH
-from risk.commands import Cancel, CancelAll, OpenAccount
+from risk.commands import Cancel, CancelAll, Edit, OpenAccount
 from tests.gateway.desk import ALICE, BOB, BTC, SOL, Desk
 
 
@@ -90,7 +91,7 @@ def test_changes_bring_orders_trades_and_position_together() -> None:
 
 
 def test_thinned_changes_are_one_message_for_each_instrument() -> None:
-    """What happened since the last flush is gathered by instrument; a cancel moves no position."""
+    """What happened since the last flush is gathered by instrument."""
     desk = Desk()
     reader = desk.listen(1, "user.changes.any.any.agg2")
     desk.trade()
@@ -101,7 +102,26 @@ def test_thinned_changes_are_one_message_for_each_instrument() -> None:
         (each["instrument_name"], len(each["orders"]), len(each["trades"]), len(each["positions"]))
         for each in reader.data("user.changes.any.any.agg2")
     ]
-    assert [(BTC, 1, 1, 1), (SOL, 1, 0, 0)] == told
+    assert [(BTC, 1, 1, 1), (SOL, 1, 0, 1)] == told
+
+
+def test_changes_bring_the_position_when_only_orders_changed() -> None:
+    """What orders would need is a part of it: placed, changed and cancelled."""
+    desk = Desk()
+    name = f"user.changes.{BTC}.raw"
+    reader = desk.listen(1, name)
+    order = desk.place(ALICE, Side.BUY, 10_000, 49_900)
+    desk.apply(Edit(account=ALICE, order_id=order.order_id, amount=20_000 * SCALE))
+    desk.apply(Cancel(account=ALICE, order_id=order.order_id))
+    margins = []
+    for changes in reader.data(name):
+        assert (1, 0) == (len(changes["orders"]), len(changes["trades"]))
+        (position,) = changes["positions"]
+        assert ("zero", 0.0) == (position["direction"], position["size"])
+        margins.append(position["open_orders_margin"])
+    placed, doubled, cancelled = margins
+    assert 0 < placed < doubled
+    assert 0 == cancelled
 
 
 def test_a_mark_moves_portfolios_with_the_next_flush() -> None:
