@@ -177,6 +177,7 @@ class Protocol(H11Protocol):
         )
         self.connection = _Requests(body_bytes)
         self.refused = 0
+        self._head = b""
         self._explain = explain
 
     @property
@@ -217,6 +218,25 @@ class Protocol(H11Protocol):
             )
         )
         self.keep_alive_requests += 1
+
+    async def _send_h11_event(self, event: h11.Event) -> None:
+        """Send it, a head together with what follows, which is one packet for most responses."""
+        if isinstance(event, h11.Response) and self.context.terminated.is_set():
+            headers = [*event.headers, (b"connection", b"close")]
+            event = h11.Response(status_code=event.status_code, headers=headers)
+        try:
+            data = self._head + (self.connection.send(event) or b"")
+        except h11.LocalProtocolError:
+            # Without a client that can be answered there is nothing to say.
+            if self.connection.their_state is h11.ERROR:
+                return
+            raise
+        if isinstance(event, h11.Response):
+            self._head = data
+            return
+        self._head = b""
+        if data:
+            await self.send(RawData(data))
 
     async def _send_error_response(self, status_code: int) -> None:
         """Say what was wrong with a request; the connection ends after it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import h11
 import msgspec
@@ -64,9 +64,10 @@ async def exchange(
             stream = trio.SSLStream(
                 socket, tls, server_hostname=venue.http.host, https_compatible=True
             )
-        await stream.send_all(sent)
-        if tls is None:
-            await socket.send_eof()
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(sent)
+            if tls is None:
+                await socket.send_eof()
         return answers(await read_to_end(stream), sent)
 
 

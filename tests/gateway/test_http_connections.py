@@ -1,0 +1,328 @@
+"""HTTP connections: who gets one, what each may cost, and that none reaches beyond itself."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+from trio.testing import wait_all_tasks_blocked
+
+from gateway import http_connection, server
+from gateway.descriptors import Shares
+from gateway.http_protocol import Protocol
+from gateway.log.memory import MemoryLog
+from gateway.server import Running
+from tests.gateway.live import GatedLog, TrioClock, running
+from tests.gateway.raw_http import answer, answers, exchange, failures, opened, read_to_end, request
+from tests.gateway.test_http_requests import BASIC, ORDER, TEST
+
+ADDRESSES = [f"127.0.0.{number}" for number in range(2, 10)]
+# A POST whose body never comes.
+SLOW = b"POST /api/v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+
+
+async def until(true: object) -> None:
+    """Wait for something that only a poll can see."""
+    assert callable(true)
+    with trio.fail_after(10):
+        while not true():
+            await wait_all_tasks_blocked(0.005)
+
+
+def connections(venue: Running) -> int:
+    """HTTP connections that have a place."""
+    return int(venue.metrics.registry.get_sample_value("tidegate_http_connections") or 0)
+
+
+@asynccontextmanager
+async def occupied(
+    venue: Running, addresses: list[str], each: int, sent: bytes
+) -> AsyncIterator[dict[str, list[trio.SocketStream]]]:
+    """So many connections of each address, oldest first, that have sent no more than this."""
+    async with AsyncExitStack() as stack:
+        held: dict[str, list[trio.SocketStream]] = {}
+        for address in addresses:
+            for _ in range(each):
+                stream = await stack.enter_async_context(opened(venue, address))
+                if sent:
+                    await stream.send_all(sent)
+                held.setdefault(address, []).append(stream)
+                before = sum(map(len, held.values()))
+                await until(lambda most=before: connections(venue) >= most)
+        yield held
+
+
+def shared(monkeypatch: pytest.MonkeyPatch, http: int, refusals: int = 8) -> None:
+    """Let there be so many HTTP connections in all."""
+    monkeypatch.setattr(server, "shares", lambda: Shares(100, http, refusals))
+
+
+async def test_an_address_has_its_share_of_connections() -> None:
+    """429 beyond it, whatever the others do; a place is free again when its connection ends."""
+    settings = "[limits]\nconnections_per_address = 3\n"
+    async with running(settings) as venue:
+        async with occupied(venue, ADDRESSES[:1], 3, b"GET"):
+            (refused,) = await exchange(venue, request(TEST), address=ADDRESSES[0])
+            assert (429, 10028) == (refused.status, refused.json["error"]["code"])
+            assert "close" == refused.headers["connection"]
+            assert 200 == (await answer(venue, TEST)).status
+        await until(lambda: connections(venue) == 0)
+        (served,) = await exchange(venue, request(TEST), address=ADDRESSES[0])
+        assert 200 == served.status
+        assert 1 == failures(venue, "address_limit")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET", SLOW], ids=["silent", "head", "body"])
+async def test_who_has_most_connections_makes_room(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """With all places taken, a newcomer takes the oldest of the address that has most."""
+    shared(monkeypatch, 7)
+    async with (
+        running() as venue,
+        occupied(venue, ADDRESSES[:1], 2, sent),
+        occupied(venue, ADDRESSES[1:2], 5, sent) as held,
+    ):
+        assert 200 == (await answer(venue, TEST)).status
+        oldest, *others = held[ADDRESSES[1]]
+        assert b"" == await read_to_end(oldest)
+        assert 1 == failures(venue, "displaced")
+        for each in others:
+            with trio.move_on_after(0.01):
+                pytest.fail(f"the server sent {await each.receive_some()!r}")
+
+
+async def test_whose_share_is_no_smaller_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """503: to displace one as small would only pass the place round."""
+    shared(monkeypatch, 4)
+    async with running() as venue, occupied(venue, ADDRESSES[:4], 1, SLOW) as held:
+        (refused,) = await exchange(venue, request(TEST), address="127.0.0.99")
+        assert (503, 13028) == (refused.status, refused.json["error"]["code"])
+        assert 1 == failures(venue, "venue_limit")
+        await held[ADDRESSES[0]][0].send_all(b" " * 99)
+        assert b"HTTP/1.1 400" == (await held[ADDRESSES[0]][0].receive_some())[:12]
+
+
+async def test_more_refusals_than_can_be_answered_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of them holds a descriptor too."""
+    shared(monkeypatch, 1, refusals=2)
+    async with (
+        running() as venue,
+        occupied(venue, ADDRESSES[:1], 1, SLOW),
+        opened(venue, ADDRESSES[1]),
+        opened(venue, ADDRESSES[2]),
+    ):
+        await until(lambda: failures(venue, "venue_limit") == 2)
+        assert [] == await exchange(venue, request(TEST), address=ADDRESSES[3])
+
+
+async def test_slow_bodies_hold_no_places_of_others() -> None:
+    """128 from four addresses, as many as requests can be served at once."""
+    async with running() as venue, occupied(venue, ADDRESSES[:4], 32, SLOW):
+        for address in ADDRESSES[4:]:
+            (served,) = await exchange(venue, request(TEST), address=address)
+            assert 200 == served.status
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", SLOW], ids=["silent", "head", "body"])
+async def test_a_request_that_drips_is_cut_at_its_deadline(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """A byte now and then extends nothing; silence between requests is no failure."""
+    monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.3)
+    async with running("[limits]\nbody_seconds = 0.3\n") as venue:
+        async with opened(venue) as stream, trio.open_nursery() as nursery:
+
+            async def drip() -> None:
+                try:
+                    await stream.send_all(sent)
+                    while sent:
+                        await trio.sleep(0.02)
+                        await stream.send_all(b" ")
+                except trio.BrokenResourceError:
+                    return
+
+            nursery.start_soon(drip)
+            received = await read_to_end(stream)
+            nursery.cancel_scope.cancel()
+        assert (b"HTTP/1.1 408" if sent == SLOW else b"") == received[:12]
+        assert bool(sent) == failures(venue, "slow_request")
+
+
+@pytest.mark.parametrize("pause", [0.02, 10.0], ids=["drips", "stands"])
+async def test_a_client_that_reads_too_slowly_is_cut(
+    monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    """2 bytes at a time would hold a response for hours."""
+    monkeypatch.setattr(http_connection, "READ_BYTES_PER_SECOND", 10**7)
+    async with running("[limits]\nsend_seconds = 0.3\n") as venue:
+        async with opened(venue) as stream, trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                while await stream.receive_some(2):  # noqa: ASYNC110 - a slow reader
+                    await trio.sleep(pause)
+
+            async def ask() -> None:
+                try:
+                    while True:
+                        await stream.send_all(request("/api/v2/public/get_instruments"))
+                except trio.BrokenResourceError:
+                    return
+
+            nursery.start_soon(ask)
+            nursery.start_soon(read)
+            await until(lambda: failures(venue, "slow_reader") == 1)
+            nursery.cancel_scope.cancel()
+        await until(lambda: connections(venue) == 0)
+
+
+@asynccontextmanager
+async def encrypted(
+    folder: Path, more: str = "", *, strict: bool = True
+) -> AsyncIterator[tuple[Running, ssl.SSLContext]]:
+    """A venue over TLS, and what trusts it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    key, chain = folder / "key.pem", folder / "chain.pem"
+    certificate.private_key_pem.write_to_path(str(key))
+    certificate.cert_chain_pems[0].write_to_path(str(chain))
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    settings = f'certificate = "{chain}"\nkey = "{key}"\n{more}'
+    async with running(settings, strict=strict) as venue:
+        yield venue, trust
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 99])
+async def test_a_tls_handshake_has_a_deadline(tmp_path: Path, sent: bytes) -> None:
+    """The one of `handshake_seconds`, as on the WebSocket port; what is no TLS ends at once."""
+    async with encrypted(tmp_path, "[limits]\nhandshake_seconds = 0.3\n") as (venue, trust):
+        async with opened(venue) as stream:
+            await stream.send_all(sent)
+            await read_to_end(stream)
+        assert 1 == failures(venue, "tls_handshake")
+        (served,) = await exchange(venue, request(TEST, "GET", "Connection: close"), tls=trust)
+        assert 200 == served.status
+
+
+async def test_http_2_is_not_offered(tmp_path: Path) -> None:
+    """A client that would speak it agrees on HTTP/1.1 in the handshake."""
+    async with encrypted(tmp_path) as (venue, trust):
+        trust.set_alpn_protocols(["h2", "http/1.1"])
+        async with opened(venue) as socket:
+            stream = trio.SSLStream(
+                socket, trust, server_hostname="127.0.0.1", https_compatible=True
+            )
+            await stream.do_handshake()
+            assert "http/1.1" == stream.selected_alpn_protocol()
+
+
+async def test_an_exception_in_one_connection_ends_that_one_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the library raises, and wherever: it is counted, and the others are served."""
+    real = Protocol.handle
+    raised: list[BaseException] = [
+        ValueError("x"),
+        OSError("x"),
+        RuntimeError("x"),
+        ExceptionGroup("x", [KeyError("x")]),
+        trio.BusyResourceError("x"),
+        UnboundLocalError("x"),
+    ]
+
+    async def handle(self: Protocol, event: object) -> None:
+        if b"raise" in getattr(event, "data", b""):
+            raise raised.pop()
+        await real(self, event)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Protocol, "handle", handle)
+    async with running(strict=False) as venue, opened(venue) as honest:
+        for number in range(1, len(raised) + 1):
+            assert [] == await exchange(venue, b"raise")
+            assert number == failures(venue, "crash")
+            await honest.send_all(request(TEST))
+            (served,) = answers(await honest.receive_some())
+            assert 200 == served.status
+        assert 0 == connections(venue) - 1
+
+
+async def test_in_strict_mode_an_exception_ends_the_venue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is what tests want."""
+
+    async def handle(self: Protocol, event: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(Protocol, "handle", handle)
+    bug = pytest.RaisesExc(ValueError, match="a bug")
+    with pytest.RaisesGroup(bug, flatten_subgroups=True):
+        async with running() as venue:
+            await exchange(venue, request(TEST))
+            await trio.sleep(10)
+
+
+async def test_an_exception_in_a_handler_is_answered_with_500(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted as a crash; the connection goes on."""
+    async with running(strict=False) as venue:
+
+        def explode() -> bytes:
+            raise ValueError("a bug")
+
+        monkeypatch.setattr(venue.metrics, "exposition", explode)
+        found = await exchange(venue, request("/metrics") + request(TEST))
+        assert [500, 200] == [each.status for each in found]
+        crashes = venue.metrics.registry.get_sample_value(
+            "tidegate_crashes_total", {"boundary": "http"}
+        )
+        assert 1 == crashes
+
+
+async def test_a_stop_answers_what_has_come_and_waits_for_nothing_else() -> None:
+    """Silent connections, half a head and half a body do not delay it."""
+    log = GatedLog.open(MemoryLog(TrioClock()))
+    async with running(log=log) as venue:
+        log.shut()
+        async with (
+            occupied(venue, ADDRESSES[:1], 2, b""),
+            occupied(venue, ADDRESSES[1:2], 2, b"GET"),
+            occupied(venue, ADDRESSES[2:3], 2, SLOW),
+            opened(venue) as stream,
+        ):
+            await stream.send_all(request(f"/api/v2/private/buy?{ORDER}", "GET", BASIC))
+            await until(lambda: venue.venue.feed._waiting)
+            venue.stop()
+            await trio.sleep(0.05)
+            log.gate.set()
+            (found,) = answers(await read_to_end(stream))
+            assert (200, "close") == (found.status, found.headers["connection"])
+            with trio.fail_after(5):
+                await venue.log_closed.wait()
+
+
+async def test_a_refusal_reaches_a_client_that_is_still_sending() -> None:
+    """Closed with something unread, TCP would take the answer back."""
+    async with running() as venue:
+        body = b"x" * 500_000
+        head = b"POST /api/v2 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        (found,) = await exchange(venue, head + body)
+        assert 413 == found.status
+
+
+def test_the_port_uses_the_library_as_it_was_read() -> None:
+    """Where an update of hypercorn takes away what is overridden, nothing would be overridden."""
+    base = Protocol.__mro__[1]
+    assert "hypercorn.protocol.h11" == base.__module__
+    for name in ("_check_protocol", "_create_stream", "_send_error_response"):
+        assert name in vars(base)
+        assert name in vars(Protocol)
+    for name in ("handle", "stream_send", "_maybe_recycle", "_send_h11_event"):
+        assert name in vars(base)
