@@ -50,12 +50,17 @@ class Addresses(NamedTuple):
 
 @contextmanager
 def venue(
-    folder: Path, config: str = ACCOUNTS, stderr: IO[str] | None = None
+    folder: Path, config: str = ACCOUNTS, stderr: IO[str] | None = None, ulimit: str = ""
 ) -> Iterator[Addresses]:
-    """Run `tidegate serve` on free ports; it must end with status 0 when told to."""
+    """Run `tidegate serve` on free ports, with a limit of the system, such as "-n 256".
+
+    It must end with status 0 when told to.
+    """
     path = folder / "venue.toml"
     path.write_text(config)
     command = [TIDEGATE, "serve", "--config", str(path)]
+    if ulimit:
+        command = ["sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh", *command]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         assert process.stdout is not None
         try:
