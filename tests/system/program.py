@@ -25,9 +25,8 @@ CONFIG = """
 http = "127.0.0.1:0"
 websocket = "127.0.0.1:0"
 strict = true
-[limits]
-enabled = false
 """
+"""With the limits that a venue has by default, so that examples and bots are known to keep to them."""
 
 
 @define(eq=False)
