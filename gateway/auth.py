@@ -1,7 +1,8 @@
 """Who is it? API keys, the three grants of public/auth, and the HTTP Authorization header.
 
-No I/O and no clock: times are wall-clock milliseconds, passed in. (Not venue time: clients sign
-with their own clocks, which do not follow a venue's clock that is moved by hand.)
+No I/O and no clock: times are milliseconds, passed in. `now` is what tokens end by and never goes
+back. `signers` is the machine's clock as it is, which clients sign by: not venue time, which may be
+moved by hand, or catching up with a clock that was set. Left out, it is `now`.
 """
 
 import base64
@@ -132,7 +133,13 @@ class Authenticator:
     _replays: dict[str, "_Signatures"] = field(default=Factory(dict), init=False)
 
     def login(
-        self, params: AuthParams, *, connection: str, address: str, now: int
+        self,
+        params: AuthParams,
+        *,
+        connection: str,
+        address: str,
+        now: int,
+        signers: int | None = None,
     ) -> tuple[AuthResult, Principal]:
         """Answer public/auth.
 
@@ -146,7 +153,7 @@ class Authenticator:
                 pair = self.tokens.refresh(token, connection, address, now, params.scope or "")
                 self._require_key(pair.principal)
             else:
-                key = self._key_of(params, now)
+                key = self._key_of(params, now if signers is None else signers)
                 scope = parse_scope(params.scope or "").within(key.max_scope)
                 require_address(scope, address)
                 pair = self.tokens.issue(key.client_id, key.account, scope, connection, now)
@@ -172,7 +179,15 @@ class Authenticator:
         self._require_key(principal)
 
     def authorize(
-        self, header: str | None, *, method: str, uri: str, body: bytes, address: str, now: int
+        self,
+        header: str | None,
+        *,
+        method: str,
+        uri: str,
+        body: bytes,
+        address: str,
+        now: int,
+        signers: int | None = None,
     ) -> Principal:
         """The principal of an HTTP request, from its Authorization header.
 
@@ -186,7 +201,8 @@ class Authenticator:
             case "basic":
                 key = self._secret_matches(*_basic(rest))
             case "deri-hmac-sha256":
-                key = self._signed_request(_pairs(rest), method, uri, body, now)
+                at = now if signers is None else signers
+                key = self._signed_request(_pairs(rest), method, uri, body, at)
             case _:
                 raise _required_login("expected Basic, bearer or deri-hmac-sha256")
         require_address(key.max_scope, address)

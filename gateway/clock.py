@@ -1,12 +1,39 @@
 """Venue time: what entries are stamped with and clients read. Not trio's clock, which times I/O."""
 
+from __future__ import annotations
+
+import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, Protocol
 
 from attrs import define, field
 
 from book.units import Millis
+
+logger = logging.getLogger(__name__)
+
+# Nanoseconds that a wall clock may differ from what is known to have passed and be followed at
+# once: a step of a time service that had lost its servers for a while, and seldom more.
+STEP: Final = 1_000_000_000
+FOLLOWED_MILLIS: Final = STEP // 1_000_000
+"""Further apart than this, the machine's clock is not followed at once."""
+# Beyond that venue time runs at half speed, or half as fast again, until both agree.
+SLEW: Final = 2
+# How far the wall clock may be read without a look at the other one, which costs as much again.
+UNCHECKED: Final = 50_000_000
+# Between two messages about the clock, however often it jumps.
+QUIET: Final = 1_000_000_000
+
+_MILLI: Final = 1_000_000
+_SECOND: Final = 1_000_000_000
+
+# Where there is no such clock (macOS), the monotonic one counts a suspend as well.
+_read_elapsed: Final = partial(
+    time.clock_gettime_ns, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+)
 
 
 class Clock(Protocol):
@@ -21,17 +48,29 @@ class Clock(Protocol):
         ...
 
 
-@define
+@define(eq=False)
 class RealClock:
-    """The machine's wall clock, which stands still while the machine sets it back.
+    """The machine's wall clock, held to what a clock that cannot be set says has passed.
 
-    It follows the wall and not the monotonic clock, which stops while a laptop sleeps: expiries
-    are wall-clock times, and clients sign theirs. It waits rather than goes back because the log
-    orders entries by it and a client measures `usDiff` with it.
+    Readings never go back, because the log orders entries by them and a client measures `usDiff`
+    with them. `read_elapsed` counts the time in which the machine is suspended, so that the end of
+    a suspend is no jump, and neither is a correction of up to STEP. A wall clock that jumps
+    further ahead is followed half as fast again as time passes: however far it jumps, for as long
+    as it is wrong, venue time gains no more than half of that and STEP. A reading that leads the
+    wall clock passes at half speed until that has caught up: time that stood still would let
+    nothing expire and no supervision lapse.
     """
 
     read_nanos: Callable[[], int] = time.time_ns
+    read_elapsed: Callable[[], int] = _read_elapsed
+    # All in nanoseconds: the latest reading, and the wall up to which it is one without a check.
     _latest: int = field(default=0, init=False)
+    _sure_until: int = field(default=0, init=False)
+    # Of the last check: the other clock, and what is to be added to it.
+    _elapsed: int | None = field(default=None, init=False)
+    _offset: int = field(default=0, init=False)
+    _reported: bool = field(default=False, init=False)
+    _reported_at: int | None = field(default=None, init=False)
 
     def now(self) -> Millis:
         """Milliseconds since 1970-01-01 UTC; never less than an earlier reading."""
@@ -39,7 +78,90 @@ class RealClock:
 
     def micros(self) -> int:
         """The same clock in microseconds: what replies carry as `usIn` and `usOut`."""
-        now = self.read_nanos() // 1_000
-        if now > self._latest:
-            self._latest = now
-        return self._latest
+        wall = self.read_nanos()
+        if self._latest <= wall < self._sure_until:
+            self._latest = wall
+            return wall // 1_000
+        self._check(wall)
+        return self._latest // 1_000
+
+    def wall(self) -> Millis:
+        """Milliseconds of the wall clock as it is, which clients sign by: it may go back."""
+        return Millis(self.read_nanos() // _MILLI)
+
+    def lead(self) -> int:
+        """Milliseconds that venue time is ahead of the wall clock; below zero it is behind."""
+        wall = self.read_nanos()
+        self._check(wall)
+        return (self._latest - wall) // _MILLI
+
+    @property
+    def astray(self) -> bool:
+        """Whether venue time and the wall clock were further apart than STEP when last compared."""
+        return self._reported
+
+    def start_at(self, time: int) -> None:
+        """No reading is less than this, in milliseconds: entries are stamped with it already."""
+        self._latest = max(self._latest, time * _MILLI)
+        self._sure_until = 0
+        self.micros()
+
+    def _check(self, wall: int) -> None:
+        """Take a reading with a look at both clocks."""
+        elapsed = self.read_elapsed()
+        offset = wall - elapsed
+        if self._elapsed is None:
+            passed, self._offset = 0, offset
+        else:
+            passed = max(elapsed - self._elapsed, 0)
+            # Never further away than in one step of it.
+            most = passed // SLEW
+            self._offset += min(max(offset - self._offset, -most), most)
+        self._elapsed = elapsed
+        expected = elapsed + self._offset
+        reading = min(max(wall, expected - STEP), expected + STEP)
+        slowly = self._latest + passed // SLEW
+        self._latest = reading if reading >= self._latest else slowly
+        self._sure_until = wall + UNCHECKED if self._latest == wall else 0
+        self._report(wall, elapsed)
+
+    def _report(self, wall: int, elapsed: int) -> None:
+        """Say in the log that the clocks part, and that they agree again."""
+        apart = self._latest - wall
+        # Not at the edge itself, where they would part and agree with every reading.
+        astray = abs(apart) > (STEP // 2 if self._reported else STEP)
+        if astray is self._reported:
+            return
+        if self._reported_at is not None and elapsed - self._reported_at < QUIET:
+            return
+        self._reported, self._reported_at = astray, elapsed
+        if not astray:
+            logger.warning("venue time and the machine's clock agree again")
+        elif apart > 0:
+            logger.warning(
+                "venue time is %.1f s ahead of the machine's clock: that was set back, or wrong"
+                " when the last entries of the log were stamped. Venue time goes on from %s at half"
+                " speed until the machine's clock has caught up",
+                apart / _SECOND,
+                _text(self._latest),
+            )
+        else:
+            logger.warning(
+                "the machine's clock has jumped %.1f s ahead of venue time, which follows half as"
+                " fast again as time passes. If the machine is right, a restart of the venue takes"
+                " its time at once",
+                -apart / _SECOND,
+            )
+
+
+def lead_of(clock: Clock) -> int:
+    """Milliseconds that venue time is ahead of the wall clock; 0 where it is moved by hand."""
+    return clock.lead() if isinstance(clock, RealClock) else 0
+
+
+def _text(nanos: int) -> str:
+    try:
+        return datetime.fromtimestamp(nanos // _SECOND, UTC).isoformat()
+    except (OverflowError, ValueError):
+        # Beyond the year 9999.
+        return f"{nanos // _SECOND} s after 1970"

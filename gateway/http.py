@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.api import wire
 from gateway.api.errors import ApiError, Code
 from gateway.api.listing import LargeReply
+from gateway.clock import FOLLOWED_MILLIS, lead_of
 from gateway.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
 from gateway.encoder import Encoder
 from gateway.inbox import Inbox
@@ -208,18 +209,33 @@ class HttpGateway:
         return Response(data, status.value if status else error.status, media_type=_JSON)
 
     async def _health(self, _request: Request) -> Response:
-        """200 while the venue trades: not closing, and its supervisor alive."""
+        """200 while the venue trades: not closing, and its supervisor alive.
+
+        Where venue time is not the machine's, the status says so: it trades, but what it does is
+        early or late.
+        """
         state = self.venue.exchange.state
         silent = self.venue.clock.now() - state.heartbeat
         supervised = silent <= state.parameters.supervision
         healthy = supervised and not self.venue.closing
+        lead = lead_of(self.venue.clock)
         report = {
-            "status": "ok" if healthy else "closing" if self.venue.closing else "unsupervised",
+            "status": self._condition(lead, supervised=supervised),
             "sequence": state.sequence,
             "heartbeat_age": silent,
+            "clock_lead": lead,
         }
         status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(wire.encode(report), status.value, media_type=_JSON)
+
+    def _condition(self, lead: int, *, supervised: bool) -> str:
+        if self.venue.closing:
+            return "closing"
+        if not supervised:
+            return "unsupervised"
+        if abs(lead) > FOLLOWED_MILLIS:
+            return "clock_ahead" if lead > 0 else "clock_behind"
+        return "ok"
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(self.metrics.exposition(), headers={"content-type": CONTENT_TYPE})

@@ -109,6 +109,10 @@ class Metrics:
             " cost the client its connection.",
             ["kind"],
         )
+        self.clock_lead = gauge(
+            "clock_lead_seconds",
+            "How far venue time is ahead of the machine's clock; below zero it is behind.",
+        )
         self.crashes = counter("crashes", "Exceptions caught at a boundary: bugs.", ["boundary"])
         self.loop_lag = histogram(
             "loop_lag_seconds", "How late a timer fires: the event loop was busy.", buckets=_LAGS

@@ -227,11 +227,13 @@ def _venue(config: Config, directory: DataDirectory, replay: Replay, clock: Reco
             scope = parse_scope(account.scope, strict=True)
             key = (account.client_id, account.client_secret, known[account.name], scope)
             keyring.add(ApiKey(*key))
+    wall = RealClock()
     return Venue(
         config=config,
         clock=clock,
         exchange=replay.exchange,
-        wall=RealClock(),
+        wall=wall,
+        signers=wall.wall,
         authenticator=Authenticator(keyring, Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES))),
         limits=rate_limits(config.limits, trio.current_time),
         feed=Feed(state, archive, config.limits.subscriptions_per_connection),

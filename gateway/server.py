@@ -17,7 +17,7 @@ from attrs import define, field
 from gateway.archive import Archive
 from gateway.auth import Authenticator, Keyring
 from gateway.bootstrap import Bootstrap, differences, fill_keyring, next_start
-from gateway.clock import Clock, RealClock
+from gateway.clock import Clock, RealClock, lead_of
 from gateway.config import Config
 from gateway.descriptors import shares
 from gateway.failure import VENUE_ERRORS, Failure
@@ -115,6 +115,8 @@ async def serve(
             keeper = stack.enter_context(open_keeper(directory, config.log, clock, disk=disk))
             await keeper.catch_up()
             log = keeper.log
+            if isinstance(clock, RealClock):
+                clock.start_at(keeper.log.time)
         server = _Server.build(config, clock, log or MemoryLog(clock), keeper)
         # flake8-async wants to see the call.
         await server.run(bound, lambda running: task_status.started(running))  # noqa: PLW0108
@@ -148,11 +150,13 @@ class _Server:
         keyring = Keyring()
         fill_keyring(keyring, config, state)
         wall = clock if isinstance(clock, RealClock) else RealClock()
+        metrics.clock_lead.set_function(lambda: lead_of(clock) / 1_000)
         venue = Venue(
             config=config,
             clock=clock,
             exchange=exchange,
             wall=wall,
+            signers=wall.wall,
             authenticator=Authenticator(keyring, Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES))),
             limits=rate_limits(config.limits, trio.current_time),
             feed=Feed(state, archive, config.limits.subscriptions_per_connection),

@@ -13,7 +13,7 @@ from gateway.pending import Undecided
 from risk.market import Market
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.archive import Archive
     from gateway.auth import Authenticator
@@ -33,7 +33,8 @@ def _undecided(venue: Venue) -> Undecided:
 class Venue:
     """What handlers read, and the few things that they count. Nothing in here waits.
 
-    `clock` tells venue time; `wall` is the real one, which signatures and tokens go by.
+    `clock` tells venue time; `wall` is the real one, by which tokens end; `signers` gives the
+    milliseconds that clients sign by, which unlike these may go back: `wall` unless told.
     `node` and `start` go into every origin. `closing` is set when the venue shuts down: from then
     on nothing that would change it is taken. `recorded` is a venue that was, whose log is played
     again: nothing can change it. `http_requests` numbers the requests of session 0, which all HTTP
@@ -52,6 +53,7 @@ class Venue:
     start: int = 0
     closing: bool = False
     recorded: bool = False
+    signers: Callable[[], int] = field(default=Factory(lambda self: self.wall.now, takes_self=True))
     undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 

@@ -61,6 +61,7 @@ def _from_header(session: Session, request: HttpRequest) -> Principal:
             body=request.body,
             address=session.address,
             now=venue.wall.now(),
+            signers=venue.signers(),
         )
     except AuthError as error:
         count_failure(session, error)

@@ -34,6 +34,7 @@ def auth(call: Call, params: AuthParams) -> object:
             connection=session.connection,
             address=session.address,
             now=call.venue.wall.now(),
+            signers=call.venue.signers(),
         )
     except AuthError as error:
         count_failure(session, error)

@@ -1,33 +1,218 @@
-"""The venue's clock."""
+"""The venue's clock, against a machine whose clocks do what is told."""
 
+from __future__ import annotations
+
+import logging
+import random
+
+import pytest
+from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clock import Clock, RealClock
+from gateway.clock import QUIET, SLEW, STEP, UNCHECKED, Clock, RealClock, lead_of
+from tests.gateway.harness import HandClock
+
+SECOND = 1_000_000_000
+HOUR = 3_600 * SECOND
+BOOT = 7_000 * SECOND
+WALL = 1_790_000_000 * SECOND
 
 
-def test_time_stands_still_while_the_machine_sets_its_clock_back() -> None:
-    """A wall clock set back by two seconds gives the latest reading until it has caught up."""
-    readings = iter([10_000_000_000, 8_000_000_000, 9_999_000_000, 10_001_000_000])
-    clock: Clock = RealClock(lambda: next(readings))
-    assert [10_000, 10_000, 10_000, 10_001] == [clock.now() for _ in range(4)]
+@define
+class Machine:
+    """Two clocks: one that can be set, and one that only passes."""
+
+    wall: int = WALL
+    elapsed: int = BOOT
+
+    def clock(self) -> RealClock:
+        return RealClock(lambda: self.wall, lambda: self.elapsed)
+
+    def wait(self, nanos: int) -> None:
+        """Time passes."""
+        self.wall += nanos
+        self.elapsed += nanos
+
+    def run(self, clock: RealClock, nanos: int, each: int = SECOND // 10) -> None:
+        """Time passes, and the clock is read all the while."""
+        for _ in range(nanos // each):
+            self.wait(each)
+            clock.micros()
+
+
+def nanos(clock: RealClock) -> int:
+    return clock.micros() * 1_000
 
 
 def test_milliseconds_and_microseconds_are_one_clock() -> None:
     """A reading in microseconds, cut to milliseconds, is the reading in milliseconds."""
-    clock = RealClock(lambda: 1_700_000_000_123_456_789)
+    clock: Clock = RealClock(lambda: 1_700_000_000_123_456_789, lambda: 5)
     assert (1_700_000_000_123, 1_700_000_000_123_456) == (clock.now(), clock.micros())
 
 
-def test_the_default_is_the_wall_clock() -> None:
-    """Without a source the clock reads the present: after 2024 and before 2100."""
-    assert 1_704_067_200_000 < RealClock().now() < 4_102_444_800_000
+def test_the_default_is_the_machines_clock() -> None:
+    """Without sources the clock reads the present: after 2024 and before 2100."""
+    clock = RealClock()
+    assert 1_704_067_200_000 < clock.now() < 4_102_444_800_000
+    assert abs(clock.wall() - clock.now()) < 1_000
+    assert abs(clock.lead()) < 1_000
 
 
-@given(st.lists(st.integers(0, 2**62), min_size=1))
-def test_readings_never_decrease(nanos: list[int]) -> None:
-    """Whatever the wall clock does, each reading is at least the one before."""
-    readings = iter(nanos)
-    clock = RealClock(lambda: next(readings))
-    seen = [clock.micros() for _ in nanos]
-    assert sorted(seen) == seen
+def test_a_step_of_a_time_service_is_followed_at_once() -> None:
+    """Up to a second ahead; a second back passes at half speed, and is over two seconds later."""
+    machine = Machine()
+    clock = machine.clock()
+    clock.micros()
+    machine.wall += STEP
+    assert machine.wall == nanos(clock)
+    machine.run(clock, 10 * SECOND)
+    machine.wall -= STEP
+    before = nanos(clock)
+    machine.run(clock, SECOND)
+    assert before + SECOND // 2 == nanos(clock)
+    machine.run(clock, SECOND)
+    assert machine.wall == nanos(clock)
+    assert not clock.astray
+
+
+def test_a_suspend_is_no_jump() -> None:
+    """A machine that slept for three days, with both clocks counting, is believed at once."""
+    machine = Machine()
+    clock = machine.clock()
+    clock.micros()
+    machine.wait(72 * HOUR)
+    assert machine.wall == nanos(clock)
+    assert 0 == clock.lead()
+
+
+@pytest.mark.parametrize("wrong", [1, 10, 600])
+def test_an_hour_ahead_and_back_costs_no_more_than_the_time_that_it_was_wrong(wrong: int) -> None:
+    """Venue time gains half of that and a second, never stands still, and agrees again."""
+    machine = Machine()
+    clock = machine.clock()
+    clock.micros()
+    machine.wall += HOUR
+    machine.run(clock, wrong * SECOND)
+    machine.wall -= HOUR
+    led = nanos(clock) - machine.wall
+    assert 0 < led <= wrong * SECOND // SLEW + STEP
+    for _ in range(2 * led // SECOND):
+        before = nanos(clock)
+        machine.run(clock, SECOND)
+        assert before < nanos(clock)
+    machine.run(clock, SECOND)
+    assert machine.wall == nanos(clock)
+
+
+@pytest.mark.parametrize("jump", [2 * SECOND, 60 * SECOND, HOUR])
+def test_a_jump_that_stays_is_caught_up_with(jump: int) -> None:
+    """Half as fast again as time passes: an hour takes two, less what was taken at once."""
+    machine = Machine()
+    clock = machine.clock()
+    clock.micros()
+    machine.wall += jump
+    machine.run(clock, 2 * (jump - STEP) - SECOND, SECOND)
+    assert nanos(clock) < machine.wall
+    machine.run(clock, 2 * SECOND, SECOND)
+    assert machine.wall == nanos(clock)
+    machine.run(clock, 2 * STEP, SECOND)
+    assert not clock.astray
+
+
+@pytest.mark.parametrize("ahead", [0, 1_000, 3_600_000])
+def test_a_log_from_the_future_is_continued(ahead: int, caplog: pytest.LogCaptureFixture) -> None:
+    """No reading is before its last stamp, time passes at half speed, and it is said."""
+    machine = Machine()
+    clock = machine.clock()
+    last = WALL // 1_000_000 + ahead
+    clock.start_at(last)
+    assert last == clock.now()
+    assert ahead == clock.lead()
+    machine.run(clock, SECOND)
+    assert last + 500 + (500 if not ahead else 0) == clock.now()
+    said = [record.getMessage() for record in caplog.records]
+    if ahead <= 1_000:
+        assert [] == said
+    else:
+        assert clock.astray
+        (line,) = said
+        assert line.startswith("venue time is 3600.0 s ahead of the machine's clock")
+        assert "2026-" in line
+        machine.run(clock, 2 * HOUR, SECOND)
+        assert machine.wall == nanos(clock)
+        assert "venue time and the machine's clock agree again" == caplog.records[-1].getMessage()
+
+
+def test_a_jump_is_said_once_however_often_it_comes(caplog: pytest.LogCaptureFixture) -> None:
+    """A clock that flickers writes no more than a line a second, and the last one is true."""
+    machine = Machine()
+    clock = machine.clock()
+    caplog.set_level(logging.WARNING)
+    clock.micros()
+    for number in range(3_000):
+        machine.wait(SECOND // 1_000)
+        machine.wall += HOUR if number % 2 else -HOUR
+        clock.micros()
+    assert 1 <= len(caplog.records) <= 3_000 // (QUIET * 1_000 // SECOND) + 1
+    machine.run(clock, 20 * SECOND)
+    assert not clock.astray
+
+
+def test_signatures_are_judged_by_the_machines_clock() -> None:
+    """It is the one that clients share, wherever venue time is; it may go back."""
+    machine = Machine()
+    clock = machine.clock()
+    clock.start_at(WALL // 1_000_000 + 3_600_000)
+    assert WALL // 1_000_000 == clock.wall()
+    machine.wall -= HOUR
+    assert (WALL - HOUR) // 1_000_000 == clock.wall()
+
+
+def test_a_clock_that_is_moved_by_hand_leads_by_nothing() -> None:
+    """There is no other that it should agree with."""
+    assert 0 == lead_of(HandClock())
+
+
+jumps = st.lists(
+    st.tuples(
+        st.integers(0, 30 * SECOND),
+        st.one_of(st.just(0), st.integers(-2 * STEP, 2 * STEP), st.integers(-(2**62), 2**62)),
+    ),
+    min_size=1,
+    max_size=50,
+)
+
+
+@given(jumps)
+def test_however_the_machine_is_set_venue_time_keeps_to_what_has_passed(
+    steps: list[tuple[int, int]],
+) -> None:
+    """Never back; never faster than half as fast again plus a step; never slower than half."""
+    machine = Machine()
+    clock = machine.clock()
+    began = latest = nanos(clock)
+    for passed, jump in steps:
+        machine.wait(passed)
+        machine.wall += jump
+        reading = nanos(clock)
+        assert reading >= latest
+        gone = machine.elapsed - BOOT
+        assert reading - began <= gone + gone // SLEW + STEP + UNCHECKED
+        assert reading - began >= gone // SLEW - STEP - UNCHECKED - 1_000 * len(steps)
+        latest = reading
+
+
+def test_small_steps_add_up_to_no_more_than_large_ones() -> None:
+    """A clock that runs a hundred times too fast is a jump as well."""
+    machine = Machine()
+    clock = machine.clock()
+    began = nanos(clock)
+    chance = random.Random(1)
+    for _ in range(20_000):
+        passed = chance.randrange(SECOND // 1_000)
+        machine.elapsed += passed
+        machine.wall += 100 * passed
+        clock.micros()
+    gone = machine.elapsed - BOOT
+    assert nanos(clock) - began <= gone + gone // SLEW + STEP + UNCHECKED

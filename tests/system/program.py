@@ -26,7 +26,7 @@ http = "127.0.0.1:0"
 websocket = "127.0.0.1:0"
 strict = true
 """
-"""With the limits that a venue has by default, so that examples and bots are known to keep to them."""
+"""With the limits that a venue has by default: examples and bots are known to keep to them."""
 
 
 @define(eq=False)
