@@ -8,7 +8,7 @@ from attrs import define, field
 
 from book.matching import Stop, match
 from book.order import BUY, FILLED, CancelReason, Order, SelfTrading
-from risk import ledger, margin, orders
+from risk import funding, ledger, margin, orders
 from risk.events import BookingKind, Traded, TradeSide
 from risk.market import Market
 from risk.position import Position, Wallet
@@ -28,7 +28,7 @@ class Execution:
     `taking` is the taker's position, `making` that of the present maker. `collected` are the fees
     of both sides by kind, which are passed on when all fills are done. `steps` are counted up to
     the house's limit of `fills`: one for each fill, for each own order cancelled, and for each
-    reduce-only order that a fill cuts.
+    reduce-only order that a fill cuts. `funding_index` is that of the present moment.
     """
 
     state: State
@@ -40,10 +40,12 @@ class Execution:
     steps: int = 0
     most: int = field(init=False)
     making: Position = field(init=False)
+    funding_index: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.making = self.taking
         self.most = self.state.parameters.fills
+        self.funding_index = funding.index_at(self.market, self.state.time)
 
     def match(self, limit: int, self_trading: SelfTrading) -> Stop:
         """Trade the taker against the book up to `limit`."""
@@ -116,9 +118,9 @@ class Execution:
     ) -> TradeSide:
         """Move position and money of one side."""
         state, market = self.state, self.market
-        before, funding = position.size, 0
-        if position.funding_index != market.funding_index:
-            funding = book_funding(state, position, market.funding_index)
+        before, paid = position.size, 0
+        if position.funding_index != self.funding_index:
+            paid = book_funding(state, position, self.funding_index)
         if order.side is BUY:
             profit = position.trade(amount, price, value, cost)
         else:
@@ -148,7 +150,7 @@ class Execution:
             order.reduce_only,
             order.liquidation,
             position.size,
-            funding,
+            paid,
         )
 
     def _charge(self, wallet: Wallet, order: Order, fee: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from book.order import Side
 from book.units import MONEY, SCALE, ceil_div, round_half_even
-from risk import ledger, margin, orders
+from risk import funding, ledger, margin, orders
 from risk.events import BookingKind, Liquidated, LiquidationStep, Transferred
 from risk.execution import book_funding
 from risk.market import Market
@@ -72,10 +72,11 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
     price = implied_price(market, signed, value)
     cost = market.instrument.cost(amount, price)
     market.open_interest -= max(giver.size, 0) + max(taker.size, 0)
-    profits, funding = [], []
+    index = funding.index_at(market, state.time)
+    profits, paid = [], []
     for position, sign in ((giver, 1), (taker, -1)):
         wallet = position.wallet
-        funding.append(book_funding(state, position, market.funding_index))
+        paid.append(book_funding(state, position, index))
         profits.append(position.trade(sign * signed, price, sign * value, cost))
         margin.update(position)
         state.touch(wallet)
@@ -97,8 +98,8 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
             profits[0],
             profits[1],
             state.time,
-            funding[0],
-            funding[1],
+            paid[0],
+            paid[1],
             giver.size,
             taker.size,
         )

@@ -82,8 +82,9 @@ class Market:
     `mark` is 0 until the index has a price; `low` and `high` are the band around it.
     `premium` is the running average of fair price minus index, moved last at
     `premium_second` (whole seconds). `funding_index` is what a size of one unit has paid
-    since listing, in 1e-24; `funding_rate` is the rate per 8 hours now in force and
-    `rate_integral` its sum over milliseconds. `open_interest` is the long side's total.
+    since listing, in 1e-24, as of `funding_time`; `funding_rate` is the rate per 8 hours now in
+    force, `funding_due` its sum over the milliseconds since it was set and `rate_integral` since
+    listing. `open_interest` is the long side's total.
     `initials` is a cache of initial margins by (size, mark, index), for the terms it has.
     """
 
@@ -100,6 +101,7 @@ class Market:
     funding_rate: int = 0
     funding_index: int = 0
     funding_time: int = 0
+    funding_due: int = 0
     rate_integral: int = 0
     averaging: Averaging | None = None
     settlement_price: int = 0

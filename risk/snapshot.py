@@ -113,6 +113,7 @@ class MarketFacts(Facts, frozen=True, kw_only=True):
     open_interest: int
     good_til_day: list[int]
     queue: list[OrderFacts]
+    funding_due: int = 0
 
 
 class WalletFacts(Facts, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ def tick(state: State, command: Tick) -> None:
     state.marks += 1
     state.heartbeat = state.time
     for market in state.markets.values():
-        funding.accrue(market, state.time)
+        funding.fix(market, state.time)
     for name, price in command.prices:
         if price > 0:
             state.indices.setdefault(name, Index(name)).set(price, state.time)

@@ -39,6 +39,8 @@ def advance(state: State, time: int) -> None:
             market.averaging = market.index.averaging_from(due)
     if time > state.time:
         state.time = time
+    if state.time - state.heartbeat >= funding.LATE:
+        funding.carry(state)
 
 
 def _expire(state: State, market: Market, due: int) -> None:

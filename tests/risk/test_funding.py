@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from book.units import HOUR, MINUTE
-from risk import funding, ledger
+from book.units import DAY, HOUR, MINUTE, SECOND
+from risk import funding, insurance, ledger, margin, snapshot, views
+from risk.catalogue import LEGACY_2025
+from risk.commands import CancelAll, Continue, Withdraw
+from risk.exchange import Exchange
 from risk.market import Market
 from risk.position import Position, Wallet
 from risk.state import FUNDING_POOL
-from tests.risk.venue import BTC, BTC_USDC, WEEKLY, Venue, amount, money, open_venue, price
+from tests.effort import thorough
+from tests.risk.venue import (
+    BTC,
+    BTC_USDC,
+    PRICES,
+    WEEKLY,
+    Venue,
+    amount,
+    money,
+    open_venue,
+    price,
+    reason,
+)
+
+FAMILIES = [each for each in LEGACY_2025 if each[0].family in ("BTC", "BTC_USDC")]
 
 
 def market_at(instrument: str, mark: str, index: str, dampener: int | None = None) -> Market:
@@ -147,3 +168,161 @@ def test_a_fill_books_funding_up_to_its_moment() -> None:
     venue.sell("alice", BTC, "1000", "50000")
     assert -money("0.0035") == paid.funding
     assert -paid.funding == venue.wallet(FUNDING_POOL, "BTC").balance
+
+
+def strayed(**accounts: dict[str, str]) -> Venue:
+    """Quotes 0.9 % above the index until the mark is half a percent above: 0.475 % per 8 hours.
+
+    After that nothing is in the book. Supervision allows for long silences.
+    """
+    accounts["mia"] = {"BTC": "100", "USDC": "10000000"}
+    venue = open_venue(
+        parameters={"supervision": 3 * DAY},
+        catalogue=FAMILIES,
+        prices={name: PRICES[name] for name in ("btc_usd", "btc_usdc")},
+        checked=False,
+        **accounts,  # type: ignore[arg-type]
+    )
+    for name, size in ((BTC, "100000"), (BTC_USDC, "2")):
+        venue.buy("mia", name, size, "50400")
+        venue.sell("mia", name, size, "50500")
+    for _ in range(2):
+        venue.tick(after=20 * MINUTE)
+    venue.do(CancelAll(account=venue.number("mia")))
+    return venue
+
+
+def test_who_trades_first_after_a_silence_leaves_no_funding_to_the_other_side() -> None:
+    """Ann was long for 8 hours and pays for them; Cat bought just now and pays nothing.
+
+    100,000 USD at an index of 50,000 are 2 BTC, of which 0.475 %.
+    """
+    outcomes = []
+    for tick_first in (False, True):
+        venue = strayed(ann={"BTC": "10"}, cat={"BTC": "10"})
+        venue.trade("ann", "mia", BTC, "100000", "50250")
+        venue.tick(after=0)
+        venue.buy("cat", BTC, "100000", "49600")
+        # No whole number of seconds, and not at a settlement.
+        silence = 8 * HOUR - 1
+        if tick_first:
+            venue.tick(after=silence)
+        venue.sell("ann", BTC, "100000", "49600", after=0 if tick_first else silence)
+        paid = [held.funding for who in ("ann", "cat") if (held := venue.position(who, BTC))]
+        outcomes.append(paid)
+    assert [[-9_499_999_670, 0]] * 2 == outcomes
+
+
+def accounts_of(venue: Venue) -> list[Any]:
+    """All that funding can move: money, positions, and what they have accrued by now."""
+    state = venue.exchange.state
+    found: list[Any] = []
+    for wallets in state.wallets.values():
+        for wallet in wallets.values():
+            margin.refresh(state, wallet)
+            found.append((wallet.key, wallet.balance, wallet.session_profit, wallet.margin_balance))
+    for market in state.markets.values():
+        now = funding.index_at(market, state.time)
+        found.append((market.name, now, market.funding_index, market.rate_integral))
+        found += [
+            (held.account, held.size, held.carry, held.funding, held.realised, held.funding_index)
+            for held in market.positions.values()
+        ]
+    return found
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(1, 5 * HOUR) | st.sampled_from([1, 999, 1000, 1999, 2000, 2001]),
+        st.sampled_from(["buy", "sell", "tick", "withdraw", "hand over"]),
+        st.sampled_from(["ann", "ben"]),
+        st.sampled_from([BTC, BTC_USDC]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+BETWEEN = st.lists(st.integers(0, 10**6), max_size=12)
+"""When something else comes in, in millionths of the whole."""
+
+
+def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bool) -> Any:
+    """Take the steps at their times, and let an entry in at each of the others."""
+    venue = strayed(ann={"BTC": "5", "USDC": "200000"}, ben={"BTC": "5", "USDC": "200000"})
+    for name, size in ((BTC, "20000"), (BTC_USDC, "0.5")):
+        venue.trade("ann", "ben", name, size, "50100")
+    began, whole = venue.time, sum(after for after, *_ in steps)
+    others = sorted(began + whole * part // 10**6 for part in between)
+    events, at = [], began
+    for after, kind, who, name in steps:
+        at += after
+        while others and others[0] < at:
+            venue.do(Continue(), at=others.pop(0))
+            if restored:
+                venue.exchange = Exchange(snapshot.load(snapshot.dump(venue.exchange.state)))
+        venue.time = at
+        size = {BTC: "5000", BTC_USDC: "0.1"}[name]
+        if kind == "tick":
+            events.append(venue.tick(after=0))
+        elif kind == "withdraw":
+            sum_out = Withdraw(account=venue.number(who), currency="BTC", amount=10**12)
+            events.append(venue.do(sum_out))
+        elif kind == "hand over":
+            state = venue.exchange.state
+            giver, fund = venue.position(who, name), state.position(2, venue.market(name))
+            if giver is not None and giver.size:
+                venue.do(Continue())
+                insurance.hand_over(state, giver, fund, abs(giver.size), 0)
+        else:
+            maker, taker = ("mia", who) if kind == "sell" else (who, "mia")
+            venue.buy(maker, name, size, "50100")
+            events.append(venue.sell(taker, name, size, "50100"))
+    venue.exchange.check()
+    return [reason(each) for each in events], accounts_of(venue)
+
+
+@given(STEPS, BETWEEN, st.booleans())
+@thorough(80)
+def test_how_many_entries_come_between_makes_no_difference(
+    steps: list[tuple[int, str, str, str]], between: list[int], restored: bool
+) -> None:
+    """Not a unit of money, whatever is done at which moment, over settlements and restarts."""
+    assert run(steps, [], restored=False) == run(steps, between, restored)
+
+
+@pytest.mark.parametrize("seconds", [2, 3, 59, 3600, 7 * 3600])
+def test_margin_has_the_funding_of_every_whole_second_of_a_silence(seconds: int) -> None:
+    """What a view shows, and what a withdrawal is held to, is as after a Tick at that time."""
+    found = []
+    for kind in ("tick", "entry", "many"):
+        venue = strayed(ann={"BTC": "1"}, ben={"BTC": "1"})
+        venue.trade("ann", "ben", BTC, "20000", "50100")
+        venue.tick(after=0)
+        state, ann = venue.exchange.state, venue.number("ann")
+        for _ in range(3 if kind == "many" else 0):
+            venue.do(Continue(), after=seconds * SECOND // 7 + 1)
+        later = venue.exchange.state.heartbeat + seconds * SECOND
+        if kind == "tick":
+            venue.tick(after=later - venue.time)
+        else:
+            venue.do(Continue(), at=later)
+        summary = views.summary(state, ann, "BTC")
+        held = views.position(state, ann, venue.market(BTC))
+        # A Tick would move the mark as well.
+        margin_balance = 0 if kind == "tick" else summary.margin_balance
+        found.append((held.funding, held.realised, summary.realised, margin_balance))
+    assert found[0][:3] == found[1][:3]
+    assert found[1] == found[2]
+    # 20,000 / 50,000 BTC at 0.475 % per 8 hours.
+    expected = -(20_000 * 10**12 // 50_000) * 475 * seconds // (100_000 * 8 * 3600)
+    assert abs(found[0][0] - expected) <= 1
+
+
+def test_while_ticks_come_margins_are_not_measured_in_between() -> None:
+    """A new look at every account's margin for a second's funding would slow every order."""
+    venue = strayed(ann={"BTC": "1"})
+    for _ in range(5):
+        venue.tick(after=SECOND)
+        marks = venue.exchange.state.marks
+        for _ in range(9):
+            venue.do(Continue(), after=SECOND // 10)
+        assert marks == venue.exchange.state.marks
