@@ -34,6 +34,7 @@ Count = Annotated[int, Meta(ge=1, le=10**9)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**24)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 PerSecond = Annotated[float, Meta(gt=0, le=10**9)]
+WebOrigin = Annotated[str, Meta(max_length=256, pattern=r"^(\*|null|https?://[^/\s]+)$")]
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.:@+-]+$")]
 
 
@@ -48,6 +49,8 @@ class Server(Struct, frozen=True, gc=False):
     transport: Library = "websockets"
     testnet: bool = True
     strict: bool = False
+    # Origins of web pages that may open a WebSocket, besides pages of the venue's own host.
+    origins: tuple[WebOrigin, ...] = ()
 
     @property
     def tls(self) -> tuple[Path, Path] | None:
@@ -107,6 +110,14 @@ class Limits(Struct, frozen=True, gc=False):
     # Longer than a network's hiccup, short enough that memory held for the dead stays small.
     send_seconds: Seconds = 10.0
     idle_seconds: Seconds = 600.0
+    # Pings, pongs, fragments and empty messages: no client needs more than a few a second. Reads
+    # that bring a few bytes count as a quarter of one.
+    control_frames_per_second: PerSecond = 100.0
+    control_frames_burst: Count = 400
+    # Bytes of clients whose requests are limited: twice what their credits are for, were every
+    # request as large as may be.
+    bytes_per_second: Count = 4 * 2**20
+    bytes_burst: Count = 16 * 2**20
     connections_per_address: Count = 32
     # Failed ones only, so that working bots never meet it; secrets are not guessed at 20 a minute.
     login_attempts: Count = 20

@@ -119,7 +119,7 @@ class Connection:
     async def _read(self, conversation: trio.CancelScope) -> None:
         with self._reading:
             try:
-                while not self._dismissed:
+                while not self._over():
                     if self.outbox.crowded:
                         await self._room()
                     await self._listen()
@@ -128,6 +128,10 @@ class Connection:
         with trio.move_on_after(SETTLE_SECONDS):
             await self.outbox.settled()
         self.outbox.cut(self._parting.code, self._parting.reason)
+
+    def _over(self) -> bool:
+        """Whether nothing more is to be read: by a log-out, by the peer, or because it is cut."""
+        return self._dismissed or self.outbox.farewell is not None
 
     async def _listen(self) -> None:
         """Have the client heard, for as long as nothing else than its socket is waited for."""
@@ -144,6 +148,8 @@ class Connection:
     def _hear(self, receive: Callable[[], Sequence[str | bytes]]) -> Heard:
         """A slice of the chunk, or of the next one; then do what can be done without waiting."""
         now = trio.current_time()
+        if self._over():
+            return Heard.STUCK
         if self._heard == len(self._frames):
             self._frames, self._heard = receive(), 0
         # Whoever came with no more than a slice is heard out, and told at once what is refused.
@@ -156,7 +162,10 @@ class Connection:
             if submits:
                 self._put(submits, now + INBOX_SECONDS)
         self._writer.flush()
-        if self._dismissed or self.outbox.crowded:
+        if self._heard == len(self._frames) and self.transport.closing:
+            # Answered, all of it, before the goodbye.
+            self._dismissed, self._parting = True, Farewell(NORMAL, "")
+        if self._over() or self.outbox.crowded:
             return Heard.STUCK
         if self._heard == len(self._frames):
             return Heard.ALL

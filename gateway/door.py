@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from itertools import count
 from typing import Final
@@ -12,16 +12,18 @@ from typing import Final
 import trio
 from attrs import Factory, define, field
 
+from gateway.config import Limits
 from gateway.connection import Connection
 from gateway.encoder import Encoder
 from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.limits import network_of
 from gateway.metrics import Metrics
-from gateway.outbox import INTERNAL_ERROR, Outbox
+from gateway.outbox import INTERNAL_ERROR, POLICY_VIOLATION, Outbox
 from gateway.session import Session
 from gateway.slots import Refusal, Slots
-from gateway.transport import PEER_ERRORS, Transport, shake_hands
+from gateway.transport import PEER_ERRORS, InboundMeter, Policy, Transport, shake_hands
+from gateway.transport.meter import unmetered
 from gateway.venue import Venue
 from gateway.writer import Writers
 
@@ -30,6 +32,12 @@ logger = logging.getLogger(__name__)
 # Clients that are told 429 or 503 in peace; each holds a socket for up to the handshake's
 # deadline. Beyond these it is an attack, and the socket is closed without a word.
 REFUSALS: Final = 256
+# How long a client that was cut for sending too much takes up a slot of its address: longer than it
+# takes to spend a new connection's burst, so that reconnecting in a loop gains nothing.
+PENALTY_SECONDS: Final = 10.0
+# Requests that are paid for with credits are refused one by one; a client that sends ten times as
+# many as it has credits for, and goes on, is cut.
+REQUESTS_ALLOWED: Final = 10
 
 
 def _session_numbers(door: Door) -> Iterator[int]:
@@ -53,6 +61,7 @@ class Door:
     encoder: Encoder
     tls: ssl.SSLContext | None = None
     refusals: int = REFUSALS
+    policy: Policy = field(factory=Policy)
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: set[Connection] = field(factory=set, init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
@@ -103,26 +112,41 @@ class Door:
         self._refusing += 1
         try:
             async with trio.open_nursery() as nursery:
-                await self._shake_hands(nursery, stream, refusal.value)
+                await self._shake_hands(nursery, stream, refusal.value, unmetered())
                 nursery.cancel_scope.cancel()
         finally:
             self._refusing -= 1
 
     async def _admit(self, stream: trio.SocketStream, number: int, address: str) -> None:
+        outbox = Outbox(
+            number,
+            lambda kind: self.metrics.outbox_drops.labels(kind).inc(),
+            self.encoder.add,
+        )
+
+        def cut(reason: str) -> None:
+            outbox.cut(POLICY_VIOLATION, reason)
+            self.slots.penalise(network_of(address), trio.current_time() + PENALTY_SECONDS)
+
         # A library's task runs in here, and ends when the goodbye has closed the stream.
         async with trio.open_nursery() as nursery:
             transport = None
             try:
-                transport = await self._shake_hands(nursery, stream, None)
+                meter = inbound_meter(self.venue.config.limits, cut)
+                transport = await self._shake_hands(nursery, stream, None, meter)
             finally:
                 if transport is None:
                     self.slots.free(number)
             if transport is not None:
-                await self._converse(transport, number, address)
+                await self._converse(transport, outbox, address)
             nursery.cancel_scope.cancel()
 
     async def _shake_hands(
-        self, nursery: trio.Nursery, stream: trio.SocketStream, refusal: HTTPStatus | None
+        self,
+        nursery: trio.Nursery,
+        stream: trio.SocketStream,
+        refusal: HTTPStatus | None,
+        meter: InboundMeter,
     ) -> Transport | None:
         limits = self.venue.config.limits
         transport = None
@@ -137,17 +161,14 @@ class Door:
                     frame_bytes=limits.frame_bytes,
                     seconds=limits.handshake_seconds,
                     refusal=refusal,
+                    policy=self.policy,
+                    meter=meter,
                 )
             finally:
                 self._handshakes.discard(scope)
         return transport
 
-    async def _converse(self, transport: Transport, number: int, address: str) -> None:
-        outbox = Outbox(
-            number,
-            lambda kind: self.metrics.outbox_drops.labels(kind).inc(),
-            self.encoder.add,
-        )
+    async def _converse(self, transport: Transport, outbox: Outbox, address: str) -> None:
         now = trio.current_time()
         connection = Connection(
             Session(self.venue, outbox, address, websocket=True, opened_at=now),
@@ -174,3 +195,24 @@ class Door:
         await connection.part()
         if crash is not None:
             raise crash
+
+
+def inbound_meter(limits: Limits, on_excess: Callable[[str], None]) -> InboundMeter:
+    """The meter of one connection; whole messages are free where requests are not limited."""
+    frames = limits.control_frames_per_second, limits.control_frames_burst
+    cost = 0.0
+    if limits.enabled:
+        general = limits.credits_per_second / limits.general_cost
+        steady = general + limits.matching_per_second + limits.cancel_all_per_second
+        at_once = (
+            limits.general_pool / limits.general_cost
+            + limits.matching_burst
+            + limits.cancel_all_burst
+        )
+        cost = min(frames[0] / steady, frames[1] / at_once) / REQUESTS_ALLOWED
+    return InboundMeter.of(
+        frames=frames,
+        octets=(limits.bytes_per_second, limits.bytes_burst),
+        message_cost=cost,
+        on_excess=on_excess,
+    )

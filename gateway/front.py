@@ -24,7 +24,7 @@ from gateway.metrics import Metrics
 from gateway.settings import Endpoint
 from gateway.slots import Slots
 from gateway.sockets import Bound, load_tls
-from gateway.transport import PATH
+from gateway.transport import PATH, Policy
 from gateway.venue import Venue
 from gateway.writer import Writers
 
@@ -107,6 +107,10 @@ class Front:
             nursery.cancel_scope.cancel()
 
     async def _serve(self, bound: Bound, announce: Callable[[], None]) -> None:
+        self.door.policy = Policy(
+            self.venue.config.server.origins,
+            f"HTTP requests go to port {bound.http_endpoint.port} of this host.",
+        )
         async with trio.open_nursery() as connections:
             port = bound.websocket_endpoint.port
             server = HttpServer(

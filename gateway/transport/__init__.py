@@ -15,11 +15,20 @@ from trio_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
 from gateway.transport import over_trio_websocket, over_websockets
+from gateway.transport.handshake import PATH, Policy, judge, read_head, reject
 from gateway.transport.interface import DisconnectedError, Stream, Transport
+from gateway.transport.meter import InboundMeter
 
-__all__ = ["PATH", "PEER_ERRORS", "DisconnectedError", "Library", "Transport", "shake_hands"]
-
-PATH: Final = "/ws/api/v2"
+__all__ = [
+    "PATH",
+    "PEER_ERRORS",
+    "DisconnectedError",
+    "InboundMeter",
+    "Library",
+    "Policy",
+    "Transport",
+    "shake_hands",
+]
 
 Library = Literal["websockets", "trio-websocket"]
 
@@ -43,6 +52,8 @@ async def shake_hands(
     frame_bytes: int,
     seconds: float,
     refusal: HTTPStatus | None,
+    policy: Policy,
+    meter: InboundMeter,
 ) -> Transport | None:
     """Open a WebSocket connection; None where that failed within `seconds` or was refused.
 
@@ -54,14 +65,18 @@ async def shake_hands(
     if tls is not None:
         # A TLS goodbye would only be one more wait: WebSocket has its own.
         stream = trio.SSLStream(connected, tls, server_side=True, https_compatible=True)
-
-    def verdict(resource: str) -> HTTPStatus | None:
-        if refusal is None and resource.partition("?")[0].rstrip("/") != PATH:
-            return HTTPStatus.NOT_FOUND
-        return refusal
-
     with trio.move_on_after(seconds):
+        received = await read_head(stream)
+        if received is None:
+            return None
+        head, ahead = received
+        rejection = judge(head, policy, refusal)
+        if rejection is not None:
+            await reject(stream, rejection)
+            return None
         if library == "trio-websocket":
-            return await over_trio_websocket.shake_hands(nursery, stream, frame_bytes, verdict)
-        return await over_websockets.shake_hands(stream, frame_bytes, verdict)
+            return await over_trio_websocket.shake_hands(
+                nursery, stream, head, ahead, frame_bytes, meter
+            )
+        return await over_websockets.shake_hands(stream, head, ahead, frame_bytes, meter)
     return None

@@ -11,7 +11,17 @@ Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class DisconnectedError(Exception):
-    """The peer is gone, or has said goodbye."""
+    """The peer is gone, or the connection is closing and nothing more will be received."""
+
+
+def socket_stream(stream: Stream) -> trio.SocketStream:
+    """The TCP stream, also where TLS is over it."""
+    return stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+
+
+async def half_close(stream: Stream) -> None:
+    """Send the end of the stream; under TLS without its own goodbye, which WebSocket replaces."""
+    await socket_stream(stream).send_eof()
 
 
 class Direct(NamedTuple):
@@ -42,10 +52,19 @@ class Transport(Protocol):
         """Whether something is left for `drain`: messages, or an answer to a ping."""
         ...
 
+    @property
+    def closing(self) -> bool:
+        """Whether no more messages will come: the peer sent a close frame or broke the protocol.
+
+        Until `close`, which answers it, replies to what was received before can be written.
+        """
+        ...
+
     async def receive(self) -> Sequence[str | bytes]:
         """The next messages; none where something else came, such as a ping.
 
-        Raises DisconnectedError.
+        A message that is longer than the limit comes as one of as many bytes as just exceed it.
+        Raises DisconnectedError, also where the transport is closing.
         """
         ...
 
@@ -61,5 +80,9 @@ class Transport(Protocol):
         ...
 
     async def close(self, code: int, reason: str) -> None:
-        """Say goodbye, wait for the answer and close the socket; without a word when broken."""
+        """Close the connection: with its own code where it is closing already.
+
+        Sends a close frame, unless half a frame is out, waits for the peer's where that has not
+        sent one, and closes the socket.
+        """
         ...

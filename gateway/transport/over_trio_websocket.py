@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from http import HTTPStatus
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 from attrs import define, field
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from gateway.transport.interface import DisconnectedError, Stream
+from gateway.transport import frames
+from gateway.transport.frame_filter import FrameFilter, Kind
+from gateway.transport.frames import Violation, oversized
+from gateway.transport.handshake import CHUNK_BYTES, LINGER_BYTES
+from gateway.transport.interface import DisconnectedError, Stream, half_close
+from gateway.transport.meter import InboundMeter
 
 # The library stops answering pings while its queue is full, and ours is never far behind; what
 # waits here is memory of a client that we do not read.
 _QUEUE: Final = 8
-_TOO_BIG: Final = 1009
+# How often a client is read that goes on sending while the close frame is on its way.
+_LINGER_PERIOD: Final = 0.01
 
 
 @define(eq=False)
 class Gathering(trio.abc.Stream):
-    """A stream that keeps back what one task writes, until that task is done with its batch.
+    """The stream under the library, with what is decided on both ways.
 
-    What other tasks write meanwhile, the library's answer to a ping, say, goes out at once, and
-    takes along what was written before it, so that the order of frames stays.
+    It keeps back what one task writes, until that task is done with its batch. What other tasks
+    write meanwhile, the library's answer to a ping, say, goes out at once, and takes along what was
+    written before it, so that the order of frames stays.
+    It passes on `head`, the request, first, and frames once the connection is `accepted`, those of
+    `ahead` before others, through the filter. What that keeps back is passed on when `released`.
     """
 
     _stream: Stream
+    filter: FrameFilter
+    _head: bytes = b""
+    _ahead: bytes = b""
+    accepted: trio.Event = field(factory=trio.Event, init=False)
+    released: trio.Event = field(factory=trio.Event, init=False)
+    closed: trio.Event = field(factory=trio.Event, init=False)
+    # What is written next is the last.
+    final: bool = field(default=False, init=False)
     _gatherer: trio.lowlevel.Task | None = field(default=None, init=False)
     _kept: bytearray = field(factory=bytearray, init=False)
     _writing: trio.Lock = field(factory=trio.Lock, init=False)
@@ -53,14 +69,40 @@ class Gathering(trio.abc.Stream):
             while self._kept:
                 data, self._kept = self._kept, bytearray()
                 await self._stream.send_all(data)
+            if self.final:
+                await half_close(self._stream)
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the stream itself."""
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """As the stream itself."""
-        return await self._stream.receive_some(max_bytes)
+        """What the library is to read next."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        await self.accepted.wait()
+        while not self.filter.ended:
+            data = self._ahead or await self._stream.receive_some(max_bytes)
+            self._ahead = b""
+            if not data:
+                return b""
+            passed = self.filter.feed(bytes(data))
+            if passed:
+                return passed
+        await self.released.wait()
+        if self.filter.failed:
+            await self._linger()
+            return b""
+        return self.filter.release() or await self._stream.receive_some(max_bytes)
+
+    async def _linger(self) -> None:
+        """Read away what the peer still sends, or a reset would overtake the close frame."""
+        left = LINGER_BYTES
+        while data := await self._stream.receive_some(CHUNK_BYTES):
+            left -= len(data)
+            if left < 0:
+                await trio.sleep(_LINGER_PERIOD)
 
     async def send_eof(self) -> None:
         """As the stream itself, which sends nothing after it; TLS has no such thing."""
@@ -69,6 +111,7 @@ class Gathering(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """As the stream itself; what is kept back by then is lost."""
+        self.closed.set()
         await self._stream.aclose()
 
 
@@ -80,6 +123,7 @@ class WebSocketTransport:
     _connection: WebSocketConnection
     _unsent: list[bytes] = field(factory=list, init=False)
     _broken: bool = field(default=False, init=False)
+    _closing: bool = field(default=False, init=False)
 
     @property
     def direct(self) -> None:
@@ -91,12 +135,37 @@ class WebSocketTransport:
         """Whether something is left for `drain`."""
         return bool(self._unsent)
 
+    @property
+    def closing(self) -> bool:
+        """Whether all messages were received that came before the end of the conversation."""
+        return self._closing
+
     async def receive(self) -> Sequence[str | bytes]:
         """The next message."""
+        if self._closing:
+            raise DisconnectedError
         try:
-            return (await self._connection.get_message(),)
+            message = await self._connection.get_message()
+            assert isinstance(message, bytes), "the filter passes text on as binary"
         except ConnectionClosed as closed:
             raise DisconnectedError from closed
+        filter_ = self._stream.filter
+        match filter_.kinds.popleft():
+            case Kind.OVERSIZED:
+                return (oversized(filter_.limit),)
+            case Kind.TEXT:
+                try:
+                    return (str(message, "utf-8"),)
+                except UnicodeDecodeError as error:
+                    reason = f"{error.reason} at {error.start}"
+                    filter_.violation = Violation(frames.INVALID_DATA, reason)
+                    filter_.ended = self._closing = True
+                    return ()
+            case Kind.LAST:
+                self._closing = True
+                return ()
+            case Kind.BINARY:
+                return (message,)
 
     def write(self, messages: Sequence[bytes]) -> None:
         """Leave it all to `drain`: the library has no call that does not wait."""
@@ -118,42 +187,47 @@ class WebSocketTransport:
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a close frame, unless a frame was broken off."""
+        stream, filter_ = self._stream, self._stream.filter
         if self._broken:
-            await trio.aclose_forcefully(self._stream)
+            await trio.aclose_forcefully(stream)
             return
-        await self._connection.aclose(code, reason)
-        closed = self._connection.closed
-        if closed is not None and closed.code == _TOO_BIG:
-            await self._linger()
-
-    async def _linger(self) -> None:
-        """Read away what the peer still sends, or the reset would overtake the close frame."""
-        try:
-            await self._stream.send_eof()
-            while True:
-                try:
-                    if not await self._stream.receive_some():
-                        return
-                except trio.BusyResourceError:
-                    # The library reads once more before its task ends.
-                    await trio.sleep(0.01)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
+        filter_.passes_close = True
+        if filter_.failed:
+            stream.final = True
+            code, reason = filter_.violation or (code, reason)
+        stream.released.set()
+        if self._closing and not filter_.failed:
+            # The library answers the client's close frame, and closes.
+            await stream.closed.wait()
+        else:
+            await self._connection.aclose(code, reason)
 
 
 async def shake_hands(
     nursery: trio.Nursery,
     stream: Stream,
+    head: bytes,
+    ahead: bytes,
     frame_bytes: int,
-    verdict: Callable[[str], HTTPStatus | None],
+    meter: InboundMeter,
 ) -> WebSocketTransport | None:
-    """Open a connection whose task runs in `nursery`; None where `verdict` refuses the resource."""
-    gathering = Gathering(stream)
-    request = await wrap_server_stream(
-        nursery, gathering, message_queue_size=_QUEUE, max_message_size=frame_bytes
-    )
-    refusal = verdict(request.path)
-    if refusal is not None:
-        await request.reject(refusal.value, body=refusal.phrase.encode())
-        return None
-    return WebSocketTransport(gathering, await request.accept())
+    """Open a connection by the request in `head`; None where the library refuses it.
+
+    The library's task runs in the nursery.
+    """
+    gathering = Gathering(stream, FrameFilter(frame_bytes, meter), head, ahead)
+    with trio.CancelScope() as waiting:
+        nursery.start_soon(_cancel_when_closed, gathering, waiting)
+        request = await wrap_server_stream(
+            nursery, gathering, message_queue_size=_QUEUE, max_message_size=frame_bytes
+        )
+        connection = await request.accept()
+        gathering.accepted.set()
+        return WebSocketTransport(gathering, connection)
+    return None
+
+
+async def _cancel_when_closed(gathering: Gathering, waiting: trio.CancelScope) -> None:
+    """The library closes the stream of a request that it refuses, and tells nobody."""
+    await gathering.closed.wait()
+    waiting.cancel()

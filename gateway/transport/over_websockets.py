@@ -8,65 +8,44 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Final
 
 import trio
-from attrs import define, field
-from websockets.frames import (  # type: ignore[attr-defined]  # that in C is only here
-    BINARY,
-    CONT,
-    TEXT,
-    CloseCode,
-    Frame,
-    apply_mask,
-)
+from attrs import Factory, define, field
+from websockets.frames import Frame, apply_mask  # type: ignore[attr-defined]  # in C it is only here
 from websockets.http11 import Request
 from websockets.protocol import CLOSED, OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
-from gateway.transport.interface import Direct, DisconnectedError, Stream
+from gateway.transport import frames
+from gateway.transport.frames import MessageTracker, Violation, emptied, oversized, text_head
+from gateway.transport.handshake import CHUNK_BYTES, LINGER_BYTES
+from gateway.transport.interface import Direct, DisconnectedError, Stream, half_close
+from gateway.transport.meter import InboundMeter
 
-# A chunk is parsed in one go, at some 6 us a frame: of empty frames it holds the loop for 8 ms.
-CHUNK_BYTES: Final = 8 * 2**10
-HEAD_BYTES: Final = 16 * 2**10
-# The protocol allows to answer the latest ping only. Whoever sends more, and does not read the
-# answers, shall not have us keep them.
+# The protocol allows to answer the latest ping only. Of a client that sends more, and does not read
+# the answers, no more than these are kept.
 PONGS: Final = 16
 
-# The first byte of a text message in one frame; in the second, that it is masked; and the length
-# from which on the real one follows, in two bytes (RFC 6455, 5.2).
-_WHOLE_TEXT: Final = 0x81
-_MASKED: Final = 0x80
-_TWO_BYTES: Final = 126
+# The first byte of a text message in one frame; in the second, that it is masked.
+_WHOLE_TEXT: Final = frames.FIN | frames.TEXT
+_WHOLE_PING: Final = frames.FIN | frames.PING
+_WHOLE_PONG: Final = frames.FIN | frames.PONG
+_CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
+_MASKED: Final = frames.MASKED
 _HEAD_BYTES: Final = 2
+# How often a client is read that goes on sending while the close frame is on its way.
+_LINGER_PERIOD: Final = 0.01
 
 # What a peer, or its network, may do to a stream.
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
-_BLANK_LINE: Final = b"\r\n\r\n"
 
 # It would tell of every connection that opens and closes.
 _logger = logging.getLogger(f"{__name__}.protocol")
 _logger.setLevel(logging.WARNING)
-
-
-@lru_cache(maxsize=4_096)
-def text_head(length: int) -> bytes:
-    """What comes before the payload of a server's text frame of so many bytes (RFC 6455, 5.2).
-
-    The library's own makes a copy of the payload, and takes ten times as long. What many are told
-    has one length, and so a head that is made once.
-    """
-    if length < 126:
-        return bytes((0x81, length))
-    if length < 2**16:
-        return struct.pack("!BBH", 0x81, 126, length)
-    return struct.pack("!BBQ", 0x81, 127, length)
 
 
 @define(eq=False)
@@ -74,29 +53,35 @@ class WebSocketTransport:
     """A Transport without a task of its own: whoever receives also has pings answered.
 
     Over a socket it writes with non-blocking calls; TLS has none, and is written to by `drain`.
-    Text messages in one frame of less than 64 KiB, which nearly all are, are taken out of the
-    chunk right here, for a fifth of what the library's parser takes; every other frame is the
-    library's, whole, so that it never waits in the midst of one. What breaks the rules, or is
-    larger, is its own for good, and `_plain` no more.
+    Text messages in one frame, which nearly all are, are taken out of the chunk right here, for a
+    fifth of what the library's parser takes, and so are pings and pongs. Every other frame is the
+    library's, whole, so that it never waits in the midst of one. The payload of a message that is
+    too long is discarded as it comes, and the library gets its frames without payload.
     """
 
     _stream: Stream
     _protocol: ServerProtocol
     _frame_bytes: int
+    _meter: InboundMeter
     # What came behind the handshake.
     _ahead: bytes = b""
     # The beginning of a frame.
     _rest: bytes = b""
-    _plain: bool = field(default=True, init=False)
+    # How much of the payload of a frame is still to be discarded.
+    _discarding: int = field(default=0, init=False)
     _unsent: bytearray = field(factory=bytearray, init=False)
     _control: deque[bytes] = field(factory=lambda: deque(maxlen=PONGS), init=False)
+    # The message whose last frame has not come yet, and what it holds.
+    _message: MessageTracker = field(
+        default=Factory(lambda self: MessageTracker(self._frame_bytes), takes_self=True), init=False
+    )
     _fragments: bytearray = field(factory=bytearray, init=False)
-    _fragmented: bool = field(default=False, init=False)
-    _fragmented_text: bool = field(default=False, init=False)
     # Sending, or cancelled in the midst of it.
     _midway: bool = field(default=False, init=False)
+    # The library's close frame, once it has one, and the end of the stream behind it.
+    _goodbye: bytes = field(default=b"", init=False)
     _ending: bool = field(default=False, init=False)
-    _ended: bool = field(default=False, init=False)
+    _parted: bool = field(default=False, init=False)
     _socket: trio.socket.SocketType | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -112,6 +97,11 @@ class WebSocketTransport:
     def unsent(self) -> bool:
         """Whether something is left for `drain`."""
         return bool(self._unsent or self._control) or self._midway
+
+    @property
+    def closing(self) -> bool:
+        """Whether the library has left its open state, by what it received."""
+        return self._protocol.state is not OPEN
 
     async def receive(self) -> Sequence[str | bytes]:
         """All messages that end in the next chunk of bytes."""
@@ -139,45 +129,86 @@ class WebSocketTransport:
 
     def _take(self, data: bytes) -> list[str | bytes]:
         """Messages that end in a chunk; an empty one is the end of them all."""
-        if data and self._plain:
-            return self._cut(self._rest + data if self._rest else data)
-        if data:
-            self._protocol.receive_data(data)
-        else:
+        if not data:
             self._protocol.receive_eof()
-        return self._messages()
+            self._collect()
+            raise DisconnectedError
+        messages = self._cut(self._rest + data if self._rest else data)
+        self._meter.chunk(len(data), len(messages))
+        if self._control and not (self._unsent or self._midway):
+            self.write(())
+        return messages
 
     def _cut(self, data: bytes) -> list[str | bytes]:
         """All messages that end in here; `_rest` is what is left behind them."""
         messages: list[str | bytes] = []
-        at, size = 0, len(data)
+        at, size, limit = 0, len(data), self._frame_bytes
+        if self._discarding:
+            at = self._discard(0, size)
         while size - at >= _HEAD_BYTES:
             length, start = data[at + 1] - _MASKED, at + 6
-            if length == _TWO_BYTES:
-                start += 2
-                length = int.from_bytes(data[at + 2 : at + 4])
-            if not 0 <= length <= self._frame_bytes or data[at + 1] == _MASKED + 127:
-                self._plain = False
-                self._protocol.receive_data(data[at:])
-                return messages + self._messages()
+            if length > 125:
+                octets = 2 if length == frames.TWO_BYTES else 8
+                start += octets
+                # While the header is not complete this is less than the length, and never its end.
+                length = int.from_bytes(data[at + 2 : at + 2 + octets])
             end = start + length
-            if end > size:
-                break
-            if data[at] == _WHOLE_TEXT and not self._fragmented:
+            if 0 < length <= limit and data[at] == _WHOLE_TEXT and not self._message.open:
+                if end > size:
+                    break
                 text = apply_mask(data[start:end], data[start - 4 : start])
                 try:
                     messages.append(str(text, "utf-8"))
                 except UnicodeDecodeError as error:
                     self._refuse_text(error)
                     break
+                at = end
             else:
-                self._protocol.receive_data(data[at:end])
-                messages += self._messages()
-                if self._protocol.state is not OPEN:
+                taken = self._take_other(data, at, messages)
+                if not taken:
                     break
-            at = end
-        self._rest = data[at:]
+                at += taken
+        self._rest = data[at:] if self._protocol.state is OPEN else b""
         return messages
+
+    def _take_other(self, data: bytes, at: int, messages: list[str | bytes]) -> int:
+        """Take a frame that is not a text message; returns its size, 0 to stop before it."""
+        header = frames.read_header(data, at)
+        if header is None:
+            return 0
+        violation, end = header.violation, header.start + header.length
+        discard = self._message.exceeds(header)
+        if violation is None:
+            if (end > len(data) and not discard) or not self._meter.frame():
+                return 0
+            if not header.opcode & frames.CONTROL:
+                violation = self._message.add(header)
+        if violation is not None:
+            self._fail(violation)
+            return 0
+        if header.first == _WHOLE_PONG:
+            return end - at
+        if header.first == _WHOLE_PING:
+            payload = apply_mask(data[header.start : end], data[header.start - 4 : header.start])
+            self._control.append(bytes((_WHOLE_PONG, header.length)) + payload)
+            return end - at
+        if header.opcode == frames.CLOSE:
+            # It may come in the midst of a message, which the library would not let pass.
+            self._protocol.current_size = None
+        self._protocol.receive_data(emptied(header.first) if discard else data[at:end])
+        messages += self._messages()
+        if self._protocol.state is not OPEN:
+            return 0
+        if not discard:
+            return end - at
+        self._discarding = header.length
+        return self._discard(header.start, len(data)) - at
+
+    def _discard(self, at: int, size: int) -> int:
+        """Where the payload ends that is discarded, or the chunk."""
+        end = min(at + self._discarding, size)
+        self._discarding -= end - at
+        return end
 
     def _messages(self) -> list[str | bytes]:
         """What the library has found, and what it wants to say."""
@@ -185,40 +216,48 @@ class WebSocketTransport:
         try:
             for frame in self._protocol.events_received():
                 assert isinstance(frame, Frame), "a request comes once, before all frames"
-                if frame.opcode is TEXT and frame.fin:
-                    messages.append(str(frame.data, "utf-8"))
-                elif frame.opcode is BINARY and frame.fin:
-                    messages.append(bytes(frame.data))
-                elif frame.opcode is TEXT or frame.opcode is BINARY:
-                    self._fragmented, self._fragmented_text = True, frame.opcode is TEXT
-                    self._fragments += frame.data
-                elif frame.opcode is CONT:
-                    # The library bounds the sum; as one buffer, empty fragments cost nothing.
-                    self._fragments += frame.data
-                    if frame.fin:
-                        self._fragmented = False
-                        whole, self._fragments = bytes(self._fragments), bytearray()
-                        messages.append(str(whole, "utf-8") if self._fragmented_text else whole)
+                if not frame.opcode & frames.CONTROL:
+                    self._assemble(frame, messages)
         except UnicodeDecodeError as error:
             self._refuse_text(error)
         self._collect()
         return messages
 
+    def _assemble(self, frame: Frame, messages: list[str | bytes]) -> None:
+        """Append the message that ends with this frame, if one does."""
+        message = self._message
+        # As one buffer, empty fragments cost nothing.
+        self._fragments += frame.data
+        if message.oversized:
+            self._fragments.clear()
+        if message.open:
+            return
+        whole, self._fragments = bytes(self._fragments), bytearray()
+        if message.oversized:
+            messages.append(oversized(message.limit))
+        else:
+            messages.append(str(whole, "utf-8") if message.text else whole)
+
     def _refuse_text(self, error: UnicodeDecodeError) -> None:
-        self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at {error.start}")
+        self._fail(Violation(frames.INVALID_DATA, f"{error.reason} at {error.start}"))
+
+    def _fail(self, violation: Violation) -> None:
+        self._protocol.fail(*violation)
         self._collect()
 
     def _collect(self) -> None:
-        """Take over what the library has to say: pongs, or a goodbye."""
+        """Take over what the library has to say: pongs, or a goodbye, which comes last."""
         for data in self._protocol.data_to_send():
             if data == SEND_EOF:
                 self._ending = True
+            elif data[0] == _CLOSE_FRAME:
+                self._goodbye = data
             else:
                 self._control.append(data)
 
     def write(self, messages: Sequence[bytes]) -> None:
-        """Frame and write; nothing once a goodbye was said, which comes last."""
-        if self._protocol.state is not OPEN:
+        """Frame and write; nothing once the goodbye was said, which comes last."""
+        if self._parted:
             return
         parts: list[bytes] = []
         if self._control:
@@ -266,22 +305,28 @@ class WebSocketTransport:
         await trio.aclose_forcefully(self._stream)
 
     async def _part(self, code: int, reason: str) -> None:
-        if self._protocol.state is OPEN:
-            self._protocol.send_close(code, reason)
+        protocol = self._protocol
+        if protocol.state is OPEN:
+            protocol.send_close(code, reason)
         await self.speak()
-        # Once both have said goodbye nothing more comes. A peer that broke the rules may still be
-        # sending: closing on what is unread would be a reset, which overtakes the close frame.
-        data = self._rest
-        while self._protocol.close_rcvd is None and self._protocol.state is not CLOSED:
+        # Once both have sent a close frame nothing more comes, and the server closes first. A peer
+        # that broke the rules may still be sending: closing over unread bytes would be a reset,
+        # which overtakes the close frame. It may send for ever, and is read slowly.
+        protocol.max_message_size = self._frame_bytes
+        left, data, self._rest = LINGER_BYTES, self._rest, b""
+        while protocol.close_rcvd is None and protocol.state is not CLOSED:
             data = data or await self._read()
             if data:
-                self._protocol.receive_data(data)
+                protocol.receive_data(data[self._discard(0, len(data)) :])
             else:
-                self._protocol.receive_eof()
+                protocol.receive_eof()
+            left -= len(data)
             data = b""
-            # Nobody answers these any more.
-            self._protocol.events_received()
+            # Messages are not answered any more.
+            protocol.events_received()
             await self.speak()
+            if left < 0:
+                await trio.sleep(_LINGER_PERIOD)
 
     async def _read(self) -> bytes:
         """The next chunk; empty at the end. Raises DisconnectedError."""
@@ -293,14 +338,17 @@ class WebSocketTransport:
     async def speak(self) -> None:
         """Send what the library has to say, and after its last word the end of the stream."""
         self._collect()
+        if self._goodbye and not self._parted:
+            self._parted = True
+            self._unsent += b"".join(self._control) + self._goodbye
+            self._control.clear()
         await self.drain()
-        if self._ending and not self._ended:
-            self._ended = True
-            if isinstance(self._stream, trio.SocketStream):
-                try:
-                    await self._stream.send_eof()
-                except _GONE as gone:
-                    raise DisconnectedError from gone
+        if self._ending:
+            self._ending = False
+            try:
+                await half_close(self._stream)
+            except _GONE as gone:
+                raise DisconnectedError from gone
 
 
 async def _read(stream: Stream) -> bytes:
@@ -322,37 +370,17 @@ async def _read(stream: Stream) -> bytes:
 
 
 async def shake_hands(
-    stream: Stream, frame_bytes: int, verdict: Callable[[str], HTTPStatus | None]
+    stream: Stream, head: bytes, ahead: bytes, frame_bytes: int, meter: InboundMeter
 ) -> WebSocketTransport | None:
-    """Open a connection; None where `verdict` refuses the resource, or the library the request."""
-    protocol = ServerProtocol(max_size=frame_bytes, logger=_logger)
-    received = bytearray()
-    while (end := received.find(_BLANK_LINE)) < 0 and len(received) <= HEAD_BYTES:
-        data = await stream.receive_some(CHUNK_BYTES)
-        if not data:
-            return None
-        received += data
-    # Frames may be right behind the request, and the library would answer those first.
-    size = end + len(_BLANK_LINE) if end >= 0 else len(received)
-    _answer(protocol, bytes(received[:size]), verdict)
-    transport = WebSocketTransport(stream, protocol, frame_bytes, bytes(received[size:]))
-    await transport.speak()
-    return transport if protocol.state is OPEN else None
+    """Open a connection by the request in `head`; None where the library refuses it.
 
-
-def _answer(
-    protocol: ServerProtocol, head: bytes, verdict: Callable[[str], HTTPStatus | None]
-) -> None:
-    """Accept or refuse the request in `head`."""
-    if not head.endswith(_BLANK_LINE):
-        too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        protocol.send_response(protocol.reject(too_large, too_large.phrase))
-        return
+    Frames may be right behind the request, in `ahead`; they are answered after it.
+    """
+    protocol = ServerProtocol(max_size=None, logger=_logger)
     protocol.receive_data(head)
     for request in protocol.events_received():
         assert isinstance(request, Request)
-        refusal = verdict(request.path)
-        if refusal is None:
-            protocol.send_response(protocol.accept(request))
-        else:
-            protocol.send_response(protocol.reject(refusal, refusal.phrase))
+        protocol.send_response(protocol.accept(request))
+    transport = WebSocketTransport(stream, protocol, frame_bytes, meter, ahead)
+    await transport.speak()
+    return transport if protocol.state is OPEN else None

@@ -122,6 +122,11 @@ class Wire:
     def direct(self) -> None:
         """There is no socket."""
 
+    @property
+    def closing(self) -> bool:
+        """The client ends without a close frame."""
+        return False
+
     async def receive(self) -> Sequence[str | bytes]:
         """The next frames of the client."""
         try:

@@ -12,9 +12,12 @@ import trio_websocket
 from trio.testing import wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
-from gateway.transport import DisconnectedError, Library, Transport, shake_hands
+from gateway.transport import DisconnectedError, Library, Policy, Transport, shake_hands
+from gateway.transport.frame_filter import FrameFilter
+from gateway.transport.frames import DISCARD_BYTES, text_head
+from gateway.transport.meter import unmetered
 from gateway.transport.over_trio_websocket import Gathering
-from gateway.transport.over_websockets import PONGS, text_head
+from gateway.transport.over_websockets import PONGS
 
 FRAME_BYTES = 1_000
 REQUEST = (
@@ -49,6 +52,8 @@ async def opened(
         frame_bytes=FRAME_BYTES,
         seconds=1,
         refusal=None,
+        policy=Policy(),
+        meter=unmetered(),
     )
 
 
@@ -255,14 +260,16 @@ async def test_unread_answers_to_pings_do_not_pile_up() -> None:
     [
         (frame(Opcode.TEXT, b"\xff\xfe"), 1007),
         (frame(Opcode.TEXT, b"\xe2\x82", fin=False) + frame(Opcode.CONT, b"x"), 1007),
-        (frame(Opcode.TEXT, b"x" * (FRAME_BYTES + 1)), 1009),
-        (frame(Opcode.TEXT, b"x" * 600, fin=False) + frame(Opcode.CONT, b"x" * 600), 1009),
+        (frame(Opcode.TEXT, b"x" * (FRAME_BYTES + DISCARD_BYTES + 1))[:100], 1009),
+        (frame(Opcode.BINARY, b"", fin=False) + b"\x80\xff" + b"\x7f" * 8 + bytes(100), 1009),
         (frame(Opcode.CONT, b"x"), 1002),
         (frame(Opcode.TEXT, b"x", fin=False) + frame(Opcode.TEXT, b"x"), 1002),
         (frame(Opcode.PING, b"x", masked=False), 1002),
         (bytes([0x80 | 0x3, 0x80]) + bytes(4), 1002),
         (bytes([0xC0 | 0x1, 0x80]) + bytes(4), 1002),
         (bytes([0x80 | 0x9, 0x80 | 126, 0, 200]) + bytes(204), 1002),
+        (bytes([0x9, 0x80]) + bytes(4), 1002),
+        (bytes([0xC0 | 0x1, 0x80 | 126]) + (FRAME_BYTES + 1).to_bytes(2), 1002),
     ],
     ids=[
         "not UTF-8",
@@ -275,28 +282,84 @@ async def test_unread_answers_to_pings_do_not_pile_up() -> None:
         "unknown opcode",
         "reserved bit",
         "large ping",
+        "fragmented ping",
+        "too large, with a reserved bit",
     ],
 )
-async def test_who_breaks_the_rules_is_told_which(sent: bytes, code: int) -> None:
-    """With a close frame, which arrives although more was sent behind what broke the rule."""
-    async with shaken_raw("websockets") as (nursery, transport, client):
-        nursery.start_soon(disconnected, transport)
-        await client.send_all(sent + frame(Opcode.TEXT, b"more"))
-        await wait_all_tasks_blocked()
-        nursery.start_soon(transport.close, 1000, "")
-        goodbye = bytearray()
-        with trio.fail_after(10):
-            while len(goodbye) < 4:
-                goodbye += await client.receive_some()
-        assert (0x88, code) == (goodbye[0], int.from_bytes(goodbye[2:4], "big"))
+async def test_who_breaks_the_rules_is_told_which(library: Library, sent: bytes, code: int) -> None:
+    """With a close frame, although more was sent behind what broke the rule.
 
-
-async def test_what_came_before_a_broken_rule_is_heard() -> None:
-    """A request counts when its frame was whole."""
-    async with shaken_raw("websockets") as (_, transport, client):
-        await client.send_all(frame(Opcode.TEXT, b"order") + frame(Opcode.CONT, b""))
-        assert ["order"] == list(await transport.receive())
+    What came before it is received, and answered before the close frame.
+    """
+    async with shaken_raw(library) as (nursery, transport, client):
+        await client.send_all(frame(Opcode.TEXT, b"order") + sent + frame(Opcode.TEXT, b"more"))
+        assert ["order"] == await received(transport, 1)
         await disconnected(transport)
+        await send(transport, b"reply")
+        nursery.start_soon(transport.close, 1000, "")
+        end = await to_the_end(client)
+        assert b"\x81\x05reply\x88" == end[:8]
+        assert code == int.from_bytes(end[9:11])
+
+
+async def test_the_server_ends_the_stream_first(library: Library) -> None:
+    """After the closing handshake, and after it failed the connection; the client holds on."""
+    for sent in (frame(Opcode.CLOSE, b"\x03\xe8"), frame(Opcode.CONT, b"x")):
+        async with shaken_raw(library) as (nursery, transport, client):
+            await client.send_all(frame(Opcode.TEXT, b"order") + sent)
+            assert ["order"] == await received(transport, 1)
+            await disconnected(transport)
+            nursery.start_soon(transport.close, 1000, "")
+            assert (await to_the_end(client)).startswith(b"\x88")
+
+
+LONG = b"x" * (FRAME_BYTES + 1)
+EURO = "\u20ac".encode()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        frame(Opcode.TEXT, LONG),
+        frame(Opcode.TEXT, b"\xff" * (FRAME_BYTES + 1)),
+        frame(Opcode.BINARY, LONG),
+        frame(Opcode.TEXT, b"x" * (FRAME_BYTES + DISCARD_BYTES)),
+        frame(Opcode.TEXT, b"x" * 600, fin=False) + frame(Opcode.CONT, b"x" * 600),
+        frame(Opcode.TEXT, b"x" + EURO[:1], fin=False) + frame(Opcode.CONT, LONG),
+        frame(Opcode.TEXT, LONG, fin=False)
+        + frame(Opcode.PING, b"p")
+        + frame(Opcode.CONT, b"", fin=False)
+        + frame(Opcode.CONT, LONG),
+        frame(Opcode.BINARY, LONG, fin=False) + frame(Opcode.CONT, b""),
+        bytes([0x81, 0x80 | 127]) + len(LONG).to_bytes(8) + bytes(4) + LONG,
+    ],
+    ids=[
+        "one frame",
+        "not UTF-8",
+        "binary",
+        "the longest",
+        "in two fragments",
+        "characters cut in two",
+        "in many",
+        "empty at its end",
+        "long form of the length",
+    ],
+)
+async def test_a_message_that_is_too_long_is_received_as_one_that_is(
+    library: Library, sent: bytes
+) -> None:
+    """In its place, without its content, of which nothing is kept; the connection goes on."""
+    before, after = frame(Opcode.TEXT, b"before"), frame(Opcode.TEXT, b"after")
+    async with shaken_raw(library) as (_, transport, client):
+        for size in (len(sent) + 100, 700, 13):
+            if len(sent) / size > 1_000:
+                continue
+            with trio.fail_after(10):
+                async with trio.open_nursery() as sending:
+                    sending.start_soon(in_pieces, client, before + sent + after, size)
+                    first, too_long, last = await received(transport, 3)
+            assert ("before", "after") == (first, last)
+            assert FRAME_BYTES + 1 == len(too_long)
 
 
 async def test_a_close_tells_code_and_reason_and_waits_for_the_answer(library: Library) -> None:
@@ -388,7 +451,7 @@ async def test_a_batch_is_one_write_and_others_keep_their_place() -> None:
     async with trio.open_nursery() as nursery:
         ours, _ = trio.testing.memory_stream_pair()
         stream: trio.SocketStream = ours  # type: ignore[assignment]
-        gathering = Gathering(stream)
+        gathering = Gathering(stream, FrameFilter(FRAME_BYTES, unmetered()))
         writes: list[bytes] = []
 
         async def note() -> None:

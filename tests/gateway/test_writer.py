@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from http import HTTPStatus
 
 import pytest
 import trio
@@ -18,16 +17,12 @@ from gateway import connection, matcher, writer
 from gateway.encoder import at_once
 from gateway.outbox import Outbox
 from gateway.transport import DisconnectedError
+from gateway.transport.meter import unmetered
 from gateway.transport.over_websockets import WebSocketTransport, shake_hands
 from gateway.writer import Writer, Writers
 from tests.gateway.live import ORDER, Wire, floor
 
 SECONDS = 10.0
-
-
-def anything_goes(resource: str) -> HTTPStatus | None:
-    """No resource is refused."""
-    return None
 
 
 @define(eq=False)
@@ -76,13 +71,13 @@ async def line() -> AsyncIterator[Line]:
     """Ready to write; nobody reads, and no task waits."""
     ours, theirs = socket.socketpair()
     with theirs:
-        theirs.sendall(
+        request = (
             b"GET /ws/api/v2 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
-            transport = await shake_hands(stream, 1_000, anything_goes)
+            transport = await shake_hands(stream, request, b"", 1_000, unmetered())
             assert transport is not None
             theirs.settimeout(0)
             assert theirs.recv(4_096).startswith(b"HTTP/1.1 101 ")
