@@ -197,7 +197,11 @@ class Door:
             raise crash
 
 
-def inbound_meter(limits: Limits, on_excess: Callable[[str], None]) -> InboundMeter:
+def inbound_meter(
+    limits: Limits,
+    on_excess: Callable[[str], None],
+    clock: Callable[[], float] = trio.current_time,
+) -> InboundMeter:
     """The meter of one connection; whole messages are free where requests are not limited."""
     frames = limits.control_frames_per_second, limits.control_frames_burst
     cost = 0.0
@@ -215,4 +219,5 @@ def inbound_meter(limits: Limits, on_excess: Callable[[str], None]) -> InboundMe
         octets=(limits.bytes_per_second, limits.bytes_burst),
         message_cost=cost,
         on_excess=on_excess,
+        clock=clock,
     )

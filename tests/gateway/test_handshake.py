@@ -1,0 +1,91 @@
+"""Which opening handshakes are refused, and what the response says."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from gateway.transport.handshake import HEAD_BYTES, Policy, judge
+from tests.gateway.live import running
+from tests.gateway.test_endings import REQUEST, opened
+
+POLICY = Policy(("https://desk.example",), "HTTP requests go to port 8080 of this host.")
+
+
+def status(head: bytes, policy: Policy = POLICY) -> int:
+    """The status of the refusal, 0 for none."""
+    rejection = judge(head, policy, None)
+    return 0 if rejection is None else int(rejection.status)
+
+
+def from_page(origin: str, host: str = "venue.example:8081") -> bytes:
+    """A handshake as a browser sends it for a page of some origin."""
+    return REQUEST.replace(b"Host: x", f"Host: {host}\r\nOrigin: {origin}".encode())
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (REQUEST, 0),
+        (from_page("http://venue.example:8080"), 0),
+        (from_page("https://venue.example"), 0),
+        (from_page("http://[::1]:8080", "[::1]:8081"), 0),
+        (from_page("http://127.0.0.1:8080", "127.0.0.1:8081"), 0),
+        (from_page("https://desk.example"), 0),
+        (from_page("HTTPS://DESK.example"), 0),
+        (from_page("https://desk.example:8443"), 403),
+        (from_page("http://desk.example"), 403),
+        (from_page("https://evil.example"), 403),
+        (from_page("https://venue.example.evil.example"), 403),
+        (from_page("https://venue.example@evil.example"), 403),
+        (from_page("null"), 403),
+        (from_page(""), 403),
+        (from_page("file://venue.example"), 403),
+        (from_page("http://[venue.example"), 403),
+        (from_page("http://venue.example\r\nOrigin: https://evil.example"), 403),
+        (from_page("http://venue.example\r\nHost: evil.example"), 400),
+    ],
+)
+def test_pages_of_the_venues_own_host_and_of_the_list_may_connect(
+    head: bytes, expected: int
+) -> None:
+    """No others; a client without an Origin is no page."""
+    assert expected == status(head)
+
+
+def test_a_star_lets_all_pages_connect() -> None:
+    """Also those that have no origin to tell."""
+    for origin in ("https://evil.example", "null"):
+        assert 0 == status(from_page(origin), Policy(("*",)))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /api/v2/public/test HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /ws/api/v2 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /api/v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n",
+        b"POST /api/v2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
+    ],
+)
+async def test_a_plain_request_is_told_the_right_port(head: bytes) -> None:
+    """In one line, with HTTP 426, and with the body unread."""
+    async with running() as venue, opened(venue, None) as client:
+        with trio.fail_after(10):
+            await client.stream.send_all(head + b"x" * 5_000)
+            response = b"".join([bytes(data) async for data in client.stream])
+        first, _, rest = response.partition(b"\r\n")
+        body = rest.partition(b"\r\n\r\n")[2].decode()
+        assert b"HTTP/1.1 426 Upgrade Required" == first
+        assert f"HTTP requests go to port {venue.http.port} of this host.\n" in body
+        assert 1 == body.count("\n")
+
+
+def test_other_refusals_have_their_status() -> None:
+    """A path that is not the API's, no HTTP, and a head that does not end."""
+    assert 404 == status(REQUEST.replace(b"/ws/api/v2", b"/ws"))
+    assert 400 == status(b"hello\r\n\r\n")
+    assert 400 == status(REQUEST.replace(b"GET", b"G T"))
+    assert 431 == status(b"GET / HTTP/1.1\r\n" + b"x" * HEAD_BYTES)
