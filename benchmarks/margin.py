@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from book.calendar import next_settlement
 from book.order import Side, TimeInForce
 from book.units import MONEY, SCALE, SECOND
-from risk import liquidation, margin
+from risk import liquidation, margin, standard_margin
 from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Cancel,
@@ -183,7 +183,7 @@ def open_position(venue: Venue, account: int, name: str, chance: random.Random) 
     amount = chance.randint(1, CONTRACTS) * market.instrument.contract.contract_size
     times = chance.choice((chance.uniform(1.1, 2), chance.uniform(1.1, 20)))
     fee = margin.fee(market, amount, market.mark, market.instrument.taker_rate)
-    deposit = int(margin.initial(market, amount) * times) + 2 * fee
+    deposit = int(standard_margin.initial(market, amount) * times) + 2 * fee
     venue.apply(Deposit(account=account, currency=market.currency, amount=deposit))
     side = chance.choice((Side.BUY, Side.SELL))
     venue.place(account, name, side, amount, taking_price(venue, name, side))

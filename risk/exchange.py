@@ -227,5 +227,5 @@ class Exchange:
         """Drop the position that an order which is over was the last thing of."""
         market = self.state.markets.get(order.instrument)
         position = market.positions.get(order.account) if market is not None else None
-        if position is not None and not position.orders:
+        if position is not None and not (position.size or position.orders):
             self.state.forget_if_idle(position)

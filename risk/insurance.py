@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 def bankruptcy_shares(wallet: Wallet) -> dict[str, int]:
     """The part of the margin balance that stands behind each position, in Money.
 
-    In proportion to maintenance margin, or in equal parts where no position needs any; rounded
-    down; the last takes the rest, so that an account closed at all its bankruptcy prices ends at
-    exactly zero.
+    In proportion to what each adds to maintenance margin, or in equal parts where none adds any;
+    rounded down; the last takes the rest, so that an account closed at all its bankruptcy prices
+    ends at exactly zero. Nothing stands behind a hedge, which takes away from the margin of others.
     """
     held = [position for position in wallet.positions.values() if position.size]
-    left, total = wallet.margin_balance, wallet.maintenance
+    weights = [max(0, position.maintenance) for position in held]
+    if not any(weights):
+        weights = [1] * len(held)
+    left, total = wallet.margin_balance, sum(weights)
     shares = {}
-    for position in held:
-        weight = position.maintenance if total else 1
-        share = wallet.margin_balance * weight // (total or len(held))
+    for position, weight in zip(held, weights, strict=True):
+        share = wallet.margin_balance * weight // total
         shares[position.market.name] = share
         left -= share
     if held:
@@ -125,7 +127,8 @@ def accepts(state: State, position: Position, share: int) -> bool:
     held = market.positions.get(INSURANCE)
     size = held.size if held is not None else 0
     needed = fund.initial - (held.initial if held is not None else 0)
-    needed += margin.initial(market, size + position.size)
+    size += position.size
+    needed += fund.model.worst_case(fund, market, size, size)
     return fund.margin_balance + share >= needed
 
 

@@ -132,7 +132,7 @@ def _round(state: State, wallet: Wallet) -> None:
     if wallet.margin_balance <= 0 and not last:
         _hand_over(state, wallet, held)
         return
-    worst = max(held, key=lambda position: position.maintenance)
+    worst = wallet.model.frees_most(held)
     filled = _reduce(state, wallet, worst)
     if last:
         insurance.cover(state, wallet)

@@ -1,11 +1,8 @@
-"""Standard margin: what a position must have behind it, and what open orders add to that.
+"""What a wallet needs as margin, kept up to date, and what its open orders may cost beyond that.
 
-Initial margin of n base coins is (base + slope * n) * n, maintenance likewise with its own
-base; inverse contracts are margined in the coin itself, linear ones at the index (API
-reference, standard margin, `legacy-2025`). Every requirement is rounded up.
-
-A wallet caches its sums until a mark moves (`State.marks`), and one changed position only
-replaces its own part of them: in calm an order costs O(1), whatever else the account holds.
+How much margin positions need is the affair of the wallet's model (see risk.margin_model). It
+measures a wallet anew when a mark has moved (`State.marks`), and otherwise only the positions that
+were changed: in calm an order costs O(1), whatever else the account holds.
 """
 
 from __future__ import annotations
@@ -13,55 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from book.order import BUY, Order, Side
-from book.units import MONEY, RATE, SCALE, ceil_div
+from book.units import RATE
 from risk.market import Market
-from risk.position import Position, Wallet
 
 if TYPE_CHECKING:
+    from risk.position import Position, Wallet
     from risk.state import State
-
-
-_REMEMBERED = 256
-"""Requirements that a market remembers: more than its busiest accounts have sizes."""
-
-
-def base_size(market: Market, size: int) -> int:
-    """Base coins in a size, unsigned, in 1e-12; an inverse size is converted at the mark."""
-    if market.instrument.contract.inverse:
-        return ceil_div(abs(size) * MONEY, market.mark)
-    return abs(size) * (MONEY // SCALE)
-
-
-def initial(market: Market, size: int) -> int:
-    """Initial margin of a signed size, in Money.
-
-    It is asked for again and again at the same prices, so the market remembers the latest.
-    """
-    key = (size, market.mark, market.index.price)
-    found = market.initials.get(key)
-    if found is None:
-        terms = market.terms
-        found = _requirement(market, size, terms.initial_base, terms.initial_slope)
-        if len(market.initials) >= _REMEMBERED:
-            market.initials.clear()
-        market.initials[key] = found
-    return found
-
-
-def maintenance(market: Market, size: int) -> int:
-    """Maintenance margin of a signed size, in Money."""
-    terms = market.terms
-    return _requirement(market, size, terms.maintenance_base, terms.maintenance_slope)
-
-
-def _requirement(market: Market, size: int, base: int, slope: int) -> int:
-    if not size:
-        return 0
-    coins = base_size(market, size)
-    weighted = coins * (base * MONEY + slope * coins)
-    if market.instrument.contract.inverse:
-        return ceil_div(weighted, RATE * MONEY)
-    return ceil_div(weighted * market.index.price, RATE * MONEY * SCALE)
 
 
 def profit_at_mark(market: Market, side: Side, amount: int, price: int) -> int:
@@ -108,29 +62,9 @@ def extremes(position: Position) -> tuple[int, int]:
     return low, high
 
 
-def worst_initial(market: Market, low: int, high: int) -> int:
-    """Initial margin of the worse of two sizes."""
-    return initial(market, low if -low > high else high)
-
-
 def refresh(state: State, wallet: Wallet) -> None:
-    """Bring the wallet's sums to the present marks, positions and orders."""
-    if wallet.marks != state.marks:
-        wallet.marks = state.marks
-        wallet.profit = wallet.initial = wallet.maintenance = 0
-        for position in wallet.positions.values():
-            _measure(state, position)
-            _count(wallet, position, 1)
-    else:
-        for position in wallet.behind:
-            if position.moved:
-                _count(wallet, position, -1)
-                _measure(state, position)
-                _count(wallet, position, 1)
-            else:
-                wallet.initial -= position.initial
-                position.initial = _initial(state, position)
-                wallet.initial += position.initial
+    """Bring the wallet's requirements to the present marks, positions and orders."""
+    wallet.model.measure(state, wallet)
     for position in wallet.behind:
         position.behind = position.moved = False
     wallet.behind.clear()
@@ -140,9 +74,9 @@ def refresh(state: State, wallet: Wallet) -> None:
 def outlook(state: State, position: Position) -> tuple[int, int, int]:
     """The `extremes` of a position and its `reserves`, as its next order is to be checked by.
 
-    The wallet's sums are brought up to date too, except that they may hold an earlier initial
-    margin of this position: it is the one that the position shows, so that they can be told
-    without it. To replace it would be in vain, for the order is about to change it again.
+    The wallet's requirements are brought up to date too, except that they may hold an earlier
+    initial margin of this position: it is the one that the position shows, so that it can be
+    subtracted. To replace it would be in vain, for the order is about to change it again.
     """
     wallet, marks = position.wallet, state.marks
     # Whether others are behind.
@@ -174,37 +108,11 @@ def update_orders(position: Position) -> None:
 
 
 def forget(position: Position) -> None:
-    """Take out of its wallet's sums what a position is in them that is about to go."""
+    """Take a position that is about to go out of its wallet's requirements."""
     wallet = position.wallet
     if position.behind:
         wallet.behind.remove(position)
-    _count(wallet, position, -1)
-
-
-def _count(wallet: Wallet, position: Position, sign: int) -> None:
-    wallet.profit += sign * position.profit
-    wallet.initial += sign * position.initial
-    wallet.maintenance += sign * position.maintenance
-
-
-def _measure(state: State, position: Position) -> None:
-    market = position.market
-    if not market.mark:
-        return
-    size = position.size
-    position.profit = position.maintenance = 0
-    if size:
-        position.profit = (
-            position.carry
-            - market.value(size, market.mark)
-            + position.accrued_funding(market.funding_index)
-        )
-        position.maintenance = maintenance(market, size)
-    position.initial = _initial(state, position)
-
-
-def _initial(state: State, position: Position) -> int:
-    return worst_initial(position.market, *extremes(position)) + reserves(state, position)
+    wallet.model.forget(position)
 
 
 def reserves(state: State, position: Position) -> int:

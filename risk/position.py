@@ -15,7 +15,9 @@ from attrs import define, field
 from book.order import BUY, SELL, Order, Side
 from book.units import FUNDING, MONEY, SCALE, round_half_even
 from risk.events import BookingKind
+from risk.margin_model import MarginModel
 from risk.market import Market
+from risk.standard_margin import STANDARD
 
 _FUNDED = SCALE * FUNDING // MONEY
 """Size times funding index, in parts of Money."""
@@ -52,6 +54,7 @@ class Wallet:
     behind: list[Position] = field(factory=list)
     moved: bool = False
     round: int = -1
+    model: MarginModel = STANDARD
     key: tuple[int, str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -138,15 +138,15 @@ def afford(
         high += reach
     else:
         low -= reach
-    worst, limit = margin.worst_initial(market, low, high), market.terms.position_limit
-    # What its other markets leave of the margin balance.
+    worst, limit = wallet.model.worst_case(wallet, market, low, high), market.terms.position_limit
+    # What the rest of the wallet leaves of the margin balance.
     balance = wallet.balance + wallet.session_profit + wallet.profit
     free = balance - wallet.initial + position.initial
     trusted, fits = supervised(state, wallet), -limit <= low and high <= limit
     order.risk_reducing = not trusted or worst + costs > free
     if fits and not order.risk_reducing:
         return None
-    before = margin.worst_initial(market, *margin.extremes(position))
+    before = wallet.model.worst_case(wallet, market, *margin.extremes(position))
     if worst > before or not _only_reduces(position, order, low, high):
         if not fits:
             return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
@@ -209,12 +209,13 @@ def _survives(wallet: Wallet, position: Position, order: Order, extreme: int, co
     """
     market = position.market
     alone = position.size + order.side.sign * order.remaining
-    after = max(margin.maintenance(market, alone), margin.maintenance(market, extreme))
+    model = wallet.model
+    needed = [model.maintenance(wallet, market, size) for size in (alone, extreme)]
+    after = wallet.maintenance - position.maintenance + max(needed)
     for held in wallet.positions.values():
         cost += 2 * _open_contracts(held)
         if held is not position:
             cost += held.reserved
-            after += held.maintenance
     return wallet.margin_balance - cost >= after
 
 

@@ -5,17 +5,17 @@ Views change nothing but caches, and are never part of a decision.
 
 from __future__ import annotations
 
-from math import isqrt
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from book.instrument import Instrument
 from book.order import Side
-from book.units import MONEY, RATE, SCALE, round_half_even
+from book.units import MONEY, RATE, round_half_even
 from risk import ledger, margin
 from risk.market import Market
 from risk.position import Position, Wallet
+from risk.standard_margin import base_size
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -29,7 +29,7 @@ class Summary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     orders. `projected_*` leave out the nearest expiry. `profit` is since each position was
     opened. `deltas` holds (index name, delta) with base coins in 1e-12. `ratios` holds (index
     name, ratio) in 1e-12 for each index whose positions alone could lead to a liquidation, and
-    `ratio` is that of all positions together, None where there is none: `liquidation_ratio`.
+    `ratio` is that of all positions together, None where there is none.
     """
 
     currency: str
@@ -90,6 +90,7 @@ def summary(state: State, account: int, currency: str) -> Summary:
     unrealised = wallet.profit - accrued
     nearest = _nearest_expiry(held)
     later = [p for p in held if p.market.instrument.expiry != nearest or nearest is None]
+    projected_initial, projected_maintenance = wallet.model.requirement(wallet, later)
     deltas: dict[str, int] = {}
     for position in held:
         name = position.market.index.name
@@ -104,18 +105,20 @@ def summary(state: State, account: int, currency: str) -> Summary:
         withdrawable=margin.withdrawable(state, wallet),
         initial=wallet.initial,
         maintenance=wallet.maintenance,
-        projected_initial=sum(p.initial for p in later),
-        projected_maintenance=sum(p.maintenance for p in later),
+        projected_initial=projected_initial,
+        projected_maintenance=projected_maintenance,
         profit=sum(lifetime_profit(p) for p in held),
         fees=ledger.fees_paid(wallet),
         delta=sum(deltas.values()),
         deltas=tuple(sorted(deltas.items())),
-        ratio=liquidation_ratio(wallet, held),
+        ratio=wallet.model.liquidation_ratio(wallet, held),
         ratios=tuple(
             (name, ratio)
             for name in sorted(deltas)
             if (
-                ratio := liquidation_ratio(wallet, [p for p in held if p.market.index.name == name])
+                ratio := wallet.model.liquidation_ratio(
+                    wallet, [p for p in held if p.market.index.name == name]
+                )
             )
             is not None
         ),
@@ -130,7 +133,7 @@ def position(state: State, account: int, market: Market) -> PositionView:
     if held is None:
         held = Position(wallet, market, funding_index=market.funding_index)
     accrued = held.accrued_funding(market.funding_index)
-    alone = margin.initial(market, held.size) if held.size else 0
+    alone = wallet.model.worst_case(wallet, market, held.size, held.size)
     return PositionView(
         instrument=market.name,
         size=held.size,
@@ -148,7 +151,7 @@ def position(state: State, account: int, market: Market) -> PositionView:
         maintenance=held.maintenance,
         open_orders_margin=max(0, held.initial - alone),
         leverage=_leverage(market, held.size),
-        liquidation_price=liquidation_price(wallet, held),
+        liquidation_price=wallet.model.liquidation_price(wallet, held),
     )
 
 
@@ -157,17 +160,18 @@ def _wallet(state: State, account: int, currency: str) -> Wallet:
     return state.accounts[account].wallets.get(currency) or Wallet(account, currency)
 
 
-def order_margin(account: int, market: Market, side: Side, amount: int, price: int) -> int:
+def order_margin(
+    state: State, account: int, market: Market, side: Side, amount: int, price: int
+) -> int:
     """Initial margin in Money that an order of its own would need, fee and loss included."""
-    size = side.sign * amount
+    wallet = _wallet(state, account, market.currency)
+    size, worst_case = side.sign * amount, wallet.model.worst_case
     loss = margin.loss_at_mark(market, side, amount, price)
     fee = margin.fee(market, amount, price, market.instrument.taker_rate)
     held: Position | None = market.positions.get(account)
-    if held is None:
-        return margin.initial(market, size) + loss + fee
-    low, high = margin.extremes(held)
-    before = margin.worst_initial(market, low, high)
-    after = margin.worst_initial(market, low + min(size, 0), high + max(size, 0))
+    low, high = margin.extremes(held) if held is not None else (0, 0)
+    before = worst_case(wallet, market, low, high)
+    after = worst_case(wallet, market, low + min(size, 0), high + max(size, 0))
     return max(0, after - before) + loss + fee
 
 
@@ -175,7 +179,7 @@ def delta(market: Market, size: int) -> int:
     """A signed size in base coins, 1e-12."""
     if not size:
         return 0
-    coins = margin.base_size(market, size)
+    coins = base_size(market, size)
     return coins if size > 0 else -coins
 
 
@@ -190,7 +194,7 @@ def lifetime_profit(position: Position) -> int:
 
 def _leverage(market: Market, size: int) -> int:
     """The leverage that initial margin allows at this size, to the nearest whole number."""
-    coins = margin.base_size(market, size) if size and market.mark else 0
+    coins = base_size(market, size) if size and market.mark else 0
     terms = market.terms
     rate = terms.initial_base * MONEY + terms.initial_slope * coins
     return round_half_even(RATE * MONEY, rate)
@@ -201,91 +205,3 @@ def _nearest_expiry(positions: list[Position]) -> int | None:
         p.market.instrument.expiry for p in positions if p.market.instrument.expiry is not None
     ]
     return min(expiries, default=None)
-
-
-def liquidation_price(wallet: Wallet, position: Position) -> int | None:
-    """The mark at which this market alone would bring the wallet to its maintenance margin.
-
-    Solved from margin balance = maintenance margin with everything else unchanged; for inverse
-    positions in n = |size| / price, where maintenance is a*n + b*n*n.
-    """
-    market, size = position.market, position.size
-    if not size:
-        return None
-    slack = wallet.margin_balance - (wallet.maintenance - position.maintenance)
-    coins = margin.base_size(market, size)
-    if not market.instrument.contract.inverse:
-        return _linear_liquidation(market, size, coins, slack)
-    terms = market.terms
-    sign = 1 if size > 0 else -1
-    linear = RATE * sign + terms.maintenance_base
-    constant = slack + sign * coins
-    root = _positive_root(terms.maintenance_slope, linear, constant)
-    return abs(size) * MONEY // root if root else None
-
-
-def liquidation_ratio(wallet: Wallet, positions: list[Position]) -> int | None:
-    """The factor (1e-12) by which the marks of some positions would have to move to liquidate.
-
-    All of them move by the same factor, and their indices with them; everything else is
-    unchanged. Of a single position that is `liquidation_price` over its mark. None where no factor
-    would do.
-    """
-    open_positions = [each for each in positions if each.size and each.market.mark]
-    if not open_positions:
-        return None
-    slack = wallet.margin_balance - wallet.maintenance + sum(p.maintenance for p in open_positions)
-    inverse = {p.market.instrument.contract.inverse for p in open_positions}
-    assert len(inverse) == 1, "a currency settles inverse contracts or linear ones"
-    if inverse == {False}:
-        return _linear_ratio(open_positions, slack)
-    slope = linear = signed = 0
-    for position in open_positions:
-        coins, terms = margin.base_size(position.market, position.size), position.market.terms
-        sign = 1 if position.size > 0 else -1
-        # In x = 1 / ratio: maintenance is base * n * x + slope * n * n * x * x.
-        slope += terms.maintenance_slope * coins // MONEY * coins // MONEY
-        linear += sign * coins + terms.maintenance_base * coins // RATE
-        signed += sign * coins
-    root = _positive_root(slope, linear, slack + signed)
-    return RATE * RATE // root if root else None
-
-
-def _linear_ratio(positions: list[Position], slack: int) -> int | None:
-    """Linear: slack + V * (ratio - 1) = W * ratio, for values V and maintenance W at the marks."""
-    value = owed = 0
-    for position in positions:
-        market, terms = position.market, position.market.terms
-        coins = margin.base_size(market, position.size)
-        rate = terms.maintenance_base + terms.maintenance_slope * coins // MONEY
-        worth = coins * market.mark // SCALE
-        value += worth if position.size > 0 else -worth
-        owed += worth * rate // RATE
-    if value == owed:
-        return None
-    ratio = (value - slack) * RATE // (value - owed)
-    return ratio if ratio > 0 else None
-
-
-def _positive_root(slope: int, linear: int, constant: int) -> int:
-    """The n (1e-12) with slope*n*n + linear*n = constant that a falling balance meets; 0 if none.
-
-    `slope` is 1e-12 per coin, `linear` 1e-12. A short (linear < 0) owes maintenance once n has
-    fallen below the smaller root; a long once it has risen above the only positive one.
-    """
-    square = linear * linear + 4 * slope * constant * RATE // MONEY
-    if square < 0:
-        return 0
-    # Not the difference of root and `linear`, which would lose half the digits.
-    divisor = linear + isqrt(square) if linear > 0 else linear - isqrt(square)
-    return max(0, 2 * constant * RATE // divisor) if divisor else 0
-
-
-def _linear_liquidation(market: Market, size: int, coins: int, slack: int) -> int | None:
-    """Linear: slack + Q * (P - mark) = |Q| * P * rate, the index moving with the mark."""
-    terms = market.terms
-    rate = terms.maintenance_base + terms.maintenance_slope * coins // MONEY
-    fixed = size * market.mark * (MONEY // SCALE) // SCALE - slack
-    per_price = size * RATE - abs(size) * rate
-    price = fixed * RATE * SCALE // (per_price * (MONEY // SCALE)) if per_price else 0
-    return price if price > 0 else None

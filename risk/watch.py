@@ -1,8 +1,8 @@
 """The watch: which accounts a price move can endanger.
 
 A wallet is safe while each mark, funding index and index price that it depends on stays in an
-interval, so that it need not be looked at. Its slack (margin balance - maintenance margin) is
-shared over its positions by notional, and each position turns its share into intervals. The
+interval, so that it need not be looked at. Its margin model makes these intervals of its slack
+(margin balance - maintenance margin). The
 ends of all intervals on one side of a coordinate stand in a heap; a coordinate that moves past
 an end puts that wallet up for an exact look, which gives it new intervals or calls it
 endangered.
@@ -13,7 +13,7 @@ again, exactly, where it is done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 from sortedcontainers import SortedList
 
-from book.units import FUNDING, MONEY, RATE, SCALE, ceil_div
+from book.units import RATE
 from risk import margin
 from risk.market import Market
-from risk.position import Position, Wallet
+from risk.position import Wallet
 from risk.standings import LOOKS_PER_STEP, Standings
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ Edge = tuple[str, str, int]
 Key = tuple[int, str]
 """(account, currency)."""
 
-_PAD = 16
-"""Money units kept back per interval for the rounding of values and requirements."""
-
 _STEPS_PER_LOOK = 3
 """An exact look takes 50 µs in a falling market, a cancelled order, which is a step, some 15."""
 
@@ -49,10 +46,6 @@ _BITS = 32
 _LOW = (1 << _BITS) - 1
 _MARK_BITS = 2 * _BITS
 _MARK = (1 << _MARK_BITS) - 1
-
-_FUNDING_PART = 16
-_INDEX_PART = 8
-"""Which part of a position's share is for funding, and (linear) for its index."""
 
 
 @define(eq=False)
@@ -184,9 +177,8 @@ class Watch:
         if held and slack >= 0:
             self.looks += 1
             mark = mark_of(slot, self.versions[slot])
-            for position, share in _shares(held, slack):
-                for kind, low, high in intervals(position, share):
-                    self._add(mark, position.market.name, kind, low, high)
+            for name, kind, low, high in wallet.model.intervals(held, slack):
+                self._add(mark, name, kind, low, high)
         orders = sum(len(position.orders) for position in wallet.positions.values())
         return _STEPS_PER_LOOK + orders // _ORDERS_PER_STEP
 
@@ -215,60 +207,3 @@ def _value(market: Market, kind: str) -> int:
     if kind == "mark":
         return market.mark
     return market.funding_index if kind == "funding" else market.index.price
-
-
-def _shares(held: list[Position], slack: int) -> Iterable[tuple[Position, int]]:
-    """The slack, shared out by notional."""
-    weights = [
-        position.market.instrument.notional(position.size, position.market.mark)
-        for position in held
-    ]
-    total = sum(weights) or 1
-    return zip(held, [slack * weight // total for weight in weights], strict=True)
-
-
-def intervals(position: Position, share: int) -> Iterator[tuple[str, int | None, int | None]]:
-    """(coordinate kind, low, high) within which this position loses at most `share`.
-
-    Inclusive ends, None where there is none. "Loses" is fall of profit plus rise of
-    maintenance margin, in Money.
-    """
-    market, size = position.market, position.size
-    if market.instrument.perpetual:
-        part = share // _FUNDING_PART
-        share -= part
-        reach = max(0, part - _PAD) * (SCALE * FUNDING // MONEY) // abs(size)
-        now = market.funding_index
-        yield ("funding", None, now + reach) if size > 0 else ("funding", now - reach, None)
-    if market.instrument.contract.inverse:
-        yield ("mark", *_inverse(market, size, share - _PAD))
-        return
-    part = share // _INDEX_PART
-    coins = margin.base_size(market, size)
-    rate = market.terms.maintenance_base * MONEY + market.terms.maintenance_slope * coins
-    reach = max(0, part - _PAD) * RATE * MONEY * SCALE // max(1, coins * rate)
-    yield "index", None, market.index.price + reach
-    reach = max(0, share - part - _PAD) * (SCALE * SCALE // MONEY) // abs(size)
-    yield (("mark", market.mark - reach, None) if size > 0 else ("mark", None, market.mark + reach))
-
-
-def _inverse(market: Market, size: int, share: int) -> tuple[int | None, int | None]:
-    """Mark interval of an inverse position, by way of its size n in base coins, n = |S| / M.
-
-    A long loses n' - n as n rises, and maintenance a*n + b*n*n rises with it; while n at most
-    doubles, one coin more costs at most 1 + a + 3*b*n. A short loses n - n' as n falls,
-    maintenance falling too; and as n rises it gains 1 a coin against a + 3*b*n. Without a
-    share there is nothing to round by, and any such move is too far.
-    """
-    if share <= 0:
-        return market.mark, None if size > 0 else market.mark
-    terms = market.terms
-    coins = margin.base_size(market, size)
-    rate = terms.maintenance_base + ceil_div(3 * terms.maintenance_slope * coins, MONEY)
-    if size > 0:
-        most = min(2 * coins, coins + share * RATE // (RATE + rate))
-        return min(ceil_div(size * MONEY, most), market.mark), None
-    low = market.mark // 2 + 1 if rate < RATE else market.mark
-    least = coins - share
-    high = max(-size * MONEY // least, market.mark) if least > 0 else None
-    return low, high

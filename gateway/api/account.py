@@ -119,7 +119,7 @@ def get_margins(call: Call, params: MarginsParams) -> object:
     if not market.mark:
         raise ApiError(Code.TEMPORARILY_UNAVAILABLE)
     needed = {
-        side.value: wire.money(views.order_margin(call.account, market, side, amount, price))
+        side.value: wire.money(views.order_margin(state, call.account, market, side, amount, price))
         for side in (Side.BUY, Side.SELL)
     }
     return {**needed, "min_price": wire.price(market.low), "max_price": wire.price(market.high)}

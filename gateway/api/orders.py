@@ -149,7 +149,9 @@ def get_order_margin_by_ids(call: Call, params: OrderIds) -> object:
         if order is None:
             continue
         market = state.markets[order.instrument]
-        needed = views.order_margin(call.account, market, order.side, order.remaining, order.price)
+        needed = views.order_margin(
+            state, call.account, market, order.side, order.remaining, order.price
+        )
         margins.append(
             {
                 "order_id": text,

@@ -24,7 +24,7 @@ from attrs import define, field
 
 from gateway.log.errors import DivergenceError
 from risk.commands import Checkpoint, Entry
-from risk.events import PLAIN_EVENTS, Cancelled, Event, Ordered
+from risk.events import PLAIN_EVENTS, Cancelled, Event, Ordered, Traded
 
 _HASH_BYTES: Final = 16
 _SUM_BYTES: Final = 4
@@ -113,7 +113,7 @@ class Trail:
     def _hash_all(self, sequence: int, events: Sequence[Event]) -> None:
         hashed = self._hashed
         _HEAD.pack_into(hashed, 0, self._hash, self._sum, sequence)
-        _encoder.encode_into(events, hashed, _HEAD.size)
+        _encoder.encode_into(_once(events), hashed, _HEAD.size)
         self._hash = blake2b(hashed, digest_size=_HASH_BYTES).digest()
 
     def at(self, sequence: int) -> bytes | None:
@@ -153,6 +153,22 @@ class Checkpoints:
     def _propose(self) -> None:
         self.trail.due = self.trail.sequence + self.every
         self.propose(self.trail.checkpoint())
+
+
+def _once(events: Sequence[Event]) -> Sequence[Event]:
+    """The events, without the trades of an answer that are events themselves: half of the bytes."""
+    trade = None
+    for place, event in enumerate(events):
+        kind = type(event)
+        if kind is Traded:
+            trade = event
+        elif kind is Ordered:
+            answer: Ordered = event  # type: ignore[assignment]
+            if trade is None or not answer.trades or answer.trades[-1] != trade:
+                return events
+            short = Ordered(answer.origin, answer.order, ())
+            return [*events[:place], short, *events[place + 1 :]]
+    return events
 
 
 def _value(hashed: bytes, checksum: int) -> bytes:

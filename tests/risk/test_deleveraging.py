@@ -8,7 +8,15 @@ import pytest
 
 from book.order import Side
 from book.units import MONEY, round_half_even
-from risk import deleveraging, insurance, liquidation, margin, snapshot, standings
+from risk import (
+    deleveraging,
+    insurance,
+    liquidation,
+    margin,
+    snapshot,
+    standard_margin,
+    standings,
+)
 from risk.commands import Deposit, Place
 from risk.deleveraging import Deleverage
 from risk.market import Market
@@ -40,7 +48,7 @@ def trade(venue: Venue, name: str, instrument: str, chance: Random) -> None:
     market = venue.market(instrument)
     quantity = chance.randint(10, 1000) * market.instrument.contract.contract_size
     fee = margin.fee(market, quantity, market.mark, market.instrument.taker_rate)
-    sum_in = int((margin.initial(market, quantity) + 2 * fee) * chance.uniform(1.05, 3))
+    sum_in = int((standard_margin.initial(market, quantity) + 2 * fee) * chance.uniform(1.05, 3))
     venue.do(Deposit(account=venue.number(name), currency=market.currency, amount=sum_in))
     side = chance.choice(list(Side))
     for account, taken in (("maker", side.opposite), (name, side)):

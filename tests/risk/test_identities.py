@@ -145,7 +145,8 @@ def test_what_an_order_would_need_is_what_it_takes() -> None:
     """The margin quoted beforehand is what must be there, but for the rounding of its fills."""
     venue = open_venue(ann={"BTC": "1"})
     size, limit = amount("10000"), price("50250")
-    quoted = views.order_margin(venue.number("ann"), venue.market(BTC), Side.BUY, size, limit)
+    ann, market = venue.number("ann"), venue.market(BTC)
+    quoted = views.order_margin(venue.exchange.state, ann, market, Side.BUY, size, limit)
     # 0.2 BTC at 2.001 %, the fee of 0.05 % at 50,250, and what 50,250 costs against the mark.
     assert "0.005097" == six(quoted)
     venue.open("dan", BTC=text(quoted - 1, MONEY))

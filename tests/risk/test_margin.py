@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from book.units import MONEY, RATE
-from risk import margin
+from risk import margin, standard_margin
 from risk.position import Position
 from risk.reasons import Reason
 from tests.risk.venue import (
@@ -52,14 +52,14 @@ def test_margin_is_base_and_slope_of_the_size_in_coins(
     """(2 % + 0.005 % n) n for n BTC, and so on; long and short alike."""
     market = open_venue().market(instrument)
     for signed in (amount(size), -amount(size)):
-        assert money(initial) == margin.initial(market, signed)
-        assert money(maintenance) == margin.maintenance(market, signed)
+        assert money(initial) == standard_margin.initial(market, signed)
+        assert money(maintenance) == standard_margin.maintenance(market, signed)
 
 
 def test_nothing_needs_no_margin() -> None:
     """A flat position requires exactly zero."""
     market = open_venue().market(BTC)
-    assert (0, 0) == (margin.initial(market, 0), margin.maintenance(market, 0))
+    assert (0, 0) == (standard_margin.initial(market, 0), standard_margin.maintenance(market, 0))
 
 
 def test_requirements_are_rounded_up() -> None:
@@ -67,7 +67,7 @@ def test_requirements_are_rounded_up() -> None:
     market = open_venue(prices={"btc_usd": "30000"}).market(BTC)
     exact = Decimal(10) / 30000
     exact *= Decimal("0.02") + Decimal("0.00005") * exact
-    found = margin.initial(market, amount("10"))
+    found = standard_margin.initial(market, amount("10"))
     assert 0 < found - exact * MONEY <= 2
 
 
@@ -76,11 +76,11 @@ def test_inverse_margin_follows_the_mark_and_linear_margin_the_index() -> None:
     venue = open_venue()
     inverse, linear = venue.market(BTC), venue.market(BTC_USDC)
     inverse.mark //= 2
-    assert money("0.0402") == margin.initial(inverse, amount("50000"))
+    assert money("0.0402") == standard_margin.initial(inverse, amount("50000"))
     linear.mark //= 2
-    assert money("2010") == margin.initial(linear, amount("2"))
+    assert money("2010") == standard_margin.initial(linear, amount("2"))
     linear.index.price //= 2
-    assert money("1005") == margin.initial(linear, amount("2"))
+    assert money("1005") == standard_margin.initial(linear, amount("2"))
 
 
 def test_open_orders_need_the_margin_of_the_worse_side() -> None:
@@ -89,12 +89,12 @@ def test_open_orders_need_the_margin_of_the_worse_side() -> None:
     venue.trade("alice", "bob", BTC, "100000", "50000")
     venue.buy("alice", BTC, "50000", "49900")
     market = venue.market(BTC)
-    assert margin.initial(market, amount("150000")) == held(venue, "alice").initial
+    assert standard_margin.initial(market, amount("150000")) == held(venue, "alice").initial
     venue.sell("alice", BTC, "230000", "50100")
-    assert margin.initial(market, amount("150000")) == held(venue, "alice").initial
+    assert standard_margin.initial(market, amount("150000")) == held(venue, "alice").initial
     venue.sell("alice", BTC, "40000", "50100")
-    assert margin.initial(market, amount("170000")) == held(venue, "alice").initial
-    assert margin.maintenance(market, amount("100000")) == held(venue, "alice").maintenance
+    assert standard_margin.initial(market, amount("170000")) == held(venue, "alice").initial
+    assert standard_margin.maintenance(market, amount("100000")) == held(venue, "alice").maintenance
 
 
 def test_a_reduce_only_order_needs_no_margin() -> None:
@@ -115,7 +115,7 @@ def test_an_order_beyond_the_mark_reserves_its_loss_until_it_is_gone() -> None:
     assert loss + 1 == held(venue, "alice").reserved
     venue.buy("alice", BTC, "50000", "49000")
     assert loss + 1 == held(venue, "alice").reserved
-    initial = margin.initial(venue.market(BTC), amount("100000"))
+    initial = standard_margin.initial(venue.market(BTC), amount("100000"))
     assert initial + loss + 1 == held(venue, "alice").initial
     venue.open("bob", BTC="10")
     venue.sell("bob", BTC, "20000", "50500")

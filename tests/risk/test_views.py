@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from book.units import MONEY, RATE, SCALE
-from risk import margin, views
+from risk import standard_margin, views
 from risk.catalogue import LEGACY_2025
 from risk.commands import OpenAccount, SetProduct
 from risk.exchange import Exchange
@@ -59,7 +59,7 @@ def test_leverage_is_that_of_the_margin_shown_beside_it(contracts: int) -> None:
     venue = _BARE
     market = venue.market(BTC)
     size = contracts * 10 * SCALE
-    coins, initial = margin.base_size(market, size), margin.initial(market, size)
+    coins, initial = standard_margin.base_size(market, size), standard_margin.initial(market, size)
     exact = Decimal(coins) / Decimal(initial)
     # Margin is rounded up in the last of twelve decimals.
     assert abs(views._leverage(market, size) - exact) <= Decimal("0.5001")
@@ -120,7 +120,7 @@ def _meet(currency: str, held: list[tuple[str, int]], *, scale: int) -> None:
         moved = int(market.mark * ratio)
         value = market.instrument.value
         balance += value(position.size, market.mark) - value(position.size, moved)
-        terms, coins = market.terms, margin.base_size(market, position.size)
+        terms, coins = market.terms, standard_margin.base_size(market, position.size)
         if market.instrument.contract.inverse:
             coins = int(coins / ratio)
             rate = terms.maintenance_base + terms.maintenance_slope * coins // MONEY

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from book.order import Side, TimeInForce
 from book.units import HOUR, MONEY, SCALE, SECOND
-from risk import liquidation, margin
+from risk import liquidation, margin, standard_margin
 from risk.catalogue import LEGACY_2025
 from risk.commands import Cancel, Deposit, Liquidate, Place, SetProduct, Withdraw
 from risk.market import Market
@@ -74,7 +74,7 @@ class Bustle:
         contracts = chance.choice([1, 10, chance.randint(1, most // 50), chance.randint(1, most)])
         amount = contracts * market.instrument.contract.contract_size
         taker_fee = margin.fee(market, amount, market.mark, market.instrument.taker_rate)
-        paid = (margin.initial(market, amount) + taker_fee) * chance.choice([0, 1, 2, 5])
+        paid = (standard_margin.initial(market, amount) + taker_fee) * chance.choice([0, 1, 2, 5])
         if paid:
             venue.do(Deposit(account=account, currency=market.currency, amount=paid))
         self._meet(account, market, chance.choice(list(Side)), amount)

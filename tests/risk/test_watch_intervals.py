@@ -12,11 +12,11 @@ from book.calendar import Period
 from book.instrument import dated, perpetual
 from book.orderbook import OrderBook
 from book.units import FUNDING, MONEY, SCALE
-from risk import margin
+from risk import standard_margin
 from risk.catalogue import LEGACY_2025
 from risk.market import Index, Market
 from risk.position import Position, Wallet
-from risk.watch import intervals
+from risk.standard_margin import intervals
 
 FAR = {"mark": (1, 10**12 * SCALE), "index": (1, 10**12 * SCALE), "funding": (-(10**28), 10**28)}
 """Where an interval that has no end is taken to end."""
@@ -59,7 +59,7 @@ def worth(position: Position) -> int:
     market = position.market
     profit = position.carry - market.instrument.value(position.size, market.mark)
     accrued = position.accrued_funding(market.funding_index)
-    return profit + accrued - margin.maintenance(market, position.size)
+    return profit + accrued - standard_margin.maintenance(market, position.size)
 
 
 def coordinates(market: Market) -> dict[str, int]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from book.order import Order, OrderType, Side, TimeInForce
+from book.order import Order, OrderState, OrderType, Side, TimeInForce
 from gateway.log.errors import DivergenceError
 from gateway.log.trail import REMEMBERED, Checkpoints, Trail
 from risk.commands import Checkpoint, Entry, Origin, Tick
@@ -17,6 +17,8 @@ from risk.events import (
     Ordered,
     PositionChanged,
     SessionEnded,
+    Traded,
+    TradeSide,
     WalletChanged,
 )
 
@@ -82,6 +84,35 @@ def test_what_more_came_of_an_order_is_hashed_whole() -> None:
         walk(trail, 1, *plain(), *others)
         values.append(trail.value)
     assert 2 == len(set(values))
+
+
+def test_a_trade_is_hashed_once_but_never_left_out() -> None:
+    """In an answer it is left out only where it is an event too: a repeated answer has it alone."""
+    side = TradeSide(
+        account=101,
+        order_id=1,
+        type=OrderType.LIMIT,
+        state=OrderState.FILLED,
+        side=Side.BUY,
+        label="",
+        fee=0,
+        profit=0,
+        post_only=False,
+        reduce_only=False,
+        liquidation=False,
+    )
+    trade = Traded(1, 1, "BTC-PERPETUAL", 0, 2, 3, 0, 2, 2, side, side)
+    other = replace(trade, price=3)
+    answers = [Ordered(Origin(), RESTING, trades) for trades in ((), (trade,), (other,))]
+    many = [PositionChanged(101, "BTC-PERPETUAL")] * 4
+    values = set()
+    for first in ([], [trade], [other]):
+        for answer in answers:
+            trail = Trail()
+            walk(trail, 1, *first, answer, *many)
+            values.add(trail.value)
+    # With no trade in the answer, its trade as an event says the same.
+    assert 7 == len(values)
 
 
 def test_it_goes_on_from_a_snapshot() -> None:
