@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from itertools import chain
 from math import inf
 from typing import Any, Final
 
@@ -66,6 +65,8 @@ class _Requests(h11.Connection):
 
     def next_event(self) -> Any:
         """The next event. Raises h11.RemoteProtocolError, on which the connection ends."""
+        if self.their_state is h11.IDLE:
+            self.head = False
         try:
             event = super().next_event()
             if isinstance(event, h11.Request):
@@ -221,16 +222,13 @@ class Protocol(H11Protocol):
 
     async def _send_h11_event(self, event: h11.Event) -> None:
         """Send it, a head together with what follows, which is one packet for most responses."""
+        if self.refused:
+            # The application answers a request whose rest was refused meanwhile.
+            return
         if isinstance(event, h11.Response) and self.context.terminated.is_set():
             headers = [*event.headers, (b"connection", b"close")]
             event = h11.Response(status_code=event.status_code, headers=headers)
-        try:
-            data = self._head + (self.connection.send(event) or b"")
-        except h11.LocalProtocolError:
-            # Without a client that can be answered there is nothing to say.
-            if self.connection.their_state is h11.ERROR:
-                return
-            raise
+        data = self._head + (self.connection.send(event) or b"")
         if isinstance(event, h11.Response):
             self._head = data
             return
@@ -239,7 +237,7 @@ class Protocol(H11Protocol):
             await self.send(RawData(data))
 
     async def _send_error_response(self, status_code: int) -> None:
-        """Say what was wrong with a request; the connection ends after it."""
+        """Say what was wrong with a request, in one step; the connection ends after it."""
         self.refused = status_code
         body = self._explain(self.connection.refusal)
         headers = [
@@ -249,15 +247,12 @@ class Protocol(H11Protocol):
             # A page in a browser may read it, as it may every other answer of the API.
             (b"access-control-allow-origin", b"*"),
         ]
-        await self._send_h11_event(
-            h11.Response(
-                status_code=status_code,
-                headers=list(chain(headers, self.config.response_headers("h11"))),
-            )
-        )
+        headers += self.config.response_headers("h11")
+        response = h11.Response(status_code=status_code, headers=headers)
+        events: list[h11.Event] = [response, h11.EndOfMessage()]
         if not self.connection.head:
-            await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+            events.insert(1, h11.Data(data=body))
+        await self.send(RawData(b"".join(self.connection.send(each) or b"" for each in events)))
 
 
 _SETTINGS: Final = settings()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final
 
+from tests.hostile_headers import CODINGS, HEADERS, LENGTHS, METHODS, VERSIONS
 from tests.hostile_http2 import PREFACE, h2_frame, h2_streams
 
 HUGE: Final = 40_000
@@ -62,27 +63,6 @@ def ws_frame(opcode: int, payload: bytes = b"", *, first: int = 0x80, mask: bool
 TEST: Final = b'{"jsonrpc":"2.0","id":1,"method":"public/test"}'
 _GET: Final = get(b"/api/v2/public/test")
 _POST: Final = post(TEST)
-_METHODS: Final = (
-    b"HEAD",
-    b"PUT",
-    b"DELETE",
-    b"PATCH",
-    b"TRACE",
-    b"CONNECT",
-    b"OPTIONS",
-    b"PRI",
-    b"get",
-    b"Post",
-    b"PROPFIND",
-    b"X",
-    b"M" * 300,
-    b"G\xe9T",
-    b"G T",
-    b"",
-    b"GET\x00",
-    b'"GET"',
-)
-
 _TARGETS: Final = (
     b"",
     b"*",
@@ -128,93 +108,6 @@ _TARGETS: Final = (
     b"https:///api/v2",
     b"http:/api/v2",
     b"/api/v2/../../etc/passwd",
-)
-
-_HEADERS: Final = (
-    b"Host: y\r\n",
-    b"Host: \r\n",
-    b": x\r\n",
-    b"X\r\n",
-    b"X : y\r\n",
-    b" X: y\r\n",
-    b"X: \x00\r\n",
-    b"X: \xff\r\n",
-    b"X: " + "é".encode() + b"\r\n",
-    b"X: y\r\n z\r\n",
-    b"X: y\n",
-    b"X: y\r",
-    b"X" * 9_000 + b": y\r\n",
-    b"X: " + b"y" * 20_000 + b"\r\n",
-    b"X: y\r\n" * 2_000,
-    b"Expect: 100-continue\r\n",
-    b"Expect: x\r\n",
-    b"Connection: close\r\n",
-    b"TE: trailers\r\n",
-    b"Connection: keep-alive, Upgrade\r\n",
-    b"Connection: \r\n",
-    b"Upgrade: \r\n",
-    b"Upgrade: x\r\n",
-    b"Connection: Upgrade\r\nUpgrade: \xff\r\n",
-    b"Connection: \xff\r\nUpgrade: websocket\r\n",
-    b"Authorization: \xff\r\n",
-    b"Authorization: Basic\r\n",
-    b"Authorization: Basic \xff\xfe\r\n",
-    b"Authorization: basic AAAAA\r\n",
-    b"Authorization: bearer \r\n",
-    b"Authorization: bearer x\r\n",
-    b"Authorization: deri-hmac-sha256\r\n",
-    b"Authorization: deri-hmac-sha256 id=,ts=,sig=,nonce=\r\n",
-    b"Authorization: deri-hmac-sha256 id=a,ts=1e9,sig=z,nonce=\r\n",
-    b"Cookie: a=b\r\n",
-    b"Authorization: Digest x\r\n" * 2,
-    b"Origin: \xff\r\n",
-    b"Origin: null\r\n",
-    b"Content-Type: \xff\r\n",
-    b"Accept-Encoding: gzip;q=x\r\n",
-    b"Range: bytes=0-1\r\n",
-    b"X-Forwarded-For: 1.2.3.4\r\n",
-    b"Forwarded: for=x\r\n",
-    b"Content-Encoding: gzip\r\n",
-)
-
-_LENGTHS: Final = (
-    b"",
-    b"-1",
-    b"+1",
-    b"1.0",
-    b"1e3",
-    b"0x10",
-    b"1_0",
-    b" 5 ",
-    b"5,5",
-    b"5, 6",
-    b"a",
-    b"\xff",
-    b"\xef\xbc\x95",
-    b"99999999999999999999",
-    b"9" * 25,
-    b"9" * 5_000,
-    b"0" * 25,
-    b"40000",
-    b"2147483648",
-    b"18446744073709551616",
-    b"5\r\nContent-Length: 5",
-    b"5\r\nContent-Length: 6",
-    b"5;x",
-)
-
-_CODINGS: Final = (
-    b"chunked",
-    b"Chunked",
-    b"chunked, chunked",
-    b"gzip, chunked",
-    b"chunked, gzip",
-    b"identity",
-    b"",
-    b"\x0bchunked",
-    b"chunked\r\nTransfer-Encoding: chunked",
-    b"xchunked",
-    b"chunked;q=1",
 )
 
 _CHUNKS: Final = (
@@ -270,23 +163,6 @@ BODIES: Final = (
     b"{" + b" " * HUGE,
 )
 
-_VERSIONS: Final = (
-    b"HTTP/0.9",
-    b"HTTP/1.0",
-    b"HTTP/1.2",
-    b"HTTP/2.0",
-    b"HTTP/3.0",
-    b"HTTP/1",
-    b"HTTP/11.1",
-    b"http/1.1",
-    b"HTTPS/1.1",
-    b"ICY",
-    b"",
-    b"HTTP/1.1 x",
-    b"HTTP/\xff.\xff",
-    b"HTTP/1.\xd9\xa1",
-)
-
 _RAW: Final = (
     b"\r\n",
     b"\n" * 3_000,
@@ -321,6 +197,11 @@ _RAW: Final = (
     _POST[:-5],
     _POST + b"x",
     _GET + _POST[:40],
+    get(b"/", method=b"HEAD") + b"GET / HTTP/1.1\r\nX\r\n\r\n",
+    get(b"/", method=b"HEAD") * 2 + _GET,
+    get(b"/", b"Transfer-Encoding: chunked\r\n", b"PUT") + b"5\r\nhello\r\nzz\r\n",
+    get(b"/", b"Transfer-Encoding: chunked\r\n", b"PUT") + chunked(b"y" * HUGE),
+    get(b"/", b"Content-Length: 90000\r\n", b"HEAD") + b"x" * 90_000,
     get(b"/", UPGRADE) + b"x",
     get(b"/", UPGRADE) + ws_frame(1, TEST),
     HANDSHAKE + ws_frame(8),
@@ -361,17 +242,17 @@ _H2C_SETTINGS: Final = (
 
 
 def _requests() -> Iterator[tuple[str, bytes]]:
-    for method, path in product(_METHODS, (b"/", b"/api/v2/public/test")):
+    for method, path in product(METHODS, (b"/", b"/api/v2/public/test")):
         yield f"method_{method[:12]!r}_{path.decode()}", get(path, method=method)
     for name, values in (("get", _TARGETS), ("connect", (b"x:443", b"", b"/"))):
         for target in values:
             yield f"{name}_{target[:24]!r}", get(target, method=name.upper().encode())
-    for header in _HEADERS:
+    for header in HEADERS:
         yield f"header_{header[:40]!r}", get(b"/api/v2/public/test", header)
         yield f"post_header_{header[:40]!r}", post(b"{}", header + b"Content-Length: 2\r\n")
-    for length in _LENGTHS:
+    for length in LENGTHS:
         yield f"length_{length[:24]!r}", post(b"hello", b"Content-Length: " + length + b"\r\n")
-    for coding in _CODINGS:
+    for coding in CODINGS:
         head = b"Transfer-Encoding: " + coding + b"\r\n"
         yield f"coding_{coding[:24]!r}", post(chunked(TEST), head)
         both = head + b"Content-Length: 5\r\n"
@@ -382,7 +263,7 @@ def _requests() -> Iterator[tuple[str, bytes]]:
         yield f"chunks_{number}_{chunks[:16]!r}", post(chunks, b"Transfer-Encoding: chunked\r\n")
     for number, body in enumerate(BODIES):
         yield f"body_{number}_{body[:16]!r}", post(body)
-    for version in _VERSIONS:
+    for version in VERSIONS:
         yield f"version_{version!r}", b"GET / " + version + b"\r\nHost: x\r\n\r\n"
 
 

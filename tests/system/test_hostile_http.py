@@ -18,7 +18,7 @@ import trustme
 from tests.hostile_bytes import HTTP, http_stream, pieces
 from tests.system.process import ACCOUNTS, venue
 
-GENERATED = 300
+GENERATED = 500
 AT_ONCE = 16
 # From another address than the honest client, which the limits per address would count with them.
 HOSTILE_ADDRESS = "127.0.0.66"
@@ -81,23 +81,23 @@ async def honest(aim: Target) -> AsyncIterator[None]:
         yield
         nursery.cancel_scope.cancel()
         assert served > 10
-        reply = await web.get("/api/v2/public/test")
+        reply = await web.get("/metrics")
         assert 200 == reply.status_code
+        assert 'reason="bad_request"' in reply.text
+        assert 'reason="crash"' not in reply.text
 
 
 async def attack(aim: Target, data: bytes, random: Random) -> None:
     """Send the bytes in pieces, then the end; read what comes until the venue hangs up."""
-    stream: trio.abc.Stream = await trio.open_tcp_stream(
-        aim.host, aim.port, local_address=HOSTILE_ADDRESS
-    )
+    socket = await trio.open_tcp_stream(aim.host, aim.port, local_address=HOSTILE_ADDRESS)
+    stream: trio.abc.Stream = socket
     if aim.tls is not None:
-        stream = trio.SSLStream(stream, aim.tls, server_hostname=aim.host, https_compatible=True)
+        stream = trio.SSLStream(socket, aim.tls, server_hostname=aim.host, https_compatible=True)
     async with stream:
         try:
             for piece in pieces(random, data):
                 await stream.send_all(piece)
-            if isinstance(stream, trio.SocketStream):
-                await stream.send_eof()
+            await socket.send_eof()
             while await stream.receive_some():
                 pass
         except trio.BrokenResourceError:
