@@ -24,6 +24,7 @@ from gateway.archive import Archive
 from gateway.auth import ApiKey, Authenticator, Keyring
 from gateway.clock import RealClock
 from gateway.config import Config, load
+from gateway.descriptors import raise_limit, shares
 from gateway.feed import Feed
 from gateway.front import Address, Front
 from gateway.intake import Intake
@@ -89,6 +90,7 @@ def _speed(text: str) -> float:
 
 def _run(chosen: argparse.Namespace) -> int:
     config = load(chosen.config) if chosen.config else Config()
+    raise_limit()
     trio.run(play_until_signalled, config, DataDirectory(chosen.directory), chosen.speed, _tell)
     return 0
 
@@ -178,7 +180,9 @@ class Player:
         replay, clock = start.replay(found.skips), RecordedClock(speed)
         venue, metrics = _venue(config, directory, replay, clock), Metrics()
         replay.observers += [metrics.applied, venue.feed.publish]
-        front = Front(venue, Intake(), Slots(config.limits.connections_per_address), metrics)
+        descriptors = shares()
+        slots = Slots(config.limits.connections_per_address, descriptors.websocket)
+        front = Front(venue, Intake(), slots, metrics, shares=descriptors)
         replay.observers.append(lambda *_: front.writers.flush())
         return cls(config, clock, replay, reader, found.last, front, announce)
 

@@ -35,7 +35,7 @@ class Target(NamedTuple):
 @contextmanager
 def target(folder: Path, *, tls: bool) -> Iterator[Target]:
     """A venue as a process, which must end with status 0 and must not have logged a traceback."""
-    config, trust = ACCOUNTS, None
+    config, trust = f"{ACCOUNTS}[limits]\nenabled = false\n", None
     if tls:
         authority = trustme.CA()
         certificate = authority.issue_cert("127.0.0.1")
