@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from book.calendar import (
     Period,
+    averaging_start,
     date_code,
     day_of,
     expiries,
@@ -32,6 +33,22 @@ def at(text: str) -> int:
 def listed(text: str) -> list[tuple[str, Period]]:
     """Names and periods of what is listed at a time."""
     return [(date_code(expiry), period) for expiry, period in expiries(at(text))]
+
+
+@pytest.mark.parametrize(
+    ("time", "opens"),
+    [
+        ("2026-06-03T07:30:00.000", "2026-06-03T07:30"),
+        ("2026-06-03T07:29:59.999", "2026-06-02T07:30"),
+        ("2026-06-03T08:00:00.000", "2026-06-03T07:30"),
+        ("2026-06-03T23:59:59.999", "2026-06-03T07:30"),
+        ("2026-06-04T00:00:00.000", "2026-06-03T07:30"),
+        ("2026-06-04T00:30:00.000", "2026-06-03T07:30"),
+    ],
+)
+def test_the_averaging_window_opens_half_an_hour_before_expiry(time: str, opens: str) -> None:
+    """The last one that has opened by then, to the millisecond."""
+    assert at(opens) == averaging_start(at(time))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 import pytest
 from attrs import define, field
+from msgspec.structs import replace
 
 from book.depth import depth
+from book.instrument import perpetual
 from book.matching import Holding, Stop, fillable, match, passive_price
 from book.order import Order, SelfTrading, Side
 from book.orderbook import OrderBook
 from book.units import SCALE
-from tests.book.factory import BTC_PERPETUAL, SOL_PERPETUAL, limit_order
+from tests.book.factory import BTC, BTC_PERPETUAL, SOL_PERPETUAL, limit_order
 
 BUY, SELL = Side.BUY, Side.SELL
 REJECT_TAKER, CANCEL_MAKER = SelfTrading.REJECT_TAKER, SelfTrading.CANCEL_MAKER
@@ -285,6 +287,14 @@ def test_a_post_only_order_slides_one_tick_off_the_other_side(desk: Desk) -> Non
         assert off == passive_price(desk.book, BTC_PERPETUAL, BUY, price * SCALE)
     for price in (100, 95):
         assert off == passive_price(desk.book, BTC_PERPETUAL, SELL, price * SCALE)
+
+
+def test_a_slide_where_every_price_is_a_tick(desk: Desk) -> None:
+    """The next price is one unit away."""
+    fine = perpetual(replace(BTC, tick=1), number=3, created=0)
+    desk.rest((BOB, SELL, 1_000, 10), (BOB, BUY, 900, 10))
+    assert 999 == passive_price(desk.book, fine, BUY, 1_000)
+    assert 901 == passive_price(desk.book, fine, SELL, 900)
 
 
 def test_a_slide_over_a_tick_step_uses_the_tick_that_holds_there(desk: Desk) -> None:

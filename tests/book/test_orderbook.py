@@ -215,6 +215,14 @@ def test_the_impact_price_averages_over_the_levels_it_takes(book: OrderBook) -> 
     assert 20_000 * SCALE == impact_price(book, BTC_PERPETUAL, SELL, 100 * SCALE)
 
 
+def test_an_impact_price_in_the_middle_is_even() -> None:
+    """One unit at 2 and one at 3 cost 5, and half of it is 2."""
+    book = OrderBook(SOL_PERPETUAL.name)
+    for number, price in enumerate((2, 3), 1):
+        book.add(limit_order(number, 1, SELL, price, 1))
+    assert 2 == impact_price(book, SOL_PERPETUAL, SELL, 2)
+
+
 def test_a_side_that_holds_too_little_has_no_impact_price(book: OrderBook) -> None:
     """The whole side is just enough; a unit more is too much."""
     rest(book, 1, BUY, 100 * SCALE, 7)

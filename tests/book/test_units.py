@@ -60,6 +60,22 @@ def test_values_are_odd_in_the_size(size: int, price: int) -> None:
     assert -linear_value(size, price) == linear_value(-size, price)
 
 
+@given(st.integers(-(10**16), 10**16), st.integers(1, 10**14))
+def test_values_are_rounded_half_even(size: int, price: int) -> None:
+    """As exact fractions are by Python."""
+    assert round(Fraction(size * MONEY, price)) == inverse_value(size, price)
+    assert round(Fraction(size * price * MONEY, SCALE * SCALE)) == linear_value(size, price)
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(0, 8))
+def test_values_in_the_middle_are_even(half: int, power: int) -> None:
+    """Ties are rare, so they are made: an odd number of units over 2 * 10^12, scaled."""
+    size, price = (2 * half + 1) * 10**power, 2 * MONEY * 10**power
+    expected = round(Fraction(2 * half + 1, 2))
+    assert expected == inverse_value(size, price)
+    assert expected == linear_value((2 * half + 1) * 5_000, 1)
+
+
 def test_values_by_hand() -> None:
     """10,000 USD at 50,000 are 0.2 BTC; 3 SOL at 150.25 are 450.75 USDC."""
     assert MONEY // 5 == inverse_value(10_000 * SCALE, 50_000 * SCALE)
