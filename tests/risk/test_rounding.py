@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from book.units import MONEY, RATE, SCALE
-from risk import deleveraging, insurance, margin
+from risk import deleveraging, insurance, margin, standard_margin
 from risk.deleveraging import Deleverage
 from risk.events import Traded
 from risk.insurance import bankruptcy_price, bankruptcy_shares, implied_price
@@ -271,8 +271,12 @@ def test_requirements_are_exact_and_rounded_up_once(name: str, contracts: int, l
     value = 1 if inverse else Fraction(market.index.price, SCALE)
     terms = market.terms
     for base, slope, found in (
-        (terms.initial_base, terms.initial_slope, margin.initial(market, size)),
-        (terms.maintenance_base, terms.maintenance_slope, margin.maintenance(market, size)),
+        (terms.initial_base, terms.initial_slope, standard_margin.initial(market, size)),
+        (
+            terms.maintenance_base,
+            terms.maintenance_slope,
+            standard_margin.maintenance(market, size),
+        ),
     ):
         needed = coins * (Fraction(base, RATE) + Fraction(slope, RATE) * coins) * value * MONEY
         assert ceiling(needed) == found
@@ -285,7 +289,7 @@ def test_the_fund_accepts_down_to_its_initial_margin() -> None:
         state = venue.exchange.state
         fund = state.insurance("BTC")
         share = bankruptcy_shares(lou.wallet)[BTC]
-        needed = margin.initial(venue.market(BTC), lou.size)
+        needed = standard_margin.initial(venue.market(BTC), lou.size)
         fund.balance = needed - share - missing
         assert (not missing) == insurance.accepts(state, lou, share)
 
