@@ -16,6 +16,7 @@ import msgspec
 from attrs import Factory, define, field
 from msgspec import UNSET, UnsetType
 
+from gateway.guesses import Guesses
 from gateway.scope import Scope, ScopeError, parse_scope
 from gateway.tokens import (
     HTTP,
@@ -130,6 +131,7 @@ class Authenticator:
 
     keys: Keyring
     tokens: Tokens
+    guesses: Guesses = field(default=Factory(Guesses))
     _replays: dict[str, "_Signatures"] = field(default=Factory(dict), init=False)
 
     def login(
@@ -143,7 +145,8 @@ class Authenticator:
     ) -> tuple[AuthResult, Principal]:
         """Answer public/auth.
 
-        Raises AuthError: 13004 for credentials, 13009 for a refresh token, -32602 for parameters.
+        Raises AuthError: 13004 for credentials, 12003 where too many were wrong, 13009 for a
+        refresh token, -32602 for parameters.
         """
         if params.grant_type not in GRANTS:
             raise _invalid("grant_type", "value not in list" if params.grant_type else _MISSING)
@@ -153,7 +156,7 @@ class Authenticator:
                 pair = self.tokens.refresh(token, connection, address, now, params.scope or "")
                 self._require_key(pair.principal)
             else:
-                key = self._key_of(params, now if signers is None else signers)
+                key = self._key_of(params, address, now if signers is None else signers)
                 scope = parse_scope(params.scope or "").within(key.max_scope)
                 require_address(scope, address)
                 pair = self.tokens.issue(key.client_id, key.account, scope, connection, now)
@@ -192,69 +195,93 @@ class Authenticator:
         """The principal of an HTTP request, from its Authorization header.
 
         `uri` is path and query exactly as sent. Raises AuthError: 10000 without a header that can
-        be read, 13004 for credentials, 13009 for a token, -32602 for a timestamp.
+        be read, 13004 for credentials, 12003 where too many were wrong, 13009 for a token, -32602
+        for a timestamp.
         """
         scheme, _, rest = (header or "").strip().partition(" ")
         match scheme.lower():
             case "bearer":
                 return self.verify(rest.strip(), connection=HTTP, address=address, now=now)
             case "basic":
-                key = self._secret_matches(*_basic(rest))
+                key = self._secret_matches(*_basic(rest), address)
             case "deri-hmac-sha256":
                 at = now if signers is None else signers
-                key = self._signed_request(_pairs(rest), method, uri, body, at)
+                key = self._signed_request(_pairs(rest), method, uri, body, address, at)
             case _:
                 raise _required_login("expected Basic, bearer or deri-hmac-sha256")
         require_address(key.max_scope, address)
         expires_at = now + LIFETIME_SECONDS * 1_000
         return Principal(key.client_id, key.account, key.max_scope, expires_at)
 
-    def _key_of(self, params: AuthParams, now: int) -> ApiKey:
+    def _key_of(self, params: AuthParams, address: str, now: int) -> ApiKey:
         client_id = _required("client_id", params.client_id)
         if params.grant_type == "client_credentials":
-            return self._secret_matches(client_id, _required("client_secret", params.client_secret))
+            secret = _required("client_secret", params.client_secret)
+            return self._secret_matches(client_id, secret, address)
         timestamp = _required("timestamp", params.timestamp)
         if isinstance(timestamp, float):
             raise _invalid("timestamp", "wrong format")
         stamp = str(timestamp)
         signature = _required("signature", params.signature)
         message = f"{stamp}\n{params.nonce or ''}\n{params.data or ''}"
-        return self._signature_matches(client_id, stamp, signature, _bytes(message), now)
+        return self._signature_matches(client_id, stamp, signature, _bytes(message), address, now)
 
     def _signed_request(
-        self, given: Mapping[str, str], method: str, uri: str, body: bytes, now: int
+        self,
+        given: Mapping[str, str],
+        method: str,
+        uri: str,
+        body: bytes,
+        address: str,
+        now: int,
     ) -> ApiKey:
         for name in ("id", "ts", "sig"):
             if name not in given:
                 raise _required_login(f"no {name} in the deri-hmac-sha256 header")
         head = f"{given['ts']}\n{given.get('nonce', '')}\n{method.upper()}\n{uri}\n"
         message = _bytes(head) + body + b"\n"
-        return self._signature_matches(given["id"], given["ts"], given["sig"], message, now)
+        client_id, stamp, signature = given["id"], given["ts"], given["sig"]
+        return self._signature_matches(client_id, stamp, signature, message, address, now)
 
-    def _secret_matches(self, client_id: str, secret: str) -> ApiKey:
-        key = self.keys.get(client_id)
+    def _secret_matches(self, client_id: str, secret: str, address: str) -> ApiKey:
+        key = self._key_to_try(client_id, address)
         # An unknown id costs a comparison too, so that time does not tell which ids exist.
         expected = key.client_secret if key else "no such key"
-        if not hmac.compare_digest(_bytes(secret), _bytes(expected)) or key is None:
-            raise _bad_credentials()
-        return key
+        right = hmac.compare_digest(_bytes(secret), _bytes(expected))
+        return self._judged(key, client_id, address, right=right)
 
     def _signature_matches(
-        self, client_id: str, stamp: str, signature: str, message: bytes, now: int
+        self, client_id: str, stamp: str, signature: str, message: bytes, address: str, now: int
     ) -> ApiKey:
         """The key that signed `message`, once, and within a minute of its timestamp."""
         at = _timestamp(stamp)
-        key = self.keys.get(client_id)
+        key = self._key_to_try(client_id, address)
         secret = key.client_secret if key else "no such key"
         expected = hmac.digest(_bytes(secret), message, hashlib.sha256)
-        if not hmac.compare_digest(_bytes(signature), _bytes(expected.hex())) or key is None:
-            raise _bad_credentials()
+        right = hmac.compare_digest(_bytes(signature), _bytes(expected.hex()))
+        key = self._judged(key, client_id, address, right=right)
         # Only who holds the secret gets to see these two reasons.
         if abs(now - at) > WINDOW_MILLIS:
             raise _bad_credentials(f"timestamp is {now - at} ms from the server's clock")
         if not self._replays.setdefault(client_id, _Signatures()).is_new(expected, at):
             raise _bad_credentials("this signature has been used")
         return key
+
+    def _key_to_try(self, client_id: str, address: str) -> ApiKey | None:
+        """The key whose secret may be compared. Raises AuthError 12003 where none may be."""
+        key = self.keys.get(client_id)
+        if self.guesses.refuses(client_id, address, known=key is not None):
+            raise _too_many_guesses()
+        return key
+
+    def _judged(self, key: ApiKey | None, client_id: str, address: str, *, right: bool) -> ApiKey:
+        """The key, where what was given for it is right; a guess is counted, and refused."""
+        if right and key is not None:
+            self.guesses.right(client_id, address)
+            return key
+        if self.guesses.wrong(client_id, address, known=key is not None):
+            raise _too_many_guesses()
+        raise _bad_credentials()
 
     def _require_key(self, principal: Principal) -> None:
         key = self.keys.get(principal.client_id)
@@ -342,6 +369,10 @@ def _invalid(param: str, reason: str) -> AuthError:
 
 def _bad_credentials(reason: str | None = None) -> AuthError:
     return AuthError(13004, "invalid_credentials", {"reason": reason} if reason else None)
+
+
+def _too_many_guesses() -> AuthError:
+    return AuthError(12003, "login_over_limit")
 
 
 def _required_login(reason: str) -> AuthError:

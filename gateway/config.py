@@ -121,6 +121,8 @@ class Limits(Struct, frozen=True, gc=False):
     connections_per_address: Count = 32
     # Failed ones only, so that working bots never meet it; secrets are not guessed at 20 a minute.
     login_attempts: Count = 20
+    # By whatever address: a secret of the length that keys have is not found in years of these.
+    login_attempts_per_key: Count = 100
     # Two calls at the API's 500 channels: every channel of every instrument that we list.
     subscriptions_per_connection: Count = 1_000
     open_orders_per_account: Count = 10_000

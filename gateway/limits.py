@@ -1,11 +1,11 @@
-"""How much anybody may ask for: rate-limit credits and failed log-ins.
+"""How much a client may ask for: rate-limit credits.
 
 Nothing here waits or reads a clock: times are seconds of a monotonic clock, passed in, and an
 answer is a Verdict. All memory is bounded, whatever the number of addresses.
 """
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -17,10 +17,8 @@ from attrs import Factory, define, field
 from gateway.api.table import Cost
 from gateway.config import Limits
 
-LOGIN_WINDOW_SECONDS: Final = 60.0
-
-# Accounts and addresses remembered, some 200 bytes each. Idle for a minute, a pool is full and a
-# window empty, and forgetting it changes nothing. Whoever makes us forget an earlier one needs
+# Accounts and addresses remembered, some 200 bytes each. Idle for a minute, a pool is full, and
+# forgetting it changes nothing. Whoever makes us forget an earlier one needs
 # this many addresses of their own, and with those needs no such trick.
 SUBJECTS: Final = 20_000
 
@@ -138,48 +136,10 @@ class CreditPools:
 
 
 @define
-class LoginAttempts:
-    """Failed log-ins of each address in the last minute: at most `most`, then none is tried.
-
-    Only failures count. Bots that log in with the right secret never meet this limit, and an
-    attempt that is refused here does not prolong it.
-    """
-
-    most: int
-    addresses: int = SUBJECTS
-    # Times of failures, oldest first; addresses in order of their last one.
-    _failures: dict[str, deque[float]] = field(default=Factory(dict), init=False)
-
-    def __len__(self) -> int:
-        """Addresses remembered."""
-        return len(self._failures)
-
-    def may_try(self, address: str, now: float) -> Verdict:
-        """Whether this address may try to log in."""
-        failures = self._failures.get(address)
-        if failures is None or len(failures) < self.most:
-            return ALLOWED
-        wait = failures[0] + LOGIN_WINDOW_SECONDS - now
-        return Verdict(wait) if wait > 0 else ALLOWED
-
-    def failed(self, address: str, now: float) -> None:
-        """Count a failure."""
-        # The newest `most` tell all: the window is over when the oldest of them is.
-        failures = self._failures.pop(address, None) or deque(maxlen=self.most)
-        while failures and failures[0] + LOGIN_WINDOW_SECONDS <= now:
-            failures.popleft()
-        failures.append(now)
-        self._failures[address] = failures
-        if len(self._failures) > self.addresses:
-            del self._failures[next(iter(self._failures))]
-
-
-@define
 class RateLimits:
     """All of it for one venue, with its clock: `now` gives seconds of a monotonic clock."""
 
     pools: CreditPools
-    logins: LoginAttempts
     now: Callable[[], float]
 
     def spend(self, subject: int | str, cost: Cost) -> Verdict:
@@ -192,18 +152,10 @@ class RateLimits:
         paying = network_of(subject) if isinstance(subject, str) else subject
         self.pools.charge(paying, cost, credits_, self.now())
 
-    def may_login(self, address: str) -> Verdict:
-        """Whether a client of this address may try to log in."""
-        return self.logins.may_try(network_of(address), self.now())
-
-    def login_failed(self, address: str) -> None:
-        """Count a failed log-in of this address."""
-        self.logins.failed(network_of(address), self.now())
-
 
 def rate_limits(limits: Limits, now: Callable[[], float]) -> RateLimits:
     """The limits as configured. Whether credits are asked for at all is up to the caller."""
-    return RateLimits(CreditPools(tariffs(limits)), LoginAttempts(limits.login_attempts), now)
+    return RateLimits(CreditPools(tariffs(limits)), now)
 
 
 @lru_cache(maxsize=4_096)

@@ -27,6 +27,7 @@ from gateway.config import Config, load
 from gateway.descriptors import raise_limit, shares
 from gateway.feed import Feed
 from gateway.front import Address, Front
+from gateway.guesses import guesses_of
 from gateway.intake import Intake
 from gateway.limits import rate_limits
 from gateway.log.errors import LogError
@@ -238,7 +239,11 @@ def _venue(config: Config, directory: DataDirectory, replay: Replay, clock: Reco
         exchange=replay.exchange,
         wall=wall,
         signers=wall.wall,
-        authenticator=Authenticator(keyring, Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES))),
+        authenticator=Authenticator(
+            keyring,
+            Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES)),
+            guesses_of(config.limits, trio.current_time),
+        ),
         limits=rate_limits(config.limits, trio.current_time),
         feed=Feed(state, archive, config.limits.subscriptions_per_connection),
         archive=archive,

@@ -23,6 +23,7 @@ from gateway.descriptors import shares
 from gateway.failure import VENUE_ERRORS, Failure
 from gateway.feed import Feed
 from gateway.front import Address, Front
+from gateway.guesses import guesses_of
 from gateway.index import IndexBoard, open_board
 from gateway.intake import Intake
 from gateway.keeper import Keeper, open_keeper
@@ -157,7 +158,11 @@ class _Server:
             exchange=exchange,
             wall=wall,
             signers=wall.wall,
-            authenticator=Authenticator(keyring, Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES))),
+            authenticator=Authenticator(
+                keyring,
+                Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES)),
+                guesses_of(config.limits, trio.current_time),
+            ),
             limits=rate_limits(config.limits, trio.current_time),
             feed=Feed(state, archive, config.limits.subscriptions_per_connection),
             archive=archive,

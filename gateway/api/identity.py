@@ -1,10 +1,10 @@
-"""Whom a request acts for: tokens and Authorization headers, with failed attempts counted."""
+"""Whom a request acts for: tokens and Authorization headers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.errors import ApiError, Code
+from gateway.api.errors import ApiError
 from gateway.auth import AuthError, Principal
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ def _from_token(session: Session, token: str) -> Principal:
 
 def _from_header(session: Session, request: HttpRequest) -> Principal:
     venue = session.venue
-    require_attempt(session)
     try:
         return venue.authenticator.authorize(
             request.authorization,
@@ -64,7 +63,6 @@ def _from_header(session: Session, request: HttpRequest) -> Principal:
             signers=venue.signers(),
         )
     except AuthError as error:
-        count_failure(session, error)
         raise api_error(error) from error
 
 
@@ -74,15 +72,3 @@ def _require_valid(session: Session, principal: Principal) -> None:
         venue.authenticator.require_valid(principal, venue.wall.now())
     except AuthError as error:
         raise api_error(error) from error
-
-
-def require_attempt(session: Session) -> None:
-    """Raise ApiError 12003 where an address has failed to log in too often of late."""
-    if not session.venue.limits.may_login(session.address):
-        raise ApiError(Code.LOGIN_OVER_LIMIT)
-
-
-def count_failure(session: Session, error: AuthError) -> None:
-    """Remember a guess that was wrong; a mistake in the request's form is none."""
-    if error.code == Code.INVALID_CREDENTIALS:
-        session.venue.limits.login_failed(session.address)

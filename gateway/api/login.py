@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.api.identity import api_error, count_failure, require_attempt
+from gateway.api.identity import api_error
 from gateway.api.table import ANY_SCOPE, Call, Params, Submission, method
 from gateway.auth import AuthError, AuthParams, AuthResult, Principal
 from gateway.outcome import Close
@@ -27,7 +27,6 @@ def auth(call: Call, params: AuthParams) -> object:
     under way already; the reply is sent when the venue has started the session.
     """
     session = call.session
-    require_attempt(session)
     try:
         result, principal = call.venue.authenticator.login(
             params,
@@ -37,7 +36,6 @@ def auth(call: Call, params: AuthParams) -> object:
             signers=call.venue.signers(),
         )
     except AuthError as error:
-        count_failure(session, error)
         raise api_error(error) from error
     if not session.websocket:
         return result

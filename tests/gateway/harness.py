@@ -20,6 +20,7 @@ from gateway.archive import Archive
 from gateway.auth import Authenticator, Keyring
 from gateway.bootstrap import differences, fill_keyring
 from gateway.feed import Feed
+from gateway.guesses import guesses_of
 from gateway.limits import rate_limits
 from gateway.session import Close, HttpRequest, Outcome, Reply, Session, Submit
 from gateway.tokens import Tokens
@@ -139,7 +140,9 @@ class Harness:
             clock=self.clock,
             wall=self.clock,
             exchange=exchange,
-            authenticator=Authenticator(keyring, Tokens(b"0" * 32)),
+            authenticator=Authenticator(
+                keyring, Tokens(b"0" * 32), guesses_of(parsed.limits, lambda: self.seconds)
+            ),
             limits=rate_limits(parsed.limits, lambda: self.seconds),
             feed=Feed(exchange.state, archive),
             archive=archive,

@@ -1,4 +1,4 @@
-"""Rate-limit credits and failed log-ins."""
+"""Rate-limit credits."""
 
 import math
 
@@ -11,7 +11,6 @@ from gateway.config import Limits
 from gateway.limits import (
     CreditPool,
     CreditPools,
-    LoginAttempts,
     Tariff,
     Verdict,
     network_of,
@@ -131,45 +130,6 @@ def test_the_number_of_pools_is_bounded() -> None:
     assert 10 == len(pools)
 
 
-def test_failed_log_ins_close_the_door_for_a_minute() -> None:
-    """After as many failures as allowed none is tried until the oldest is a minute old."""
-    attempts = LoginAttempts(3)
-    for second in (0.0, 10.0, 20.0):
-        assert attempts.may_try("10.0.0.1", second)
-        attempts.failed("10.0.0.1", second)
-    assert Verdict(35.0) == attempts.may_try("10.0.0.1", 25.0)
-    assert attempts.may_try("10.0.0.2", 25.0)
-    assert attempts.may_try("10.0.0.1", 60.0)
-    attempts.failed("10.0.0.1", 60.0)
-    assert Verdict(9.0) == attempts.may_try("10.0.0.1", 61.0)
-
-
-@given(st.lists(st.floats(0, 30), max_size=80), st.integers(1, 5))
-def test_no_minute_has_more_failures_than_allowed(pauses: list[float], most: int) -> None:
-    """However attempts are spaced, any window of a minute holds at most that many failures."""
-    attempts = LoginAttempts(most)
-    now = 0.0
-    failures: list[float] = []
-    for pause in pauses:
-        now += pause
-        recent = [at for at in failures if at + 60 > now]
-        assert bool(attempts.may_try("a", now)) == (len(recent) < most)
-        if len(recent) < most:
-            attempts.failed("a", now)
-            failures.append(now)
-
-
-def test_the_memory_of_failures_is_bounded() -> None:
-    """Addresses that failed longest ago are forgotten first; failures per address are bounded."""
-    attempts = LoginAttempts(2, addresses=5)
-    for number in range(100):
-        attempts.failed(str(number), float(number) / 100)
-        attempts.failed("guesser", float(number) / 100)
-    assert 5 == len(attempts)
-    assert not attempts.may_try("guesser", 1.0)
-    assert 2 == len(attempts._failures["guesser"])
-
-
 @pytest.mark.parametrize(
     ("address", "network"),
     [
@@ -189,14 +149,11 @@ def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> No
 
 
 def test_a_venues_limits_follow_its_clock_and_configuration() -> None:
-    """Credits and failed log-ins of one network are counted together, and time heals both."""
+    """One network has one pool, and time fills it."""
     now = 0.0
-    limits = rate_limits(Limits(matching_burst=1, login_attempts=1), lambda: now)
+    limits = rate_limits(Limits(matching_burst=1), lambda: now)
     assert limits.spend("2001:db8::1", Cost.MATCHING)
     assert not limits.spend("2001:db8::2", Cost.MATCHING)
     assert limits.spend(7, Cost.MATCHING)
-    limits.login_failed("2001:db8::1")
-    assert not limits.may_login("2001:db8::2")
     now = 60.0
     assert limits.spend("2001:db8::2", Cost.MATCHING)
-    assert limits.may_login("2001:db8::2")

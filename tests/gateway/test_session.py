@@ -238,23 +238,6 @@ def test_what_needs_a_connection_is_refused_over_http(method: str) -> None:
     assert (400, 10030) == (status, body["error"]["code"])
 
 
-def test_wrong_secrets_are_counted_and_then_not_even_tried() -> None:
-    """Twenty guesses a minute from one address, by whatever way; a right one then fails too."""
-    harness = Harness()
-    client = harness.connect()
-    wrong = {"grant_type": "client_credentials", "client_id": "alice-key", "client_secret": "?"}
-    codes = [client.error("public/auth", **wrong)["code"] for _ in range(10)]
-    codes += [
-        harness.get("/api/v2/private/get_open_orders", basic("alice-key", "?"))[1]["error"]["code"]
-        for _ in range(11)
-    ]
-    assert [13004] * 20 + [12003] == codes
-    right = harness.get("/api/v2/private/get_open_orders", basic("alice-key", "alice-secret"))
-    assert (429, 12003) == (right[0], right[1]["error"]["code"])
-    harness.seconds += 61
-    assert "bearer" == client.login("alice")["token_type"]
-
-
 def test_without_limits_nobody_counts_requests() -> None:
     """The credits of the API are off unless the operator wants them."""
     client = Harness().connect()
