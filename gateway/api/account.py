@@ -45,8 +45,8 @@ class MarginsParams(Params, frozen=True):
     """Parameters of private/get_margins."""
 
     instrument_name: str
-    amount: Exact
-    price: Exact
+    amount: Exact | None
+    price: Exact | None
 
 
 class SubaccountsParams(Params, frozen=True):
@@ -112,7 +112,8 @@ def get_margins(call: Call, params: MarginsParams) -> object:
     if market is None:
         raise ApiError(Code.INVALID_OR_UNSUPPORTED_INSTRUMENT)
     amount = amount_of(market.instrument.contract, params.amount, None)
-    assert amount is not None, "it was given"
+    if amount is None:
+        raise invalid("amount", "must not be null")
     if amount <= 0:
         raise invalid("amount", "must be above 0")
     price = price_of(params.price)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.api.table import Method, Params
+from gateway.api.wire import decimal
 
 _EXACT: Final = 2**53
 # Where strings are read as the type of their field, 1.0 is an integer unless it may be a float.
@@ -35,7 +36,7 @@ class Reader:
     def __init__(self, methods: Iterable[Method]) -> None:
         kinds: list[Any] = [_frame_of(row) for row in methods if issubclass(row.params, Params)]
         decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(
-            reduce(or_, kinds), strict=False
+            reduce(or_, kinds), strict=False, float_hook=decimal
         )
         self._decode = decoder.decode
 
@@ -50,7 +51,7 @@ class Reader:
             read = self._decode(frame)
         except (msgspec.DecodeError, RecursionError):
             return None
-        # An id of 0 or "" looks as if there were none, and a float is none.
+        # An id of 0 or "" looks as if there were none, and a float is echoed as it was written.
         return read if read.id and type(read.id) is not float else None
 
 

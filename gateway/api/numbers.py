@@ -47,3 +47,10 @@ def price_of(price: Exact | None) -> int:
     if units <= 0:
         raise ApiError(Code.INVALID_PRICE)
     return units
+
+
+def unused(price: Exact | None) -> int:
+    """The price in 1e-8 of what has no limit. Raises ApiError -32602 for what is no number."""
+    if price is not None:
+        wire.exact(price, "price")
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_args
@@ -10,6 +11,7 @@ import msgspec
 from attrs import Factory, define, field
 
 from book.units import Millis
+from gateway.api import wire
 from gateway.api.errors import ApiError, Code, invalid
 from gateway.pending import Telling
 from gateway.scope import LEVELS
@@ -116,7 +118,7 @@ def _level(method: Method) -> int:
 
 
 def _decoder(method: Method) -> msgspec.json.Decoder[msgspec.Struct]:
-    return msgspec.json.Decoder(method.params, strict=False)
+    return msgspec.json.Decoder(method.params, strict=False, float_hook=wire.decimal)
 
 
 @define(frozen=True)
@@ -257,6 +259,7 @@ def _json_list(name: str, value: str) -> list[object]:
 
 
 _WRONG: Final = "wrong format"
+_BOUND: Final = re.compile(r"Expected `\w+` (?:of )?(length )?([<>]=? -?[0-9]+)")
 _KINDS: Final[Mapping[str, str]] = {
     "Object missing required field": "must not be null",
     "Invalid enum value": "value not in list",
@@ -266,7 +269,10 @@ _KINDS: Final[Mapping[str, str]] = {
 def _complaint(error: msgspec.ValidationError) -> ApiError:
     """What msgspec says about a parameter, in the API's words."""
     message = str(error)
-    reason = next((each for start, each in _KINDS.items() if message.startswith(start)), _WRONG)
+    reason = next((each for start, each in _KINDS.items() if message.startswith(start)), "")
+    if not reason:
+        bound = _BOUND.match(message)
+        reason = f"{bound[1] or ''}must be {bound[2]}" if bound else _WRONG
     _, found, path = message.partition("`$.")
     if not found:
         # A missing field is named in the sentence itself; nothing is named when all is wrong.

@@ -11,9 +11,9 @@ from msgspec import Meta
 
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
-from gateway.api import outcomes
+from gateway.api import outcomes, wire
 from gateway.api.errors import ApiError, Code, invalid
-from gateway.api.numbers import amount_of, price_of
+from gateway.api.numbers import amount_of, price_of, unused
 from gateway.api.references import editing, find_by_label, find_order
 from gateway.api.table import Call, Cost, Keyed, Submission, method
 from gateway.api.wire import Exact
@@ -159,7 +159,7 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
         side=side,
         amount=amount,
         type=kind,
-        price=price_of(params.price) if kind is _LIMIT else 0,
+        price=price_of(params.price) if kind is _LIMIT else unused(params.price),
         time_in_force=params.time_in_force,
         label=params.label,
         post_only=params.post_only,
@@ -226,8 +226,10 @@ def _edit(call: Call, params: Changes, order: Order) -> Submission:
 def close_position(call: Call, params: CloseParams) -> Submission:
     """Enter a reduce-only order for the whole position."""
     instrument = _instrument(call, params.instrument_name)
-    price = price_of(params.price) if params.type is CloseType.LIMIT else 0
-    command = ClosePosition(account=call.account, instrument=instrument.name, price=price)
+    price = price_of if params.type is CloseType.LIMIT else unused
+    command = ClosePosition(
+        account=call.account, instrument=instrument.name, price=price(params.price)
+    )
     return Submission(command)
 
 
@@ -255,8 +257,11 @@ def _require_plain(params: Terms, amount: int) -> None:
     """Raise ApiError for option orders and for icebergs, which the venue does not have."""
     if params.advanced:
         raise ApiError(Code.NO_ADV_FOR_FUTURES)
-    for given in (params.display_amount, params.max_show):
+    for name, given in (
+        ("display_amount", params.display_amount),
+        ("max_show", params.max_show),
+    ):
         # Compared as it came: scaled up, a number that only fits an exponent would overflow.
-        shown = None if given is None else Decimal(given)
+        shown = None if given is None else Decimal(wire.exact(given, name))
         if shown is not None and shown.is_finite() and shown < Decimal(amount).scaleb(-8):
             raise ApiError(Code.NOT_IMPLEMENTED)

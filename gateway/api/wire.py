@@ -6,10 +6,11 @@ text: at no point is a price or an amount a float that was computed with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -20,8 +21,13 @@ from gateway.api.errors import ApiError, Code, invalid
 Number = float | Raw
 """A JSON number; Raw text where a double would not show every digit."""
 
-Exact = int | Decimal
-"""A number of a request as it came: to read digits alone as an int takes a quarter of the time."""
+if TYPE_CHECKING:
+    Exact = int | Decimal | str
+else:
+    # Of a union with Decimal, msgspec would read strings as Python does: with underscores, blanks
+    # and the digits of any script. `exact` reads them as JSON has numbers.
+    Exact = Any
+"""A number of a request as it came, a string of one, or what is none: `exact` says which."""
 
 # Any decimal of up to 15 digits survives the way through a double and back; 16 may not.
 _EXACT: Final = 10**15
@@ -35,6 +41,9 @@ _DIGITS: Final = 10
 BEYOND: Final = 10**_DIGITS
 _SCALE: Final = Decimal(SCALE)
 _EXACTLY: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+
+# RFC 8259, 6.
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
 _ENCODER: Final = msgspec.json.Encoder()
 encode = _ENCODER.encode
@@ -100,23 +109,51 @@ def rate(units: int) -> Number:
     return _number(units, RATE)
 
 
-def units(number: Exact, param: str, *, finer: Code | None = None) -> int:
+def decimal(text: str) -> Decimal:
+    """A JSON number with a point or an exponent; one beyond all exponents is infinite."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("Infinity")
+
+
+def exact(given: object, param: str) -> int | Decimal:
+    """A number of a request, which may be a string that JSON's grammar has as a number.
+
+    Raises ApiError -32602 naming `param` for anything else.
+    """
+    kind = type(given)
+    if kind is int or kind is Decimal:
+        return given  # type: ignore[return-value]  # that is what was asked
+    if isinstance(given, str) and _NUMBER.fullmatch(given):
+        return decimal(given)
+    raise invalid(param)
+
+
+def units(given: Exact, param: str, *, finer: Code | None = None) -> int:
     """A number of a request as an integer count of 1e-8.
 
-    Raises ApiError: -32602 naming `param` for what is not finite or too large, and for too many
+    Raises ApiError: -32602 naming `param` for what is no number or too large, and for too many
     decimals the code `finer`, -32602 where there is none.
     """
+    number = exact(given, param)
     if isinstance(number, int):
         if -BEYOND < number < BEYOND:
             return number * SCALE
+        raise _too_large(param, negative=number < 0)
+    if number.is_nan():
         raise invalid(param)
     if not number.is_finite() or number.adjusted() >= _DIGITS:
-        raise invalid(param)
+        raise _too_large(param, negative=number.is_signed())
     scaled = _EXACTLY.multiply(number, _SCALE)
     units = int(scaled)
     if units != scaled:
         raise invalid(param, "too many decimals") if finer is None else ApiError(finer)
     return units
+
+
+def _too_large(param: str, *, negative: bool) -> ApiError:
+    return invalid(param, f"must be above -{BEYOND}" if negative else f"must be below {BEYOND}")
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -176,9 +213,10 @@ class BadFrameError(Exception):
 
 _REQUEST: Final = msgspec.json.Decoder(Request)
 _ONLY_ID: Final = msgspec.json.Decoder(_OnlyId)
-_ID: Final = msgspec.json.Decoder(int | str)
+_STRING: Final = msgspec.json.Decoder(str)
 # Shorter digits are an integer for sure, and nearly every id is such.
 _LONG_ID: Final = 18
+_NUMBERS_START: Final = b"-0123456789"
 
 
 def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") -> Request:
@@ -225,12 +263,24 @@ def _identity(raw: Raw) -> Raw:
         return raw
     if text in (b"", b"null"):
         return Raw()
-    try:
-        _ID.decode(raw)
-    except msgspec.DecodeError as error:
+    if not (_is_integer(text.decode()) if text[0] in _NUMBERS_START else _is_string(raw)):
         reason = "id must be an integer or a string"
-        raise BadFrameError(ApiError(Code.INVALID_REQUEST, data={"reason": reason})) from error
+        raise BadFrameError(ApiError(Code.INVALID_REQUEST, data={"reason": reason}))
     return raw
+
+
+def _is_integer(text: str) -> bool:
+    """Whether a JSON number is whole, also where it has a point or an exponent."""
+    number = decimal(text)
+    return number.is_finite() and number == number.to_integral_value()
+
+
+def _is_string(raw: Raw) -> bool:
+    try:
+        _STRING.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 _PLACE: Final = Raw(b"\0")

@@ -80,17 +80,27 @@ def test_integers_out_of_range_are_refused_by_name(number: int) -> None:
     """As they are with a point in them."""
     with pytest.raises(ApiError) as caught:
         wire.units(number, "price")
-    assert caught.value.data == {"reason": "wrong format", "param": "price"}
+    limit = "must be below 10000000000" if number > 0 else "must be above -10000000000"
+    assert caught.value.data == {"reason": limit, "param": "price"}
 
 
 @pytest.mark.parametrize(
-    "text", ["NaN", "Infinity", "-Infinity", "10000000000", "1e400", "1e999999999"]
+    ("text", "reason"),
+    [
+        ("NaN", "wrong format"),
+        ("Infinity", "must be below 10000000000"),
+        ("-Infinity", "must be above -10000000000"),
+        ("10000000000", "must be below 10000000000"),
+        ("1e400", "must be below 10000000000"),
+        ("1e999999999", "must be below 10000000000"),
+        ("-1e999999999", "must be above -10000000000"),
+    ],
 )
-def test_numbers_out_of_range_are_refused_by_name(text: str) -> None:
+def test_numbers_out_of_range_are_refused_by_name(text: str, reason: str) -> None:
     """What could not be a price or an amount never becomes an integer."""
     with pytest.raises(ApiError) as caught:
         wire.units(Decimal(text), "amount")
-    assert caught.value.data == {"reason": "wrong format", "param": "amount"}
+    assert caught.value.data == {"reason": reason, "param": "amount"}
 
 
 @pytest.mark.parametrize(
@@ -104,11 +114,15 @@ def test_a_digit_too_many_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "identity", ["0", "7", "-1", '"7"', '""', '"\\u00e9"', "123456789012345678901234567890"]
+    "identity",
+    [
+        *("0", "7", "-1", '"7"', '""', '"\\u00e9"', "123456789012345678901234567890", "9" * 5_000),
+        *("1.0", "1e3", "1E+3", "-0", "-0.0", "0e0", "10.00", "1.5e1", "1e999999", '"1.50"'),
+    ],
 )
 def test_an_id_is_echoed_as_it_came(identity: str) -> None:
     """Integers stay integers, strings strings, 0 is an id, and no digit is lost."""
-    request = decode(f'{{"method":"public/test","id":{identity}}}', limit=1_000, needs_id=True)
+    request = decode(f'{{"method":"public/test","id":{identity}}}', limit=9_000, needs_id=True)
     assert identity == bytes(request.id).decode()
     reply = wire.result(Stamp(request.id, 1, testnet=True), "ok", 3)
     assert f'"id":{identity},' in reply.decode()
@@ -157,6 +171,13 @@ def test_an_error_has_data_only_where_there_is_some() -> None:
         (b'{"method":"public/test"}', -32600, b""),
         (b'{"method":"public/test","id":null}', -32600, b""),
         (b'{"method":"public/test","id":1.5}', -32600, b""),
+        (b'{"method":"public/test","id":1e-3}', -32600, b""),
+        (b'{"method":"public/test","id":1e99999999999999999999}', -32600, b""),
+        (b'{"method":"public/test","id":{}}', -32600, b""),
+        (b'{"method":"public/test","id":01}', -32700, b""),
+        (b'{"method":"public/test","id":1.}', -32700, b""),
+        (b'{"method":"public/test","id":+1}', -32700, b""),
+        (b'{"method":"public/test","id":NaN}', -32700, b""),
         (b'{"method":"public/test","id":true}', -32600, b""),
         (b'{"method":"public/test","id":[1]}', -32600, b""),
         (b'{"method":"public/test","id":1}' + b" " * 20_000, -32600, b""),

@@ -78,7 +78,21 @@ def test_a_frame_above_the_limit_is_not_read() -> None:
 
 @pytest.mark.parametrize(
     "identity",
-    ["0", "-0", "7", "-1", '""', '"7"', '"1.0"', '"a\\"b"', '"\\u00e9"', "9007199254740993"],
+    [
+        "1.0",
+        "1e3",
+        "-2E+0",
+        "0",
+        "-0",
+        "7",
+        "-1",
+        '""',
+        '"7"',
+        '"1.0"',
+        '"a\\"b"',
+        '"\\u00e9"',
+        "9007199254740993",
+    ],
 )
 def test_an_id_is_echoed_whichever_way_it_was_read(identity: str) -> None:
     """Integers stay integers, strings strings, and no digit is lost."""
