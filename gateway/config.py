@@ -34,8 +34,8 @@ Count = Annotated[int, Meta(ge=1, le=10**9)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**24)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 PerSecond = Annotated[float, Meta(gt=0, le=10**9)]
-WebOrigin = Annotated[str, Meta(max_length=256, pattern=r"^(\*|null|https?://[^/\s]+)$")]
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.:@+-]+$")]
+WebOrigin = Annotated[str, Meta(max_length=256, pattern=r"^(\*|null|https?://[^/\s]+)\Z")]
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.:@+-]+\Z")]
 
 
 class Server(Struct, frozen=True, gc=False):

@@ -24,6 +24,7 @@ from risk.state import SYSTEM_ACCOUNTS
 from risk.terms import Terms
 
 _SESSIONS_PER_START: Final = 2**32
+_ACCOUNT_DIGITS: Final = 18
 _SCALED: Final = ("price", "amount")
 _TEACHES: Final = (b'"command":"OpenAccount"', b'"command":"StartSession"')
 
@@ -65,7 +66,8 @@ class Who:
 
     def number(self, name: str) -> int | None:
         """The account with that name or number, None where there is none yet."""
-        if name.isdecimal():
+        # Python refuses to read thousands of digits.
+        if name.isdecimal() and len(name) <= _ACCOUNT_DIGITS:
             return int(name)
         return next((number for number, known in self.names.items() if known == name), None)
 

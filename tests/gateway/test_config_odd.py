@@ -32,6 +32,7 @@ ODD = {
     "nul": '"a\\u0000b"',
     "nul as host": '"a\\u0000b:0"',
     "newline": '"a\\nb"',
+    "newline at the end": '"a\\n"',
     "newline as host": '"a\\nb:0"',
     "escape": '"\\u001b[31m"',
     "direction": '"\\u202e"',
@@ -135,6 +136,15 @@ def test_an_odd_section_is_refused_in_words(section: str, name: str) -> None:
             assert message is not None
             assert message.isprintable()
             assert len(message) < LONGEST
+
+
+def test_a_newline_at_the_end_is_part_of_a_value() -> None:
+    """`$` of a regular expression would let it pass."""
+    for key in ("name", "client_id"):
+        message = refused(document("account", config.Account, key, ODD["newline at the end"]))
+        assert message is not None
+    message = refused('[server]\norigins = ["*\\n"]')
+    assert message is not None
 
 
 SECRETS = [(section, kind, key) for section, kind, key in KEYS if key.endswith("secret")]

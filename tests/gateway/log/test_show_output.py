@@ -139,6 +139,16 @@ def test_a_log_that_is_not_whole_has_a_status(
     assert "Traceback" not in told.err
 
 
+def test_a_number_that_no_account_has_is_refused(tmp_path: Path) -> None:
+    """However long: Python does not read thousands of digits."""
+    scribe = recorded(tmp_path / "data")
+    for number in ("999", "9" * 5_000, "٣" * 5_000):
+        assert main(["log", "show", str(scribe.book.directory.path), "--account", number]) in (
+            0,
+            65,
+        )
+
+
 def test_damage_behind_what_is_asked_for_is_not_looked_at(tmp_path: Path) -> None:
     """`--to` ends before it."""
     scribe = recorded(tmp_path / "data")
