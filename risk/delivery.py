@@ -82,6 +82,8 @@ class Delivery:
         state.watch.mark_dirty(wallet)
         state.moved[wallet.account, market.name] = position
         state.touch(wallet)
+        # At once: in the end there would be all of them to forget in one step.
+        state.forget(position)
 
     def _pass_on(self, state: State, market: Market, position: Position) -> None:
         """Let `rounding` hold what is paid out, so that the market's sums hold until all are."""
@@ -110,11 +112,10 @@ class Delivery:
         self.done = True
         market.state = MarketState.DELIVERED
         for position in list(market.positions.values()):
-            assert not position.size, "everybody has been paid out"
+            assert position.account == ROUNDING, "all others have been paid out"
+            assert not position.size, "and nothing is left over"
             assert not position.carry, "and nothing is left over"
-            del position.wallet.positions[market.name]
-            margin.forget(position)
-        market.positions.clear()
+            state.forget(position)
         del state.markets[market.name]
         state.expired.append(market)
         state.watch.forget_market(market.name)

@@ -145,7 +145,7 @@ class Exchange:
         """Whether the command may be heard: its session is live and it is not a repetition."""
         if origin.session and kind not in _SESSION_COMMANDS:
             session = self.state.sessions.get(origin.session)
-            if session is None:
+            if session is None or origin.session < self.state.first_session:
                 self.state.refuse(Reason.SESSION_ENDED)
                 return False
             if origin.request:

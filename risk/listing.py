@@ -35,8 +35,7 @@ def set_product(state: State, command: SetProduct) -> None:
     state.indices.setdefault(contract.index, Index(contract.index))
     for number, name in SYSTEM_ACCOUNTS.items():
         state.accounts.setdefault(number, Account(number, name, state.time))
-    for account in state.accounts:
-        state.wallet(account, contract.currency)
+        state.wallet(number, contract.currency)
     for market in state.markets.values():
         if market.instrument.contract.family == contract.family:
             _retune(state, market, command)

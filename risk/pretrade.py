@@ -54,7 +54,9 @@ def admit(
         return Refusal(Reason.SETTLEMENT_IN_PROGRESS)
     if not market.mark:
         return Refusal(Reason.UNSUPERVISED, "no index price yet")
-    if margin.is_locked(state, account.wallets[market.currency]):
+    wallet = account.wallets.get(market.currency)
+    # It may be that of a currency that was added since the account was opened.
+    if wallet is not None and margin.is_locked(state, wallet):
         return Refusal(Reason.ACCOUNT_LOCKED)
     return None
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import define
+
 from book.order import CancelReason
-from risk import phases
+from risk import orders, phases
 from risk.commands import EndSession, EndSessions, SetCancelOnDisconnect, StartSession
 from risk.events import Done, SessionEnded
 from risk.reasons import Reason
@@ -30,8 +32,10 @@ def start_session(state: State, command: StartSession) -> None:
     if account is None:
         return state.refuse(Reason.ACCOUNT_UNKNOWN)
     session = state.sessions.get(command.session)
+    if command.session < state.first_session:
+        return state.refuse(Reason.SESSION_ENDED)
     if session is None:
-        if command.session < state.first_session or command.session in state.overtaken:
+        if command.session in state.overtaken:
             return state.refuse(Reason.SESSION_ENDED)
         session = Session(command.session, command.account, account.cancel_on_disconnect)
         session.last_request = state.origin.request
@@ -58,12 +62,36 @@ def end_session(state: State, command: EndSession) -> None:
 def end_sessions(state: State, command: EndSessions) -> None:
     """End all sessions of earlier starts, as if their connections had dropped."""
     state.first_session = max(state.first_session, command.before)
-    ended = [session for number, session in state.sessions.items() if number < command.before]
-    cancelling = [phase for session in ended for phase in _cancelling(session)]
-    for session in ended:
-        _end(state, session)
-    phases.begin(state, *cancelling)
+    ended = [number for number in state.sessions if number < command.before]
+    phases.begin(state, CloseSessions(ended[::-1]))
     state.emit(Done(state.origin))
+
+
+@define(eq=False)
+class CloseSessions:
+    """The end of the sessions of earlier starts; `sessions` are those that are left, next last.
+
+    None of them is live any more: `first_session` says so.
+    """
+
+    sessions: list[int]
+    done: bool = False
+
+    def advance(self, state: State, budget: int) -> int:
+        """Cancel the orders of the next session, where it wants that, and end it."""
+        used = 0
+        while used < budget and self.sessions:
+            session = state.sessions.get(self.sessions[-1])
+            if session is not None:
+                if session.cancel_on_disconnect:
+                    used += _cancel_some(state, session, budget - used)
+                    if session.orders:
+                        return used
+                _end(state, session)
+            self.sessions.pop()
+            used += 1
+        self.done = not self.sessions
+        return used
 
 
 def set_cancel_on_disconnect(state: State, command: SetCancelOnDisconnect) -> None:
@@ -73,7 +101,7 @@ def set_cancel_on_disconnect(state: State, command: SetCancelOnDisconnect) -> No
         return state.refuse(Reason.ACCOUNT_UNKNOWN)
     if command.session:
         session = state.sessions.get(command.session)
-        if session is None:
+        if session is None or command.session < state.first_session:
             return state.refuse(Reason.SESSION_ENDED)
         session.cancel_on_disconnect = command.enabled
     else:
@@ -92,6 +120,11 @@ def _cancelling(session: Session) -> list[phases.CancelOrders]:
         phases.CancelOrders(owner, order_ids, CancelReason.CANCEL_ON_DISCONNECT)
         for owner, order_ids in by_owner.items()
     ]
+
+
+def _cancel_some(state: State, session: Session, limit: int) -> int:
+    reason = CancelReason.CANCEL_ON_DISCONNECT
+    return orders.cancel_first(state, session.orders.values(), limit, reason)
 
 
 def _end(state: State, session: Session) -> None:

@@ -97,10 +97,10 @@ class Settlement:
             self._finish_settling(state)
             return 1
         self.cursor = account
-        self._settle_wallet(state, wallets[account])
-        return 1
+        return self._settle_wallet(state, wallets[account])
 
-    def _settle_wallet(self, state: State, wallet: Wallet) -> None:
+    def _settle_wallet(self, state: State, wallet: Wallet) -> int:
+        """Settle an account's positions; returns how many, or 1."""
         profit = 0
         settled = [p for name, p in wallet.positions.items() if name in self.marked]
         for position in settled:
@@ -131,6 +131,7 @@ class Settlement:
             state.touch(wallet)
             state.watch.mark_dirty(wallet)
         self.count(wallet.account, profit)
+        return max(1, len(settled))
 
     def ends_with(self, currency: str, time: int) -> bool:
         """Whether this is the end of the session in that currency at that time."""

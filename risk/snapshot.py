@@ -26,6 +26,7 @@ from risk.events import BookingKind, MarketState
 from risk.market import Averaging, Index, Market
 from risk.phases import CancelOrders, Phase
 from risk.position import Position, Wallet
+from risk.sessions import CloseSessions
 from risk.settlement import Settlement
 from risk.state import Account, Due, Session, State
 from risk.terms import Parameters, Terms
@@ -185,7 +186,7 @@ class StateFacts(Facts, frozen=True, kw_only=True):
 
 
 _PHASES: dict[str, Any] = {
-    kind.__name__: kind for kind in (CancelOrders, Settlement, Delivery, Deleverage)
+    kind.__name__: kind for kind in (CancelOrders, CloseSessions, Settlement, Delivery, Deleverage)
 }
 _decoder = msgspec.json.Decoder(StateFacts)
 

@@ -146,11 +146,14 @@ class State:
 
     def forget_if_idle(self, position: Position) -> None:
         """Drop a position that holds nothing, so that the state does not grow with history."""
-        if position.idle:
-            market = position.market
-            if market.positions.pop(position.account, None) is not None:
-                del position.wallet.positions[market.name]
-                margin.forget(position)
+        if position.idle and position.account in position.market.positions:
+            self.forget(position)
+
+    def forget(self, position: Position) -> None:
+        """Drop a position."""
+        market, wallet = position.market, position.wallet
+        del market.positions[wallet.account], wallet.positions[market.name]
+        margin.forget(position)
 
     def wallet(self, account: int, currency: str) -> Wallet:
         """An account's wallet, made when first needed. The account must exist."""

@@ -11,7 +11,7 @@ from book.order import TimeInForce
 from book.units import DAY, MINUTE, SCALE
 from risk.catalogue import LEGACY_2025
 from risk.commands import CancelAll, Continue, SetProduct
-from risk.events import CancelledAll, LossShared, MarketState, PositionSettled
+from risk.events import CancelledAll, LossShared, MarketSettled, MarketState, PositionSettled
 from risk.reasons import Reason
 from risk.state import DEFICIT, ROUNDING
 from risk.terms import LossPolicy
@@ -175,3 +175,35 @@ def test_an_entry_is_never_waited_for() -> None:
         venue.deposit("cat", "BTC", "0.1")
     assert not venue.exchange.state.phases
     assert MarketState.OPEN is venue.market(BTC).state
+
+
+def test_a_jump_over_years_settles_the_last_days_one_by_one() -> None:
+    """And the days on which something that is held expires; all else comes to the same."""
+    venue = trading_venue()
+    venue.trade("ann", "ben", WEEKLY, "1000", "50000")
+    expiry = venue.market(WEEKLY).instrument.expiry
+    assert expiry is not None
+    first = at_settlement(venue)
+    events = venue.tick(10 * 365 * DAY) + venue.finish()
+    last = next_settlement(venue.exchange.state.time) - DAY
+    days = {event.time for event in of_type(events, MarketSettled) if event.instrument == BTC}
+    assert {first, expiry} | {last - day * DAY for day in range(30)} == days
+    names = [event.instrument for event in of_type(events, MarketSettled)]
+    assert 1 == names.count(WEEKLY) - sum(first <= day < expiry for day in days)
+    assert {MarketState.OPEN} == {m.state for m in venue.exchange.state.markets.values()}
+    assert next_settlement(venue.exchange.state.time) == min(venue.exchange.state.due)[0]
+
+
+def test_settlement_counts_positions_and_not_accounts() -> None:
+    """An account that holds something in every market is as much work as several others."""
+    venue = trading_venue(slice=3)
+    markets = [m.name for m in venue.exchange.state.markets.values() if m.currency == "BTC"]
+    for name in markets:
+        venue.trade("ann", "ben", name, "100", "50000")
+    assert len(markets) > 3
+    most = 0
+    events = venue.tick(at_settlement(venue) - venue.time)
+    while venue.exchange.busy:
+        most = max(most, len(of_type(events, PositionSettled)))
+        events = venue.do(Continue())
+    assert len(markets) == most

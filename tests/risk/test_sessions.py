@@ -191,7 +191,10 @@ def test_ending_many_sessions_is_work_for_many_entries(venue: Venue) -> None:
         for _ in range(2):
             bid(venue, session)
     venue.do(EndSessions(before=6))
-    assert 7 == len(venue.orders("ann"))
+    # Two orders and the end of their session, which is a step as well.
+    assert (8, 4) == (len(venue.orders("ann")), len(venue.exchange.state.sessions))
+    assert Reason.SESSION_ENDED is reason(bid(venue, 5))
+    assert Reason.SESSION_ENDED is reason(venue.login("ann", 5))
     venue.finish()
     assert [] == venue.orders("ann")
 

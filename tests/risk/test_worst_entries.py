@@ -1,0 +1,99 @@
+"""No entry does unbounded work: with four times as much to do, the longest entry does no more.
+
+The cases are those of `benchmarks/worst_entries.py`, with a small slice and few fills. Work is
+counted in lines executed in `book/` and `risk/`, which is the same every time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from benchmarks import worst_entries
+from risk.commands import Command
+from risk.records import AnyCommand
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNTED = (str(ROOT / "book"), str(ROOT / "risk"))
+
+BY_SIZE = {
+    "first order of an account after a Tick": 6,
+    "cancel after a Tick": 6,
+    "withdraw after a Tick": 6,
+    "cancel_all, detailed": 20,
+    "end of a session with orders": 4,
+    "end of all sessions of a process": 3,
+    "liquidation of an account with orders": 6,
+    "deleveraging that nobody foresaw": 80,
+}
+"""Cases whose longest entry looks at every order of one account, which the house limits, at every
+session or at every holder of one market; and the most lines for each of these."""
+
+SIZES = {
+    "jump of the clock, days": (60, 240),
+    "deleveraging": (100, 400),
+}
+
+
+def lines(step: Callable[[], object]) -> float:
+    """Lines of the core that a step executes."""
+    count = 0
+
+    def local(_: FrameType, event: str, __: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return local
+
+    def called(frame: FrameType, _: str, __: Any) -> Any:
+        return local if frame.f_code.co_filename.startswith(COUNTED) else None
+
+    before = sys.gettrace()
+    sys.settrace(called)
+    try:
+        step()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(worst_entries.RULES, "slice", 4)
+    monkeypatch.setitem(worst_entries.RULES, "fills", 5)
+    monkeypatch.setattr(worst_entries, "measured", lines)
+
+
+@pytest.mark.parametrize("name", worst_entries.CASES)
+def test_the_longest_entry_does_not_grow_with_what_there_is_to_do(name: str) -> None:
+    """By more than a few steps of a tree or a heap; or by little for each order of one account."""
+    measure, _ = worst_entries.CASES[name]
+    small, large = SIZES.get(name, (40, 160))
+    few, many = measure(small), measure(large)
+    assert few > 20, "there is something to do"
+    if name in BY_SIZE:
+        assert many - few <= BY_SIZE[name] * (large - small)
+    else:
+        assert many <= 1.25 * few + 60
+
+
+def test_every_command_that_may_be_long_has_a_case() -> None:
+    """The others do the same few steps whatever there is."""
+    short = {"StartSession", "SetCancelOnDisconnect", "OpenAccount", "Deposit", "SetSelfTrading"}
+    short |= {"SetParameters", "Checkpoint", "Skip", "Continue"}
+    given: set[type[Command]] = set()
+
+    def note(venue: worst_entries.Venue, command: Command, session: int = 0) -> float:
+        given.add(type(command))
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worst_entries.Venue, "longest", note)
+        for measure, _ in worst_entries.CASES.values():
+            measure(10)
+    known = {kind.__name__ for kind in AnyCommand.__args__}
+    assert known == short | {kind.__name__ for kind in given}
