@@ -25,27 +25,24 @@ TOO_MANY_BYTES: Final = "too many bytes"
 class TokenBucket:
     """Tokens that come back by the second up to `burst`; it starts full.
 
-    It is refilled only when it is empty, so that most calls do not read the clock. In any period it
-    lets through at most two bursts and what came back meanwhile.
+    To spend is to subtract from `left`; where that falls below zero, `refill` says whether it was
+    too much. So most calls do not read the clock. In any period the bucket lets through at most two
+    bursts and what came back meanwhile.
     """
 
     per_second: float
     burst: float
     clock: Callable[[], float]
-    _left: float = field(default=Factory(lambda self: self.burst, takes_self=True), init=False)
+    left: float = field(default=Factory(lambda self: self.burst, takes_self=True), init=False)
     _refilled_at: float = field(
         default=Factory(lambda self: self.clock(), takes_self=True), init=False
     )
 
-    def take(self, cost: float) -> bool:
-        """Spend `cost`; whether there was as much."""
-        self._left -= cost
-        return self._left >= 0 or self._refill()
-
-    def _refill(self) -> bool:
+    def refill(self) -> bool:
+        """Add what came back since the last call; whether what was spent is paid for by that."""
         now = self.clock()
-        left = self._left + (now - self._refilled_at) * self.per_second
-        self._left, self._refilled_at = min(left, self.burst), now
+        left = self.left + (now - self._refilled_at) * self.per_second
+        self.left, self._refilled_at = min(left, self.burst), now
         return left >= 0
 
 
@@ -78,21 +75,30 @@ class InboundMeter:
             TokenBucket(*frames, clock), TokenBucket(*octets, clock), message_cost, on_excess
         )
 
-    def frame(self, cost: float = 1.0) -> bool:
+    def frame(self) -> bool:
         """Count a frame that is not a whole message; whether the client may go on."""
-        if not self.frames.take(cost):
-            self._exceed(TOO_MANY_FRAMES)
+        self.frames.left -= 1
+        if self.frames.left < 0:
+            self._check()
         return not self.exceeded
 
     def chunk(self, size: int, messages: int) -> None:
         """Count what was read in one go, and the messages that end in it."""
+        frames, octets = self.frames, self.octets
         if messages:
             if not self.message_cost:
                 return
-            self.frame(self.message_cost * messages)
+            frames.left -= self.message_cost * messages
         elif size < SMALL_READ_BYTES:
-            self.frame(SMALL_READ_COST)
-        if not self.octets.take(size):
+            frames.left -= SMALL_READ_COST
+        octets.left -= size
+        if frames.left < 0 or octets.left < 0:
+            self._check()
+
+    def _check(self) -> None:
+        if self.frames.left < 0 and not self.frames.refill():
+            self._exceed(TOO_MANY_FRAMES)
+        if self.octets.left < 0 and not self.octets.refill():
             self._exceed(TOO_MANY_BYTES)
 
     def _exceed(self, reason: str) -> None:

@@ -145,6 +145,7 @@ class WebSocketTransport:
         at, size, limit = 0, len(data), self._frame_bytes
         if self._discarding:
             at = self._discard(0, size)
+        whole = not self._message.open
         while size - at >= _HEAD_BYTES:
             length, start = data[at + 1] - _MASKED, at + 6
             if length > 125:
@@ -153,7 +154,7 @@ class WebSocketTransport:
                 # While the header is not complete this is less than the length, and never its end.
                 length = int.from_bytes(data[at + 2 : at + 2 + octets])
             end = start + length
-            if 0 < length <= limit and data[at] == _WHOLE_TEXT and not self._message.open:
+            if whole and 0 < length <= limit and data[at] == _WHOLE_TEXT:
                 if end > size:
                     break
                 text = apply_mask(data[start:end], data[start - 4 : start])
@@ -168,6 +169,7 @@ class WebSocketTransport:
                 if not taken:
                     break
                 at += taken
+                whole = not self._message.open
         self._rest = data[at:] if self._protocol.state is OPEN else b""
         return messages
 
