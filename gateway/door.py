@@ -22,6 +22,7 @@ from gateway.metrics import Metrics
 from gateway.outbox import INTERNAL_ERROR, POLICY_VIOLATION, Outbox
 from gateway.session import Session
 from gateway.slots import Refusal, Slots
+from gateway.slow_readers import Progress, Reader, watch
 from gateway.transport import PEER_ERRORS, InboundMeter, Policy, Transport, shake_hands
 from gateway.transport.meter import unmetered
 from gateway.venue import Venue
@@ -63,7 +64,7 @@ class Door:
     refusals: int = REFUSALS
     policy: Policy = field(factory=Policy)
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
-    _inside: set[Connection] = field(factory=set, init=False)
+    _inside: dict[Connection, Reader] = field(factory=dict, init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
     _refusing: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
@@ -78,6 +79,10 @@ class Door:
             connection.stop()
         for handshake in self._handshakes:
             handshake.cancel()
+
+    async def watch_readers(self) -> None:
+        """Cut clients that read too slowly, until cancelled."""
+        await watch(self._inside.values, self.venue.config.limits.send_seconds)
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One client. One of the two boundaries that outlive an exception."""
@@ -138,7 +143,7 @@ class Door:
                 if transport is None:
                     self.slots.free(number)
             if transport is not None:
-                await self._converse(transport, outbox, address)
+                await self._converse(transport, outbox, address, stream.socket)
             nursery.cancel_scope.cancel()
 
     async def _shake_hands(
@@ -168,8 +173,21 @@ class Door:
                 self._handshakes.discard(scope)
         return transport
 
-    async def _converse(self, transport: Transport, outbox: Outbox, address: str) -> None:
+    async def _converse(
+        self,
+        transport: Transport,
+        outbox: Outbox,
+        address: str,
+        socket: trio.socket.SocketType,
+    ) -> None:
+        limits = self.venue.config.limits
         now = trio.current_time()
+
+        def too_slow() -> None:
+            if outbox.farewell is None:
+                outbox.dropped("unread")
+                outbox.cut(POLICY_VIOLATION, "connection_too_slow")
+
         connection = Connection(
             Session(self.venue, outbox, address, websocket=True, opened_at=now),
             outbox,
@@ -179,9 +197,9 @@ class Door:
             self.slots.free,
             self.writers,
             self.hearing,
-            self.venue.config.limits.send_seconds,
+            limits.send_seconds,
         )
-        self._inside.add(connection)
+        self._inside[connection] = Reader(socket, Progress(limits.send_seconds), too_slow)
         if self._stopping:
             connection.stop()
         crash: Exception | None = None
@@ -191,7 +209,7 @@ class Door:
             outbox.cut(INTERNAL_ERROR, "internal error")
             crash = error
         finally:
-            self._inside.discard(connection)
+            del self._inside[connection]
         await connection.part()
         if crash is not None:
             raise crash

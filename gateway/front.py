@@ -103,6 +103,7 @@ class Front:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.hearing.run)
             nursery.start_soon(self.encoder.run)
+            nursery.start_soon(self.door.watch_readers)
             await self._serve(bound, announce)
             nursery.cancel_scope.cancel()
 

@@ -51,12 +51,14 @@ class Writer:
         """Write until the peer is gone, or all that came before a farewell is written."""
         outbox = self.outbox
         while True:
-            await outbox.wait()
-            self._write()
+            if not self.transport.unsent:
+                await outbox.wait()
+                self._write()
             if not self.transport.unsent:
                 if outbox.farewell is not None:
                     return
                 continue
+            # For each part that is sent, so that a large reply has time.
             deadline = min(trio.current_time() + self.seconds, self.part_by)
             with trio.CancelScope(deadline=deadline) as self._sending:
                 try:

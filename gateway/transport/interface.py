@@ -73,7 +73,7 @@ class Transport(Protocol):
         ...
 
     async def drain(self) -> None:
-        """Send what is unsent. Raises DisconnectedError.
+        """Send what is unsent, or a part of it. Raises DisconnectedError.
 
         Cancelled, it may leave half a frame behind, after which only `close` may come.
         """

@@ -29,6 +29,8 @@ from gateway.transport.meter import InboundMeter
 # The protocol allows to answer the latest ping only. Of a client that sends more, and does not read
 # the answers, no more than these are kept.
 PONGS: Final = 16
+# What one call of `drain` sends, for which a writer has a deadline.
+DRAIN_BYTES: Final = 64 * 2**10
 
 # The first byte of a text message in one frame; in the second, that it is masked.
 _WHOLE_TEXT: Final = frames.FIN | frames.TEXT
@@ -286,18 +288,20 @@ class WebSocketTransport:
             return 0
 
     async def drain(self) -> None:
-        """Send what is unsent, answers to pings included."""
+        """Send a part of what is unsent, or all of it, answers to pings included."""
         await trio.lowlevel.checkpoint()
-        while self.unsent:
-            data = bytes(self._unsent) + b"".join(self._control)
-            self._unsent.clear()
-            self._control.clear()
-            self._midway = True
-            try:
-                await self._stream.send_all(data)
-            except _GONE as gone:
-                raise DisconnectedError from gone
-            self._midway = False
+        self._unsent += b"".join(self._control)
+        self._control.clear()
+        data = bytes(self._unsent[:DRAIN_BYTES])
+        del self._unsent[:DRAIN_BYTES]
+        if not data:
+            return
+        self._midway = True
+        try:
+            await self._stream.send_all(data)
+        except _GONE as gone:
+            raise DisconnectedError from gone
+        self._midway = False
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a close frame, unless something is unsent that the peer does not read."""
@@ -344,7 +348,8 @@ class WebSocketTransport:
             self._parted = True
             self._unsent += b"".join(self._control) + self._goodbye
             self._control.clear()
-        await self.drain()
+        while self.unsent:
+            await self.drain()
         if self._ending:
             self._ending = False
             try:

@@ -227,7 +227,7 @@ async def test_what_the_kernel_does_not_take_waits_and_keeps_its_order() -> None
         large = b"x" * 2_000_000
         transport.write([large])
         assert transport.unsent
-        nursery.start_soon(transport.drain)
+        nursery.start_soon(send, transport)
         await wait_all_tasks_blocked()
         transport.write([b"second"])
         await client.send_all(frame(Opcode.PING, b"p"))
