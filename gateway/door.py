@@ -88,8 +88,9 @@ class Door:
         """One client. One of the two boundaries that outlive an exception."""
         try:
             await self._serve(stream)
-        except Exception:
+        except* Exception:
             # In strict mode a bug in one conversation ends the venue, which is what tests want.
+            # Of a group that a shutdown has a part in, the cancellation goes on.
             if self.venue.config.server.strict:
                 raise
             logger.exception("a connection crashed")

@@ -40,9 +40,6 @@ def settings() -> hypercorn.Config:
     config = hypercorn.Config()
     config.include_server_header = False
     config.errorlog = None
-    # What is in a queue is bounded by the size of a body. A bound in items would block the
-    # connection, and with it the application that no longer takes any.
-    config.max_app_queue_size = inf  # type: ignore[assignment]
     return config
 
 
@@ -124,6 +121,8 @@ class _Applications:
         scope: Scope,
         send: Callable[[Message | None], Awaitable[None]],
     ) -> Callable[[Message], Awaitable[None]]:
+        # It holds no more than a body. A bound in items would block the connection, and with it
+        # the application, where that takes no more.
         put, get = trio.open_memory_channel[Message](inf)
         self.nursery.start_soon(self._run, app, scope, get.receive, send)
         return put.send

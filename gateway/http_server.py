@@ -78,9 +78,11 @@ class HttpServer:
         """One client, to its end."""
         try:
             await self._serve(stream)
-        except Exception as error:  # noqa: BLE001 - the boundary: it is logged and counted
+        except* Exception as errors:  # noqa: BLE001
+            # The boundary: it is logged and counted. Of a group that a shutdown has a part in, the
+            # cancellation goes on.
             self._service.failed("crash")
-            self.crashed(error)
+            self.crashed(errors)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         try:

@@ -14,6 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway import http_connection, server
 from gateway.descriptors import Shares
+from gateway.door import Door
+from gateway.http_connection import HttpConnection
 from gateway.http_protocol import Protocol
 from gateway.log.memory import MemoryLog
 from gateway.server import Running
@@ -252,6 +254,41 @@ async def test_an_exception_in_one_connection_ends_that_one_alone(
             (served,) = answers(await honest.receive_some())
             assert 200 == served.status
         assert 0 == connections(venue) - 1
+
+
+@pytest.mark.parametrize("port", ["http", "websocket"])
+async def test_an_exception_while_the_venue_ends_is_no_ones_but_its_connections(
+    monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    """Raised beside a cancellation, which goes on, it does not become the venue's end."""
+    running_now = 0
+
+    async def fail_at_the_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("a bug")
+
+    async def run(*_: object) -> None:
+        nonlocal running_now
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(fail_at_the_end)
+            running_now += 1
+
+    monkeypatch.setattr(HttpConnection, "run", run)
+    monkeypatch.setattr(Door, "_serve", run)
+    boundary = "http" if port == "http" else "connection"
+    with trio.CancelScope() as scope:
+        async with running(strict=False) as venue:
+            where = venue.http if port == "http" else venue.websocket
+            async with await trio.open_tcp_stream(where.host, where.port):
+                await until(lambda: running_now == 1)
+                scope.cancel()
+    crashes = venue.metrics.registry.get_sample_value(
+        "tidegate_crashes_total", {"boundary": boundary}
+    )
+    assert 1 == crashes
 
 
 async def test_in_strict_mode_an_exception_ends_the_venue(monkeypatch: pytest.MonkeyPatch) -> None:
