@@ -80,6 +80,7 @@ class Front:
         self._http_tls = load_tls(*files, ["http/1.1"]) if files else None
         tls = load_tls(*files) if files else None
         self.encoder = Encoder(self.writers.flush)
+        self.metrics.unserved_channels.watched = self.venue.unserved.counts
         self.venue.feed.encode = self.encoder.add
         self.door = Door(
             self.venue,

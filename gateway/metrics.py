@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Final
@@ -48,6 +48,23 @@ class Tally(Collector):
         family = CounterMetricFamily(name, documentation, labels=[label])
         for kind, count in self.counts.items():
             family.add_metric([kind.__name__], count, created=self._since)
+        yield family
+
+
+class Counts(Collector):
+    """A counter with one label whose owner has a mapping of label to count, `watched` by it."""
+
+    def __init__(self, name: str, documentation: str, label: str) -> None:
+        """Nothing is watched yet."""
+        self.watched: Mapping[str, int] = {}
+        self._told = name, documentation, label
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """What was counted, for a scrape."""
+        name, documentation, label = self._told
+        family = CounterMetricFamily(name, documentation, labels=[label])
+        for key, count in self.watched.items():
+            family.add_metric([key], count)
         yield family
 
 
@@ -99,7 +116,12 @@ class Metrics:
             "tidegate_log_write_seconds", "How long a batch took to be on the disk.", _WAITS
         )
         self.commands = Tally("tidegate_commands", "Commands applied, by kind.", "command")
-        for own in (self.inbox_wait, self.log_write, self.commands):
+        self.unserved_channels = Counts(
+            "tidegate_unserved_channels",
+            "Channels that clients asked for and that do not exist here, by topic.",
+            "topic",
+        )
+        for own in (self.inbox_wait, self.log_write, self.commands, self.unserved_channels):
             self.registry.register(own)
         self.fills = counter("fills", "Trades in the book.")
         self.liquidations = counter("liquidations", "Steps of liquidations, by step.", ["step"])

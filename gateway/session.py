@@ -13,7 +13,7 @@ from attrs import Factory, define, field
 from msgspec import Raw
 
 from gateway.api import listing, wire
-from gateway.api.errors import ApiError, Code
+from gateway.api.errors import ApiError, Code, not_implemented
 from gateway.api.identity import identify
 from gateway.api.listing import LargeReply
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED, READER
@@ -196,8 +196,9 @@ class Session:
         if self._limited:
             self._pay(principal, Cost.GENERAL if method is None else method.cost)
         if method is None:
-            known = asked.method in NOT_IMPLEMENTED
-            raise ApiError(Code.NOT_IMPLEMENTED if known else Code.METHOD_NOT_FOUND)
+            if asked.method in NOT_IMPLEMENTED:
+                raise not_implemented("method", asked.method)
+            raise ApiError(Code.METHOD_NOT_FOUND)
         call = self._call_of(method, principal)
         if method.matching and venue.undecided.full(call.account) and not asked.keyed:
             return self._one_too_many(stamp)

@@ -10,6 +10,7 @@ from attrs import Factory, define, field
 from gateway.api.errors import ApiError, Code
 from gateway.archive import find
 from gateway.pending import Undecided
+from gateway.unserved import Unserved
 from risk.market import Market
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Venue:
     `node` and `start` go into every origin. `closing` is set when the venue shuts down: from then
     on nothing that would change it is taken. `recorded` is a venue that was, whose log is played
     again: nothing can change it. `http_requests` numbers the requests of session 0, which all HTTP
-    clients share.
+    clients share. `unserved` are the channels that clients asked for in vain.
     """
 
     config: Config
@@ -54,6 +55,7 @@ class Venue:
     closing: bool = False
     recorded: bool = False
     signers: Callable[[], int] = field(default=Factory(lambda self: self.wall.now, takes_self=True))
+    unserved: Unserved = field(factory=Unserved, init=False)
     undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 

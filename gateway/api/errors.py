@@ -163,6 +163,14 @@ def invalid(param: str, reason: str = "wrong format") -> ApiError:
     return ApiError(Code.INVALID_PARAMS, data={"reason": reason, "param": param})
 
 
+def not_implemented(what: str, name: str) -> ApiError:
+    """Something of the API that is not there yet: 10033 with its name.
+
+    `what` is `method`, or `param` for what a parameter asks for.
+    """
+    return ApiError(Code.NOT_IMPLEMENTED, data={"reason": "not implemented", what: name})
+
+
 def other_request() -> ApiError:
     """A key that brought the answer to a request of another kind: -32602."""
     return invalid("idempotency_key", "belongs to another request")

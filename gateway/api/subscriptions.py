@@ -79,19 +79,25 @@ def unsubscribe_all_private(call: Call, params: NoParams) -> object:  # noqa: AR
 
 
 def _subscribe(call: Call, names: Iterable[str], *, private: bool) -> list[str]:
-    """Subscribe to what is known and allowed; the rest is left out without a word.
+    """Subscribe to what is known and allowed; the rest is left out of the result, as the API does.
+
+    What no client could have had is counted.
 
     Raises ApiError: 13778 for raw public data without a log-in, -32602 for too many channels.
     """
     wanted: dict[str, None] = {}
+    unserved = []
     for name in names:
         channel = parse(name)
         if channel is None:
+            unserved.append(name)
             continue
         if channel.needs_login and call.login is None:
             raise ApiError(Code.RAW_SUBSCRIPTIONS_NOT_AVAILABLE_FOR_UNAUTHORIZED)
         if channel.scope is None or (private and _may_listen(call, channel)):
             wanted[name] = None
+    if unserved:
+        call.venue.unserved.note(unserved, call.venue.limits.now())
     feed, sink, login = call.venue.feed, call.session.sink, call.login
     most = call.venue.config.limits.subscriptions_per_connection
     if len(wanted.keys() | feed.subscribed(sink)) > most:

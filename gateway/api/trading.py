@@ -12,7 +12,7 @@ from msgspec import Meta
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from gateway.api import outcomes, wire
-from gateway.api.errors import ApiError, Code, invalid
+from gateway.api.errors import ApiError, Code, invalid, not_implemented
 from gateway.api.numbers import amount_of, price_of, unused
 from gateway.api.references import editing, find_by_label, find_order
 from gateway.api.table import Call, Cost, Keyed, Submission, method
@@ -141,13 +141,13 @@ def sell(call: Call, params: OrderParams) -> Submission:
 def _place(call: Call, params: OrderParams, side: Side) -> Submission:
     instrument = _instrument(call, params.instrument_name)
     if params.linked_order_type:
-        raise ApiError(Code.NOT_IMPLEMENTED)
+        raise not_implemented("param", "linked_order_type")
     if params.mmp:
         raise ApiError(Code.MMP_REQUIRED)
     kind = _TYPES.get(params.type)
     if kind is None:
         # Rather than trade it as another.
-        raise ApiError(Code.NOT_IMPLEMENTED)
+        raise not_implemented("param", "type")
     amount = amount_of(instrument.contract, params.amount, params.contracts)
     if amount is None:
         raise invalid("amount", "must not be null")
@@ -242,7 +242,7 @@ def close_position(call: Call, params: CloseParams) -> Submission:
 def set_self_trading_config(call: Call, params: SelfTradingParams) -> Submission:
     """Choose what happens when the account meets its own orders."""
     if params.extended_to_subaccounts:
-        raise ApiError(Code.NOT_IMPLEMENTED)
+        raise not_implemented("param", "extended_to_subaccounts")
     return Submission(SetSelfTrading(account=call.account, mode=params.mode))
 
 
@@ -264,4 +264,4 @@ def _require_plain(params: Terms, amount: int) -> None:
         # Compared as it came: scaled up, a number that only fits an exponent would overflow.
         shown = None if given is None else Decimal(wire.exact(given, name))
         if shown is not None and shown.is_finite() and shown < Decimal(amount).scaleb(-8):
-            raise ApiError(Code.NOT_IMPLEMENTED)
+            raise not_implemented("param", name)

@@ -39,6 +39,33 @@ for _rank, _topic in enumerate(Topic):
     _topic.rank = _rank
 
 
+MISSING: Final = (
+    "announcements",
+    "block_rfq",
+    "block_trade_confirmations",
+    "chart.trades",
+    "deribit_price_ranking",
+    "deribit_price_statistics",
+    "deribit_volatility_index",
+    "estimated_expiration_price",
+    "incremental_ticker",
+    "instrument.state",
+    "markprice.options",
+    "platform_state",
+    "user.access_log",
+    "user.block_rfq",
+    "user.combo_trades",
+    "user.lock",
+    "user.mmp_trigger",
+)
+"""Topics of the API that the venue does not have."""
+
+GROUPED_BOOK: Final = "book, grouped"
+"""`book.{instrument}.{group}.{depth}.{interval}`, which it does not have either."""
+
+_GROUPED_PARTS: Final = 5
+
+
 class Interval(Enum):
     """How often a channel speaks: at each change, or about what changed since last time."""
 
@@ -99,6 +126,13 @@ def parse(name: str) -> Channel | None:
             return None
         interval = found
     return _channel(topic, parts, interval)
+
+
+def missing_topic(name: str) -> str:
+    """The topic of the API that a name belongs to and the venue does not have; else empty."""
+    if name.startswith("book.") and name.count(".") == _GROUPED_PARTS - 1:
+        return GROUPED_BOOK
+    return next((topic for topic in MISSING if f"{name}.".startswith(f"{topic}.")), "")
 
 
 def _channel(topic: Topic, parts: list[str], interval: Interval) -> Channel | None:
