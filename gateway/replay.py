@@ -191,6 +191,12 @@ class Player:
         """Say goodbye to everybody and end. A plain call."""
         self.front.stopping.set()
 
+    def stalled(self) -> None:
+        """There is no log that could keep it."""
+
+    def abandon(self) -> None:
+        """Nothing is written."""
+
     async def run(self) -> None:
         """Play, and serve what was played, until stopped."""
         server = self.config.server

@@ -30,6 +30,8 @@ from gateway.keeper import Keeper, open_keeper
 from gateway.limits import rate_limits
 from gateway.log import Log
 from gateway.log.disk import Disk
+from gateway.log.errors import StalledError
+from gateway.log.file import FileLog
 from gateway.log.lock import DataDirectory
 from gateway.log.memory import MemoryLog
 from gateway.matcher import Matcher, Observer
@@ -70,6 +72,7 @@ class Running:
     stopping: trio.Event
     log_closed: trio.Event
     failure: Failure
+    log: Log
 
     @property
     def http_url(self) -> str:
@@ -89,6 +92,15 @@ class Running:
     def stop(self) -> None:
         """Shut down in order: everything accepted is answered, everybody is told. A plain call."""
         self.stopping.set()
+
+    def stalled(self) -> StalledError | None:
+        """What keeps the log from being closed, where something has for a while."""
+        return self.log.stalled() if isinstance(self.log, FileLog) else None
+
+    def abandon(self) -> None:
+        """The process ends without having closed the log: nothing may write to it any more."""
+        if isinstance(self.log, FileLog):
+            self.log.abandon()
 
 
 async def serve(
@@ -256,4 +268,5 @@ class _Server:
             self.front.stopping,
             self.log_closed,
             self.failure,
+            self.log,
         )

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
 import trio
+from attrs import define, field
 
 from gateway import companion
 from gateway.collector import Collector
 from gateway.config import Config
 from gateway.descriptors import raise_limit
 from gateway.failure import Failure, report
+from gateway.log.errors import StalledError
 from gateway.server import Running, serve
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,9 @@ logger = logging.getLogger(__name__)
 # Service managers and people wait two seconds before they lose patience; interpreter and kernel
 # need the last fifth of one.
 SHUTDOWN_SECONDS: Final = 1.8
+# A log that is still being closed by then is given this much longer, unless it is known to wait for
+# what does not come.
+LOG_SECONDS: Final = 3.0
 # A venue that has failed is gone within a second, whatever its clients do: nobody shall wait for
 # an answer that cannot come.
 FAILURE_SECONDS: Final = 0.7
@@ -30,11 +35,53 @@ FAILURE_SECONDS: Final = 0.7
 class Stoppable(Protocol):
     """What can be told to stop. When `log_closed` is set, what still runs does not matter."""
 
-    log_closed: trio.Event
+    @property
+    def log_closed(self) -> trio.Event:
+        """Set when nothing more is written."""
+        ...
 
     def stop(self) -> None:
         """A plain call."""
         ...
+
+    def stalled(self) -> StalledError | None:
+        """What keeps the log from being closed, if something is known to."""
+        ...
+
+    def abandon(self) -> None:
+        """The process is about to end with the log open. A plain call."""
+        ...
+
+
+@define(eq=False)
+class Starting:
+    """A venue from the beginning of its start, which a stop cancels; then the one that runs."""
+
+    start: trio.CancelScope
+    running: Running | None = None
+    log_closed: trio.Event = field(factory=trio.Event)
+
+    def runs(self, running: Running) -> None:
+        """It has started."""
+        self.running, self.log_closed = running, running.log_closed
+
+    def stop(self) -> None:
+        """Stop what runs, or the start of it."""
+        if self.running is None:
+            self.start.cancel()
+        else:
+            self.running.stop()
+
+    def stalled(self) -> StalledError | None:
+        """What keeps it from ending."""
+        if self.running is None:
+            return StalledError("stopped before it was ready, in the middle of its start")
+        return self.running.stalled()
+
+    def abandon(self) -> None:
+        """Nothing may write to its log any more."""
+        if self.running is not None:
+            self.running.abandon()
 
 
 async def serve_until_signalled(
@@ -44,8 +91,8 @@ async def serve_until_signalled(
 ) -> None:
     """Run a venue, `announce` that clients can connect, and let `accompany` run beside it.
 
-    The first signal cancels `accompany` and stops the venue in order; a second one ends the
-    process at once. Raises what `serve` raises.
+    The first signal cancels `accompany` and stops the venue in order, or its start; a second one
+    ends the process at once. Raises what `serve` raises.
     """
     if config.server.data_dir is None:
         logger.warning("without `data_dir` under [server], nothing is kept when the process ends")
@@ -53,13 +100,15 @@ async def serve_until_signalled(
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as venue:
+                company = trio.CancelScope()
+                starting = Starting(venue.cancel_scope)
+                watch.start_soon(stop_at_signal, signals, starting, company)
                 running = await venue.start(serve, config)
+                starting.runs(running)
                 await watch.start(Collector().run)
                 if config.server.data_dir is not None and config.log.follower:
                     crashed = running.metrics.crashes.labels("follower").inc
                     watch.start_soon(companion.run, config.server.data_dir, config.log, crashed)
-                company = trio.CancelScope()
-                watch.start_soon(stop_at_signal, signals, running, company)
                 watch.start_soon(_end_after_failure, running.failure)
                 announce(running)
                 if accompany is not None:
@@ -78,9 +127,27 @@ async def stop_at_signal(
     company.cancel()
     running.stop()
     await trio.sleep(SHUTDOWN_SECONDS)
-    await running.log_closed.wait()
+    error = None
+    if not running.log_closed.is_set():
+        error = running.stalled() or await _closing(running)
+    if error is not None:
+        running.abandon()
+        os._exit(report(error))
     # Whatever still runs now, a client that reads nothing, say, is nothing that would be missed.
     os._exit(0)
+
+
+async def _closing(running: Stoppable) -> StalledError | None:
+    """Wait a little longer for the log; returns why it is not closed then."""
+    with trio.move_on_after(LOG_SECONDS):
+        await running.log_closed.wait()
+    if running.log_closed.is_set():
+        return None
+    seconds = SHUTDOWN_SECONDS + LOG_SECONDS
+    return running.stalled() or StalledError(
+        f"stopped without closing the log: there was more to write than in {seconds:.1f} s. What"
+        " was acknowledged is in it, and the next start goes on from there."
+    )
 
 
 async def _end_after_failure(failure: Failure) -> None:

@@ -87,7 +87,7 @@ async def in_process(writer: Writer, *, lock: int) -> AsyncIterator[Append]:
                 process_group=0,
             )
         try:
-            yield _Process(writer, ours).append
+            yield AppendingProcess(writer, ours, process)
         finally:
             ours.close()
             with trio.CancelScope(shield=True):
@@ -95,14 +95,18 @@ async def in_process(writer: Writer, *, lock: int) -> AsyncIterator[Append]:
 
 
 @define(eq=False)
-class _Process:
-    """Its socket is spoken to with plain calls, of which a batch needs few; waiting is trio's."""
+class AppendingProcess:
+    """An Append whose work another process does.
+
+    Its socket is spoken to with plain calls, of which a batch needs few; waiting is trio's.
+    """
 
     writer: Writer
     socket: socket.socket
+    process: trio.Process
     _file: File | None = field(default=None, init=False)
 
-    async def append(self, framed: Framed) -> float:
+    async def __call__(self, framed: Framed) -> float:
         # Not left alone when cancelled, as in a thread.
         with trio.CancelScope(shield=True):
             if self.writer.full(framed):

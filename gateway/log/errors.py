@@ -45,6 +45,12 @@ class LockedError(LogError):
     status: ClassVar[int] = 75
 
 
+class StalledError(LogError):
+    """The venue was told to stop, and its log could not be closed in time."""
+
+    status: ClassVar[int] = 69
+
+
 class DivergenceError(LogError):
     """A replay came to other events than the live venue: not the program that wrote the log."""
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from gateway.clock import Clock
 from gateway.log import Durable, Source
-from gateway.log.appender import Appending
-from gateway.log.writer import Writer
+from gateway.log.appender import Append, Appending, AppendingProcess
+from gateway.log.errors import StalledError
+from gateway.log.writer import Framed, Writer
 from risk.commands import Entry
+
+# Many times what a disk takes that works: a batch that takes longer is waited for in vain.
+STALLED_SECONDS: Final = 1.0
 
 
 @define(eq=False)
@@ -27,11 +32,14 @@ class FileLog:
     appending: Appending
     time: int = 0
     observe: Callable[[float], None] = lambda _seconds: None
+    # What the disk has been given and has not confirmed, and since when.
+    _append: Append | None = field(default=None, init=False)
+    _under_way: tuple[Framed, float] | None = field(default=None, init=False)
 
     async def run(self, source: Source, durable: Durable) -> None:
         """Send each batch once it is on the disk. Raises DiskError; the venue must stop then."""
         with durable:
-            async with self.appending(self.writer) as append:
+            async with self.appending(self.writer) as self._append:
                 while batch := await source.take():
                     # One reading for all: what one sync makes durable together happened together.
                     self.time = max(self.time, self.clock.now())
@@ -39,9 +47,39 @@ class FileLog:
                         Entry(sequence, self.time, proposal.origin, proposal.command)
                         for sequence, proposal in enumerate(batch, self.writer.sequence + 1)
                     ]
-                    self.observe(await append(self.writer.frame(entries)))
+                    self.observe(await self._write(self._append, self.writer.frame(entries)))
                     try:
                         await durable.send(entries)
                     except trio.BrokenResourceError:
                         # Whoever applies them has failed, and says so itself.
                         return
+
+    async def _write(self, append: Append, framed: Framed) -> float:
+        self._under_way = framed, trio.current_time()
+        seconds = await append(framed)
+        self._under_way = None
+        return seconds
+
+    def stalled(self) -> StalledError | None:
+        """What the log waits for in vain: a batch that the disk has not confirmed for too long."""
+        if self._under_way is None:
+            return None
+        framed, since = self._under_way
+        waited = trio.current_time() - since
+        if waited < STALLED_SECONDS:
+            return None
+        append = self._append
+        whose = "the disk"
+        if isinstance(append, AppendingProcess):
+            whose = f"the process that writes the log (pid {append.process.pid})"
+        return StalledError(
+            f"stopped without closing the log: {whose} has not confirmed the last"
+            f" {len(framed.data)} bytes, up to entry {framed.last}, for {waited:.1f} s. It may have"
+            " been stopped, or the disk may hang. Nothing of this was acknowledged; what was is in"
+            " the log, and the next start goes on from there."
+        )
+
+    def abandon(self) -> None:
+        """Let nothing write any more: what writes holds the lock, and may be stopped for ever."""
+        if isinstance(self._append, AppendingProcess):
+            self._append.process.kill()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ CONFIG = """
 http = "127.0.0.1:0"
 websocket = "127.0.0.1:0"
 data_dir = "data"
+[limits]
+enabled = false
 [[account]]
 name = "alice"
 client_id = "alice-key"
@@ -93,9 +97,11 @@ def _endpoint(url: str) -> Endpoint:
     return Endpoint(parts.hostname, parts.port)
 
 
-async def order_until_cut(endpoint: Endpoint, label: str = "") -> tuple[list[int], float]:
+async def order_until_cut(
+    endpoint: Endpoint, label: str = "", placed: list[int] | None = None
+) -> tuple[list[int], float]:
     """Place orders until the connection ends; their numbers, and when that was."""
-    placed: list[int] = []
+    placed = [] if placed is None else placed
     stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
     try:
         async with stream, trio.open_nursery() as nursery:
@@ -189,3 +195,76 @@ def test_it_says_when_it_keeps_nothing(tmp_path: Path, kept: bool) -> None:
         status, told = ending(venue)
     assert 0 == status
     assert (0 if kept else 1) == told.count("nothing is kept when the process ends")
+
+
+def _writer_of(venue: subprocess.Popen[str]) -> int:
+    """The process that writes its log."""
+    for file in Path(f"/proc/{venue.pid}/task").glob("*/children"):
+        for child in map(int, file.read_text().split()):
+            if b"appending.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return child
+    raise AssertionError("nothing writes its log")
+
+
+def _running(pid: int) -> bool:
+    """Whether there is such a process that is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the writer in /proc")
+async def test_a_stopped_writer_does_not_keep_the_venue_from_ending(tmp_path: Path) -> None:
+    """Status 69 with what it waited for; what was acknowledged is there, and the lock is free."""
+    with process(tmp_path) as venue:
+        _, websocket = addresses(venue)
+        placed: list[int] = []
+        with trio.move_on_after(1):
+            await order_until_cut(websocket, placed=placed)
+        writer = _writer_of(venue)
+        os.kill(writer, signal.SIGSTOP)
+        # The venue's own heartbeat is under way within a second, and then has to wait.
+        await trio.sleep(1.2)
+        began = monotonic()
+        venue.terminate()
+        status, told = ending(venue)
+        assert monotonic() - began < SOON_SECONDS
+    assert 69 == status
+    last = [line for line in told.splitlines() if line.startswith("tidegate: ")][-1]
+    assert f"the process that writes the log (pid {writer}) has not confirmed" in last
+    assert "Traceback" not in told
+    for _ in range(50):
+        if not _running(writer):
+            break
+        await trio.sleep(0.1)
+    assert not _running(writer)
+    assert placed
+    state = Book(tmp_path / "data").recovered().replay.exchange.state
+    assert set(placed) <= set(state.accounts[101].orders)
+    with process(tmp_path) as venue:
+        addresses(venue)
+        venue.terminate()
+        assert 0 == ending(venue)[0]
+
+
+SLOW_START = """
+import trio
+from gateway.keeper import Keeper
+async def catch_up(keeper):
+    print("starting", flush=True)
+    await trio.sleep_forever()
+Keeper.catch_up = catch_up
+"""
+
+
+def test_a_venue_that_starts_can_be_stopped(tmp_path: Path) -> None:
+    """A long replay need not be waited for: SIGTERM ends it, in order."""
+    with process(tmp_path, patch=SLOW_START) as venue:
+        assert venue.stdout is not None
+        assert "starting\n" == venue.stdout.readline()
+        venue.terminate()
+        status, told = ending(venue)
+    assert 0 == status
+    assert "Traceback" not in told
