@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from book.units import MONEY, RATE, SCALE
-from risk import deleveraging, insurance, margin, standard_margin
+from book.units import HOUR, MONEY, RATE, SCALE
+from risk import deleveraging, insurance, ledger, margin, standard_margin
 from risk.deleveraging import Deleverage
-from risk.events import Traded
+from risk.events import Booked, BookingKind, LossShared, Traded
 from risk.insurance import bankruptcy_price, bankruptcy_shares, implied_price
 from risk.market import Index, Market
 from risk.marks import delivery_price, estimated_delivery
 from risk.position import Position, Wallet
+from risk.state import FIRST_CLIENT
+from risk.terms import LossPolicy
 from tests.effort import thorough
 from tests.risk.venue import (
     BTC,
@@ -301,3 +303,41 @@ def test_a_wallet_is_locked_below_maintenance_and_not_at_it() -> None:
     for more, locked in ((0, False), (-1, True)):
         wallet.balance += wallet.maintenance - wallet.margin_balance + more
         assert locked == margin.is_locked(state, wallet)
+
+
+@pytest.mark.parametrize(
+    ("deficit", "sizes", "taxes"),
+    [
+        (10, (1_000, 1_000, 1_000), (3, 3, 3)),
+        (11, (1_000, 1_000, 1_000), (3, 3, 3)),
+        (12, (1_000, 1_000, 1_000), (4, 4, 4)),
+        (10, (1_000, 2_000, 4_000), (1, 2, 5)),
+        (2, (1_000, 1_000, 1_000), (0, 0, 0)),
+    ],
+)
+def test_a_tax_is_rounded_down_and_the_rest_waits(
+    deficit: int, sizes: tuple[int, ...], taxes: tuple[int, ...]
+) -> None:
+    """So that no winner pays more than its part, and all together never more than the deficit."""
+    names = ("ann", "bob", "cid")
+    venue = open_venue(parameters={"loss_policy": LossPolicy.SOCIALISE}, gus={"BTC": "10"})
+    for name, size in zip(names, sizes, strict=True):
+        venue.open(name, BTC="1")
+        venue.trade(name, "gus", BTC, str(size), "50000")
+    venue.tick(btc_usd="51000")
+    state = venue.exchange.state
+    # A deficit of so few units, and those who got them.
+    ledger.book(state, state.deficit("BTC"), -deficit, BookingKind.INSURANCE, state.sequence)
+    ledger.book(state, venue.wallet("gus", "BTC"), deficit, BookingKind.INSURANCE, state.sequence)
+    events = venue.tick(after=20 * HOUR)
+    events += venue.finish()
+    (shared,) = of_type(events, LossShared)
+    paid = [
+        -booked.amount
+        for booked in of_type(events, Booked)
+        if booked.kind is BookingKind.SOCIALISED_LOSS and booked.account >= FIRST_CLIENT
+    ]
+    # Alike or in proportion: the profits are, up to the rounding of the marks.
+    assert [tax for tax in taxes if tax] == [tax for tax in paid if tax]
+    assert sum(taxes) == shared.taxed
+    assert sum(taxes) - deficit == state.deficit("BTC").balance
