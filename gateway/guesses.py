@@ -79,8 +79,8 @@ class Guesses:
     secret is compared with it. That must not shut its owner out, so addresses from which it has
     been used are still heard, as long as they do not guess themselves: `per_address` times an hour.
 
-    An address that has guessed `per_address` times in a minute is told so, and nothing more of
-    what it guesses; but it may be that of others, too, and what is right is let in.
+    An address that has guessed `per_address` times in a minute gets that for an answer to more of
+    its guesses; but others may share it, and what is right is let in.
     """
 
     per_address: int = PER_ADDRESS

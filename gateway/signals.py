@@ -27,6 +27,7 @@ SHUTDOWN_SECONDS: Final = 1.8
 # A log that is still being closed by then is given this much longer, unless it is known to wait for
 # what does not come.
 LOG_SECONDS: Final = 3.0
+LOOK_SECONDS: Final = 0.1
 # A venue that has failed is gone within a second, whatever its clients do: nobody shall wait for
 # an answer that cannot come.
 FAILURE_SECONDS: Final = 0.7
@@ -139,12 +140,15 @@ async def stop_at_signal(
 
 async def _closing(running: Stoppable) -> StalledError | None:
     """Wait a little longer for the log; returns why it is not closed then."""
-    with trio.move_on_after(LOG_SECONDS):
-        await running.log_closed.wait()
-    if running.log_closed.is_set():
-        return None
+    for _ in range(round(LOG_SECONDS / LOOK_SECONDS)):
+        with trio.move_on_after(LOOK_SECONDS):
+            await running.log_closed.wait()
+            return None
+        error = running.stalled()
+        if error is not None:
+            return error
     seconds = SHUTDOWN_SECONDS + LOG_SECONDS
-    return running.stalled() or StalledError(
+    return StalledError(
         f"stopped without closing the log: there was more to write than in {seconds:.1f} s. What"
         " was acknowledged is in it, and the next start goes on from there."
     )

@@ -7,7 +7,6 @@ than to compare its time with `look_at`: the clock is read only when an end is n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Final
@@ -21,6 +20,9 @@ from gateway.tokens import Principal
 # The feed's fast timer asks ten times a second. Ends that are nearer than this are asked for with
 # every entry instead, so that a timer that is late costs no event more.
 NEAR_MILLIS: Final = 1_000
+
+# Milliseconds, after the end of every token.
+NEVER: Final = 2**63
 
 
 def _always(_login: Principal) -> bool:
@@ -60,11 +62,11 @@ class Leases:
 
     counts: Callable[[Principal], bool] = _always
     now: Callable[[], int] = _never
-    look_at: float = field(default=math.inf, init=False)
+    look_at: int = field(default=NEVER, init=False)
     _of_sink: dict[int, dict[str, Lease]] = field(factory=dict, init=False)
     _of_line: dict[int, dict[Lease, None]] = field(factory=dict, init=False)
     _by_expiry: SortedDict[tuple[int, int], Lease] = field(factory=SortedDict, init=False)
-    _soonest: float = field(default=math.inf, init=False)
+    _soonest: int = field(default=NEVER, init=False)
     # Lines of tokens of which some may count no more.
     _doubted: dict[int, None] = field(factory=dict, init=False)
     _numbers: Iterator[int] = field(factory=count, init=False)
@@ -122,7 +124,7 @@ class Leases:
         for each in lines:
             if each in self._of_line:
                 self._doubted[each] = None
-                self.look_at = -math.inf
+                self.look_at = 0
 
     def ended(self) -> Sequence[Lease]:
         """The leases whose log-in does not count any more; they have ended."""
@@ -130,7 +132,7 @@ class Leases:
         if now < self._soonest and not self._doubted:
             self._look_ahead(now)
             return ()
-        late = [self._by_expiry[key] for key in self._by_expiry.irange(None, (now, math.inf))]
+        late = [self._by_expiry[key] for key in self._by_expiry.irange(None, (now, NEVER))]
         for line in self._doubted:
             late += [lease for lease in self._of_line[line] if not self.counts(lease.login)]
         self._doubted.clear()
@@ -161,6 +163,6 @@ class Leases:
             self._doubted.pop(login.line, None)
 
     def _look_ahead(self, now: int) -> None:
-        self._soonest = self._by_expiry.peekitem(0)[0][0] if self._by_expiry else math.inf
+        self._soonest = self._by_expiry.peekitem(0)[0][0] if self._by_expiry else NEVER
         near = self._soonest - NEAR_MILLIS
-        self.look_at = -math.inf if self._doubted or near <= now else near
+        self.look_at = 0 if self._doubted or near <= now else near

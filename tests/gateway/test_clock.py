@@ -1,4 +1,4 @@
-"""The venue's clock, against a machine whose clocks do what is told."""
+"""The venue's clock, against a machine whose clocks a test sets."""
 
 from __future__ import annotations
 

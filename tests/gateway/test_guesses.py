@@ -132,7 +132,7 @@ def test_wrong_tokens_are_not_counted() -> None:
 
 
 def test_what_the_right_secret_made_is_no_guess() -> None:
-    """A late or repeated signature is refused, however often, and shuts nobody out."""
+    """A late or repeated signature is refused, however often, and shuts no client out."""
     harness = Harness()
     target = "/api/v2/private/get_open_orders"
     header = signed(harness, target, "alice-secret")
@@ -190,7 +190,7 @@ steps = st.lists(
 
 @given(steps)
 def test_no_hour_holds_more_guesses_than_allowed(steps: list[tuple[str, bool, float]]) -> None:
-    """Whoever guesses, and however: at most the key's, and the owner's address's on top."""
+    """By any pattern of guesses: at most the key's, and the owner's address's on top."""
     now = 0.0
     counted = Guesses(3, 6, lambda: now)
     counted.right("key", "own")

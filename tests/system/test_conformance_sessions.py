@@ -358,3 +358,23 @@ async def test_logging_out_leaves_the_orders(addresses: Addresses, alice: Socket
     token = login["access_token"]
     assert await alice.code("private/get_positions", access_token=token) == 13009
     assert [each["order_id"] for each in await alice.call("private/get_open_orders")] == [order]
+
+
+@pytest.mark.parametrize("place", ["connection", "session:bot"])
+async def test_private_channels_end_with_the_token(
+    addresses: Addresses, http: Web, place: str
+) -> None:
+    """At the second of its expiry, though the client asks for nothing; public ones go on."""
+    orders, book = "user.orders.any.any.raw", "book.BTC-PERPETUAL.100ms"
+    order: Json = {"instrument_name": "BTC-PERPETUAL", "amount": 10, "price": 60_000}
+    async with socket(addresses.websocket) as client:
+        await client.log_in("alice", scope=f"{place} trade:read expires:2")
+        assert [orders, book] == await client.call("private/subscribe", channels=[orders, book])
+        placed = http.call("private/buy", "alice", **order)["order"]["order_id"]
+        assert placed == (await client.push(orders))["order_id"]
+        await trio.sleep(2.1)
+        client.pushed.clear()
+        http.call("private/cancel", "alice", order_id=placed)
+        await client.push(book, lambda data: any(row[0] == "delete" for row in data["bids"]))
+        assert [] == [push for push in client.pushed if push["channel"] == orders]
+        assert 13009 == await client.code("private/get_open_orders")
