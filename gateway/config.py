@@ -100,6 +100,9 @@ class Limits(Struct, frozen=True, gc=False):
     matching_burst: Count = 100
     cancel_all_per_second: PerSecond = 30.0
     cancel_all_burst: Count = 100
+    # Four accounts at the API's whole rate, and a twentieth of one processor.
+    http_requests_per_second: PerSecond = 200.0
+    http_requests_burst: Count = 500
     undecided_requests: Count = 8
     # The API's size of a request, as frame or as body.
     frame_bytes: Bytes = 32_768

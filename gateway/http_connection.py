@@ -30,6 +30,10 @@ READ_BYTES_PER_SECOND: Final = 16_384
 # unread, TCP takes back what was sent, and the client never sees why.
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES: Final = 2**20
+# What a connection costs, and a request that is not like others, in requests.
+CONNECTION_COST: Final = 1
+TLS_COST: Final = 5
+COSTLY: Final = {b"/metrics": 10}
 _CHUNK: Final = 2**16
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -39,7 +43,8 @@ class Service:
     """What connections serve with.
 
     `explain` makes the body of a refusal, `crashed` is called with an exception of the application,
-    `failed` with the reason why a connection did not end well.
+    `failed` with the reason why a connection did not end well. `pace` counts what an address has
+    asked for, at its cost, and returns the seconds that it has to wait.
     """
 
     application: ASGIApp
@@ -49,6 +54,7 @@ class Service:
     failed: Callable[[str], None]
     tls: ssl.SSLContext | None
     context: Context
+    pace: Callable[[str, float], float]
 
 
 def _head_scope() -> trio.CancelScope:
@@ -71,6 +77,7 @@ class HttpConnection:
     _protocol: Protocol | None = field(default=None, init=False)
     _writing: trio.Lock = field(factory=trio.Lock, init=False)
     _idle: bool = field(default=True, init=False)
+    _paced: bool = field(default=False, init=False)
     # All that the client will ever send was read and handled.
     _read_all: bool = field(default=False, init=False)
     # The last response was sent, and says so.
@@ -87,7 +94,7 @@ class HttpConnection:
         if self._end_at < inf:
             return False
         receiving = self._protocol is not None and self._protocol.receiving
-        return self.idle or receiving or self._writing.locked()
+        return self.idle or receiving or self._paced or self._writing.locked()
 
     def end(self, *, within: float = 0.0) -> None:
         """End it without another word, `within` seconds. A plain call."""
@@ -97,6 +104,7 @@ class HttpConnection:
     async def run(self) -> None:
         """Serve it until either side ends it. The socket is left to be closed."""
         with self._scope:
+            await self._pace(CONNECTION_COST if self.service.tls is None else TLS_COST)
             if await self._shake_hands():
                 await self._serve()
                 if self._closing:
@@ -143,10 +151,22 @@ class HttpConnection:
                 body_bytes=self.service.limits.body_bytes,
                 explain=self.service.explain,
                 crashed=self.service.crashed,
+                begun=self._begin,
             )
             await self._read(self._protocol)
         if self._protocol.refused:
             self.service.failed("bad_request")
+
+    async def _begin(self, target: bytes) -> None:
+        """A request has begun: it is let through when it is its address's turn."""
+        await self._pace(COSTLY.get(target.partition(b"?")[0], 1))
+
+    async def _pace(self, cost: float) -> None:
+        seconds = self.service.pace(self.address, cost)
+        if seconds:
+            self._paced = True
+            await trio.sleep(seconds)
+            self._paced = False
 
     async def _read(self, protocol: Protocol) -> None:
         """Read until the client ends it. A request that came before that is still answered."""

@@ -145,7 +145,8 @@ class Protocol(H11Protocol):
     """Serves the requests of one connection, one after the other.
 
     `send` is called with RawData to write, Closed to end the connection, and Updated when a request
-    has begun (`idle` is false) or was answered. `explain` makes the body of a refusal.
+    has begun (`idle` is false) or was answered. `begun` is awaited with the target of each request
+    before it is served. `explain` makes the body of a refusal.
     """
 
     connection: _Requests
@@ -163,6 +164,7 @@ class Protocol(H11Protocol):
         body_bytes: int,
         explain: Callable[[str], bytes],
         crashed: Callable[[Exception], None],
+        begun: Callable[[bytes], Awaitable[None]],
     ) -> None:
         super().__init__(
             app,  # type: ignore[arg-type]
@@ -179,6 +181,7 @@ class Protocol(H11Protocol):
         self.refused = 0
         self._head = b""
         self._explain = explain
+        self._begun = begun
 
     @property
     def receiving(self) -> bool:
@@ -194,6 +197,7 @@ class Protocol(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         """Nor to WebSocket: every request is served as one of HTTP."""
         target = origin_form(request.target)
+        await self._begun(target)
         self.stream = HTTPStream(
             self.app,
             self.config,

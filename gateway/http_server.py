@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from gateway.api.errors import ApiError, Code
 from gateway.http import HttpGateway
-from gateway.http_connection import HttpConnection, Service
+from gateway.http_connection import CONNECTION_COST, HttpConnection, Service
 from gateway.http_protocol import Context
-from gateway.limits import network_of
+from gateway.limits import Pacer, network_of
 from gateway.slots import Refusal
 
 logger = logging.getLogger(__name__)
@@ -43,20 +43,23 @@ class HttpServer:
     total: int = HTTP_CONNECTIONS
     refusals: int = REFUSALS
     _service: Service = field(init=False)
+    _pacer: Pacer = field(init=False)
     _connections: dict[str, dict[HttpConnection, None]] = field(factory=dict, init=False)
     _refused: set[HttpConnection] = field(factory=set, init=False)
     _stopping: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        metrics = self.gateway.metrics
+        metrics, limits = self.gateway.metrics, self.gateway.venue.config.limits
+        self._pacer = Pacer(limits.http_requests_per_second, limits.http_requests_burst)
         self._service = Service(
             self.gateway.application(),
-            self.gateway.venue.config.limits,
+            limits,
             self.gateway.explain,
             self.crashed,
             lambda reason: metrics.http_failures.labels(reason).inc(),
             self.tls,
             Context(None),
+            self._pace,
         )
         metrics.http_connections.set_function(self.__len__)
 
@@ -125,10 +128,16 @@ class HttpServer:
         self._service.failed("displaced")
         return None
 
+    def _pace(self, address: str, cost: float) -> float:
+        limits = self._service.limits
+        if not limits.enabled:
+            return 0.0
+        return self._pacer.wait(network_of(address), cost, trio.current_time())
+
     async def _refuse(self, stream: trio.SocketStream, address: str, refusal: Refusal) -> None:
         """Answer the client's request with why it is not served."""
         self._service.failed(refusal.name.lower() + "_limit")
-        if len(self._refused) >= self.refusals:
+        if len(self._refused) >= self.refusals or self._pace(address, CONNECTION_COST):
             return
         service = evolve(self._service, application=self._response(refusal))
         connection = HttpConnection(service, stream, address)

@@ -17,6 +17,9 @@ from attrs import Factory, define, field
 from gateway.api.table import Cost
 from gateway.config import Limits
 
+# Nothing waits longer for its address's rate of HTTP requests.
+LONGEST_PACE_SECONDS: Final = 5.0
+
 # Accounts and addresses remembered, some 200 bytes each. Idle for a minute, a pool is full, and
 # forgetting it changes nothing. Whoever makes us forget an earlier one needs
 # this many addresses of their own, and with those needs no such trick.
@@ -133,6 +136,35 @@ class CreditPools:
         if len(self._pools) > self.most:
             self._pools.popitem(last=False)
         return pool.take(tariff.price, now)
+
+
+@define
+class Pacer:
+    """How fast each address may send HTTP requests: those that come faster wait for their turn."""
+
+    per_second: float
+    burst: float
+    most: int = SUBJECTS
+    # In order of use, the longest unused first.
+    _pools: OrderedDict[str, CreditPool] = field(default=Factory(OrderedDict), init=False)
+
+    def __len__(self) -> int:
+        """Addresses remembered."""
+        return len(self._pools)
+
+    def wait(self, address: str, cost: float, now: float) -> float:
+        """Count a request of this cost; returns the seconds that it has to wait, a few at most."""
+        pool = self._pools.get(address)
+        if pool is None:
+            pool = self._pools[address] = CreditPool(self.burst, self.per_second, now)
+            if len(self._pools) > self.most:
+                self._pools.popitem(last=False)
+        else:
+            self._pools.move_to_end(address)
+        pool.charge(cost, now)
+        # What was given up while it waited has been counted as well.
+        pool.level = max(pool.level, -self.per_second * LONGEST_PACE_SECONDS)
+        return max(-pool.level / self.per_second, 0.0)
 
 
 @define

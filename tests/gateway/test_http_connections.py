@@ -133,6 +133,44 @@ async def test_slow_bodies_hold_no_places_of_others() -> None:
             assert 200 == served.status
 
 
+PACED = "http_requests_per_second = 0.001\nhttp_requests_burst = 4\n"
+
+
+@pytest.mark.parametrize("kind", ["one connection", "many connections"])
+async def test_requests_beyond_an_addresss_rate_wait(kind: str) -> None:
+    """Pipelined or each with a connection of its own; others are served, and a stop ends it."""
+    async with running(f"[limits]\nenabled = true\n{PACED}") as venue:
+        served = 0
+        async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+
+            async def count(stream: trio.SocketStream) -> None:
+                nonlocal served
+                async for data in stream:
+                    served += data.count(b"HTTP/1.1 200")
+
+            for _ in range(1 if kind == "one connection" else 8):
+                stream = await stack.enter_async_context(opened(venue, ADDRESSES[0]))
+                await stream.send_all(request(TEST) * (8 if kind == "one connection" else 1))
+                nursery.start_soon(count, stream)
+            # A connection counts as much as a request.
+            most = 3 if kind == "one connection" else 2
+            await until(lambda: served >= min(most, 1))
+            for address in ADDRESSES[1:]:
+                (other,) = await exchange(venue, request(TEST), address=address)
+                assert 200 == other.status
+            assert 0 < served <= most
+            nursery.cancel_scope.cancel()
+        venue.stop()
+        with trio.fail_after(5):
+            await venue.log_closed.wait()
+
+
+async def test_requests_are_as_fast_as_they_come_where_they_are_not_limited() -> None:
+    """A venue of one's own programs."""
+    async with running(f"[limits]\nenabled = false\n{PACED}") as venue:
+        assert 100 == len(await exchange(venue, request(TEST) * 100))
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", SLOW], ids=["silent", "head", "body"])
 async def test_a_request_that_drips_is_cut_at_its_deadline(
     monkeypatch: pytest.MonkeyPatch, sent: bytes

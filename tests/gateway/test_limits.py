@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from gateway.api.table import Cost
 from gateway.config import Limits
 from gateway.limits import (
+    LONGEST_PACE_SECONDS,
     CreditPool,
     CreditPools,
+    Pacer,
     Tariff,
     Verdict,
     network_of,
@@ -157,3 +159,42 @@ def test_a_venues_limits_follow_its_clock_and_configuration() -> None:
     assert limits.spend(7, Cost.MATCHING)
     now = 60.0
     assert limits.spend("2001:db8::2", Cost.MATCHING)
+
+
+arrivals = st.lists(st.tuples(st.floats(0, 0.5), st.sampled_from((1, 5, 10))), max_size=200)
+
+
+@given(arrivals, st.floats(1, 100), st.floats(10, 500))
+def test_an_address_is_paced_to_its_burst_and_rate(
+    arrivals: list[tuple[float, int]], burst: float, per_second: float
+) -> None:
+    """Served when the wait is over, at most burst and rate pass in any time, in order."""
+    pacer = Pacer(per_second, burst)
+    now, spent = 0.0, 0.0
+    served: list[tuple[float, float]] = []
+    for pause, cost in arrivals:
+        now += pause
+        wait = pacer.wait("a", cost, now)
+        assert 0 <= wait <= LONGEST_PACE_SECONDS
+        if wait == LONGEST_PACE_SECONDS:
+            return
+        spent += cost
+        served.append((now + wait, spent))
+        assert spent <= burst + (now + wait) * per_second + 1e-6
+    assert served == sorted(served)
+    assert 0 == Pacer(per_second, burst).wait("b", burst, now)
+
+
+def test_a_wait_is_bounded_however_much_was_given_up() -> None:
+    """Connections that end while they wait are no debt for those that come after."""
+    pacer = Pacer(10, 10)
+    assert LONGEST_PACE_SECONDS == [pacer.wait("a", 5, 0.0) for _ in range(1_000)][-1]
+    assert 0 == pacer.wait("a", 1, LONGEST_PACE_SECONDS + 0.1)
+
+
+def test_the_number_of_paced_addresses_is_bounded() -> None:
+    """The longest unused is forgotten."""
+    pacer = Pacer(1, 1, most=2)
+    assert [0, 0, 0] == [pacer.wait(address, 1, 0.0) for address in "abc"]
+    assert 2 == len(pacer)
+    assert [1, 0] == [pacer.wait(address, 1, 0.0) for address in "ba"]
