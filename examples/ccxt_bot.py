@@ -40,7 +40,9 @@ def buy_patiently(exchange: ccxt.deribit) -> float:
 def main(url: str, client_id: str, client_secret: str, rounds: int) -> None:
     """Trade a few rounds, and show what is left."""
     exchange = ccxt.deribit({"apiKey": client_id, "secret": client_secret})
-    exchange.urls["api"]["rest"] = url  # the only line that knows where we are
+    here = {"rest": url}
+    # Both: set_sandbox_mode(True) would copy "test" over "api".
+    exchange.urls.update(api=here, test=here)
     for _ in range(rounds):
         bought = buy_patiently(exchange)
         sold = exchange.create_order(SYMBOL, "market", "sell", AMOUNT)
@@ -56,4 +58,16 @@ if __name__ == "__main__":
     parser.add_argument("--client-id", default="bob-key")
     parser.add_argument("--client-secret", default="bob-secret")
     parser.add_argument("--rounds", type=int, default=3)
-    main(**vars(parser.parse_args()))
+    options = parser.parse_args()
+    try:
+        main(**vars(options))
+    except ccxt.AuthenticationError as refusal:
+        raise SystemExit(
+            f"the venue at {options.url} refused: {refusal}; give an account of its own with"
+            " --client-id and --client-secret"
+        ) from None
+    except ccxt.NetworkError as down:
+        raise SystemExit(
+            f"no venue at {options.url}: {down}; start one with `tidegate demo`, or give its"
+            " address with --url"
+        ) from None

@@ -16,7 +16,12 @@ from collections import Counter
 from typing import Any
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+from trio_websocket import (
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketConnection,
+    open_websocket_url,
+)
 
 CHANNEL = "trades.future.any.100ms"
 HEARTBEAT_SECONDS = 30
@@ -83,4 +88,11 @@ async def main(url: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Watch liquidations.")
     parser.add_argument("--url", default="ws://127.0.0.1:8081/ws/api/v2")
-    trio.run(main, parser.parse_args().url)
+    options = parser.parse_args()
+    try:
+        trio.run(main, options.url)
+    except (OSError, HandshakeError):
+        raise SystemExit(
+            f"no venue at {options.url}; start one with `tidegate demo`, or give its address with"
+            " --url"
+        ) from None

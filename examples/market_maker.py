@@ -117,4 +117,16 @@ if __name__ == "__main__":
     parser.add_argument("--url", default="ws://127.0.0.1:8081/ws/api/v2")
     parser.add_argument("--client-id", default="alice-key")
     parser.add_argument("--client-secret", default="alice-secret")
-    trio.run(main, *vars(parser.parse_args()).values())
+    options = parser.parse_args()
+    try:
+        trio.run(main, *vars(options).values())
+    except OSError as down:
+        raise SystemExit(
+            f"no venue at {options.url}: {down}; start one with `tidegate demo`, or give its"
+            " address with --url"
+        ) from None
+    except ApiError as refusal:
+        raise SystemExit(
+            f"the venue at {options.url} refused: {refusal}; give an account of its own with"
+            " --client-id and --client-secret"
+        ) from None

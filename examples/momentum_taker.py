@@ -94,4 +94,16 @@ if __name__ == "__main__":
     parser.add_argument("--client-id", default="bob-key")
     parser.add_argument("--client-secret", default="bob-secret")
     parser.add_argument("--threshold", type=float, default=0.0003, help="move that starts a trend")
-    trio.run(main, *vars(parser.parse_args()).values())
+    options = parser.parse_args()
+    try:
+        trio.run(main, *vars(options).values())
+    except OSError as down:
+        raise SystemExit(
+            f"no venue at {options.url}: {down}; start one with `tidegate demo`, or give its"
+            " address with --url"
+        ) from None
+    except ApiError as refusal:
+        raise SystemExit(
+            f"the venue at {options.url} refused: {refusal}; give an account of its own with"
+            " --client-id and --client-secret"
+        ) from None

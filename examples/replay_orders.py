@@ -231,6 +231,7 @@ async def main(options: argparse.Namespace, events: Sequence[Event]) -> None:
     """Replay, and report, also on what was done before it was stopped."""
     report = Report()
     seconds = 0.0
+    failure: BaseException | None = None
     began = time.perf_counter()
     try:
         async with trio.open_nursery() as nursery:
@@ -245,13 +246,21 @@ async def main(options: argparse.Namespace, events: Sequence[Event]) -> None:
                         report.left_open += await client.call("private/cancel_all")
             nursery.cancel_scope.cancel()
     except* ConnectionEndedError as ended:
-        # One of all requests that were on their way, in groups of those who waited for them.
-        first: BaseException = ended
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        print(f"the venue hung up: {first}")
+        print(f"the venue hung up: {first_of(ended)}")
+    except* (OSError, ApiError) as down:
+        failure = first_of(down)
+    if failure is not None:
+        raise failure
     for line in report.lines(seconds or time.perf_counter() - began):
         print(line)
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One of all requests that were on their way, in groups of those who waited for them."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
 
 
 def parse() -> argparse.Namespace:
@@ -275,4 +284,15 @@ if __name__ == "__main__":
     recorded = list(islice(read_events(chosen.file), chosen.events))
     if not recorded:
         raise SystemExit(f"{chosen.file}: no events")
-    trio.run(main, chosen, recorded)
+    try:
+        trio.run(main, chosen, recorded)
+    except OSError as down:
+        raise SystemExit(
+            f"no venue at {chosen.url}: {down}; start one with"
+            " `tidegate serve --config examples/replay.toml`, or give its address with --url"
+        ) from None
+    except ApiError as refusal:
+        raise SystemExit(
+            f"the venue at {chosen.url} refused: {refusal}; it needs the accounts of"
+            " examples/replay.toml"
+        ) from None

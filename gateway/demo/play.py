@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from functools import partial
 
 import trio
 from attrs import define, field
@@ -12,13 +14,14 @@ from rich.console import Console
 from book.units import SCALE
 from gateway.client import Client
 from gateway.config import Account, Config
-from gateway.demo import control, show
+from gateway.demo import control, keyboard, show
 from gateway.demo.bots import keep_connected, sit_down
 from gateway.demo.cast import Cast, assemble
 from gateway.demo.crowd import gamble, take
 from gateway.demo.makers import make_markets
 from gateway.demo.options import Options
 from gateway.demo.slide import Slide
+from gateway.demo.snippet import ccxt_snippet
 from gateway.demo.tape import Tape
 from gateway.server import Running
 from gateway.signals import serve_until_signalled
@@ -75,7 +78,15 @@ class Demo:
                     nursery.start_soon(sit_down, url, account, game)
             nursery.start_soon(self._move_market)
             nursery.start_soon(self.tape.count)
-            nursery.start_soon(keep_connected, url, None, self._show)
+            console = Console()
+            live = console.is_terminal and not self.options.plain
+            terminal = keyboard.terminal() if live else None
+            if terminal is not None:
+                # As Ctrl-C would, which ends all of it in order.
+                nursery.start_soon(keyboard.watch, terminal, _interrupt)
+            nursery.start_soon(
+                keep_connected, url, None, partial(self._show, console if live else None)
+            )
             if self.options.shock is not None:
                 nursery.start_soon(self._shock_later, self.options.shock)
 
@@ -103,17 +114,23 @@ class Demo:
         await trio.sleep(self.options.after_seconds)
         self.shock(fraction)
 
-    async def _show(self, client: Client) -> None:
-        console = Console()
-        if self.options.plain or not console.is_terminal:
+    async def _show(self, console: Console | None, client: Client) -> None:
+        if console is None:
             await show.show_lines(client, self.tape)
         else:
             await show.show_live(client, self.tape, console)
 
 
+def _interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
 def introduction(running: Running, guests: tuple[Account, ...]) -> str:
     """Where the venue is, who the user may be on it, and how to begin."""
     first = guests[0]
+    snippet = ccxt_snippet(
+        running.http_url, running.websocket_url, first.client_id, first.client_secret
+    )
     lines = [
         f"tidegate ready http={running.http_url} ws={running.websocket_url}",
         "",
@@ -122,14 +139,7 @@ def introduction(running: Running, guests: tuple[Account, ...]) -> str:
         "",
         "Trade with ccxt:",
         "",
-        "    import ccxt",
-        "    exchange = ccxt.deribit(",
-        f'        {{"apiKey": "{first.client_id}", "secret": "{first.client_secret}"}}',
-        "    )",
-        f'    exchange.urls["api"]["rest"] = "{running.http_url}"',
-        f'    exchange.urls["api"]["ws"] = "{running.websocket_url}"  # for ccxt.pro',
-        '    print(exchange.create_order("BTC/USD:BTC", "market", "buy", 100))',
-        "    print(exchange.fetch_positions())",
+        *(f"    {line}" if line else "" for line in snippet.splitlines()),
         "",
         "Drop the market from another terminal: tidegate shock -20%",
         "",

@@ -60,7 +60,7 @@ def _header(picture: Picture) -> RenderableType:
     note = Text(picture.note, style=_ALARM, no_wrap=True, overflow="ellipsis")
     fund = f"insurance fund  {funds(picture)}"
     taken = f"liquidation steps  {steps(picture)}"
-    return Panel(Group(rates, fund, taken, note), title="tidegate demo")
+    return Panel(Group(rates, fund, taken, note), title="tidegate demo", subtitle="q quits")
 
 
 def _book(book: Book, levels: int) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,6 +91,47 @@ def test_the_liquidation_watcher_sees_a_cascade(crowd: tuple[Program, str, str])
         watcher.wait_for(r"liquidated: \d+")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "remedy"),
+    [
+        ("market_maker.py", (), "tidegate demo"),
+        ("momentum_taker.py", (), "tidegate demo"),
+        ("liquidation_watcher.py", (), "tidegate demo"),
+        ("ccxt_bot.py", (), "tidegate demo"),
+        ("replay_orders.py", ("FILE",), "tidegate serve --config examples/replay.toml"),
+    ],
+)
+def test_an_example_without_a_venue_says_so_in_a_line(
+    tmp_path: Path, name: str, arguments: tuple[str, ...], remedy: str
+) -> None:
+    """Where it looked, and how to start one; status 1 and no traceback."""
+    recording(tmp_path / "FILE")
+    with socket.socket() as unheard:
+        # Bound and not listening: nobody else can take the port meanwhile.
+        unheard.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{unheard.getsockname()[1]}"
+        url = f"http://{place}" if name == "ccxt_bot.py" else f"ws://{place}/ws/api/v2"
+        ended = subprocess.run(
+            command(name, *arguments, "--url", url),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert (1, "") == (ended.returncode, ended.stdout if name != "replay_orders.py" else "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"no venue at {url}")
+    assert f"`{remedy}`" in line
+
+
+def test_every_example_is_tried_without_a_venue() -> None:
+    """Whoever adds one adds it above."""
+    marks = getattr(test_an_example_without_a_venue_says_so_in_a_line, "pytestmark")  # noqa: B009
+    tried = {name for name, _, _ in marks[0].args[1]}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tried
+
+
 def recording(path: Path) -> None:
     """100 bids and 100 asks that never meet, one bid outside the band and one for nothing.
 
@@ -104,7 +146,8 @@ def recording(path: Path) -> None:
     rows += [f"1{number:03},0,200,{78_001 - number},0.02,changed,bid" for number in range(20)]
     rows += [f"2{number:03},0,200,{78_600 + number},0.01,deleted,ask" for number in range(80)]
     rows.append("3000,0,300,79900.0,0.01,deleted,bid")
-    with gzip.open(path, "wt") as text:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt") as text:
         text.write(HEADER + "".join(f"{row}\n" for row in rows))
 
 
