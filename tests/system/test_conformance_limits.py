@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected
 
-from tests.system.process import Addresses
+from tests.system.process import ACCOUNTS, Addresses, venue
 from tests.system.strict import Socket, Web, limit, socket, strict_venue, web
 
 LIMITS = """
@@ -55,6 +55,15 @@ async def test_who_asks_too_much_is_refused_and_hung_up_on(client: Socket) -> No
     assert [reply["id"] for reply in replies] == list(range(len(replies)))
     assert 100 <= len(replies) < 200
     assert replies[-1]["error"] == {"code": 10028, "message": "too_many_requests"}
+
+
+@pytest.mark.parametrize("settings", ["", "[limits]\nenabled = false\n"])
+def test_a_venue_limits_requests_unless_it_is_told_not_to(tmp_path: Path, settings: str) -> None:
+    """Where the file says nothing, requests beyond a hundred at once are refused with 10028."""
+    with venue(tmp_path, ACCOUNTS + settings) as running, web(running) as client:
+        codes = [client.get("public/get_time").get("error", {}).get("code") for _ in range(150)]
+    assert (10028 in codes) is (not settings)
+    assert codes[:100] == [None] * 100
 
 
 async def test_orders_over_the_limit_are_refused_without_hanging_up(addresses: Addresses) -> None:

@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 from hmac import HMAC
+from urllib.parse import urlencode
 
 import pytest
 
@@ -136,6 +137,19 @@ def test_a_timestamp_is_an_integer_however_it_is_signed(client: Client, text: st
         error = client.error("public/auth", **(params | {"timestamp": stamp}))
         data = {"reason": "wrong format", "param": "timestamp"}
         assert (-32602, data) == (error["code"], error["data"])
+
+
+@pytest.mark.parametrize("text", [*map(str, _STAMPS), "1760000001000.0", "1e12", "true", "null"])
+def test_a_timestamp_in_a_query_is_read_alike(client: Client, text: str) -> None:
+    """Over HTTP all is text; an integer's digits are taken as they are signed."""
+    params = signature(client.harness.clock.time)
+    target = "/api/v2/public/auth?" + urlencode(params)
+    assert 200 == client.harness.get(target)[0]
+    status, body = client.harness.get(
+        target.split("?")[0] + "?" + urlencode({**params, "timestamp": text})
+    )
+    data = {"reason": "wrong format", "param": "timestamp"}
+    assert (400, -32602, data) == (status, body["error"]["code"], body["error"]["data"])
 
 
 @pytest.mark.parametrize("scope", ["ip:banana", "expires:soon", "session:a/b", "trade:write"])
