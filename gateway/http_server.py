@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 import trio
@@ -33,8 +34,8 @@ GRACE_SECONDS: Final = 0.5
 class HttpServer:
     """Serves each accepted stream; an exception ends that stream alone.
 
-    Where all places are taken, a newcomer takes one from the address that has most of them: its
-    oldest connection that waits for its client.
+    Where all places are taken, a newcomer takes that of a connection which waits for its client:
+    the oldest of the address that has most, if it has more than the newcomer's, else the oldest.
     """
 
     gateway: HttpGateway
@@ -45,6 +46,7 @@ class HttpServer:
     _service: Service = field(init=False)
     _pacer: Pacer = field(init=False)
     _connections: dict[str, dict[HttpConnection, None]] = field(factory=dict, init=False)
+    _by_age: dict[HttpConnection, None] = field(factory=dict, init=False)
     _refused: set[HttpConnection] = field(factory=set, init=False)
     _stopping: bool = field(default=False, init=False)
 
@@ -65,13 +67,13 @@ class HttpServer:
 
     def __len__(self) -> int:
         """Connections that have a place."""
-        return sum(map(len, self._connections.values()))
+        return len(self._by_age)
 
     async def stop(self) -> None:
         """End what is idle; what is being served is answered first."""
         self._stopping = True
         await self._service.context.terminated.set()
-        for connection in self._refused.union(*self._connections.values()):
+        for connection in self._refused.union(self._by_age):
             if connection.idle:
                 connection.end()
             elif connection.waiting:
@@ -100,11 +102,11 @@ class HttpServer:
             return
         connection = HttpConnection(self._service, stream, address)
         places = self._connections.setdefault(network, {})
-        places[connection] = None
+        places[connection] = self._by_age[connection] = None
         try:
             await self._run(connection)
         finally:
-            del places[connection]
+            del places[connection], self._by_age[connection]
             if not places:
                 del self._connections[network]
 
@@ -121,8 +123,9 @@ class HttpServer:
         if len(self) < self.total:
             return None
         most = max(self._connections.values(), key=len)
-        oldest = next((each for each in most if each.waiting), None)
-        if oldest is None or len(most) <= mine + 1:
+        candidates = chain(most if len(most) > mine + 1 else (), self._by_age)
+        oldest = next((each for each in candidates if each.waiting), None)
+        if oldest is None:
             return Refusal.VENUE
         oldest.end()
         self._service.failed("displaced")

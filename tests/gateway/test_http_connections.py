@@ -99,30 +99,65 @@ async def test_who_has_most_connections_makes_room(
                 pytest.fail(f"the server sent {await each.receive_some()!r}")
 
 
-async def test_whose_share_is_no_smaller_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """503: to displace one as small would only pass the place round."""
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET", SLOW, request(TEST)], ids=["silent", "head", "body", "idle"]
+)
+async def test_where_all_have_the_same_the_oldest_makes_room(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """So many addresses may hold a connection each that no newcomer would ever get one."""
     shared(monkeypatch, 4)
-    async with running() as venue, occupied(venue, ADDRESSES[:4], 1, SLOW) as held:
-        (refused,) = await exchange(venue, request(TEST), address="127.0.0.99")
-        assert (503, 13028) == (refused.status, refused.json["error"]["code"])
-        assert 1 == failures(venue, "venue_limit")
-        await held[ADDRESSES[0]][0].send_all(b" " * 99)
-        assert b"HTTP/1.1 400" == (await held[ADDRESSES[0]][0].receive_some())[:12]
+    async with running() as venue, occupied(venue, ADDRESSES[:4], 1, sent) as held:
+        (served,) = await exchange(venue, request(TEST), address="127.0.0.99")
+        assert 200 == served.status
+        oldest, *others = (stream for (stream,) in held.values())
+        assert (200 if sent == request(TEST) else b"") == _status(await read_to_end(oldest))
+        assert 1 == failures(venue, "displaced")
+        for each in others:
+            await each.send_all(b"\r\n\r\n" if sent == b"GET" else b" " * 99)
+        assert 1 == failures(venue, "displaced")
+
+
+def _status(received: bytes) -> int | bytes:
+    found = answers(received)
+    return found[0].status if found else b""
+
+
+async def test_where_all_wait_for_the_venue_a_newcomer_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """503, and whoever was served before is answered."""
+    shared(monkeypatch, 2)
+    log = GatedLog.open(MemoryLog(TrioClock()))
+    buy = request(f"/api/v2/private/buy?{ORDER}", "GET", BASIC)
+    async with running(log=log) as venue:
+        log.shut()
+        async with occupied(venue, ADDRESSES[:2], 1, buy) as held:
+            waiting = venue.venue.feed._waiting
+            await until(lambda: sum(map(len, waiting.values())) == 2)
+            (refused,) = await exchange(venue, request(TEST), address="127.0.0.99")
+            assert (503, 13028) == (refused.status, refused.json["error"]["code"])
+            assert 1 == failures(venue, "venue_limit")
+            log.gate.set()
+            for (stream,) in held.values():
+                assert 200 == answers(await stream.receive_some())[0].status
 
 
 async def test_more_refusals_than_can_be_answered_are_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each of them holds a descriptor too."""
-    shared(monkeypatch, 1, refusals=2)
+    shared(monkeypatch, 4, refusals=2)
+    settings = "[limits]\nconnections_per_address = 1\n"
     async with (
-        running() as venue,
+        running(settings) as venue,
         occupied(venue, ADDRESSES[:1], 1, SLOW),
-        opened(venue, ADDRESSES[1]),
-        opened(venue, ADDRESSES[2]),
+        opened(venue, ADDRESSES[0]),
+        opened(venue, ADDRESSES[0]),
     ):
-        await until(lambda: failures(venue, "venue_limit") == 2)
-        assert [] == await exchange(venue, request(TEST), address=ADDRESSES[3])
+        await until(lambda: failures(venue, "address_limit") == 2)
+        assert [] == await exchange(venue, request(TEST), address=ADDRESSES[0])
+        assert 200 == (await answer(venue, TEST)).status
 
 
 async def test_slow_bodies_hold_no_places_of_others() -> None:
