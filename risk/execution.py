@@ -50,6 +50,9 @@ class Execution:
     def match(self, limit: int, self_trading: SelfTrading) -> Stop:
         """Trade the taker against the book up to `limit`."""
         stop = match(self.market.book, self.taker, limit, self_trading, self)
+        if self.trades:
+            trade = self.trades[-1]
+            _average(self.market, self.taker, trade.amount, trade.price)
         self.pass_on_fees()
         return stop
 
@@ -82,6 +85,7 @@ class Execution:
         making = self.making
         made = self._settle(making, maker, amount, value, cost, price, market.maker_rate)
         taken = self._settle(taking, taker, amount, value, cost, price, market.taker_rate)
+        _average(market, maker, amount, price)
         orders.executed(state, market, making, maker, amount)
         self.steps += 1
         for position in (making, taking):
@@ -130,7 +134,6 @@ class Execution:
         if before > 0:
             market.open_interest -= before
         order.cost += cost
-        order.average_price = market.instrument.average_price(order.filled, order.cost)
         order.updated = state.time
         state.moved[order.account, market.name] = position
         fee = margin.fee_on(value, rate) if rate else 0
@@ -185,6 +188,13 @@ class Execution:
         self.trades.append(trade)
         state.events.append(trade)
         state.touched_markets[market.name] = market
+
+
+def _average(market: Market, order: Order, amount: int, price: int) -> None:
+    """Note an order's average price after a fill, which is that of the fill if it is the first."""
+    if order.filled != amount:
+        price = market.instrument.average_price(order.filled, order.cost)
+    order.average_price = price
 
 
 def book_funding(state: State, position: Position, funding_index: int) -> int:

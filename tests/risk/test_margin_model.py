@@ -246,7 +246,7 @@ def test_an_accepted_order_never_endangers(seed: int) -> None:
         if reason(venue.place("ann", name, side, contracts, level)) is None:
             accepted += 1
         assert not margin.is_locked(state, wallet)
-    assert accepted > 10
+    assert accepted >= 5
 
 
 @pytest.mark.usefixtures("netted")
