@@ -19,6 +19,7 @@ from gateway.transport.meter import InboundMeter
 # The library stops answering pings while its queue is full, and ours is never far behind; what
 # waits here is memory of a client that we do not read.
 _QUEUE: Final = 8
+_CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
 # How often a client is read that goes on sending while the close frame is on its way.
 _LINGER_PERIOD: Final = 0.01
 
@@ -41,7 +42,7 @@ class Gathering(trio.abc.Stream):
     accepted: trio.Event = field(factory=trio.Event, init=False)
     released: trio.Event = field(factory=trio.Event, init=False)
     closed: trio.Event = field(factory=trio.Event, init=False)
-    # What is written next is the last.
+    # The end of the stream follows the close frame: no other is awaited.
     final: bool = field(default=False, init=False)
     _gatherer: trio.lowlevel.Task | None = field(default=None, init=False)
     _kept: bytearray = field(factory=bytearray, init=False)
@@ -62,6 +63,8 @@ class Gathering(trio.abc.Stream):
         self._kept += data
         if trio.lowlevel.current_task() is not self._gatherer:
             await self._write()
+        if self.final and data[0] == _CLOSE_FRAME:
+            await half_close(self._stream)
 
     async def _write(self) -> None:
         async with self._writing:
@@ -69,8 +72,6 @@ class Gathering(trio.abc.Stream):
             while self._kept:
                 data, self._kept = self._kept, bytearray()
                 await self._stream.send_all(data)
-            if self.final:
-                await half_close(self._stream)
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the stream itself."""

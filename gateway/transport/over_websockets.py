@@ -313,7 +313,10 @@ class WebSocketTransport:
     async def _part(self, code: int, reason: str) -> None:
         protocol = self._protocol
         if protocol.state is OPEN:
-            protocol.send_close(code, reason)
+            if self._meter.exceeded:
+                protocol.fail(code, reason)
+            else:
+                protocol.send_close(code, reason)
         await self.speak()
         # Once both have sent a close frame nothing more comes, and the server closes first. A peer
         # that broke the rules may still be sending: closing over unread bytes would be a reset,

@@ -174,6 +174,13 @@ WAYS: Final[dict[str, tuple[Way, int | None]]] = {
         1007,
     ),
     "far too long": (sending(b"\x81\xff" + (2 * DISCARD_BYTES).to_bytes(8) + bytes(100)), 1009),
+    "pings": (sending(frame(Opcode.PING) * 1_000), 1008),
+    "pongs": (sending(frame(Opcode.PONG, b"x") * 1_000), 1008),
+    "empty fragments": (
+        sending(frame(Opcode.TEXT, fin=False) + frame(Opcode.CONT, fin=False) * 1_000),
+        1008,
+    ),
+    "empty messages": (sending(frame(Opcode.TEXT) * 1_000), 1008),
     "log-out": (sending(asking("private/logout")), 1000),
     "half-close": (end_half, None),
     "FIN": (vanish, None),
@@ -214,13 +221,29 @@ async def test_however_it_ends_socket_slot_and_orders_are_gone(
         with trio.fail_after(SECONDS):
             await way(client)
             if name not in ("FIN", "reset"):
-                frames = await client.to_the_end()
+                frames = [each for each in await client.to_the_end() if each[0] != Opcode.PONG]
                 if code is not None:
                     opcode, payload = frames[-1]
                     assert (Opcode.CLOSE, code) == (opcode, int.from_bytes(payload[:2]))
             await until(lambda: not venue.venue.exchange.state.sessions)
             await until(lambda: not connections(venue))
         assert name == "log-out" or not account.orders
+
+
+async def test_who_floods_takes_up_a_slot_for_a_while() -> None:
+    """To reconnect in a loop brings no more than each slot's burst in that time."""
+    limits = "[limits]\nconnections_per_address = 3\n"
+    async with running(limits) as venue:
+        for _ in range(3):
+            async with opened(venue, None) as client:
+                await client.shake_hands()
+                await client.stream.send_all(frame(Opcode.PONG) * 1_000)
+                with trio.fail_after(SECONDS):
+                    (opcode, payload), *_ = await client.to_the_end()
+                assert (Opcode.CLOSE, b"\x03\xf0too many frames") == (opcode, payload)
+        async with opened(venue, None) as client:
+            await client.stream.send_all(REQUEST)
+            assert (await client.stream.receive_some()).startswith(b"HTTP/1.1 429 ")
 
 
 @pytest.mark.parametrize(
