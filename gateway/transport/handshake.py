@@ -125,14 +125,12 @@ async def read_head(stream: Stream) -> tuple[bytes, bytes] | None:
 
 
 def judge(head: bytes, policy: Policy, refusal: HTTPStatus | None) -> Rejection | None:
-    """Why a request is refused; `refusal` is the status for one that is otherwise in order."""
+    """Why a request is refused; `refusal` is the status for any that is one."""
     if not head.endswith(_BLANK_LINE):
         too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         return Rejection(too_large, f"The request head is over {HEAD_BYTES} bytes.")
-    rejection = policy.judge(head)
-    if rejection is None and refusal is not None:
-        return Rejection(refusal, refusal.phrase)
-    return rejection
+    # Refusals for want of a slot come in floods, and are made at the least expense.
+    return policy.judge(head) if refusal is None else Rejection(refusal, refusal.phrase)
 
 
 async def reject(stream: Stream, rejection: Rejection) -> None:
