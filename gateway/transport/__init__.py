@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
 from gateway.transport import over_trio_websocket, over_websockets
-from gateway.transport.handshake import PATH, Policy, judge, read_head, reject
+from gateway.transport.handshake import PATH, Policy, Rejection, judge, read_head, reject
 from gateway.transport.interface import DisconnectedError, Stream, Transport
 from gateway.transport.meter import InboundMeter
 
@@ -69,10 +69,10 @@ async def shake_hands(
         received = await read_head(stream)
         if received is None:
             return None
-        head, ahead = received
-        rejection = judge(head, policy, refusal)
-        if rejection is not None:
-            await reject(stream, rejection)
+        ahead = received[1]
+        head = judge(received[0], policy, refusal)
+        if isinstance(head, Rejection):
+            await reject(stream, head)
             return None
         if library == "trio-websocket":
             return await over_trio_websocket.shake_hands(

@@ -25,6 +25,13 @@ LINGER_BYTES: Final = 64 * 2**10
 LINGER_SECONDS: Final = 0.5
 ANY_ORIGIN: Final = "*"
 
+_HEADERS: Final = (
+    b"host",
+    b"upgrade",
+    b"connection",
+    b"sec-websocket-key",
+    b"sec-websocket-version",
+)
 _BLANK_LINE: Final = b"\r\n\r\n"
 
 
@@ -59,8 +66,12 @@ class Policy:
     origins: tuple[str, ...] = ()
     hint: str = "HTTP requests go to the venue's HTTP port."
 
-    def judge(self, head: bytes) -> Rejection | None:
-        """Why the request with this head is refused, None where it is not."""
+    def judge(self, head: bytes) -> Rejection | bytes:
+        """The head that a library may have of this one, or why the request is refused.
+
+        It holds only what opens a connection without extensions and subprotocols, of which there
+        are none: libraries stumble over odd values of the others.
+        """
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * HEAD_BYTES)
         try:
             parser.receive_data(head)
@@ -79,7 +90,12 @@ class Policy:
             if not self._allows(origin, _values(request, b"host")):
                 reason = f"Web pages of {origin} may not connect: see `origins` in [server]."
                 return Rejection(HTTPStatus.FORBIDDEN, reason)
-        return None
+        kept = [(name, value) for name, value in request.headers if name in _HEADERS]
+        if not all(value.isascii() for _, value in kept):
+            return Rejection(HTTPStatus.BAD_REQUEST, "The header is not ASCII.")
+        lines = b"".join(b"%b: %b\r\n" % each for each in kept)
+        request_line = request.method + b" " + request.target + b" HTTP/" + request.http_version
+        return request_line + b"\r\n" + lines + b"\r\n"
 
     def _allows(self, origin: str, hosts: list[str]) -> bool:
         if ANY_ORIGIN in self.origins or origin.lower() in map(str.lower, self.origins):
@@ -124,8 +140,8 @@ async def read_head(stream: Stream) -> tuple[bytes, bytes] | None:
     return bytes(received[:size]), bytes(received[size:])
 
 
-def judge(head: bytes, policy: Policy, refusal: HTTPStatus | None) -> Rejection | None:
-    """Why a request is refused; `refusal` is the status for any that is one."""
+def judge(head: bytes, policy: Policy, refusal: HTTPStatus | None) -> Rejection | bytes:
+    """The head for a library, or why the request is refused: any one with `refusal`, if given."""
     if not head.endswith(_BLANK_LINE):
         too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         return Rejection(too_large, f"The request head is over {HEAD_BYTES} bytes.")

@@ -202,8 +202,13 @@ async def opened(venue: Running, tls: ssl.SSLContext | None) -> AsyncIterator[Cl
         yield Client(venue, stream)
 
 
-@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("name", WAYS)
+ENCRYPTED: Final = ("close frame", "not masked", "log-out", "half-close", "pings", "reads nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "encrypted"),
+    [*((name, False) for name in WAYS), *((name, True) for name in ENCRYPTED)],
+)
 async def test_however_it_ends_socket_slot_and_orders_are_gone(
     name: str, encrypted: bool, tmp_path: Path
 ) -> None:
