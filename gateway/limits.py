@@ -120,9 +120,8 @@ class CreditPools:
 
     def charge(self, subject: int | str, cost: Cost, credits_: float, now: float) -> None:
         """Take so many credits more for a request that has been paid for."""
-        pool = self._pools.get((subject, cost))
-        if pool is not None:
-            pool.charge(credits_, now)
+        key = (subject, cost)
+        (self._pools.get(key) or self._make(key, now)).charge(credits_, now)
 
     def spend(self, subject: int | str, cost: Cost, now: float) -> Verdict:
         """Pay for one request of this cost."""
@@ -132,10 +131,15 @@ class CreditPools:
         if pool is not None:
             self._pools.move_to_end(key)
             return pool.take(tariff.price, now)
+        return self._make(key, now).take(tariff.price, now)
+
+    def _make(self, key: tuple[int | str, Cost], now: float) -> CreditPool:
+        """A full pool, in place of the one that was unused the longest where there are too many."""
+        tariff = self.tariffs[key[1]]
         pool = self._pools[key] = CreditPool(tariff.size, tariff.per_second, now)
         if len(self._pools) > self.most:
             self._pools.popitem(last=False)
-        return pool.take(tariff.price, now)
+        return pool
 
 
 @define

@@ -60,7 +60,7 @@ def order_text(order: OrderRecord, instrument: Instrument) -> bytes:
     amount, contracts = _size(order.amount, instrument.contract.contract_size)
     average = _ZERO
     if order.average_price:
-        average = wire.encode(wire.average(order.average_price, instrument.contract.tick))
+        average = _number(wire.rounded(order.average_price, instrument.contract.tick))
     return form % (
         order.order_id,
         wire.encode(label) if label else _EMPTY,

@@ -87,12 +87,14 @@ def coins(units: int) -> Number:
 
 
 def average(units: int, tick: int) -> Number:
-    """A price in 1e-8 that no order was placed at, as a JSON number rounded half-even.
+    """A price in 1e-8 that no order was placed at, as a JSON number; rounded as `rounded`."""
+    return price(rounded(units, tick))
 
-    It has two decimals, and two more than its tick where that is finer than 0.05.
-    """
+
+def rounded(units: int, tick: int) -> int:
+    """A price in 1e-8, half-even to two decimals; to two more than the tick's if below 0.05."""
     step = SCALE // 100 if tick >= SCALE // 20 else max(1, _power(tick) // 100)
-    return price(round_half_even(units, step) * step)
+    return round_half_even(units, step) * step
 
 
 @lru_cache(maxsize=1_024)

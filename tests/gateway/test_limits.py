@@ -198,3 +198,14 @@ def test_the_number_of_paced_addresses_is_bounded() -> None:
     assert [0, 0, 0] == [pacer.wait(address, 1, 0.0) for address in "abc"]
     assert 2 == len(pacer)
     assert [1, 0] == [pacer.wait(address, 1, 0.0) for address in "ba"]
+
+
+def test_credits_for_the_size_of_an_answer_may_leave_a_debt() -> None:
+    """It is paid back by the second before the next request is let in; a full pool starts it."""
+    pools = CreditPools({Cost.GENERAL: Tariff(1_000, 100, 500)})
+    pools.charge("somebody", Cost.GENERAL, 1_500, 0.0)
+    assert 10.0 == pools.spend("somebody", Cost.GENERAL, 0.0).wait_seconds
+    assert pools.spend("somebody", Cost.GENERAL, 10.0)
+    pools.charge("somebody", Cost.GENERAL, 50, 10.0)
+    assert 5.5 == pools.spend("somebody", Cost.GENERAL, 10.0).wait_seconds
+    assert pools.spend("somebody else", Cost.GENERAL, 10.0)
