@@ -84,6 +84,6 @@ class _Waiting:
         data = self.reply.advance()
         if data is None:
             return False
-        self.data = data
+        self.data = bytes(data)
         self.finished.set()
         return True

@@ -181,7 +181,7 @@ class Outbox:
             self._replies.pop()
         while len(self._queue) > first - self._taken:
             data = self._queue.pop()
-            if isinstance(data, bytes):
+            if not isinstance(data, LargeReply):
                 self.size -= len(data)
 
     def _begin(self, reply: LargeReply) -> None:
@@ -214,7 +214,7 @@ class Outbox:
 
     async def wait(self) -> None:
         """Wait until there is something to write, or the connection is cut."""
-        if self.farewell is None and not (self._queue and isinstance(self._queue[0], bytes)):
+        if self.farewell is None and (not self._queue or isinstance(self._queue[0], LargeReply)):
             await self._work.wait()
 
     def take(self) -> list[bytes]:
@@ -233,7 +233,7 @@ class Outbox:
         queue, replies = self._queue, self._replies
         taken: list[bytes] = []
         size = answered = answered_bytes = 0
-        while queue and size < WRITE_BYTES and isinstance(queue[0], bytes):
+        while queue and size < WRITE_BYTES and not isinstance(queue[0], LargeReply):
             data = queue.popleft()
             taken.append(data)
             size += len(data)

@@ -69,21 +69,25 @@ class LargeReply:
     _stamp: wire.Stamp
     _pieces: Iterator[bytes]
     _clock: Clock
-    _texts: list[bytes] = field(factory=list, init=False)
+    # Grows where it is: to join five megabytes in the end would take milliseconds.
+    _text: bytearray = field(factory=bytearray, init=False)
 
-    def advance(self) -> bytes | None:
+    def advance(self) -> bytearray | None:
         """Encode the next slice; returns the whole reply once nothing is left."""
+        if not self._text:
+            self._text += wire.result_around(self._stamp, 0)[0]
         for piece in self._pieces:
-            self._texts.append(piece)
+            self._text += piece
             return None
-        return wire.result_of(self._stamp, self._texts, self._clock.micros())
+        self._text += wire.result_around(self._stamp, self._clock.micros())[1]
+        return self._text
 
     def finish(self) -> bytes:
         """The whole reply, at once."""
         while True:
             data = self.advance()
             if data is not None:
-                return data
+                return bytes(data)
 
 
 def reply(stamp: wire.Stamp, value: object, clock: Clock) -> bytes | LargeReply:

@@ -7,7 +7,6 @@ text: at no point is a price or an amount a float that was computed with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -307,11 +306,11 @@ def result(stamp: Stamp, value: object, micros_out: int) -> bytes:
     return encode(_Result(stamp.id or UNSET, value, micros_in, micros_out, took, stamp.testnet))
 
 
-def result_of(stamp: Stamp, texts: Iterable[bytes], micros_out: int) -> bytes:
-    """A successful reply whose value is there as pieces of JSON text, joined once."""
-    # NUL is in no JSON text, and the client's id comes before it.
+def result_around(stamp: Stamp, micros_out: int) -> tuple[bytes, bytes]:
+    """What comes before and after the value of a successful reply."""
+    # NUL is in no JSON text.
     head, _, tail = result(stamp, _PLACE, micros_out).partition(b"\0")
-    return b"".join((head, *texts, tail))
+    return head, tail
 
 
 def fault(stamp: Stamp, error: ApiError, micros_out: int) -> bytes:

@@ -267,15 +267,20 @@ class WebSocketTransport:
         if self._control:
             parts += self._control
             self._control.clear()
+        large = False
         for message in messages:
-            parts += text_head(len(message)), message
-        data = b"".join(parts)
-        if self._unsent or self._midway:
-            self._unsent += data
-        else:
+            size = len(message)
+            if size > DRAIN_BYTES:
+                large = True
+            parts += text_head(size), message
+        # To join what is large would copy it once more than to keep what the kernel does not take.
+        for data in parts if large else (b"".join(parts),):
+            if self._unsent or self._midway:
+                self._unsent += data
+                continue
             sent = self._push(data)
             if sent < len(data):
-                self._unsent += data[sent:]
+                self._unsent += memoryview(data)[sent:]
 
     def _push(self, data: bytes) -> int:
         """How many bytes the kernel took."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -472,3 +473,20 @@ async def test_a_batch_is_one_write_and_others_keep_their_place() -> None:
         await gathering.flush()
         await gathering.send_all(b"5")
     assert [b"12", b"3pong", b"4", b"5"] == writes
+
+
+async def test_a_large_message_goes_out_whole_between_small_ones(library: Library) -> None:
+    """However little of it the kernel takes at a time, as bytes or as a buffer that has grown."""
+    rows = b"".join(b"%06d" % number for number in range(150_000))
+    messages: list[Any] = [b"before", bytearray(rows), b"between", rows[:70_000], b"after"]
+    async with shaken(library) as (nursery, transport, client):
+        transport.write(messages)
+        transport.write([b"later"])
+
+        async def drain() -> None:
+            while transport.unsent:
+                await transport.drain()
+
+        nursery.start_soon(drain)
+        for message in (*messages, b"later"):
+            assert message.decode() == await client.get_message()
