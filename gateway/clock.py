@@ -59,6 +59,9 @@ class RealClock:
     as it is wrong, venue time gains no more than half of that and STEP. A reading that leads the
     wall clock passes at half speed until that has caught up: time that stood still would let
     nothing expire and no supervision lapse.
+
+    `drift` is what is to be added to a reading, in milliseconds, for what it would be if the wall
+    clock had never been set since the first.
     """
 
     read_nanos: Callable[[], int] = time.time_ns
@@ -69,6 +72,9 @@ class RealClock:
     # Of the last check: the other clock, and what is to be added to it.
     _elapsed: int | None = field(default=None, init=False)
     _offset: int = field(default=0, init=False)
+    # What was to be added to it at first.
+    _origin: int = field(default=0, init=False)
+    drift: int = field(default=0, init=False)
     _reported: bool = field(default=False, init=False)
     _reported_at: int | None = field(default=None, init=False)
 
@@ -111,7 +117,8 @@ class RealClock:
         elapsed = self.read_elapsed()
         offset = wall - elapsed
         if self._elapsed is None:
-            passed, self._offset = 0, offset
+            passed = 0
+            self._offset = self._origin = offset
         else:
             passed = max(elapsed - self._elapsed, 0)
             # Never further away than in one step of it.
@@ -123,6 +130,7 @@ class RealClock:
         slowly = self._latest + passed // SLEW
         self._latest = reading if reading >= self._latest else slowly
         self._sure_until = wall + UNCHECKED if self._latest == wall else 0
+        self.drift = (elapsed + self._origin - self._latest) // _MILLI
         self._report(wall, elapsed)
 
     def _report(self, wall: int, elapsed: int) -> None:
@@ -152,6 +160,26 @@ class RealClock:
                 " its time at once",
                 -apart / _SECOND,
             )
+
+
+@define(eq=False)
+class SteadyClock:
+    """A gateway.clock.Clock by which lifetimes pass, however the machine's is set meanwhile.
+
+    It begins with the machine's time; later it may differ from that and from venue time.
+    """
+
+    real: RealClock
+
+    def now(self) -> Millis:
+        """Milliseconds."""
+        return Millis(self.micros() // 1_000)
+
+    def micros(self) -> int:
+        """Microseconds."""
+        # The reading may change the drift, and comes first.
+        reading = self.real.micros()
+        return reading + self.real.drift * 1_000
 
 
 def lead_of(clock: Clock) -> int:

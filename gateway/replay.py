@@ -22,7 +22,7 @@ from attrs import define, field
 from book.units import Millis
 from gateway.archive import Archive
 from gateway.auth import ApiKey, Authenticator, Keyring
-from gateway.clock import RealClock
+from gateway.clock import RealClock, SteadyClock
 from gateway.config import Config, load
 from gateway.descriptors import raise_limit, shares
 from gateway.feed import Feed
@@ -238,13 +238,13 @@ def _venue(config: Config, directory: DataDirectory, replay: Replay, clock: Reco
             scope = parse_scope(account.scope, strict=True)
             key = (account.client_id, account.client_secret, known[account.name], scope)
             keyring.add(ApiKey(*key))
-    wall = RealClock()
+    real = RealClock()
     return Venue(
         config=config,
         clock=clock,
         exchange=replay.exchange,
-        wall=wall,
-        signers=wall.wall,
+        wall=SteadyClock(real),
+        signers=real.wall,
         authenticator=Authenticator(
             keyring,
             Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES)),

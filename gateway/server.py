@@ -17,7 +17,7 @@ from attrs import define, field
 from gateway.archive import Archive
 from gateway.auth import Authenticator, Keyring
 from gateway.bootstrap import Bootstrap, differences, fill_keyring, next_start
-from gateway.clock import Clock, RealClock, lead_of
+from gateway.clock import Clock, RealClock, SteadyClock, lead_of
 from gateway.config import Config
 from gateway.descriptors import shares
 from gateway.failure import VENUE_ERRORS, Failure
@@ -162,14 +162,14 @@ class _Server:
         archive = keeper.archive if keeper else Archive(state)
         keyring = Keyring()
         fill_keyring(keyring, config, state)
-        wall = clock if isinstance(clock, RealClock) else RealClock()
+        real = clock if isinstance(clock, RealClock) else RealClock()
         metrics.clock_lead.set_function(lambda: lead_of(clock) / 1_000)
         venue = Venue(
             config=config,
             clock=clock,
             exchange=exchange,
-            wall=wall,
-            signers=wall.wall,
+            wall=SteadyClock(real),
+            signers=real.wall,
             authenticator=Authenticator(
                 keyring,
                 Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES)),

@@ -111,11 +111,11 @@ class Session:
         venue, login, clock = self.venue, self.login, self.venue.clock
         self._came = clock.micros()
         self._sure = None
-        if login is not None and not venue.recorded:
-            # A clock that has just been read need not be asked again.
-            now = self._came // 1_000 if venue.wall is clock else venue.wall.now()
-            if venue.authenticator.counts(login, now):
-                self._sure = login
+        if login is None or venue.recorded:
+            return
+        # A clock that has just been read need not be asked again.
+        if venue.authenticator.counts(login, venue.lifetimes_at(self._came)):
+            self._sure = login
 
     def receive(self, frame: bytes | str) -> list[Outcome]:
         """What one JSON-RPC request comes to; never raises on what a client may send.

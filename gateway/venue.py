@@ -9,6 +9,7 @@ from attrs import Factory, define, field
 
 from gateway.api.errors import ApiError, Code
 from gateway.archive import find
+from gateway.clock import SteadyClock
 from gateway.pending import Undecided
 from gateway.unserved import Unserved
 from risk.market import Market
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.archive import Archive
     from gateway.auth import Authenticator
-    from gateway.clock import Clock
+    from gateway.clock import Clock, RealClock
     from gateway.config import Config
     from gateway.feed import Feed
     from gateway.limits import RateLimits
@@ -34,8 +35,9 @@ def _undecided(venue: Venue) -> Undecided:
 class Venue:
     """What handlers read, and the few things that they count. Nothing in here waits.
 
-    `clock` tells venue time; `wall` is the real one, by which tokens end; `signers` gives the
-    milliseconds that clients sign by, which unlike these may go back: `wall` unless told.
+    `clock` tells venue time; `wall` is the real one, by which tokens end, however the machine's is
+    set meanwhile; `signers` gives the milliseconds that clients sign by, which may go back: `wall`
+    unless told.
     `node` and `start` go into every origin. `closing` is set when the venue shuts down: from then
     on nothing that would change it is taken. `recorded` is a venue that was, whose log is played
     again: nothing can change it. `http_requests` numbers the requests of session 0, which all HTTP
@@ -57,6 +59,7 @@ class Venue:
     signers: Callable[[], int] = field(default=Factory(lambda self: self.wall.now, takes_self=True))
     unserved: Unserved = field(factory=Unserved, init=False)
     undecided: Undecided = field(default=Factory(_undecided, takes_self=True), init=False)
+    _real: RealClock | None = field(default=None, init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -66,6 +69,13 @@ class Venue:
         leases.now = wall.now
         authenticator.tokens.revoked = leases.doubt
         authenticator.keys.changed = lambda: leases.doubt(None)
+        if isinstance(wall, SteadyClock) and wall.real is self.clock:
+            self._real = wall.real
+
+    def lifetimes_at(self, micros: int) -> int:
+        """The milliseconds of `wall`, where `clock` has just been read."""
+        real = self._real
+        return self.wall.now() if real is None else micros // 1_000 + real.drift
 
     def admit(self, account: int, *, matching: bool) -> Undecided | None:
         """Let a request in that changes the venue; one about orders takes an undecided place.

@@ -56,8 +56,8 @@ class Leases:
     """All leases. `counts` says whether a log-in still does, `now` the time that tokens go by.
 
     From `look_at` on, `ended` is to be asked before anything private is published. It is compared
-    with venue time, which where the clock is not moved by hand is the time of the tokens as well;
-    where it is, the feed's timer asks.
+    with venue time, which is that of the tokens as well unless the machine's clock was set or the
+    venue's is moved by hand; then the feed's timer asks.
     """
 
     counts: Callable[[Principal], bool] = _always

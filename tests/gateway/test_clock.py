@@ -10,7 +10,7 @@ from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clock import QUIET, SLEW, STEP, UNCHECKED, Clock, RealClock, lead_of
+from gateway.clock import QUIET, SLEW, STEP, UNCHECKED, Clock, RealClock, SteadyClock, lead_of
 from tests.gateway.harness import HandClock
 
 SECOND = 1_000_000_000
@@ -169,11 +169,6 @@ def test_signatures_are_judged_by_the_machines_clock() -> None:
     assert (WALL - HOUR) // 1_000_000 == clock.wall()
 
 
-def test_a_clock_that_is_moved_by_hand_leads_by_nothing() -> None:
-    """There is no other that it should agree with."""
-    assert 0 == lead_of(HandClock())
-
-
 jumps = st.lists(
     st.tuples(
         st.integers(0, 30 * SECOND),
@@ -182,6 +177,40 @@ jumps = st.lists(
     min_size=1,
     max_size=50,
 )
+
+
+@given(jumps)
+def test_lifetimes_pass_however_the_machine_is_set(steps: list[tuple[int, int]]) -> None:
+    """Exactly as the clock that cannot be set, within a millisecond, and what is not checked."""
+    machine = Machine()
+    steady = SteadyClock(machine.clock())
+    began = steady.micros()
+    for passed, jump in steps:
+        machine.wait(passed)
+        machine.wall += jump
+        gone = (machine.elapsed - BOOT) // 1_000
+        assert abs(steady.micros() - began - gone) <= (UNCHECKED + SECOND // 1_000) // 1_000
+        assert steady.now() == steady.micros() // 1_000
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR, 10 * SECOND, -10 * SECOND])
+def test_a_lifetime_is_as_long_as_it_is_said(jump: int) -> None:
+    """Neither a jump ahead ends a token early, nor one back lets it live on."""
+    machine = Machine()
+    clock = machine.clock()
+    clock.start_at(WALL // 1_000_000 + 3_600_000)
+    steady = SteadyClock(clock)
+    end = steady.now() + 60_000
+    machine.wall += jump
+    machine.run(clock, 59 * SECOND)
+    assert steady.now() < end
+    machine.run(clock, 2 * SECOND)
+    assert steady.now() > end
+
+
+def test_a_clock_that_is_moved_by_hand_leads_by_nothing() -> None:
+    """There is no other that it should agree with."""
+    assert 0 == lead_of(HandClock())
 
 
 @given(jumps)

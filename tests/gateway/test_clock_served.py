@@ -14,7 +14,7 @@ from attrs import define
 
 from gateway.clock import RealClock
 from gateway.server import Running
-from tests.gateway.live import Caller, connect, running
+from tests.gateway.live import Caller, connect, credentials, running
 
 HOUR = 3_600
 
@@ -85,6 +85,20 @@ async def test_an_hour_ahead_and_back_stops_nothing() -> None:
                 break
             await trio.sleep(0.1)
         assert "ok" == (await health(venue))[1]
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+async def test_a_token_lives_as_long_as_it_is_meant_to(seconds: int) -> None:
+    """Whatever the machine's clock is set to meanwhile."""
+    setting = Setting()
+    async with running(clock=setting.clock()) as venue, connect(venue) as caller:
+        await caller.call("public/auth", scope="expires:2", **credentials("alice"))
+        setting.seconds = seconds
+        await caller.call("private/get_open_orders")
+        await trio.sleep(2.1)
+        number = await caller.ask("private/get_open_orders")
+        reply = await caller.read()
+        assert (number, 13009) == (reply["id"], reply["error"]["code"])
 
 
 async def test_a_log_stamped_in_the_future_is_continued_and_said(
