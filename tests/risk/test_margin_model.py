@@ -273,3 +273,19 @@ def test_only_wallets_know_the_standard_model() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "risk":
                 assert "standard_margin" not in {alias.name for alias in node.names}
     assert STANDARD is Wallet(101, "BTC").model
+
+
+def test_nothing_outside_a_model_adds_requirements_up() -> None:
+    """No sum over positions, and no running total, of initial or maintenance margin."""
+    for path in RISK:
+        if path.name == "standard_margin.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.AugAssign(target=ast.Attribute(attr="initial" | "maintenance")):
+                    raise AssertionError(f"{path.name}:{node.lineno}")
+                case ast.Call(func=ast.Name(id="sum"), args=[summed, *_]):
+                    attributes = {
+                        part.attr for part in ast.walk(summed) if isinstance(part, ast.Attribute)
+                    }
+                    assert not attributes & {"initial", "maintenance"}, path.name
