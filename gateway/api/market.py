@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from itertools import islice
 from typing import Annotated, Final
 
 from msgspec import Meta
 
 from book.calendar import date_code, day_of
-from book.depth import depth
 from book.order import Side
 from gateway.api import listing, quotes, wire
 from gateway.api.currencies import ANY, Kind, listed
 from gateway.api.errors import invalid
+from gateway.api.listing import Listing
 from gateway.api.shapes import Json
 from gateway.api.table import Call, Cost, NoParams, Params, method
 from risk import marks
@@ -201,17 +202,20 @@ def get_order_book(call: Call, params: BookParams) -> object:
     """The best levels of a book, with the ticker. Raises ApiError 13020."""
     market = call.venue.market(params.instrument_name)
     top = {**_ticker(call, market), "change_id": call.venue.feed.change_id(market.name)}
-    bids, asks = (
-        listing.array(depth(market.book, side, params.depth), _level)
-        for side in (Side.BUY, Side.SELL)
-    )
+    bids, asks = (_levels(market, side, params.depth) for side in (Side.BUY, Side.SELL))
     head = wire.encode(top).removesuffix(b"}")
     return listing.joined((head, b',"bids":', bids, b',"asks":', asks, b"}"))
 
 
-def _level(level: tuple[int, int]) -> bytes:
-    price, amount = level
-    return wire.encode((wire.price(price), wire.amount(amount)))
+def _levels(market: Market, side: Side, most: int) -> Listing:
+    """The best levels of a side, kept as numbers: the garbage collector does not look at those."""
+    levels = list(islice(market.book.side(side), most))
+    prices, amounts = [level.price for level in levels], [level.amount for level in levels]
+
+    def level(place: int) -> bytes:
+        return wire.encode((wire.price(prices[place]), wire.amount(amounts[place])))
+
+    return listing.array(range(len(levels)), level)
 
 
 @method("public/get_book_summary_by_currency", params=CurrencyParams)

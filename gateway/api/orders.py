@@ -8,7 +8,6 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Raw
 
-from book.instrument import Instrument
 from book.order import Order, OrderRecord
 from gateway.api import forms, listing, wire
 from gateway.api.currencies import Kind, listed
@@ -135,8 +134,8 @@ def get_order_state_by_label(call: Call, params: ByLabel) -> object:
     for record in (*still, *(each for each in closed if each.label == params.label)):
         market = find(call.venue.exchange.state, record.instrument)
         if market is not None and market.currency in chosen:
-            shown.append((record, market.instrument))
-    return listing.array(shown, _text)
+            shown.append(record)
+    return _texts(call, shown)
 
 
 @method("private/get_order_margin_by_ids", params=OrderIds, scope="trade:read")
@@ -188,10 +187,16 @@ def _selected(
 
 
 def _shown(call: Call, chosen: Iterable[Order]) -> Listing:
-    markets = call.venue.exchange.state.markets
-    records = [(order.record(), markets[order.instrument].instrument) for order in chosen]
-    return listing.array(records, _text)
+    # Only records, which the garbage collector does not look at: pairs by the thousand wake it.
+    return _texts(call, [order.record() for order in chosen])
 
 
-def _text(shown: tuple[OrderRecord, Instrument]) -> bytes:
-    return forms.order_text(*shown)
+def _texts(call: Call, records: list[OrderRecord]) -> Listing:
+    """Orders in instruments that are listed, or were not long ago."""
+    state = call.venue.exchange.state
+    instruments = {
+        market.name: market.instrument for market in (*state.expired, *state.markets.values())
+    }
+    return listing.array(
+        records, lambda order: forms.order_text(order, instruments[order.instrument])
+    )

@@ -6,6 +6,7 @@ may be gone, and its instrument too.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
@@ -84,14 +85,14 @@ def _reports(answer: CancelledAll, venue: Venue) -> object:
     for name, orders in groupby(by_instrument, key=lambda order: order.instrument):
         instrument = _instrument(venue, name)
         report = {"currency": instrument.currency, "type": "limit", "instrument_name": name}
-        shown = listing.array([(order, instrument) for order in orders], _text)
+        shown = listing.array(list(orders), partial(_text, instrument))
         head = wire.encode(report).removesuffix(b"}") + b',"result":'
         parts += (b"," if parts else b"", shown.within(head, b"}"))
     return listing.joined((b"[", *parts, b"]"))
 
 
-def _text(shown: tuple[OrderRecord, Instrument]) -> bytes:
-    return forms.order_text(*shown)
+def _text(instrument: Instrument, order: OrderRecord) -> bytes:
+    return forms.order_text(order, instrument)
 
 
 def _instrument(venue: Venue, name: str) -> Instrument:
