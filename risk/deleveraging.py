@@ -16,7 +16,7 @@ from book.units import round_half_even
 from risk import insurance, margin, orders
 from risk.events import Liquidated, LiquidationStep
 from risk.market import Market
-from risk.position import Position
+from risk.position import Position, Wallet
 from risk.standings import Place
 from risk.state import FIRST_CLIENT, INSURANCE
 
@@ -58,6 +58,10 @@ class Deleverage:
                 used += self._close_next(state, market, position, budget - used)
             used += 1
         return used
+
+    def withheld(self, _state: State, _wallet: Wallet, /) -> int:
+        """Nothing: who closes against it gets a price, and each is checked at its turn."""
+        return 0
 
     def _still_due(self, state: State, position: Position) -> bool:
         if not position.size:

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Delivery:
-    """The end of a dated future: orders cancelled, positions paid out at the delivery price."""
+    """The end of a dated future: orders cancelled, positions paid out at the delivery price.
+
+    `fee_rate` is the one that held when it was due; it is None in the state of rules version 1.
+    """
 
     market: str
     time: int
@@ -37,6 +40,11 @@ class Delivery:
     open_interest: int
     cursor: int = 0
     done: bool = False
+    fee_rate: int | None = None
+
+    def withheld(self, _state: State, _wallet: Wallet, /) -> int:
+        """Nothing by itself: the settlement that is due with it counts what it pays out."""
+        return 0
 
     def advance(self, state: State, budget: int) -> int:
         """Cancel orders, deliver positions in account order, then take the market away."""
@@ -100,7 +108,7 @@ class Delivery:
         """The delivery fee; weeklies are free, and no account is brought below zero by it."""
         if not size or market.instrument.period is Period.WEEK:
             return
-        rate = market.terms.delivery_rate
+        rate = market.terms.delivery_rate if self.fee_rate is None else self.fee_rate
         fee = margin.fee(market, size, market.delivery_price, rate)
         margin.refresh(state, wallet)
         fee = max(0, min(fee, wallet.margin_balance))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
 from book.units import RATE, ceil_div
-from risk import insurance, margin, phases
+from risk import insurance, margin, phases, settlement
 from risk.commands import Liquidate
 from risk.deleveraging import Deleverage
 from risk.events import Done, Liquidated, LiquidationStep
@@ -111,6 +111,9 @@ def liquidate(state: State, command: Liquidate) -> None:
 def _unsettled(state: State, wallet: Wallet) -> bool:
     """Whether a settlement or an earlier hand-over is still at work on this wallet."""
     if any(not position.market.is_open for position in wallet.positions.values()):
+        return True
+    if any(settlement.in_progress(state, wallet.currency)):
+        # What the fund pays now, it could not repay of the deficit that is about to be shared.
         return True
     return any(
         isinstance(phase, Deleverage)

@@ -159,6 +159,10 @@ def is_locked(state: State, wallet: Wallet) -> bool:
 
 
 def withdrawable(state: State, wallet: Wallet) -> int:
-    """What may be taken out: cash that no margin needs. Unrealised profit is not cash."""
+    """What may be taken out: cash that neither margin nor work in progress claims.
+
+    Unrealised profit is not cash.
+    """
     refresh(state, wallet)
-    return max(0, min(wallet.balance, wallet.margin_balance) - wallet.initial)
+    free = min(wallet.balance, wallet.margin_balance) - wallet.initial
+    return max(0, free - sum(phase.withheld(state, wallet) for phase in state.phases))

@@ -12,6 +12,7 @@ from risk.commands import Origin
 from risk.events import CancelledAll
 
 if TYPE_CHECKING:
+    from risk.position import Wallet
     from risk.state import State
 
 
@@ -22,6 +23,10 @@ class Phase(Protocol):
 
     def advance(self, state: State, budget: int) -> int:
         """Do at most `budget` steps, at least one where work is left; returns how many."""
+        ...
+
+    def withheld(self, state: State, wallet: Wallet, /) -> int:
+        """How much of a wallet's money this work may still claim; it cannot be withdrawn."""
         ...
 
 
@@ -60,6 +65,10 @@ class CancelOrders:
     count: int = 0
     records: list[OrderRecord] = field(factory=list)
     done: bool = False
+
+    def withheld(self, _state: State, _wallet: Wallet, /) -> int:
+        """Nothing: orders alone are concerned."""
+        return 0
 
     def advance(self, state: State, budget: int) -> int:
         """Cancel the next orders; the last step reports."""

@@ -18,6 +18,7 @@ from risk.reasons import Reason
 from risk.state import Session
 
 if TYPE_CHECKING:
+    from risk.position import Wallet
     from risk.state import State
 
 _ENDED = 1024
@@ -52,7 +53,8 @@ def end_session(state: State, command: EndSession) -> None:
     """End a session; unless it logged out, cancel its orders where that was asked for."""
     _remember(state, command.session)
     session = state.sessions.get(command.session)
-    if session is None:
+    if session is None or command.session < state.first_session:
+        # Also where an earlier start's sessions are still being closed: its orders go with them.
         return None
     cancelling = _cancelling(session) if not command.quietly else []
     _end(state, session)
@@ -76,6 +78,10 @@ class CloseSessions:
 
     sessions: list[int]
     done: bool = False
+
+    def withheld(self, _state: State, _wallet: Wallet, /) -> int:
+        """Nothing: orders alone are concerned."""
+        return 0
 
     def advance(self, state: State, budget: int) -> int:
         """Cancel the orders of the next session, where it wants that, and end it."""

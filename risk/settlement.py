@@ -20,7 +20,7 @@ from risk.events import (
 )
 from risk.execution import book_funding
 from risk.position import Position, Wallet
-from risk.state import FIRST_CLIENT
+from risk.state import FIRST_CLIENT, INSURANCE
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -59,6 +59,9 @@ class Settlement:
     `marked` holds the prices of each market as they stood when it was due.
     Afterwards a deficit that the fund cannot repay is spread over the session's winners, in
     proportion to their profits; what was delivered at the same time counts (see `count`).
+    It may take many entries, and what comes in between must not change who bears what: until all
+    is done, profits stay with the account (see `withheld`), nobody is liquidated in the currency,
+    and what anybody can bear is what they have been settled to, whatever the marks do.
     """
 
     currency: str
@@ -138,9 +141,17 @@ class Settlement:
         return self.currency == currency and self.time == time
 
     def count(self, account: int, profit: int) -> None:
-        """Take into a client's result of the session, if there is a deficit to share."""
-        if self.deficit > 0 and profit and account >= FIRST_CLIENT:
+        """Take into a client's result of the session, which may have to bear part of a deficit."""
+        if profit and account >= FIRST_CLIENT:
             self.profits[account] = self.profits.get(account, 0) + profit
+
+    def withheld(self, state: State, wallet: Wallet, /) -> int:
+        """A client's profit of the session, or what the fund may have to repay of a deficit."""
+        if wallet.currency != self.currency:
+            return 0
+        if wallet.account == INSURANCE:
+            return -state.deficit(self.currency).balance if self.sharing is None else 0
+        return max(0, self.profits.get(wallet.account, 0))
 
     def _finish_settling(self, state: State) -> None:
         for name, marked in self.marked.items():
@@ -157,10 +168,12 @@ class Settlement:
                 )
             )
         insurance.repay(state, self.currency)
-        # An earlier settlement, due with this one, may have shared part of it meanwhile.
-        self.deficit = min(self.deficit, -state.deficit(self.currency).balance)
-        winners = [account for account in sorted(self.profits) if self.profits[account] > 0]
-        self.profits = {account: self.profits[account] for account in winners if self.deficit}
+        # As it is now: hand-overs that were still in progress may have added to it, and an earlier
+        # settlement, due with this one, may have shared part of it.
+        self.deficit = -state.deficit(self.currency).balance
+        counted, self.profits = self.profits, {}
+        if self.deficit:
+            self.profits = {who: counted[who] for who in sorted(counted) if counted[who] > 0}
         self.total = sum(self.profits.values())
         self.sharing = list(reversed(self.profits))
 
@@ -172,9 +185,8 @@ class Settlement:
         account = self.sharing.pop()
         profit = self.profits[account]
         wallet = state.wallet(account, self.currency)
-        margin.refresh(state, wallet)
-        # What is not there any more, for fees or at later marks, is left to the next session.
-        tax = min(profit, self.deficit * profit // self.total, max(0, wallet.margin_balance))
+        # What fees have taken of it before is left to the next session.
+        tax = min(profit, self.deficit * profit // self.total, max(0, wallet.balance))
         kind = BookingKind.SOCIALISED_LOSS
         ledger.book(state, wallet, -tax, kind, self.time)
         ledger.book(state, state.deficit(self.currency), tax, kind)

@@ -53,7 +53,9 @@ def _expire(state: State, market: Market, due: int) -> None:
     market.delivery_price = market.mark = marks.delivery_price(market, due)
     state.marks += 1
     _close(state, market)
-    state.phases.append(Delivery(market.name, due, market.index.price, market.open_interest))
+    rate = market.terms.delivery_rate
+    index, interest = market.index.price, market.open_interest
+    state.phases.append(Delivery(market.name, due, index, interest, fee_rate=rate))
 
 
 def _settlement_after(state: State, due: int, time: int) -> int:

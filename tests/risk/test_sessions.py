@@ -199,6 +199,22 @@ def test_ending_many_sessions_is_work_for_many_entries(venue: Venue) -> None:
     assert [] == venue.orders("ann")
 
 
+def test_an_end_amid_the_end_of_all_leaves_nothing_behind(venue: Venue) -> None:
+    """A log-out that comes while the sessions of earlier starts are closed spares no order."""
+    venue.set_parameters(slice=1)
+    cancel_on_disconnect(venue, 0)
+    for session in (7, 8):
+        venue.login("ann", session)
+        for _ in range(3):
+            bid(venue, session)
+    venue.do(EndSessions(before=9))
+    for session in (8, 7):
+        venue.do(EndSession(session=session, quietly=True))
+    venue.finish()
+    assert [] == venue.orders("ann")
+    assert {} == venue.exchange.state.sessions
+
+
 def test_an_edited_order_stays_its_sessions(venue: Venue) -> None:
     """Also when it is filled in part, it ends with the connection that placed it."""
     venue.login("ann", 7)

@@ -175,3 +175,42 @@ def test_winners_on_an_expiring_future_share_the_deficit_as_well() -> None:
         | deficit | BTC      | 0       |
     and the house is in order
     """)
+
+
+def test_a_winner_cannot_leave_before_the_loss_is_shared() -> None:
+    """Settled one account an entry, bob has 0.2 before all is done; 0.1 of it is the session's.
+
+    So much stays with him until the others are settled too. Half of the deficit of 0.0304 is his.
+    """
+    play(
+        "given losses are socialised\n"
+        + BANKRUPT
+        + """
+    when the supervisor liquidates
+    and gus has 1 BTC
+    and gus buys 8000 BTC-PERPETUAL at 8000
+    and 40 times a second passes and the supervisor liquidates
+    and a slice is 1
+    and the clock shows 2026-11-19 08:00:00
+    and the heart beats
+    # fees, fund, funding pool, rounding, deficit and ann come first, an entry each
+    and 6 more entries come
+    then work is left
+    and accounts:
+        | account | currency | balance |
+        | bob     | BTC      | 0.2     |
+    # his position needs less than 0.02
+    when bob withdraws 0.15 BTC => refused: not_enough_funds
+    and bob withdraws 0.08 BTC
+    and all work is done
+    then shared losses:
+        | currency | deficit | profits | taxed  |
+        | BTC      | 0.0304  | 0.2     | 0.0304 |
+    and accounts:
+        | account | currency | balance | margin balance |
+        | bob     | BTC      | 0.1048  | 0.1048         |
+        | deficit | BTC      | 0       | 0              |
+    when bob withdraws 0.08 BTC
+    then the house is in order
+    """
+    )

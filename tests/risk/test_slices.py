@@ -1,0 +1,407 @@
+"""Work that takes many entries comes out as if it took one, whatever comes in between.
+
+A venue is brought to the eve of an expiry and a settlement, with winners, losers and a deficit.
+Then one takes them in one piece, and another by the smallest slices with commands in between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
+
+from book.order import OrderType, SelfTrading, Side
+from risk import liquidation, margin, settlement, snapshot
+from risk.commands import (
+    Cancel,
+    CancelAll,
+    ClosePosition,
+    Command,
+    Continue,
+    Deposit,
+    Edit,
+    EndSession,
+    Liquidate,
+    OpenAccount,
+    Place,
+    SetCancelOnDisconnect,
+    SetParameters,
+    SetProduct,
+    SetSelfTrading,
+    StartSession,
+    Tick,
+    Withdraw,
+)
+from risk.deleveraging import Deleverage
+from risk.events import (
+    Booked,
+    BookingKind,
+    Event,
+    Liquidated,
+    LossShared,
+    MarketSettled,
+    PositionSettled,
+)
+from risk.exchange import Exchange
+from risk.state import FEES, FIRST_CLIENT, INSURANCE
+from risk.terms import Parameters
+from tests.effort import thorough
+from tests.risk.chance import STORM, Chance, small_venue
+from tests.risk.eve import CLIENTS, FAMILY, LARGE, MONTHLY, eve
+from tests.risk.venue import BTC, Venue, amount, of_type, open_venue, price, reason
+
+AFTER = "BTC-31JUL26"
+
+
+@define
+class Draw:
+    """Draws what may come in between."""
+
+    venue: Venue
+    random: Random
+
+    def command(self) -> Command:
+        """One of every kind of command."""
+        random, venue = self.random, self.venue
+        state = venue.exchange.state
+        account = venue.number(random.choice([*CLIENTS, "dot", "mia"]))
+        orders = list(state.accounts[account].orders)
+        order_id = random.choice(orders) if orders else 1
+        contract, terms = random.choice(FAMILY)
+        wallet = state.wallet(account, "BTC")
+        free = max(1, margin.withdrawable(state, wallet))
+        # Whoever is below zero is charged no fee and no share unless somebody pays in for them.
+        sound = account if wallet.balance > 0 and wallet.margin_balance > 0 else venue.number("mia")
+        cash = random.choice([free, free, max(1, wallet.balance), 10**10])
+        fund = state.insurance("BTC").balance
+        session = 7 + random.randrange(len(CLIENTS))
+        if random.random() < 0.4:
+            return Withdraw(account=account, currency="BTC", amount=cash)
+        choices: list[Command] = [
+            Withdraw(account=INSURANCE, currency="BTC", amount=max(1, fund)),
+            Withdraw(account=INSURANCE, currency="BTC", amount=max(1, fund // 2)),
+            Withdraw(account=FEES, currency="BTC", amount=random.choice([1, 10**9])),
+            Deposit(account=sound, currency="BTC", amount=10**12),
+            Liquidate(account=account, currency="BTC"),
+            Liquidate(account=venue.number("dot"), currency="BTC"),
+            Liquidate(account=INSURANCE, currency="BTC"),
+            Tick(prices=tuple(venue.prices.items())),
+            CancelAll(account=account),
+            CancelAll(account=account, instrument=BTC, detailed=True),
+            Cancel(account=account, order_id=order_id),
+            Edit(account=account, order_id=order_id, price=price("46800")),
+            Edit(account=account, order_id=order_id, amount=amount("10")),
+            ClosePosition(account=account, instrument=random.choice([BTC, MONTHLY])),
+            Place(
+                account=account,
+                instrument=random.choice([BTC, MONTHLY, AFTER, *state.markets]),
+                side=random.choice(list(Side)),
+                amount=amount("1000"),
+                type=random.choice([OrderType.LIMIT, OrderType.MARKET]),
+                price=price("50000"),
+            ),
+            OpenAccount(account=150, name="new"),
+            StartSession(session=random.choice([session, 30]), account=account),
+            EndSession(session=session, quietly=random.random() < 0.3),
+            SetSelfTrading(account=account, mode=random.choice(list(SelfTrading))),
+            SetProduct(contract=contract, terms=terms),
+            SetProduct(contract=contract, terms=replace(terms, delivery_rate=10**10)),
+            Continue(),
+        ]
+        return random.choice(choices)
+
+
+@define(eq=False)
+class Outcome:
+    """What is left in the end, and the facts of settlement and delivery on the way."""
+
+    money: dict[Any, int] = field(factory=dict)
+    positions: dict[Any, Any] = field(factory=dict)
+    orders: set[int] = field(factory=set)
+    facts: Counter[Event] = field(factory=Counter)
+
+
+_FACTS = (BookingKind.SETTLEMENT, BookingKind.DELIVERY, BookingKind.DELIVERY_FEE)
+
+
+def outcome(venue: Venue, began: int) -> Outcome:
+    """Money is told as if nobody had paid in or taken out anything since it began."""
+    state, found = venue.exchange.state, Outcome()
+    for account, wallet in state.wallets["BTC"].items():
+        found.money[account] = wallet.balance
+        found.money[account, "session"] = wallet.session_profit
+        found.positions[account] = {
+            name: (held.size, held.carry, held.realised, held.funding)
+            for name, held in wallet.positions.items()
+            if not held.idle
+        }
+        found.orders |= set(state.accounts[account].orders)
+    for event in (event for events in venue.events[began:] for event in events):
+        if isinstance(event, Booked) and event.account >= FIRST_CLIENT and event.kind in _FACTS:
+            found.facts[replace(event, balance=0)] += 1
+        elif isinstance(event, Booked) and event.kind in (
+            BookingKind.DEPOSIT,
+            BookingKind.WITHDRAWAL,
+        ):
+            found.money[event.account] -= event.amount
+        elif isinstance(event, PositionSettled | LossShared | MarketSettled):
+            found.facts[event] += 1
+    return found
+
+
+def set_slice(venue: Venue, size: int) -> None:
+    parameters = Parameters(**asdict(venue.exchange.state.parameters) | {"slice": size})
+    venue.do(SetParameters(parameters=parameters))
+
+
+def settle(venue: Venue, size: int) -> int:
+    """Let expiry and settlement come, by slices of a size; returns where its events begin."""
+    set_slice(venue, size)
+    expiry = venue.market(MONTHLY).instrument.expiry
+    assert expiry is not None
+    began = len(venue.events)
+    venue.do(Continue(), at=expiry)
+    return began
+
+
+def calm(venue: Venue) -> None:
+    """Who is below maintenance margin is liquidated, at prices that stand still."""
+    set_slice(venue, LARGE)
+    for _ in range(4):
+        venue.finish()
+        venue.tick()
+        venue.liquidate()
+    venue.finish()
+    venue.exchange.check()
+
+
+def in_between(
+    seed: int, number: int, size: int, restored: bool
+) -> tuple[Venue, int, list[Command]]:
+    """Slices with commands in between; returns also those that were not refused."""
+    venue = eve(seed)
+    began = settle(venue, size)
+    state = venue.exchange.state
+    draw, accepted = Draw(venue, Random(number)), []
+    for _ in range(200):
+        if not state.phases:
+            break
+        command = draw.command()
+        settling = any(settlement.in_progress(state, "BTC"))
+        events = venue.do(command)
+        venue.exchange.check()
+        if settling and any(settlement.in_progress(state, "BTC")):
+            assert not of_type(events, Liquidated), "liquidation waits for the settlement"
+        if reason(events) is None and not isinstance(command, Liquidate):
+            accepted.append(command)
+        if restored:
+            venue.exchange = Exchange(snapshot.load(snapshot.dump(state)))
+            state = venue.exchange.state
+    venue.finish()
+    return venue, began, accepted
+
+
+@given(
+    st.integers(0, 20),
+    st.integers(0, 10**6),
+    st.sampled_from([1, 1, 2, 5]),
+    st.booleans(),
+)
+@thorough(100)
+def test_what_comes_between_slices_of_a_settlement_changes_nothing(
+    seed: int, number: int, size: int, restored: bool
+) -> None:
+    """Delivery, settlement and the sharing of a deficit; what is let through might come after."""
+    sliced, began, accepted = in_between(seed, number, size, restored)
+    whole = eve(seed)
+    since = settle(whole, LARGE)
+    assert not whole.exchange.state.phases
+    for command in accepted:
+        whole.do(command)
+    for venue in (sliced, whole):
+        venue.time = whole.time
+        calm(venue)
+    one, other = outcome(whole, since), outcome(sliced, began)
+    assert one.facts == other.facts
+    assert one.orders == other.orders
+    assert one.positions == other.positions
+    assert one.money == other.money
+
+
+def test_the_venues_of_this_test_are_worth_their_name() -> None:
+    """Most share a deficit, in many entries, and money is taken out and paid in meanwhile."""
+    seen: Counter[str] = Counter()
+    for seed in range(16):
+        venue, began, accepted = in_between(seed, seed, 1, restored=False)
+        events = [event for events in venue.events[began:] for event in events]
+        seen.update({type(event).__name__ for event in events})
+        seen.update({type(command).__name__ for command in accepted})
+        seen["entries"] += len(venue.events) - began
+    assert seen["LossShared"] >= 6
+    assert seen["Withdraw"] >= 12
+    assert seen["Deposit"] >= 8
+    assert seen["entries"] >= 16 * 30
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_marks_that_move_meanwhile_change_no_share(seed: int) -> None:
+    """Profits, and what each bears of a deficit, are those of the settlement's own marks."""
+    facts = []
+    for size in (LARGE, 1):
+        venue = eve(seed)
+        began, random = settle(venue, size), Random(seed)
+        while venue.exchange.state.phases:
+            if random.random() < 0.2:
+                venue.tick(after=0, btc_usd=str(random.choice([46_500, 50_000, 53_500])))
+            else:
+                venue.do(Continue())
+            venue.exchange.check()
+        events = [event for events in venue.events[began:] for event in events]
+        shared = Counter(
+            (event.account, event.amount)
+            for event in of_type(events, Booked)
+            if event.kind is BookingKind.SOCIALISED_LOSS and event.account >= FIRST_CLIENT
+        )
+        settled = Counter(of_type(events, PositionSettled))
+        facts.append((shared, settled, of_type(events, LossShared)))
+    held = eve(seed).exchange.state.insurance("BTC").positions.values()
+    if any(position.size for position in held):
+        # What the fund can repay of a deficit depends on what its own position is worth.
+        facts = [(settled,) for _, settled, _ in facts]  # type: ignore[misc]
+    assert facts[0] == facts[1]
+
+
+def bankrupt(size: int) -> Venue:
+    """A bankrupt short with 12 longs of different leverage against it, in slices of a size."""
+    names = {f"w{n}": {"BTC": f"0.{n + 1:02}"} for n in range(12)}
+    venue = open_venue(
+        catalogue=FAMILY,
+        prices={"btc_usd": "50000"},
+        parameters={"slice": LARGE, "supervision": LARGE * 10**6},
+        checked=False,
+        sho={"BTC": "0.05"},
+        **names,  # type: ignore[arg-type]
+    )
+    for number, who in enumerate(names):
+        venue.trade(who, "sho", BTC, str(500 * (number + 1)), "50000")
+        venue.buy(who, BTC, "10", "49900")
+    venue.tick(btc_usd="54000")
+    venue.finish()
+    set_slice(venue, size)
+    venue.do(Liquidate(account=venue.number("sho"), currency="BTC"))
+    return venue
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 2, 7]), st.booleans())
+@thorough(40)
+def test_what_moves_no_money_changes_nothing_between_slices_of_a_deleveraging(
+    number: int, size: int, restored: bool
+) -> None:
+    """Who gives how much of a position, at what price, and in what order."""
+    whole, sliced, random = bankrupt(LARGE), bankrupt(size), Random(number)
+    assert not whole.exchange.state.phases
+    steps = 0
+    while any(isinstance(phase, Deleverage) for phase in sliced.exchange.state.phases):
+        account = 101 + random.randrange(13)
+        choices: list[Command] = [
+            Continue(),
+            Tick(prices=tuple(sliced.prices.items())),
+            CancelAll(account=account),
+            SetSelfTrading(account=account, mode=SelfTrading.CANCEL_MAKER),
+            StartSession(session=steps + 1, account=account),
+            EndSession(session=steps),
+            OpenAccount(account=150, name="new"),
+            Liquidate(account=account, currency="BTC"),
+            SetProduct(contract=FAMILY[0][0], terms=FAMILY[0][1]),
+        ]
+        sliced.do(random.choice(choices))
+        sliced.exchange.check()
+        if restored:
+            sliced.exchange = Exchange(snapshot.load(snapshot.dump(sliced.exchange.state)))
+        steps += 1
+    assert steps > 1
+    found = []
+    for venue in (whole, sliced):
+        events = [event for events in venue.events for event in events]
+        found.append(
+            [
+                (event.account, event.step, event.amount, event.price)
+                for event in of_type(events, Liquidated)
+            ]
+        )
+        found.append(
+            [
+                (key, held.size, held.carry, held.realised)
+                for key, held in sorted(venue.market(BTC).positions.items())
+            ]
+        )
+    assert found[:2] == found[2:]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_anything_between_slices_leaves_everybody_above_zero(seed: int) -> None:
+    """Crashes, expiries and settlements by slices of one step, with every kind of command."""
+    venue = small_venue(slice=1)
+    chance = Chance(venue, Random(seed), STORM)
+    for _ in range(90):
+        chance.step()
+    set_slice(venue, LARGE)
+    for _ in range(60):
+        venue.finish()
+        venue.tick()
+        venue.liquidate()
+    venue.finish()
+    state = venue.exchange.state
+    pending = {key for key in liquidation.pending(state) if key[0] >= FIRST_CLIENT}
+    for currency in state.currencies():
+        for account, wallet in state.wallets[currency].items():
+            margin.refresh(state, wallet)
+            if account >= FIRST_CLIENT and (account, currency) not in pending:
+                assert wallet.margin_balance >= 0
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 2, 5]), st.booleans())
+@thorough(40)
+def test_what_was_to_be_cancelled_goes_and_what_came_later_stays(
+    number: int, size: int, by_session: bool
+) -> None:
+    """By request or as a connection ends: orders of that moment, whatever is edited meanwhile."""
+    random = Random(number)
+    venue = open_venue(
+        catalogue=FAMILY, parameters={"slice": size}, ann={"BTC": "5"}, ben={"BTC": "5"}
+    )
+    ann = venue.number("ann")
+    venue.login("ann", 7)
+    venue.do(SetCancelOnDisconnect(account=ann, session=7, enabled=True))
+    for step in range(14):
+        venue.buy("ann", BTC, "20", 49_000 + step, session=7)
+    chosen = {each.order_id for each in venue.orders("ann")}
+    venue.do(EndSession(session=7) if by_session else CancelAll(account=ann))
+    later = set()
+    while venue.exchange.busy:
+        order_id = random.choice(sorted(chosen))
+        choices: list[Command] = [
+            Edit(account=ann, order_id=order_id, price=price(str(49_100 + random.randrange(100)))),
+            Edit(account=ann, order_id=order_id, amount=amount("30")),
+            Cancel(account=ann, order_id=order_id),
+            CancelAll(account=ann) if by_session else Continue(),
+            Withdraw(account=ann, currency="BTC", amount=10**12),
+            Continue(),
+        ]
+        if random.random() < 0.3:
+            before = {each.order_id for each in venue.orders("ann")}
+            venue.buy("ann", BTC, "10", "48950")
+            later |= {each.order_id for each in venue.orders("ann")} - before
+        else:
+            command = random.choice(choices)
+            if isinstance(command, CancelAll):
+                chosen |= later
+                later = set()
+            venue.do(command)
+    assert {each.order_id for each in venue.orders("ann")} == later
