@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _REMEMBERED = 256
 """Requirements that a market remembers: more than its busiest accounts have sizes."""
 
-
 _PAD = 16
 """Money units kept back per interval for the rounding of values and requirements."""
 

@@ -2,10 +2,9 @@
 
 A wallet is safe while each mark, funding index and index price that it depends on stays in an
 interval, so that it need not be looked at. Its margin model makes these intervals of its slack
-(margin balance - maintenance margin). The
-ends of all intervals on one side of a coordinate stand in a heap; a coordinate that moves past
-an end puts that wallet up for an exact look, which gives it new intervals or calls it
-endangered.
+(margin balance - maintenance margin). The ends of all intervals on one side of a coordinate stand
+in a heap; a coordinate that moves past an end puts that wallet up for an exact look, which gives
+it new intervals or calls it endangered.
 
 All of this is derived from the state and decides nothing: what the watch proposes is checked
 again, exactly, where it is done.
