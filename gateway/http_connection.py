@@ -57,10 +57,6 @@ class Service:
     pace: Callable[[str, float], float]
 
 
-def _head_scope() -> trio.CancelScope:
-    return trio.CancelScope(deadline=trio.current_time() + HEAD_SECONDS)
-
-
 @define(eq=False)
 class HttpConnection:
     """Made at accept. `run` serves it; `end` may be called at any time."""
@@ -71,7 +67,7 @@ class HttpConnection:
     _stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = field(
         default=Factory(lambda self: self.socket, takes_self=True), init=False
     )
-    _scope: trio.CancelScope = field(factory=_head_scope, init=False)
+    _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _end_at: float = field(default=inf, init=False)
     _nursery: trio.Nursery | None = field(default=None, init=False)
     _protocol: Protocol | None = field(default=None, init=False)
@@ -116,7 +112,6 @@ class HttpConnection:
         """Whether what follows is HTTP: after a TLS handshake, where there is a certificate."""
         if self.service.tls is None:
             return True
-        self._scope.deadline = self._end_at
         stream = trio.SSLStream(
             self.socket, self.service.tls, server_side=True, https_compatible=True
         )
@@ -124,7 +119,6 @@ class HttpConnection:
             with trio.move_on_after(self.service.limits.handshake_seconds):
                 await stream.do_handshake()
                 self._stream = stream
-                self._scope.deadline = min(self._end_at, trio.current_time() + HEAD_SECONDS)
                 return True
         except trio.BrokenResourceError:
             # Scanners, and clients that do not trust the certificate.
@@ -138,6 +132,7 @@ class HttpConnection:
         except OSError:
             # Gone before anything was read.
             return
+        self._allow(HEAD_SECONDS)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._protocol = Protocol(
@@ -189,8 +184,7 @@ class HttpConnection:
             await self._write(event.data)
         elif isinstance(event, Updated):
             self._idle = event.idle
-            patience = trio.current_time() + HEAD_SECONDS if event.idle else inf
-            self._scope.deadline = min(self._end_at, patience)
+            self._allow(HEAD_SECONDS if event.idle else inf)
         if isinstance(event, Closed) or (self._idle and self._read_all):
             self._closing = True
             self._cancel()
@@ -211,6 +205,10 @@ class HttpConnection:
             # Otherwise the kernel keeps what is unsent, and tries for minutes.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._cancel()
+
+    def _allow(self, seconds: float) -> None:
+        """Wait so long for what comes next, unless the connection is being ended."""
+        self._scope.deadline = min(self._end_at, trio.current_time() + seconds)
 
     def _cancel(self) -> None:
         """Stop reading, and the request that is being served."""

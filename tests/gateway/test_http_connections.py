@@ -200,6 +200,21 @@ async def test_requests_beyond_an_addresss_rate_wait(kind: str) -> None:
             await venue.log_closed.wait()
 
 
+async def test_a_wait_for_the_rate_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts neither as a late head nor as a slow body."""
+    monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.1)
+    settings = (
+        "[limits]\nenabled = true\nbody_seconds = 0.1\n"
+        "http_requests_per_second = 4\nhttp_requests_burst = 1\n"
+    )
+    body = '{"jsonrpc":"2.0","id":1,"method":"public/test","params":{}}'
+    async with running(settings) as venue:
+        for sent in (request(TEST), request("/api/v2", "POST", body=body)):
+            (served,) = await exchange(venue, sent)
+            assert 200 == served.status
+        assert 0 == failures(venue, "slow_request")
+
+
 async def test_requests_are_as_fast_as_they_come_where_they_are_not_limited() -> None:
     """A venue of one's own programs."""
     async with running(f"[limits]\nenabled = false\n{PACED}") as venue:
