@@ -28,10 +28,12 @@ def at_once(job: Job) -> None:
 class Encoder:
     """Does jobs in turn while `run` runs, and after each piece of one calls `flush`.
 
+    A job that raises is over, and `crashed` is told of it: the others belong to other clients.
     `pieces` counts what was done.
     """
 
     flush: Callable[[], None]
+    crashed: Callable[[Exception], None]
     pieces: int = field(default=0, init=False)
     _jobs: deque[Job] = field(factory=deque, init=False)
     _added: Wakeup = field(factory=Wakeup, init=False)
@@ -52,12 +54,15 @@ class Encoder:
     def _advance(self) -> None:
         job = self._jobs.popleft()
         self.pieces += 1
-        if not job():
-            self._jobs.append(job)
+        try:
+            if not job():
+                self._jobs.append(job)
+        except Exception as error:  # noqa: BLE001 - a boundary; it is logged and counted
+            self.crashed(error)
         self.flush()
 
     async def complete(self, reply: bytes | LargeReply) -> bytes:
-        """The bytes of a reply, once they are there."""
+        """The bytes of a reply, once they are there. Raises what encoding it raises."""
         if isinstance(reply, bytes):
             return reply
         waiting = _Waiting(reply)
@@ -66,24 +71,31 @@ class Encoder:
             await waiting.finished.wait()
         finally:
             waiting.wanted = False
+        if waiting.error is not None:
+            raise waiting.error
         return waiting.data
 
 
 @define(eq=False)
 class _Waiting:
-    """A reply that a task waits for, as long as it is `wanted`."""
+    """A reply that a task waits for, as long as it is `wanted`; an `error` is that task's."""
 
     reply: LargeReply
     wanted: bool = True
     data: bytes = b""
+    error: Exception | None = None
     finished: trio.Event = field(factory=trio.Event)
 
     def advance(self) -> bool:
         if not self.wanted:
             return True
-        data = self.reply.advance()
-        if data is None:
-            return False
-        self.data = bytes(data)
+        try:
+            data = self.reply.advance()
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            self.error = error
+        else:
+            if data is None:
+                return False
+            self.data = bytes(data)
         self.finished.set()
         return True

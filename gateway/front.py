@@ -79,7 +79,7 @@ class Front:
         files = self.venue.config.server.tls
         self._http_tls = load_tls(*files, ["http/1.1"]) if files else None
         tls = load_tls(*files) if files else None
-        self.encoder = Encoder(self.writers.flush)
+        self.encoder = Encoder(self.writers.flush, self._encoding_crashed)
         self.metrics.unserved_channels.watched = self.venue.unserved.counts
         self.venue.feed.encode = self.encoder.add
         self.door = Door(
@@ -151,6 +151,13 @@ class Front:
             await trio.sleep_until(due)
             self.venue.feed.flush(interval.value)
             await self.writers.flush_in_turns()
+
+    def _encoding_crashed(self, error: Exception) -> None:
+        """Encoding an answer raised, which has ended its connection alone, unless we are strict."""
+        if self.venue.config.server.strict:
+            raise error
+        logger.error("encoding an answer crashed", exc_info=error)
+        self.metrics.crashes.labels("connection").inc()
 
     def _crashed(self, connections: trio.Nursery, error: Exception) -> None:
         """A request or a connection of HTTP raised: it alone ends, unless we are strict."""

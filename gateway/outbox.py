@@ -196,7 +196,11 @@ class Outbox:
         """Encode a slice of a reply unless it was dropped; returns whether that was the last."""
         if reply not in self._unfinished:
             return True
-        data = reply.advance()
+        try:
+            data = reply.advance()
+        except Exception:
+            self.cut(INTERNAL_ERROR, "internal error")
+            raise
         if data is None:
             return False
         self._queue[self._unfinished.pop(reply) - self._taken] = data

@@ -239,13 +239,14 @@ class Floor:
     writers: Writers = field(factory=Writers)
     hearing: Hearing = field(factory=Hearing)
     encoder: Encoder = field(init=False)
+    crashes: list[Exception] = field(factory=list, init=False)
     log: GatedLog = field(init=False)
     observers: list[Observer] = field(init=False)
     _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)
 
     def __attrs_post_init__(self) -> None:
         """Start the core."""
-        self.encoder = Encoder(self.writers.flush)
+        self.encoder = Encoder(self.writers.flush, self.crashes.append)
         self.harness.venue.feed.encode = self.encoder.add
         log = MemoryLog(self.harness.clock)
         log.sequence = self.harness.exchange.state.sequence

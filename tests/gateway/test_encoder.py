@@ -52,6 +52,10 @@ def rest(venue: Floor) -> None:
         )
 
 
+def _never(error: Exception) -> None:
+    raise error
+
+
 def large(rows: int) -> LargeReply:
     """A reply of so many rows."""
     made = listing.reply(
@@ -147,7 +151,7 @@ async def test_nothing_is_encoded_for_a_client_that_has_gone(autojump_clock: obj
 async def test_a_reply_is_completed_for_a_task(autojump_clock: object) -> None:
     """As an HTTP request waits for it; bytes are there at once."""
     flushed: list[None] = []
-    encoder = Encoder(lambda: flushed.append(None))
+    encoder = Encoder(lambda: flushed.append(None), _never)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(encoder.run)
         assert b"x" == await encoder.complete(b"x")
@@ -158,7 +162,7 @@ async def test_a_reply_is_completed_for_a_task(autojump_clock: object) -> None:
 
 async def test_a_task_that_waits_no_more_has_no_more_encoded(autojump_clock: object) -> None:
     """A client of the HTTP port has gone away."""
-    encoder = Encoder(lambda: None)
+    encoder = Encoder(lambda: None, _never)
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -172,7 +176,7 @@ async def test_a_task_that_waits_no_more_has_no_more_encoded(autojump_clock: obj
 @pytest.mark.parametrize("jobs", [1, 2, 5])
 async def test_jobs_take_turns(jobs: int, autojump_clock: object) -> None:
     """A short one is over before a long one that came first."""
-    encoder = Encoder(lambda: None)
+    encoder = Encoder(lambda: None, _never)
     over: list[int] = []
 
     def add(number: int) -> None:
@@ -193,3 +197,49 @@ async def test_jobs_take_turns(jobs: int, autojump_clock: object) -> None:
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert list(range(jobs)) == over
+
+
+def broken(row: int) -> bytes:
+    """A row that cannot be encoded, far behind the first."""
+    return b"%d" % (row // max(0, 2 * ROWS - row))
+
+
+def breaking() -> LargeReply:
+    """A reply that raises in its third slice."""
+    made = listing.reply(
+        wire.Stamp(1, 0, testnet=True), listing.array(range(4 * ROWS), broken), HandClock()
+    )
+    assert isinstance(made, LargeReply)
+    return made
+
+
+async def test_a_reply_that_cannot_be_encoded_ends_its_connection_alone(
+    autojump_clock: object,
+) -> None:
+    """With 1011, counted once; what others have asked for is done."""
+    async with floor() as venue:
+        rest(venue)
+        alice, doomed = venue.connect()
+        bob, _ = venue.connect()
+        for each in (alice, bob):
+            await each.login("alice")
+        doomed.outbox.reserve()
+        doomed.outbox.reply(breaking())
+        doomed.outbox.private(b"never")
+        assert ORDERS == len((await bob.call(METHOD))["result"])
+        await alice.parted.wait()
+        assert (1011, "internal error") == alice.closed
+        (crash,) = venue.crashes
+        assert isinstance(crash, ZeroDivisionError)
+        assert "result" in await bob.call("public/get_time")
+
+
+async def test_a_task_is_told_that_its_reply_cannot_be_encoded(autojump_clock: object) -> None:
+    """So that the HTTP request ends as any that crashes, and no other."""
+    encoder = Encoder(lambda: None, _never)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(encoder.run)
+        with pytest.raises(ZeroDivisionError):
+            await encoder.complete(breaking())
+        assert await encoder.complete(large(2 * ROWS))
+        nursery.cancel_scope.cancel()
