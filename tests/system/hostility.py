@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +35,7 @@ HOSTILE_ADDRESSES: Final = tuple(f"127.0.0.{number}" for number in range(66, 82)
 PATIENCE_SECONDS: Final = (0.0, 0.02, 0.05, 0.1, 0.5)
 HONEST_SECONDS: Final = 5.0
 PERIOD_SECONDS: Final = 0.02
+REPORT_SECONDS: Final = 10.0
 ORDER: Final = {
     "instrument_name": "BTC-PERPETUAL",
     "amount": 10,
@@ -74,27 +77,43 @@ def described(delays: list[float]) -> str:
 
 @define(eq=False)
 class HostileRun:
-    """Attackers and honest clients of one venue."""
+    """Attackers and honest clients of one venue, whose addresses these are, of HTTP first."""
 
-    addresses: Addresses
+    addresses: tuple[str, str]
     random: Random
     trading: Delays = field(factory=Delays)
     asking: Delays = field(factory=Delays)
     sent: int = field(default=0, init=False)
 
+    def lines(self) -> str:
+        """What honest clients saw since the last call."""
+        return f"orders: {self.trading.line()}; HTTP: {self.asking.line()}"
+
     async def run(self, cases: Iterator[tuple[str, bytes]]) -> None:
+        """Attack with these cases, beside the honest clients."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.serve_honest)
+            await self.attack(cases)
+            nursery.cancel_scope.cancel()
+
+    async def serve_honest(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Have honest clients trade and ask until cancelled. Raises where one is not answered."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._trade)
+            await nursery.start(self._ask)
+            task_status.started()
+
+    async def attack(self, cases: Iterator[tuple[str, bytes]]) -> None:
         """Send each case to the port that it is for, "http" or "ws", many side by side."""
-        async with trio.open_nursery() as honest:
-            await honest.start(self._trade)
-            await honest.start(self._ask)
-            async with trio.open_nursery() as hostile:
-                for _ in range(AT_ONCE):
-                    hostile.start_soon(self._attack_all, cases)
-            honest.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            for _ in range(AT_ONCE):
+                nursery.start_soon(self._attack_all, cases)
 
     async def _trade(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Place and cancel over the WebSocket."""
-        async with connect(self.addresses.websocket) as client:
+        async with connect(self.addresses[1]) as client:
             await client.log_in("alice-key", "alice-secret")
             task_status.started()
             while True:
@@ -109,7 +128,7 @@ class HostileRun:
 
     async def _ask(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask over HTTP."""
-        async with httpx2.AsyncClient(base_url=self.addresses.http) as web:
+        async with httpx2.AsyncClient(base_url=self.addresses[0]) as web:
             task_status.started()
             while True:
                 began = perf_counter()
@@ -121,8 +140,7 @@ class HostileRun:
 
     async def _attack_all(self, cases: Iterator[tuple[str, bytes]]) -> None:
         for port, data in cases:
-            url = self.addresses.http if port == "http" else self.addresses.websocket
-            parts = urlsplit(url)
+            parts = urlsplit(self.addresses[port != "http"])
             assert parts.hostname is not None
             assert parts.port is not None
             with trio.move_on_after(5), suppress(OSError, trio.BrokenResourceError):
@@ -171,6 +189,22 @@ def generated(random: Random, count: int | None = None) -> Iterator[tuple[str, b
 
 
 @contextmanager
+def attackers(addresses: Addresses, seed: int) -> Iterator[None]:
+    """A process that attacks for as long as the block runs.
+
+    In this one it would delay the honest clients by itself, and so it would with all processors.
+    """
+    program = [sys.executable, "-m", __name__, addresses.http, addresses.websocket, str(seed)]
+    folder = Path(__file__).parents[2]
+    with subprocess.Popen(["nice", "-n", "19", *program], cwd=folder) as process:
+        try:
+            yield
+            assert process.poll() is None, "the attackers stopped by themselves"
+        finally:
+            process.kill()
+
+
+@contextmanager
 def attacked(folder: Path, transport: str) -> Iterator[Addresses]:
     """A venue as a process; raises AssertionError unless it lives through the block unharmed.
 
@@ -190,3 +224,18 @@ def attacked(folder: Path, transport: str) -> Iterator[Addresses]:
     assert 0 == status, said
     digest = replayed_elsewhere(data, 7).split()[0]
     assert f"digest {digest}" in said, said
+
+
+async def main(http: str, websocket: str, seed: str) -> None:
+    """What the attackers' process runs, until it is killed."""
+    random = Random(int(seed))
+    it = HostileRun((http, websocket), random)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(it.attack, generated(random))
+        while True:
+            await trio.sleep(REPORT_SECONDS)
+            print(f"  attackers: {it.sent:,} connections", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], sys.argv[2], sys.argv[3])

@@ -22,7 +22,7 @@ async def test_hostile_bytes_cost_honest_clients_nothing(tmp_path: Path, transpo
     """Every case of the table and some that are drawn; the venue serves on, its log is sound."""
     random = Random(SEED)
     with attacked(tmp_path, transport) as addresses:
-        it = HostileRun(addresses, random)
+        it = HostileRun((addresses.http, addresses.websocket), random)
         with trio.fail_after(60):
             await it.run(chain(table(random), generated(random, GENERATED)))
         assert it.sent > GENERATED
