@@ -116,6 +116,13 @@ def test_whole_numbers_follow_the_same_grammar(alice: Client, over: str, text: s
         assert {"reason": "wrong format", "param": param} == reply["error"]["data"]
 
 
+@pytest.mark.parametrize("text", [each for each in NO_NUMBERS if each])
+def test_seconds_follow_the_same_grammar(alice: Client, text: str) -> None:
+    """The one parameter that is read as a double; what is none of its numbers is out of bounds."""
+    error = alice.error("public/set_heartbeat", interval=text)
+    assert (-32602, "interval") == (error["code"], error["data"]["param"])
+
+
 @pytest.mark.parametrize("over", ["get", "json"])
 def test_numbers_out_of_range_name_the_limit(alice: Client, over: str) -> None:
     """Of whatever parameter."""
