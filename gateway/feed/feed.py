@@ -7,6 +7,7 @@ thinned ones when the timer flushes them, and only of what has changed in betwee
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
@@ -18,7 +19,7 @@ from gateway.api.texts import Texts
 from gateway.archive import Archive
 from gateway.encoder import Job, at_once
 from gateway.feed.channels import Interval
-from gateway.feed.leases import Lease, Leases
+from gateway.feed.leases import Lease, Leases, Passed
 from gateway.feed.routing import Router
 from gateway.feed.stream import Stream
 from gateway.feed.subscriptions import Subscriptions
@@ -32,6 +33,10 @@ from risk.state import State
 PORTFOLIOS_PER_FLUSH: Final = 64
 """A mark moves every portfolio at once. At some 100 us each, so many hold the loop for 6 ms; ten
 flushes a second refresh 640 a second, and more than those take turns."""
+
+ENDS: Final = 256
+"""Channels that end in one go: a millisecond or two. A named session may be that of 32 connections
+with a thousand channels each, which all end at one word."""
 
 NOBODY: Final = 0
 """The session of HTTP clients, and of requests that act for another account than their client."""
@@ -64,6 +69,7 @@ class Feed:
     _waiting: dict[int, dict[int, Waiting]] = field(factory=dict, init=False)
     _subscriptions: Subscriptions = field(init=False)
     _router: Router = field(init=False)
+    _ending: deque[Lease] = field(factory=deque, init=False)
     _late: dict[Stream, None] = field(factory=dict, init=False)
     _new: dict[int, dict[Stream, None]] = field(factory=dict, init=False)
     _handlers: dict[type[Event], tuple[Callable[[Any], None], ...]] = field(
@@ -135,14 +141,16 @@ class Feed:
         `login`, which is the connection's `own` or that of a token.
         """
         accepted = []
+        lease = None if login is None else self.leases.lease(sink, login, own=own)
         for name in dict.fromkeys(names):
             stream = self._subscriptions.subscribe(sink, account, name)
             if stream is not None:
                 accepted.append(name)
                 self._settle(stream)
                 scope = stream.channel.scope
-                if login is not None and scope is not None:
-                    self.leases.take(sink, name, scope, login, own=own)
+                if lease is not None and scope is not None:
+                    self.leases.take(lease, name, scope)
+                    stream.listener(sink, name).lease = lease
                 if stream.stateful:
                     self._new.setdefault(sink.number, {})[stream] = None
         return accepted
@@ -189,23 +197,37 @@ class Feed:
 
     def renew(self, sink: Sink, login: Principal) -> None:
         """A connection's own log-in has other tokens: its private channels go on under these."""
-        self._end(self.leases.renew(sink, login))
+        self._hand_on(sink, self.leases.renew(sink, login))
 
     def succeed(self, sink: Sink, login: Principal) -> None:
         """A connection acts for another log-in: private channels of the one before go on under it.
 
         Those of another account do not, nor those for which its scope is not enough.
         """
-        self._end(self.leases.succeed(sink, login))
+        self._hand_on(sink, self.leases.succeed(sink, login))
 
-    def _end(self, leases: Iterable[Lease]) -> None:
-        """Nothing private is told any more to who may not hear it; nor is that it is not."""
-        for lease in leases:
-            self.unsubscribe(lease.sink, [lease.name])
+    def _hand_on(self, sink: Sink, passed: Passed) -> None:
+        """Some channels of a connection have another lease, and others none."""
+        for name in passed.kept:
+            self._subscriptions.of(sink)[name].listener(sink, name).lease = passed.lease
+        self.unsubscribe(sink, passed.ended)
 
     def _end_leases(self) -> None:
-        """End what log-ins that do not count any more listen to."""
-        self._end(self.leases.ended())
+        """End what log-ins that do not count any more listen to, without a word.
+
+        All of it is silent at once; what is left to do for each channel is done by and by.
+        """
+        self._ending += self.leases.ended()
+        for _ in range(ENDS):
+            if not self._ending:
+                break
+            lease = self._ending[0]
+            name, _ = lease.scopes.popitem()
+            # It may have been subscribed to again.
+            if self._subscriptions.silent(lease.sink, name):
+                self.unsubscribe(lease.sink, [name])
+            if not lease.scopes:
+                self._ending.popleft()
 
     def subscribed(self, sink: Sink) -> list[str]:
         """The channels that a connection listens to, oldest first."""

@@ -10,7 +10,7 @@ from gateway.api import shapes, wire
 from gateway.api.shapes import Json
 from gateway.archive import find
 from gateway.feed.channels import ANY
-from gateway.feed.stream import ExactStream, PrivateStream, StateStream, join
+from gateway.feed.stream import Audience, ExactStream, Listener, PrivateStream, StateStream, join
 from risk import views
 from risk.state import State
 
@@ -149,6 +149,19 @@ class PortfolioStream(StateStream):
     state: State
     moved: dict[str, None] = field(factory=dict, init=False)
     told: dict[str, Json] = field(factory=dict, init=False)
+
+    def everybody(self) -> tuple[tuple[Audience, tuple[Listener, ...]], ...]:
+        """Those whose log-in counts."""
+        return tuple(
+            (audience, tuple(each for each in listeners if not each.silent))
+            for audience, listeners in super().everybody()
+        )
+
+    def catch_up(self, *, retry: bool = False) -> None:
+        """Send the state to those who are behind and whose log-in counts."""
+        for listener in [each for each in self.behind if each.silent]:
+            del self.behind[listener]
+        super().catch_up(retry=retry)
 
     def note(self, currency: str) -> None:
         """The wallet of that currency moved."""

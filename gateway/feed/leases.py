@@ -7,11 +7,11 @@ than to compare its time with `look_at`: the clock is read only when an end is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from sortedcontainers import SortedDict
 
 from gateway.sink import Sink
@@ -37,18 +37,28 @@ def _never() -> int:
 
 @define(eq=False)
 class Lease:
-    """One private channel, by the name that one connection listens to it under.
+    """What one log-in listens to on one connection.
 
-    `scope` is what the channel needs. `own` says that `login` is the connection's, and not that of
-    a token among the parameters.
+    `own` says that `login` is the connection's, and not that of a token among the parameters.
+    `scopes` are what its channels need, by the names that they are listened to under. What holds a
+    lease that has `ended` is told nothing.
     """
 
     sink: Sink
-    name: str
-    scope: str
     login: Principal
     own: bool
     number: int
+    scopes: dict[str, str] = field(factory=dict)
+    ended: bool = False
+
+
+@frozen
+class Passed:
+    """Channels of a connection that another log-in of it took over, and those that have ended."""
+
+    lease: Lease
+    kept: list[str]
+    ended: list[str]
 
 
 @define(eq=False)
@@ -63,7 +73,9 @@ class Leases:
     counts: Callable[[Principal], bool] = _always
     now: Callable[[], int] = _never
     look_at: int = field(default=NEVER, init=False)
-    _of_sink: dict[int, dict[str, Lease]] = field(factory=dict, init=False)
+    # By connection and name, and those of each connection.
+    _held: dict[int, dict[str, Lease]] = field(factory=dict, init=False)
+    _of_sink: dict[int, dict[Lease, None]] = field(factory=dict, init=False)
     _of_line: dict[int, dict[Lease, None]] = field(factory=dict, init=False)
     _by_expiry: SortedDict[tuple[int, int], Lease] = field(factory=SortedDict, init=False)
     _soonest: int = field(default=NEVER, init=False)
@@ -75,44 +87,60 @@ class Leases:
         """How many there are."""
         return len(self._by_expiry)
 
-    def take(self, sink: Sink, name: str, scope: str, login: Principal, *, own: bool) -> None:
-        """A log-in listens to a channel, instead of the one that did before."""
-        self.end(sink, name)
-        lease = Lease(sink, name, scope, login, own, next(self._numbers))
-        self._of_sink.setdefault(sink.number, {})[name] = lease
-        self._of_line.setdefault(login.line, {})[lease] = None
-        self._by_expiry[login.expires_at, lease.number] = lease
-        self._look_ahead(self.now())
+    def lease(self, sink: Sink, login: Principal, *, own: bool) -> Lease:
+        """That of a log-in on a connection; it counts as soon as `take` puts a channel into it."""
+        for lease in self._of_sink.get(sink.number, ()):
+            if lease.own is own and lease.login == login:
+                return lease
+        return Lease(sink, login, own, next(self._numbers))
+
+    def take(self, lease: Lease, name: str, scope: str) -> None:
+        """Its log-in listens to a channel, instead of the one that did before."""
+        number = lease.sink.number
+        self.end(lease.sink, name)
+        if not lease.scopes:
+            self._of_sink.setdefault(number, {})[lease] = None
+            self._of_line.setdefault(lease.login.line, {})[lease] = None
+            self._by_expiry[lease.login.expires_at, lease.number] = lease
+            self._look_ahead(self.now())
+        lease.scopes[name] = scope
+        self._held.setdefault(number, {})[name] = lease
 
     def end(self, sink: Sink, name: str) -> None:
         """A connection listens to a channel no more; nothing happens if it did not."""
-        lease = self._of_sink.get(sink.number, {}).get(name)
-        if lease is not None:
+        lease = self._held.get(sink.number, {}).get(name)
+        if lease is None:
+            return
+        if len(lease.scopes) == 1:
             self._remove(lease)
+        else:
+            del self._held[sink.number][name]
+        del lease.scopes[name]
 
     def forget(self, sink: Sink) -> None:
         """A connection listens to nothing any more."""
-        for lease in tuple(self._of_sink.get(sink.number, {}).values()):
+        for lease in tuple(self._of_sink.get(sink.number, ())):
             self._remove(lease)
 
-    def renew(self, sink: Sink, login: Principal) -> list[Lease]:
+    def renew(self, sink: Sink, login: Principal) -> Passed:
         """A connection's own log-in got other tokens: what was held by them goes on under these.
 
-        Returns the leases for which their scope is not enough, which have ended.
+        But for the channels for which their scope is not enough.
         """
-        held = self._of_sink.get(sink.number, {}).values()
+        held = self._of_sink.get(sink.number, ())
         line = [each for each in held if each.login.line == login.line]
         replaced = [each for each in line if each.own or each.login.generation < login.generation]
-        return self._pass(login, replaced)
+        return self._pass(sink, login, replaced, renewed=True)
 
-    def succeed(self, sink: Sink, login: Principal) -> list[Lease]:
+    def succeed(self, sink: Sink, login: Principal) -> Passed:
         """Another log-in takes the place of a connection's own, and of what that listened to.
 
-        Returns the leases that it may not have, because it is another account's or its scope is
-        not enough: they have ended.
+        But for channels of another account, those for which its scope is not enough, and all of a
+        log-in that counts no more.
         """
-        held = self._of_sink.get(sink.number, {}).values()
-        return self._pass(login, [each for each in held if each.own and each.login != login])
+        held = self._of_sink.get(sink.number, ())
+        before = [each for each in held if each.own and each.login != login]
+        return self._pass(sink, login, before, renewed=False)
 
     def doubt(self, line: int | None) -> None:
         """Tokens of a line, or any (None), may have been revoked. A plain call, at once in effect.
@@ -127,7 +155,7 @@ class Leases:
                 self.look_at = 0
 
     def ended(self) -> Sequence[Lease]:
-        """The leases whose log-in does not count any more; they have ended."""
+        """The leases whose log-in does not count any more; they have ended, with their channels."""
         now = self.now()
         if now < self._soonest and not self._doubted:
             self._look_ahead(now)
@@ -138,26 +166,37 @@ class Leases:
         self._doubted.clear()
         ended = list(dict.fromkeys(late))
         for lease in ended:
+            lease.ended = True
             self._remove(lease)
         self._look_ahead(now)
         return ended
 
-    def _pass(self, login: Principal, leases: Iterable[Lease]) -> list[Lease]:
-        ended = []
+    def _pass(
+        self, sink: Sink, login: Principal, leases: Sequence[Lease], *, renewed: bool
+    ) -> Passed:
         for lease in leases:
+            lease.ended = True
             self._remove(lease)
-            if lease.login.account == login.account and login.scope.allows(lease.scope):
-                self.take(lease.sink, lease.name, lease.scope, login, own=True)
-            else:
-                ended.append(lease)
-        return ended
+        passed = Passed(self.lease(sink, login, own=True), [], [])
+        for lease in leases:
+            same = lease.login.account == login.account
+            follows = same and (renewed or self.counts(lease.login))
+            for name, scope in lease.scopes.items():
+                if follows and login.scope.allows(scope):
+                    self.take(passed.lease, name, scope)
+                    passed.kept.append(name)
+                else:
+                    passed.ended.append(name)
+        return passed
 
     def _remove(self, lease: Lease) -> None:
         number, login = lease.sink.number, lease.login
-        mine, line = self._of_sink[number], self._of_line[login.line]
-        del mine[lease.name], line[lease], self._by_expiry[login.expires_at, lease.number]
-        if not mine:
-            del self._of_sink[number]
+        mine, leases, line = self._held[number], self._of_sink[number], self._of_line[login.line]
+        for name in lease.scopes:
+            del mine[name]
+        del leases[lease], line[lease], self._by_expiry[login.expires_at, lease.number]
+        if not leases:
+            del self._of_sink[number], self._held[number]
         if not line:
             del self._of_line[login.line]
             self._doubted.pop(login.line, None)

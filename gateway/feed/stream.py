@@ -14,6 +14,7 @@ from attrs import define, field
 
 from gateway.api import wire
 from gateway.feed.channels import Channel
+from gateway.feed.leases import Lease
 from gateway.sink import Sink
 
 TOO_SLOW: Final = "connection_too_slow"
@@ -44,10 +45,16 @@ class Audience:
 
 @define(eq=False)
 class Listener:
-    """One subscription."""
+    """One subscription; where its `lease` has ended it is told nothing, and will be removed."""
 
     sink: Sink
     audience: Audience
+    lease: Lease | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is told nothing."""
+        return self.lease is not None and self.lease.ended
 
 
 @define(eq=False)
@@ -122,6 +129,10 @@ class Stream(ABC):
             if not audience.listeners:
                 del self.audiences[name]
 
+    def listener(self, sink: Sink, name: str) -> Listener:
+        """The subscription of a connection that listens under that name."""
+        return self.audiences[name].listeners[sink.number]
+
     def everybody(self) -> tuple[tuple[Audience, tuple[Listener, ...]], ...]:
         """Those who listen now, by spelling; kept until others do.
 
@@ -151,7 +162,9 @@ class PrivateStream(StatelessStream):
         for audience, listeners in self._everybody or self.everybody():
             frame = audience.frame(data)
             for listener in listeners:
-                listener.sink.private(frame)
+                lease = listener.lease
+                if lease is None or not lease.ended:
+                    listener.sink.private(frame)
 
 
 class ExactStream(StatelessStream):

@@ -162,6 +162,11 @@ class Subscriptions:
                 self._end(stream)
         return stream
 
+    def silent(self, sink: Sink, name: str) -> bool:
+        """Whether a connection is subscribed to a channel and told nothing."""
+        stream = self.of(sink).get(name)
+        return stream is not None and stream.listener(sink, name).silent
+
     def of(self, sink: Sink) -> dict[str, Stream]:
         """A connection's subscriptions by name, oldest first."""
         return self._of_sink.get(sink.number, {})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from base64 import b64encode
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
 from attrs import define, field
 
 from gateway import tokens
 from gateway.auth import ApiKey
+from gateway.feed.feed import ENDS
 from gateway.scope import parse_scope
 from gateway.tokens import AuthError
 from tests.gateway.harness import Client, Harness, Json
@@ -154,7 +156,7 @@ def narrow_by_log_in_elsewhere_and_here(case: Case) -> None:
 
 
 # What a private request is answered with afterwards.
-ENDS: dict[Callable[[Case], None], int | None] = {
+WAYS: dict[Callable[[Case], None], int | None] = {
     expire: 13009,
     log_out_elsewhere: 13009,
     refresh_elsewhere: 13009,
@@ -171,7 +173,7 @@ ENDS: dict[Callable[[Case], None], int | None] = {
 OF_SESSIONS = {log_out_elsewhere, refresh_elsewhere, refresh_over_http, crowd_out}
 TABLE = [
     (end, code, place)
-    for end, code in ENDS.items()
+    for end, code in WAYS.items()
     for place in PLACES
     if place == "session" or end not in OF_SESSIONS
 ]
@@ -470,3 +472,32 @@ def test_whatever_log_ins_do_only_those_that_count_are_told(seed: int) -> None:
         listener.client.hang_up()
     leases = chance.harness.venue.feed.leases
     assert 0 == len(leases) == len(leases._of_sink) == len(leases._of_line) == len(leases._doubted)
+    assert 0 == len(leases._held)
+
+
+def test_a_thousand_channels_of_a_session_end_at_once_and_are_removed_by_and_by() -> None:
+    """One word may end what 32 connections listen to: all is silent, the work is in slices."""
+    harness = Harness()
+    granted: Json = {}
+    clients = [harness.connect() for _ in range(32)]
+    for client in clients:
+        granted = client.login("alice", scope="session:one")
+        assert list(PRIVATE) == client.call("private/subscribe", channels=list(PRIVATE))
+        harness.venue.feed.greet(client.sink)
+        heard(client)
+    again = clients[0]
+    renewal = {"grant_type": "refresh_token", "refresh_token": granted["refresh_token"]}
+    harness.get("/api/v2/public/auth?" + urlencode(renewal))
+    again.login("alice")
+    kept = "user.orders.any.any.raw"
+    feed = harness.venue.feed
+    deal(harness)
+    left = sum(len(feed.subscribed(client.sink)) for client in clients)
+    assert 0 < left <= 32 * len(PRIVATE) - ENDS
+    again.call("private/subscribe", channels=[kept])
+    for _ in range(32 * len(PRIVATE) // ENDS + 1):
+        deal(harness)
+        tell(harness)
+    assert [{kept}, *[set()] * 31] == [heard(client) for client in clients]
+    assert [[kept], *[[]] * 31] == [feed.subscribed(client.sink) for client in clients]
+    assert not feed._ending
