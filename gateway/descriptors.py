@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 RESERVED: Final = 64
 # As the door has them for WebSocket: those that are being told 429 or 503.
 _REFUSALS: Final = 256
-# Below this nobody could connect.
+# With fewer the venue would be of no use.
 LEAST: Final = 16
 
 

@@ -61,10 +61,10 @@ class OneReply:
         self.answered.set()
 
     def private(self, data: bytes) -> None:
-        """Nobody is subscribed over HTTP."""
+        """Over HTTP there are no subscriptions."""
 
     def offer(self, data: bytes) -> bool:  # noqa: ARG002
-        """Nobody is subscribed over HTTP."""
+        """Over HTTP there are no subscriptions."""
         return True
 
     def cut(self, code: int, reason: str) -> None:
@@ -98,7 +98,7 @@ class HttpGateway:
             allow_headers=["*"],
             max_age=_PREFLIGHT_SECONDS,
         )
-        # OPTIONS as well, for a preflight, which never comes as far as the handler.
+        # OPTIONS for preflights, which the middleware answers.
         verbs = (*METHODS, "OPTIONS")
         routes = [
             Route("/api/v2", self._api, methods=verbs, middleware=[cross_origin]),
@@ -107,7 +107,7 @@ class HttpGateway:
             Route("/metrics", self._metrics, methods=["GET"]),
         ]
         served = Starlette(routes=routes)
-        # Nor by a redirect to another spelling, to a host of the client's own making.
+        # Starlette would redirect a path with a slash too many, to the host of the Host header.
         served.router.redirect_slashes = False
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,10 +153,11 @@ class HttpGateway:
     async def _body(self, request: Request) -> bytes | Response:
         """The whole body, or what refuses it."""
         body: bytes | None = None
-        with trio.move_on_after(self.venue.config.limits.body_seconds):
+        with trio.move_on_after(self.venue.config.limits.body_seconds) as patience:
             body = await read_body(request)
-        if body is None:
+        if patience.cancelled_caught:
             self.metrics.http_failures.labels("slow_request").inc()
+        if body is None:
             return self.refuse(
                 ApiError(Code.INVALID_REQUEST, "request timeout"), HTTPStatus.REQUEST_TIMEOUT
             )
@@ -253,7 +254,7 @@ def _is_json(content_type: str, body: bytes) -> bool:
     """Whether a body passes as JSON: by its type, or because it looks like a request anyway.
 
     Clients forget the type, and their libraries fill in a wrong one; a body that is no JSON
-    object is told so by its type first.
+    object is refused for its type first.
     """
     return content_type.partition(";")[0].strip().lower() == _JSON or body.lstrip()[:1] == b"{"
 

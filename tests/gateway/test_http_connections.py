@@ -126,7 +126,7 @@ def _status(received: bytes) -> int | bytes:
 async def test_where_all_wait_for_the_venue_a_newcomer_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """503, and whoever was served before is answered."""
+    """503, and the requests that came before are answered."""
     shared(monkeypatch, 2)
     log = GatedLog.open(MemoryLog(TrioClock()))
     buy = request(f"/api/v2/private/buy?{ORDER}", "GET", BASIC)
