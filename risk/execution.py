@@ -95,11 +95,16 @@ class Execution:
         self._report(price, amount, made, taken)
 
     def pass_on_fees(self) -> None:
-        """Book what the fills brought in fees where it belongs."""
+        """Book what the fills brought in fees where it belongs.
+
+        What a liquidation pays is the fund's, and so are the rebates of those who take from it.
+        """
         state, currency = self.state, self.market.currency
         for kind, amount in self.collected.items():
-            liquidation = kind is _LIQUIDATION_FEE
-            receiver = state.insurance(currency) if liquidation else state.fee_account(currency)
+            if kind is _TRADE_FEE or not self.taker.liquidation:
+                receiver = state.fee_account(currency)
+            else:
+                receiver = state.insurance(currency)
             ledger.book(state, receiver, amount, kind)
 
     def self_trade(self, maker: Order) -> bool:
@@ -139,6 +144,8 @@ class Execution:
         fee = margin.fee_on(value, rate) if rate else 0
         if order.liquidation:
             fee = liquidation_fee(market, order, amount, price)
+        elif rate < 0 and (self.taker.liquidation or -rate > market.taker_rate):
+            fee = -self._affordable(-fee, value, amount, price)
         self._charge(position.wallet, order, fee)
         return TradeSide(
             order.account,
@@ -155,6 +162,25 @@ class Execution:
             position.size,
             paid,
         )
+
+    def _affordable(self, rebate: int, value: int, amount: int, price: int) -> int:
+        """What a maker gets of a rebate: no more than the fill brings its payer, and the payer has.
+
+        A liquidation that leaves nothing above its bankruptcy price brings nothing; and neither
+        fees nor fund are ever below zero.
+        """
+        state, market, taker = self.state, self.market, self.taker
+        if taker.liquidation:
+            payer, kind = state.insurance(market.currency), _LIQUIDATION_FEE
+            brought, has = liquidation_fee(market, taker, amount, price), margin.spare(state, payer)
+        else:
+            payer, kind = state.fee_account(market.currency), _TRADE_FEE
+            brought, has = margin.fee_on(value, market.taker_rate), payer.balance
+        if taker.account == payer.account:
+            brought = 0
+        # What earlier fills of this order brought and cost is not booked yet.
+        pending = self.collected.get(kind, 0) + self.collected.get(_MAKER_REBATE, 0)
+        return min(rebate, max(brought, brought + has + pending))
 
     def _charge(self, wallet: Wallet, order: Order, fee: int) -> None:
         state, kind = self.state, _LIQUIDATION_FEE

@@ -159,7 +159,7 @@ def cover(state: State, wallet: Wallet) -> None:
     if owed <= 0:
         return
     fund = state.insurance(wallet.currency)
-    paid = min(owed, _spare(state, fund)) if wallet is not fund else 0
+    paid = max(0, min(owed, margin.spare(state, fund))) if wallet is not fund else 0
     kind, entry = BookingKind.INSURANCE, state.sequence
     ledger.book(state, fund, -paid, kind, entry)
     ledger.book(state, state.deficit(wallet.currency), paid - owed, kind, entry)
@@ -169,13 +169,7 @@ def cover(state: State, wallet: Wallet) -> None:
 def repay(state: State, currency: str) -> None:
     """Let the fund pay what it can of a deficit: others share only what it cannot."""
     fund, deficit = state.insurance(currency), state.deficit(currency)
-    paid = min(-deficit.balance, _spare(state, fund))
+    paid = min(-deficit.balance, margin.spare(state, fund))
     if paid > 0:
         ledger.book(state, fund, -paid, BookingKind.INSURANCE, state.sequence)
         ledger.book(state, deficit, paid, BookingKind.INSURANCE, state.sequence)
-
-
-def _spare(state: State, fund: Wallet) -> int:
-    """What the fund can pay in cash and still have its initial margin."""
-    margin.refresh(state, fund)
-    return max(0, min(fund.balance, fund.margin_balance - fund.initial))

@@ -158,6 +158,12 @@ def is_locked(state: State, wallet: Wallet) -> bool:
     return wallet.balance + wallet.session_profit + wallet.profit < wallet.maintenance
 
 
+def spare(state: State, wallet: Wallet) -> int:
+    """What a wallet can pay in cash and still have its initial margin; negative where it lacks."""
+    refresh(state, wallet)
+    return min(wallet.balance, wallet.margin_balance - wallet.initial)
+
+
 def withdrawable(state: State, wallet: Wallet) -> int:
     """What may be taken out: cash that neither margin nor work in progress claims.
 
