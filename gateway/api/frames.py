@@ -7,6 +7,7 @@ not is looked at again, part by part, to find out what to say about it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, ClassVar, Final
@@ -15,7 +16,6 @@ import msgspec
 from msgspec import Meta
 
 from gateway.api.table import Method, Params
-from gateway.api.wire import decimal
 
 _EXACT: Final = 2**53
 # Where strings are read as the type of their field, 1.0 is an integer unless it may be a float.
@@ -36,7 +36,7 @@ class Reader:
     def __init__(self, methods: Iterable[Method]) -> None:
         kinds: list[Any] = [_frame_of(row) for row in methods if issubclass(row.params, Params)]
         decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(
-            reduce(or_, kinds), strict=False, float_hook=decimal
+            reduce(or_, kinds), strict=False, float_hook=Decimal
         )
         self._decode = decoder.decode
 
@@ -49,7 +49,7 @@ class Reader:
             return None
         try:
             read = self._decode(frame)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError, InvalidOperation):
             return None
         # An id of 0 or "" looks as if there were none, and a float is echoed as it was written.
         return read if read.id and type(read.id) is not float else None

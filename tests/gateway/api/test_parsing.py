@@ -140,6 +140,17 @@ def test_numbers_out_of_range_name_the_limit(alice: Client, over: str) -> None:
         assert {"reason": reason, "param": param} == reply["error"]["data"]
 
 
+@pytest.mark.parametrize("number", ["1e99999999999999999999", "1e-99999999999999999999"])
+def test_an_exponent_beyond_all_is_refused_by_name(alice: Client, number: str) -> None:
+    """As a JSON number, which nothing can hold."""
+    params = f'{{"instrument_name":"{BTC}","amount":{number},"price":65000}}'
+    alice.carry_out(
+        alice.send(f'{{"id":1,"method":"private/get_margins","params":{params}}}'.encode())
+    )
+    error = alice.sink.replies[-1]["error"]
+    assert (-32602, "amount") == (error["code"], error["data"]["param"])
+
+
 @pytest.mark.parametrize("value", [True, False, None, [], [10], {}, {"a": 1}])
 @pytest.mark.parametrize("param", ["amount", "price"])
 def test_what_is_no_number_at_all_is_refused(alice: Client, param: str, value: object) -> None:
