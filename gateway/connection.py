@@ -148,7 +148,7 @@ class Connection:
     def _hear(self, receive: Callable[[], Sequence[str | bytes]]) -> Heard:
         """A slice of the chunk, or of the next one; then do what can be done without waiting."""
         now = trio.current_time()
-        if self._over():
+        if self._dismissed or self.outbox.farewell is not None:
             return Heard.STUCK
         if self._heard == len(self._frames):
             self._frames, self._heard = receive(), 0
@@ -162,12 +162,13 @@ class Connection:
             if submits:
                 self._put(submits, now + INBOX_SECONDS)
         self._writer.flush()
-        if self._heard == len(self._frames) and self.transport.closing:
+        all_heard = self._heard == len(self._frames)
+        if all_heard and self.transport.closing:
             # Answered, all of it, before the goodbye.
             self._dismissed, self._parting = True, Farewell(NORMAL, "")
-        if self._over() or self.outbox.crowded:
+        if self._dismissed or self.outbox.crowded:
             return Heard.STUCK
-        if self._heard == len(self._frames):
+        if all_heard:
             return Heard.ALL
         self._patient_until = now + PATIENCE_SECONDS
         return Heard.SOME

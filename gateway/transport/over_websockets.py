@@ -69,6 +69,8 @@ class WebSocketTransport:
     _ahead: bytes = b""
     # The beginning of a frame.
     _rest: bytes = b""
+    # Whether the library has left its open state.
+    closing: bool = field(default=False, init=False)
     # How much of the payload of a frame is still to be discarded.
     _discarding: int = field(default=0, init=False)
     _unsent: bytearray = field(factory=bytearray, init=False)
@@ -100,11 +102,6 @@ class WebSocketTransport:
         """Whether something is left for `drain`."""
         return bool(self._unsent or self._control) or self._midway
 
-    @property
-    def closing(self) -> bool:
-        """Whether the library has left its open state, by what it received."""
-        return self._protocol.state is not OPEN
-
     async def receive(self) -> Sequence[str | bytes]:
         """All messages that end in the next chunk of bytes."""
         self._require_open()
@@ -126,7 +123,7 @@ class WebSocketTransport:
         return self._take(data)
 
     def _require_open(self) -> None:
-        if self._protocol.state is not OPEN:
+        if self.closing:
             raise DisconnectedError
 
     def _take(self, data: bytes) -> list[str | bytes]:
@@ -172,7 +169,7 @@ class WebSocketTransport:
                     break
                 at += taken
                 whole = not self._message.open
-        self._rest = data[at:] if self._protocol.state is OPEN else b""
+        self._rest = b"" if self.closing else data[at:]
         return messages
 
     def _take_other(self, data: bytes, at: int, messages: list[str | bytes]) -> int:
@@ -201,7 +198,7 @@ class WebSocketTransport:
             self._protocol.current_size = None
         self._protocol.receive_data(emptied(header.first) if discard else data[at:end])
         messages += self._messages()
-        if self._protocol.state is not OPEN:
+        if self.closing:
             return 0
         if not discard:
             return end - at
@@ -258,6 +255,7 @@ class WebSocketTransport:
                 self._goodbye = data
             else:
                 self._control.append(data)
+        self.closing = self._protocol.state is not OPEN
 
     def write(self, messages: Sequence[bytes]) -> None:
         """Frame and write; nothing once the goodbye was said, which comes last."""
