@@ -17,7 +17,7 @@ from gateway.connection import Connection
 from gateway.encoder import Encoder
 from gateway.hearing import Hearing
 from gateway.intake import Intake
-from gateway.limits import network_of
+from gateway.limits import Pacer, network_of
 from gateway.metrics import Metrics
 from gateway.outbox import INTERNAL_ERROR, POLICY_VIOLATION, Outbox
 from gateway.session import Session
@@ -36,6 +36,11 @@ REFUSALS: Final = 256
 # How long a client that was cut for sending too much takes up a slot of its address: longer than it
 # takes to spend a new connection's burst, so that reconnecting in a loop gains nothing.
 PENALTY_SECONDS: Final = 10.0
+# How often an address may renew all the connections it may have, where requests are limited; after
+# that its handshakes wait for their turn. One over TLS costs as much as some without.
+RENEWALS_PER_SECOND: Final = 2
+RENEWALS_AT_ONCE: Final = 8
+TLS_COST: Final = 3
 # Requests that are paid for with credits are refused one by one; a client that sends ten times as
 # many as it has credits for, and goes on, is cut.
 REQUESTS_ALLOWED: Final = 10
@@ -65,9 +70,14 @@ class Door:
     policy: Policy = field(factory=Policy)
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _inside: dict[Connection, Reader] = field(factory=dict, init=False)
+    _pacer: Pacer = field(init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
     _refusing: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        at_once = self.slots.per_address
+        self._pacer = Pacer(RENEWALS_PER_SECOND * at_once, RENEWALS_AT_ONCE * at_once)
 
     def stop(self) -> None:
         """Let every client finish what it has sent, and part with 1001. A plain call.
@@ -104,10 +114,11 @@ class Door:
             return
         number = next(self._numbers)
         refusal = self.slots.take(number, network_of(address))
+        wait = self._pace(address)
         try:
             if refusal is None:
-                await self._admit(stream, number, address)
-            else:
+                await self._admit(stream, number, address, wait)
+            elif not wait:
                 await self._turn_away(stream, refusal)
         except* PEER_ERRORS:
             pass
@@ -123,7 +134,16 @@ class Door:
         finally:
             self._refusing -= 1
 
-    async def _admit(self, stream: trio.SocketStream, number: int, address: str) -> None:
+    def _pace(self, address: str) -> float:
+        """Count a connection of an address; how many seconds it has to wait for its handshake."""
+        if not self.venue.config.limits.enabled:
+            return 0.0
+        cost = 1 if self.tls is None else TLS_COST
+        return self._pacer.wait(network_of(address), cost, trio.current_time())
+
+    async def _admit(
+        self, stream: trio.SocketStream, number: int, address: str, wait: float
+    ) -> None:
         outbox = Outbox(
             number,
             lambda kind: self.metrics.outbox_drops.labels(kind).inc(),
@@ -139,7 +159,7 @@ class Door:
             transport = None
             try:
                 meter = inbound_meter(self.venue.config.limits, cut)
-                transport = await self._shake_hands(nursery, stream, None, meter)
+                transport = await self._shake_hands(nursery, stream, None, meter, wait)
             finally:
                 if transport is None:
                     self.slots.free(number)
@@ -153,12 +173,14 @@ class Door:
         stream: trio.SocketStream,
         refusal: HTTPStatus | None,
         meter: InboundMeter,
+        wait: float = 0.0,
     ) -> Transport | None:
         limits = self.venue.config.limits
         transport = None
         with trio.CancelScope() as scope:
             self._handshakes.add(scope)
             try:
+                await trio.sleep(wait)
                 transport = await shake_hands(
                     nursery,
                     stream,

@@ -18,6 +18,8 @@ from gateway.transport.interface import Stream, half_close
 
 PATH: Final = "/ws/api/v2"
 HEAD_BYTES: Final = 16 * 2**10
+# A head comes in a packet or two, or in lines; one that drips would cost a read for each byte.
+HEAD_READS: Final = 256
 CHUNK_BYTES: Final = 8 * 2**10
 # A refused client may still be sending: closing over unread bytes would be a reset, which can
 # overtake the response. So much is read away, for so long.
@@ -125,10 +127,14 @@ def _asks_for_websocket(request: h11.Request) -> bool:
 async def read_head(stream: Stream) -> tuple[bytes, bytes] | None:
     """The head of the request and what came behind it; None where the stream ends before.
 
-    A head that is too long comes without its blank line. Raises what the stream raises.
+    A head that is too long, or in too many pieces, comes without its blank line. Raises what the
+    stream raises.
     """
     received = bytearray()
+    reads = 0
     while (end := received.find(_BLANK_LINE)) < 0 and len(received) <= HEAD_BYTES:
+        if (reads := reads + 1) > HEAD_READS:
+            break
         data = await stream.receive_some(CHUNK_BYTES)
         if not data:
             return None
@@ -144,7 +150,7 @@ def judge(head: bytes, policy: Policy, refusal: HTTPStatus | None) -> Rejection 
     """The head for a library, or why the request is refused: any one with `refusal`, if given."""
     if not head.endswith(_BLANK_LINE):
         too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        return Rejection(too_large, f"The request head is over {HEAD_BYTES} bytes.")
+        return Rejection(too_large, f"The request head is over {HEAD_BYTES} bytes, or drips.")
     # Refusals for want of a slot come in floods, and are made at the least expense.
     return policy.judge(head) if refusal is None else Rejection(refusal, refusal.phrase)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from gateway.transport.handshake import HEAD_BYTES, Policy, Rejection, judge
+from gateway.transport.handshake import HEAD_BYTES, HEAD_READS, Policy, Rejection, judge, read_head
 from tests.gateway.live import running
 from tests.gateway.test_endings import REQUEST, opened
 
@@ -90,6 +90,27 @@ def test_other_refusals_have_their_status() -> None:
     assert 400 == status(REQUEST.replace(b"GET", b"G T"))
     assert 400 == status(REQUEST.replace(b"Connection: Upgrade", b"Connection: Upgrade, \xff"))
     assert 431 == status(b"GET / HTTP/1.1\r\n" + b"x" * HEAD_BYTES)
+
+
+async def test_a_head_in_single_bytes_is_not_read_for_long() -> None:
+    """Each read costs more than the byte that it brings; a head in lines is read."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream: trio.SocketStream = ours  # type: ignore[assignment]
+
+    async def drip(pieces: list[bytes]) -> None:
+        for piece in pieces:
+            await theirs.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, [*REQUEST.splitlines(keepends=True), b"ahead"])
+        assert (REQUEST, b"") == await read_head(stream)
+    assert b"ahead" == await ours.receive_some()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, [b"x"] * (2 * HEAD_READS))
+        found = await read_head(stream)
+    assert (b"x" * HEAD_READS, b"") == found
+    assert 431 == status(b"x" * HEAD_READS)
 
 
 @pytest.mark.usefixtures("library")

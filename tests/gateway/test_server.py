@@ -32,6 +32,7 @@ from tests.gateway.live import (
     running,
     settings_of,
 )
+from tests.hostile_http import HANDSHAKE
 
 
 async def opened(venue: Running, path: str = "/ws/api/v2") -> None:
@@ -90,6 +91,22 @@ async def test_connections_of_one_address_are_limited() -> None:
         with trio.fail_after(10):
             await until(lambda: not venue.venue.exchange.state.sessions)
         await opened(venue)
+
+
+@pytest.mark.usefixtures("library")
+async def test_an_address_that_connects_in_a_loop_is_refused_without_a_word() -> None:
+    """A response costs a handshake's work; that is for addresses which ask at a sensible pace."""
+    limits = "[limits]\nenabled = true\nconnections_per_address = 1\n"
+    async with running(limits) as venue, connect(venue):
+        responses = []
+        for _ in range(40):
+            stream = await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
+            async with stream:
+                with suppress(trio.BrokenResourceError), trio.fail_after(10):
+                    await stream.send_all(HANDSHAKE)
+                    responses.append(bytes(await stream.receive_some()))
+        assert responses[0].startswith(b"HTTP/1.1 429 ")
+        assert len([each for each in responses if each]) < 20
 
 
 @pytest.mark.usefixtures("library")
