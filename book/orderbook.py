@@ -8,6 +8,7 @@ new price and the last at an old one touch the sorted list of prices.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from attrs import define, field
 from sortedcontainers import SortedList
@@ -225,8 +226,9 @@ class OrderBook:
         assert bid is None or ask is None or bid < ask, "the book is crossed"
 
     def _check_level(self, side: BookSide, level: Level) -> int:
-        orders = list(level)
-        assert orders, "no level is empty"
+        # Links that are wrong may go round.
+        orders = list(islice(level, len(self.orders) + 1))
+        assert 0 < len(orders) <= len(self.orders), "no level is empty"
         assert level.tail is orders[-1], "tail"
         assert level.amount == sum(order.remaining for order in orders), "level amount"
         previous = None

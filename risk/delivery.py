@@ -99,6 +99,7 @@ class Delivery:
         market.open_interest -= max(position.size, 0) + max(rounding.size, 0)
         rounding.size += position.size
         rounding.carry += position.carry
+        market.cost -= position.cost
         position.size = position.carry = position.cost = 0
         market.open_interest += max(rounding.size, 0)
         for each in (position, rounding):

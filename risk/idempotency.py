@@ -60,9 +60,9 @@ class Outcomes:
     def keep(self, key: str, text: bytes) -> None:
         """Add the newest, and drop the oldest while there are too many or they are too large."""
         self.texts[key] = text
-        self.size += _size(key, text)
+        self.size += size_of(key, text)
         while len(self.texts) > 1 and (len(self.texts) > OUTCOMES or self.size > OUTCOME_BYTES):
-            self.size -= _size(*self.texts.popitem(last=False))
+            self.size -= size_of(*self.texts.popitem(last=False))
 
 
 def repeats(state: State) -> bool:
@@ -159,5 +159,6 @@ def _compact(answer: Answer) -> Answer:
     return answer
 
 
-def _size(key: str, text: bytes) -> int:
+def size_of(key: str, text: bytes) -> int:
+    """What an outcome takes up in bytes."""
     return len(key.encode()) + len(text) + OVERHEAD

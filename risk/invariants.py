@@ -6,10 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from book.order import Side
-from risk import ledger, margin
+from risk import consistency, ledger, margin
 from risk.events import BookingKind
 from risk.market import Market
-from risk.position import Position, Wallet
+from risk.position import FUNDED, Position, Wallet
+from risk.state import ROUNDING
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -22,6 +23,7 @@ def check(state: State) -> None:
         _check_market(market)
     for currency in state.currencies():
         _check_money(state, currency)
+    consistency.check(state)
     for account in state.accounts.values():
         for order in account.orders.values():
             assert state.markets[order.instrument].book.orders[order.order_id] is order, "orders"
@@ -29,10 +31,6 @@ def check(state: State) -> None:
             _check_wallet(state, wallet)
     resting = sum(len(market.book.orders) for market in state.markets.values())
     assert resting == sum(len(account.orders) for account in state.accounts.values()), "orders"
-    for session in state.sessions.values():
-        for order in session.orders.values():
-            assert order.session == session.number, "session orders"
-            assert order.level is not None, "session orders rest"
 
 
 def _check_money(state: State, currency: str) -> None:
@@ -47,11 +45,21 @@ def _check_money(state: State, currency: str) -> None:
         booked.update(wallet.booked)
     assert total == state.deposited.get(currency, 0), f"money is conserved in {currency}"
     assert state.deficit(currency).balance <= 0, "a deficit is never positive"
+    _check_funding(state, currency)
     for kind in ledger.PAYMENTS:
         assert not booked[kind], f"{kind} is paid by one account to another in {currency}"
     deposits = booked[BookingKind.DEPOSIT] + booked[BookingKind.WITHDRAWAL]
     if BookingKind.BROUGHT_FORWARD not in booked:
         assert deposits == state.deposited.get(currency, 0), f"deposits in {currency}"
+
+
+def _check_funding(state: State, currency: str) -> None:
+    """The funding pool is what has been booked, and so what has accrued, within rounding."""
+    markets = [market for market in state.markets.values() if market.currency == currency]
+    exact = sum(market.funded for market in markets)
+    off = abs(state.funding_pool(currency).balance * FUNDED - exact)
+    most = sum(market.bookings for market in markets)
+    assert 2 * off <= most * FUNDED, f"the funding pool of {currency}"
 
 
 def _check_market(market: Market) -> None:
@@ -60,6 +68,8 @@ def _check_market(market: Market) -> None:
     # Closing moves carry to realised profit, and funding is the funding pool's affair.
     traded = sum(position.carry + position.realised - position.funding for position in positions)
     assert traded == 0, f"what trading brought in {market.name} sums to zero"
+    assert sum(position.cost for position in positions) == market.cost, f"costs in {market.name}"
+    assert market.funded + market.accrued() == 0, f"funding in {market.name} sums to zero"
     long = sum(max(position.size, 0) for position in positions)
     assert long == market.open_interest, f"open interest of {market.name}"
     if market.mark:
@@ -85,8 +95,9 @@ def _check_position(market: Market, position: Position) -> None:
     assert position.reduced == sum(order.remaining for order in reducing), "reduce-only amount"
     assert position.reduced <= abs(position.size), "reduce-only orders fit the position"
     assert all(order.side.sign * position.size < 0 for order in reducing), "they reduce"
-    if not position.size:
-        assert position.cost == 0, "a flat position has no cost"
+    if position.account != ROUNDING:
+        assert (position.cost > 0) == (position.size != 0), "an open position has a cost"
+        assert position.size or not position.carry, "a flat position has no carry"
 
 
 def _check_wallet(state: State, wallet: Wallet) -> None:
@@ -97,12 +108,37 @@ def _check_wallet(state: State, wallet: Wallet) -> None:
     assert wallet.balance == sum(wallet.booked.values()), "the balance is what was booked"
     for name, position in wallet.positions.items():
         assert state.markets[name].positions[wallet.account] is position, "positions"
+    behind = [position for position in positions if position.behind]
+    assert len(behind) == len(wallet.behind), "positions to be measured anew"
+    assert all(position.behind for position in wallet.behind), "positions to be measured anew"
+    moved = [position for position in positions if position.moved]
+    assert all(position.behind for position in moved), "positions that moved"
+    assert wallet.moved or not moved, "whether positions moved"
+    _check_reserves(state, wallet)
     if wallet.marks != state.marks:
         return
     margin.refresh(state, wallet)
-    cached = (wallet.profit, wallet.initial, wallet.maintenance)
+    cached = _measured(wallet)
     wallet.marks = -1
     for position in positions:
         position.reserves_at = -1
     margin.refresh(state, wallet)
-    assert cached == (wallet.profit, wallet.initial, wallet.maintenance), "margin cache"
+    assert cached == _measured(wallet), "margin cache"
+
+
+def _check_reserves(state: State, wallet: Wallet) -> None:
+    """What open orders reserve at the present marks, where that is known."""
+    for position in wallet.positions.values():
+        assert position.reserved == sum(position.reserves.values()), "the sum of reserves"
+        if position.reserves_at == state.marks:
+            known = {number: amount for number, amount in position.reserves.items() if amount}
+            position.reserves_at = -1
+            margin.reserves(state, position)
+            fresh = {number: amount for number, amount in position.reserves.items() if amount}
+            assert known == fresh, "reserves"
+
+
+def _measured(wallet: Wallet) -> list[tuple[int, int, int]]:
+    """What is cached of a wallet and of each of its positions."""
+    whole = [(wallet.profit, wallet.initial, wallet.maintenance)]
+    return whole + [(p.profit, p.initial, p.maintenance) for p in wallet.positions.values()]

@@ -84,7 +84,9 @@ class Market:
     `premium_second` (whole seconds). `funding_index` is what a size of one unit has paid
     since listing, in 1e-24, as of `funding_time`; `funding_rate` is the rate per 8 hours now in
     force, `funding_due` its sum over the milliseconds since it was set and `rate_integral` since
-    listing. `open_interest` is the long side's total.
+    listing. `open_interest` is the long side's total, `cost` that of all positions.
+    `funded` is what all bookings of funding have come to, exactly, in size times funding index;
+    there were so many `bookings`, each rounded to Money.
     `initials` is a cache of initial margins by (size, mark, index), for the terms it has.
     """
 
@@ -110,6 +112,9 @@ class Market:
     last_tick: int = 0
     trades: int = 0
     open_interest: int = 0
+    cost: int = 0
+    funded: int = 0
+    bookings: int = 0
     good_til_day: dict[int, Order] = field(factory=dict)
     initials: dict[tuple[int, int, int], int] = field(factory=dict)
     positions: SortedDict[int, Position] = field(factory=SortedDict)
@@ -126,6 +131,14 @@ class Market:
         self.maker_rate, self.taker_rate = instrument.maker_rate, instrument.taker_rate
         self.contract_size = instrument.contract.contract_size
         self.value = inverse_value if instrument.contract.inverse else instrument.value
+
+    def accrued(self) -> int:
+        """What positions owe in funding that is not booked, in size times funding index.
+
+        Sizes sum to zero, so this does not depend on where the funding index is by now: with
+        what was `funded` it sums to zero, always.
+        """
+        return sum(p.size * (self.funding_index - p.funding_index) for p in self.positions.values())
 
     @property
     def is_open(self) -> bool:

@@ -19,7 +19,7 @@ from risk.margin_model import MarginModel
 from risk.market import Market
 from risk.standard_margin import STANDARD
 
-_FUNDED = SCALE * FUNDING // MONEY
+FUNDED = SCALE * FUNDING // MONEY
 """Size times funding index, in parts of Money."""
 
 NOTHING: Final[OrderedDict[int, Order]] = OrderedDict()
@@ -145,14 +145,16 @@ class Position:
         moved = funding_index - self.funding_index
         if not moved or not self.size:
             return 0
-        return -round_half_even(self.size * moved, _FUNDED)
+        return -round_half_even(self.size * moved, FUNDED)
 
     def book_funding(self, funding_index: int) -> int:
         """Move accrued funding into the session's result; returns what was booked.
 
         The caller books the opposite to the funding pool, so that money is conserved.
         """
-        amount = self.accrued_funding(funding_index)
+        amount, market = self.accrued_funding(funding_index), self.market
+        market.funded += self.size * (funding_index - self.funding_index)
+        market.bookings += 1
         self.funding_index = funding_index
         self.funding += amount
         self._realise(amount)
@@ -182,6 +184,7 @@ class Position:
         self.size += amount
         self.carry += value
         self.cost += cost
+        self.market.cost += cost
 
     def _close(self, amount: int, value: int) -> int:
         carry, cost, held = self.carry, self.cost, self.size
@@ -192,6 +195,7 @@ class Position:
         self.size += amount
         self.carry -= carry
         self.cost -= cost
+        self.market.cost -= cost
         profit = carry + value
         self._realise(profit)
         return profit

@@ -18,6 +18,7 @@ import msgspec
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
+from book.units import ceil_div
 from risk import idempotency, ledger
 from risk.commands import Origin, SetProduct
 from risk.deleveraging import Deleverage
@@ -25,7 +26,7 @@ from risk.delivery import Delivery
 from risk.events import BookingKind, MarketState
 from risk.market import Averaging, Index, Market
 from risk.phases import CancelOrders, Phase
-from risk.position import Position, Wallet
+from risk.position import FUNDED, Position, Wallet
 from risk.sessions import CloseSessions
 from risk.settlement import Settlement
 from risk.state import Account, Due, Session, State
@@ -112,6 +113,8 @@ class MarketFacts(Facts, frozen=True, kw_only=True):
     last_tick: int
     trades: int
     open_interest: int
+    funded: int | None = None
+    bookings: int = 0
     good_til_day: list[int]
     queue: list[OrderFacts]
     funding_due: int = 0
@@ -245,8 +248,29 @@ def load(data: bytes) -> State:
         live = Session(session.number, session.account, orders=_chosen(orders, session.orders))
         session.into(live, "orders")
         state.sessions[live.number] = live
+    if any(market.funded is None for market in facts.markets):
+        _bring_forward(state)
     state.watch.behind = True
     return state
+
+
+def _bring_forward(state: State) -> None:
+    """Complete a state of rules version 1.
+
+    It did not count bookings of funding, and left markets open that were listed while their
+    currency was settled.
+    """
+    settled = {phase.currency for phase in state.phases if isinstance(phase, Settlement)}
+    for market in state.markets.values():
+        market.funded, market.bookings = -market.accrued(), 0
+        if market.currency in settled:
+            market.state = MarketState.SETTLEMENT
+    for currency in state.currencies():
+        markets = [market for market in state.markets.values() if market.currency == currency]
+        exact = sum(market.funded for market in markets)
+        off = abs(state.funding_pool(currency).balance * FUNDED - exact)
+        if off:
+            markets[0].bookings = ceil_div(2 * off, FUNDED)
 
 
 def _market(market: Market) -> MarketFacts:
@@ -282,7 +306,8 @@ def _load_market(state: State, facts: MarketFacts, orders: dict[int, Order]) -> 
     name = facts.instrument.name
     book = OrderBook(name)
     market = Market(facts.instrument, facts.terms, state.indices[facts.index], book)
-    facts.into(market, "instrument", "terms", "index", "good_til_day", "queue")
+    facts.into(market, "instrument", "terms", "index", "funded", "good_til_day", "queue")
+    market.funded = facts.funded or 0
     for kept in facts.queue:
         order = Order(
             instrument=name, **{field: getattr(kept, field) for field in kept.__struct_fields__}
@@ -314,6 +339,7 @@ def _load_position(
 ) -> None:
     position = state.position(wallet.account, state.markets[facts.market])
     facts.into(position, "market", "orders")
+    position.market.cost += position.cost
     position.orders = _chosen(orders, facts.orders)
     for order in position.orders.values():
         if order.reduce_only:

@@ -12,7 +12,7 @@ again, exactly, where it is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -81,6 +81,12 @@ class Ends:
                 return heappop(heap) & _MARK
         return None
 
+    def every(self) -> Iterator[tuple[int, int]]:
+        """All ends and their marks, in no order."""
+        for heap in (self.fresh, self.older):
+            for end in heap:
+                yield end >> _MARK_BITS, end & _MARK
+
 
 def mark_of(slot: int, version: int) -> int:
     """What an interval is known by: the slot of its wallet, and the version that it holds for."""
@@ -146,7 +152,7 @@ class Watch:
     def _cross(self, state: State, budget: int) -> int:
         """Look at wallets whose ends are crossed; returns what is left of the budget."""
         for (name, kind, sign), ends in list(self.ends.items()):
-            reached = sign * _value(state.markets[name], kind)
+            reached = sign * value_of(state.markets[name], kind)
             while budget > 0:
                 crossed = ends.take(reached)
                 if crossed is None:
@@ -202,7 +208,8 @@ class Watch:
         self.standings.forget_market(name)
 
 
-def _value(market: Market, kind: str) -> int:
+def value_of(market: Market, kind: str) -> int:
+    """Where a coordinate of a market is now."""
     if kind == "mark":
         return market.mark
     return market.funding_index if kind == "funding" else market.index.price

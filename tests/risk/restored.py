@@ -42,6 +42,7 @@ class Restored:
         data = snapshot.dump(self.exchange.state)
         if entry.sequence % COMPARED == 0:
             assert snapshot.dump(self.venue.exchange.state) == data, place
+            self.venue.exchange.check()
         self._count(events)
         self.exchange = Exchange(snapshot.load(data))
 

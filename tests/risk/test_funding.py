@@ -271,8 +271,10 @@ def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bo
             venue.do(Continue())
             state = venue.exchange.state
             giver, fund = venue.position(who, name), state.position(2, venue.market(name))
+            venue.do(Continue())
             if giver is not None and giver.size:
                 insurance.hand_over(state, giver, fund, abs(giver.size), 0)
+                venue.do(Continue())
         else:
             maker, taker = ("mia", who) if kind == "sell" else (who, "mia")
             venue.buy(maker, name, size, "50100")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from book.units import HOUR, MONEY, RATE, SCALE
 from risk import deleveraging, insurance, ledger, margin, standard_margin
+from risk.commands import Continue
 from risk.deleveraging import Deleverage
 from risk.events import Booked, BookingKind, LossShared, Traded
 from risk.insurance import bankruptcy_price, bankruptcy_shares, implied_price
@@ -246,7 +247,7 @@ def test_who_is_deleveraged_keeps_no_order_that_would_turn_its_position() -> Non
     assert [amount("50000")] == [order.remaining for order in win.reducing.values()]
     insurance.hand_over(venue.exchange.state, lou, win, amount("50000"), 0)
     assert [] == venue.orders("win")
-    venue.exchange.check()
+    venue.do(Continue())
 
 
 def test_the_venue_holds_its_identities_after_a_deleveraging_with_reduce_only_orders() -> None:

@@ -40,7 +40,7 @@ DERIVED: dict[type, tuple[type, set[str], set[str]]] = {
     ),
     Market: (
         MarketFacts,
-        {"book", "initials", "positions"}
+        {"book", "initials", "positions", "cost"}
         | {"name", "currency", "maker_rate", "taker_rate", "contract_size", "value"},
         {"queue"},
     ),

@@ -140,7 +140,9 @@ def test_a_state_of_rules_1_is_read_and_loses_nothing(number: int) -> None:
     state = snapshot.load(data)
     exchange = Exchange(state)
     exchange.check()
-    assert [] == list(missing(json.loads(data), json.loads(snapshot.dump(state)), "state"))
+    changed = set(missing(json.loads(data), json.loads(snapshot.dump(state)), "state"))
+    # Listed while their currency was settled, markets were open then.
+    assert changed <= {f"state.markets[{place}].state" for place in range(len(state.markets))}
     for _ in range(10_000):
         if not exchange.busy:
             break
