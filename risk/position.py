@@ -152,9 +152,11 @@ class Position:
 
         The caller books the opposite to the funding pool, so that money is conserved.
         """
-        amount, market = self.accrued_funding(funding_index), self.market
-        market.funded += self.size * (funding_index - self.funding_index)
-        market.bookings += 1
+        amount, moved = self.accrued_funding(funding_index), funding_index - self.funding_index
+        if moved and self.size:
+            market = self.market
+            market.funded += self.size * moved
+            market.bookings += 1
         self.funding_index = funding_index
         self.funding += amount
         self._realise(amount)

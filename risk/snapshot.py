@@ -257,9 +257,15 @@ def load(data: bytes) -> State:
 def _bring_forward(state: State) -> None:
     """Complete a state of rules version 1.
 
-    It did not count bookings of funding, and left markets open that were listed while their
-    currency was settled.
+    It did not count bookings of funding, left markets open that were listed while their currency
+    was settled, and let a session start again under the number of one that had ended: the orders
+    of that one are no session's any more.
     """
+    for account in state.accounts.values():
+        for order in account.orders.values():
+            live = state.sessions.get(order.session)
+            if live is not None and order.order_id not in live.orders:
+                order.session = 0
     settled = {phase.currency for phase in state.phases if isinstance(phase, Settlement)}
     for market in state.markets.values():
         market.funded, market.bookings = -market.accrued(), 0

@@ -10,9 +10,20 @@ from hypothesis import strategies as st
 from book.units import MONEY, RATE, SCALE
 from risk import standard_margin, views
 from risk.catalogue import LEGACY_2025
-from risk.commands import OpenAccount, SetProduct
+from risk.commands import CancelAll, OpenAccount, SetProduct
 from risk.exchange import Exchange
-from tests.risk.venue import BTC, BTC_USDC, ETH_USDC, SOL_USDC, WEEKLY, Venue, open_venue, price
+from risk.reasons import Reason
+from tests.risk.venue import (
+    BTC,
+    BTC_USDC,
+    ETH_USDC,
+    SOL_USDC,
+    WEEKLY,
+    Venue,
+    open_venue,
+    price,
+    reason,
+)
 
 
 def test_looking_at_a_currency_that_is_not_there_changes_nothing() -> None:
@@ -149,3 +160,21 @@ def test_the_ratio_of_one_position_is_its_liquidation_price_over_its_mark() -> N
         assert ((venue.market(name).index.name, summary.ratio),) == summary.ratios
         expected = shown.liquidation_price * RATE // price("50000")
         assert abs(expected - summary.ratio) <= 10**6
+
+
+def test_a_currency_that_is_added_later_is_everybodys() -> None:
+    """An account has no wallet in it until it needs one, and trades in it all the same."""
+    inverse, linear = LEGACY_2025[0], LEGACY_2025[4]
+    venue = open_venue(catalogue=[inverse], ann={"BTC": "1"}, ben={"BTC": "1"})
+    contract, terms = linear
+    venue.do(SetProduct(contract=contract, terms=terms))
+    venue.tick()
+    ann = venue.exchange.state.accounts[venue.number("ann")]
+    assert ["BTC"] == list(ann.wallets)
+    assert 0 == views.summary(venue.exchange.state, ann.number, "USDC").margin_balance
+    assert Reason.NOT_ENOUGH_FUNDS is reason(venue.buy("ann", BTC_USDC, "0.01", "50000"))
+    for name in ("ann", "ben"):
+        venue.deposit(name, "USDC", "1000")
+    venue.trade("ann", "ben", BTC_USDC, "0.01", "50000")
+    assert views.summary(venue.exchange.state, ann.number, "USDC").maintenance > 0
+    venue.do(CancelAll(account=ann.number, currencies=("USDC",)))

@@ -174,3 +174,23 @@ def test_the_states_of_rules_1_hold_every_kind_of_work() -> None:
     assert {"CancelOrders", "Settlement", "Delivery", "Deleverage"} == kinds
     for name in ("sessions", "outcomes", "undecided", "expired", "overtaken", "deposited"):
         assert any(state[name] for state in states), name
+
+
+def test_orders_of_a_session_that_ended_are_not_those_of_a_later_one() -> None:
+    """Under rules 1 a session could start again under the number of one that had logged out."""
+    document = next(s for s in map(json.loads, STATES) if s["sessions"] and any_order(s))
+    order, session = any_order(document), document["sessions"][0]
+    order["session"] = session["number"]
+    session["orders"] = []
+    for market in document["markets"]:
+        for other in market["queue"]:
+            if other is not order and other["session"] == session["number"]:
+                other["session"] = 0
+    state = snapshot.load(json.dumps(document).encode())
+    Exchange(state).check()
+    assert 0 == state.accounts[order["account"]].orders[order["order_id"]].session
+
+
+def any_order(document: Any) -> Any:
+    """An open order of a state, None where there is none."""
+    return next((order for market in document["markets"] for order in market["queue"]), None)
