@@ -77,9 +77,12 @@ def _list(state: State, instrument: Instrument, terms: Terms) -> None:
         # It opens with the others: who is settled late must not trade against who was early.
         market.state = MarketState.SETTLEMENT
     state.markets[instrument.name] = market
-    marks.update(market, state.time)
     if instrument.expiry is not None:
         heappush(state.due, (instrument.expiry, Due.EXPIRY, instrument.name))
         opens = instrument.expiry - AVERAGING_WINDOW
-        heappush(state.due, (opens, Due.AVERAGING, instrument.name))
+        if opens > state.time:
+            heappush(state.due, (opens, Due.AVERAGING, instrument.name))
+        else:
+            market.averaging = market.index.averaging_from(opens)
+    marks.update(market, state.time)
     state.emit(MarketChanged(instrument.name, market.state))

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from book.calendar import AVERAGING_WINDOW, expiry_on
 from book.order import TimeInForce
 from book.units import DAY, HOUR, MINUTE, RATE, SECOND, round_half_even, text
-from risk import snapshot
+from risk import marks, snapshot
 from risk.catalogue import LEGACY_2025
 from risk.commands import CancelAll, Continue, SetProduct
 from risk.exchange import Exchange
@@ -200,6 +200,10 @@ def test_a_future_first_listed_in_its_last_half_hour_counts_what_was_before() ->
             if left == listed:
                 for contract, terms in dated:
                     venue.do(SetProduct(contract=contract, terms=terms))
+                market = venue.market(WEEKLY)
+                # From its first moment on its mark is what it will deliver if the index stays.
+                delivery = marks.estimated_delivery(market, venue.time)
+                assert abs(market.mark - delivery) <= market.terms.mark_step
             if left == 1:
                 market = venue.market(WEEKLY)
             index = "51000" if left <= 4 else "50000"
