@@ -28,7 +28,7 @@ def at_once(job: Job) -> None:
 class Encoder:
     """Does jobs in turn while `run` runs, and after each piece of one calls `flush`.
 
-    A job that raises is over, and `crashed` is told of it: the others belong to other clients.
+    A job that raises is over, and `crashed` gets the exception: the others are other clients'.
     `pieces` counts what was done.
     """
 

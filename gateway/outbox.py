@@ -60,7 +60,7 @@ class Outbox:
     writer with "unread" when the client does not read). `cut_off` is set when there is a
     `farewell`; what is queued by then is still there to be written.
     `encode` has a job done in slices: a large reply takes its place in the queue before it is
-    encoded, so that what happens meanwhile is told after it.
+    encoded, so that events of the time in between come after it.
     """
 
     number: int

@@ -46,12 +46,12 @@ class Unserved:
             example = example or name[:_EXAMPLE]
         if example and now - self._logged_at >= QUIET_SECONDS:
             self._logged_at = now
-            told = ", ".join(f"{topic} {count}" for topic, count in sorted(self._since.items()))
+            counts = ", ".join(f"{topic} {count}" for topic, count in sorted(self._since.items()))
             self._since.clear()
             # %r: a name may hold anything.
             logger.warning(
                 "clients asked for channels that do not exist here (%s), for one %r;"
                 " docs/API.md lists those that do",
-                told,
+                counts,
                 example,
             )

@@ -169,10 +169,10 @@ class Feed:
                 self.encode(partial(self._greeted, stream))
 
     def _greeted(self, stream: Stream) -> bool:
-        """Send a channel's state as far as it is written; returns whether nobody waits for more.
+        """Send a channel's state as far as it is written; returns whether that was all of it.
 
-        That of a large book is written over several calls. Whoever had no room for it does not
-        wait here, but for the slow timer.
+        That of a large book is written over several calls. A listener without room for it waits
+        for the slow timer.
         """
         stream.catch_up()
         self._settle(stream)

@@ -109,7 +109,7 @@ async def test_others_are_served_while_a_large_reply_is_encoded(autojump_clock: 
 async def test_replies_and_events_keep_their_order_around_a_large_one(
     autojump_clock: object,
 ) -> None:
-    """What the account did later is told later, though it was decided before the text was made."""
+    """What was decided while the text was made comes after it."""
     async with floor() as venue:
         rest(venue)
         alice, _ = venue.connect()

@@ -127,6 +127,6 @@ def test_what_is_not_implemented_is_named(
     assert {"reason": "not implemented", **data} == error["data"]
 
 
-def test_an_id_of_the_api_that_nobody_has_is_not_found() -> None:
-    """-32601 stays for what the API does not have either."""
+def test_a_method_that_the_api_does_not_have_is_not_found() -> None:
+    """It stays at -32601."""
     assert -32601 == Harness().connect("alice").error("private/weather")["code"]
