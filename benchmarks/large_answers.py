@@ -1,8 +1,8 @@
 """What large answers cost a polite client: 10 orders a second, while another asks for all its own.
 
 The other client has 8,541 open orders, 4.4 MB of them, and asks for them 12 times a second; in a
-second run it asks for the whole book, 1,900 levels. It is a process of its own, and rate limits are off, which would
-cut it after a few. The polite client's delays count from its schedule.
+second run it asks for the whole book, 1,900 levels. It is a process of its own, and rate limits are
+off, which would cut it after a few. The polite client's delays count from its schedule.
 
     python benchmarks/large_answers.py [--quick]
 """
