@@ -352,3 +352,32 @@ def test_the_worst_account_is_first_in_line() -> None:
         | eve     | reduced | 1000   | 8000   |
         | ann     | no fill |        | 7926.5 |
     """)
+
+
+def test_a_makers_rebate_comes_out_of_the_liquidation_fee() -> None:
+    """Makers of weeklies get 0.01 %, of the 0.75 % that ann pays; the fund gets the rest.
+
+    An eighth of 8000 at 8000 is 0.125: 0.0009375 from ann, 0.0000125 to cid.
+    """
+    play("""
+    given btc_usd is 10000
+    and ann has 0.2104 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and ann buys 8000 BTC-20NOV26 from bob at 10000
+    then accounts:
+        | account | currency | balance |
+        | fees    | BTC      | 0.00032 |
+    when fees withdraws 0.00032 BTC
+    and a second later btc_usd is 8000
+    and cid buys 5000 BTC-20NOV26 at 8000
+    and the supervisor liquidates
+    then trades:
+        | buyer | seller | amount | price | seller's fee | buyer's fee |
+        | ann   | bob    | 8000   | 10000 | -0.00008     | 0.0004      |
+        | cid   | ann    | 1000   | 8000  | 0.0009375    | -0.0000125  |
+    and accounts:
+        | account | currency | balance  |
+        | fees    | BTC      | 0        |
+        | fund    | BTC      | 0.000925 |
+    """)

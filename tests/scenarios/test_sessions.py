@@ -146,3 +146,20 @@ def test_a_new_start_ends_all_sessions_of_earlier_ones() -> None:
     and session 6 of ann starts                      => refused: session_ended
     and session 9 of ann starts                      => done
     """)
+
+
+def test_a_log_in_that_comes_after_the_end_of_its_connection_does_not_count() -> None:
+    """However often it comes, and for whomever; nothing rests for a connection that is gone."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bea has 1 BTC
+    and session 7 of ann starts
+    when session 7 ends
+    and session 7 of ann starts => refused: session_ended
+    and session 7 of bea starts => refused: session_ended
+    and bea buys 10 BTC-PERPETUAL at 9900 session-7 => refused: session_ended
+    then markets:
+        | instrument    | orders |
+        | BTC-PERPETUAL | 0      |
+    """)

@@ -256,3 +256,61 @@ def test_a_settlement_keeps_the_prices_of_its_moment() -> None:
         | ann     | BTC-PERPETUAL | 12500      | 0.024615384615  |
         | bob     | BTC-PERPETUAL | 12500      | -0.024615384615 |
     """)
+
+
+def test_after_a_silence_funding_is_paid_by_who_held_the_position() -> None:
+    """Ann is long for four hours in which nothing is heard, and sells to cid before any heartbeat.
+
+    0.5 % above the index less 0.025 % are 0.475 % in 8 hours; of one coin, for half of them,
+    0.002375. Cid has held it for no time at all.
+    """
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and cid has 1 BTC
+    and mia has 10 BTC
+    and ann buys 10000 BTC-PERPETUAL from bob at 10000
+    and mia buys 10000 BTC-PERPETUAL at 10049.5
+    and mia sells 10000 BTC-PERPETUAL at 10050.5
+    and 20 minutes pass
+    and mia cancels all => 2 cancelled
+    then markets:
+        | instrument    | mark  | funding |
+        | BTC-PERPETUAL | 10050 | 0.475 % |
+    when 0 seconds pass
+    and cid buys 10000 BTC-PERPETUAL at 9950
+    and the clock shows 2026-11-18 16:20:00
+    and ann sells 10000 BTC-PERPETUAL at 9950 reduce-only => filled, 10000 filled
+    then positions:
+        | account | instrument    | size   | funding   |
+        | ann     | BTC-PERPETUAL | 0      | -0.002375 |
+        | bob     | BTC-PERPETUAL | -10000 | 0.002375  |
+        | cid     | BTC-PERPETUAL | 10000  | 0         |
+    """)
+
+
+def test_what_is_listed_at_a_settlement_trades_when_it_is_over() -> None:
+    """The weekly that follows an expiry is there at 08:00, and rests with its currency."""
+    play("""
+    given btc_usd is 10000
+    and ann has 1 BTC
+    and bob has 1 BTC
+    and ann buys 1000 BTC-PERPETUAL from bob at 10000
+    and a slice is 2
+    when the clock shows 2026-11-20 08:00:00
+    and the heart beats
+    then work is left
+    and markets:
+        | instrument    | state      |
+        | BTC-PERPETUAL | settlement |
+        | BTC-4DEC26    | settlement |
+    when ann buys 10 BTC-4DEC26 at 9900 => refused: settlement_in_progress
+    and all work is done
+    then markets:
+        | instrument    | state |
+        | BTC-PERPETUAL | open  |
+        | BTC-4DEC26    | open  |
+    when the heart beats
+    and ann buys 10 BTC-4DEC26 at 9900 => open, 0 filled
+    """)

@@ -44,3 +44,30 @@ def test_a_silent_supervisor_stops_new_risk_everywhere() -> None:
     and the heart beats
     and ann buys 10 BTC-PERPETUAL at 9980 => open, 0 filled
     """)
+
+
+def test_no_far_order_opens_a_position_while_prices_are_late() -> None:
+    """The worst case of all orders is the far bid's already; a short would still be a new risk."""
+    play("""
+    given btc_usd is 10000
+    and sly has 1 BTC
+    and ann has 1 BTC
+    and mia has 10 BTC
+    and ann buys 100 BTC-PERPETUAL from mia at 10000
+    and mia buys 1000 BTC-PERPETUAL at 9990
+    and sly buys 1000 BTC-PERPETUAL at 9900
+    and btc_usd is not heard of
+    when the clock shows 2026-11-18 12:00:30
+    and the heart beats
+    and sly sells 1000 BTC-PERPETUAL at 9990  => refused: temporarily_unavailable
+    and sly sells 1000 BTC-PERPETUAL at market => refused: temporarily_unavailable
+    # ann is long 100: she may sell those, and no more
+    and ann sells 110 BTC-PERPETUAL at 9990   => refused: temporarily_unavailable
+    and ann sells 60 BTC-PERPETUAL at 9990    => filled, 60 filled
+    and ann sells 30 BTC-PERPETUAL at 10010   => open, 0 filled
+    and ann sells 20 BTC-PERPETUAL at 10010   => refused: temporarily_unavailable
+    and ann sells 10 BTC-PERPETUAL at 10010   => open, 0 filled
+    then positions:
+        | account | instrument    | size |
+        | ann     | BTC-PERPETUAL | 40   |
+    """)
