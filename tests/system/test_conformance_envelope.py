@@ -182,11 +182,15 @@ def test_a_body_over_the_limit_is_refused(http: Web) -> None:
     assert http.status == 413
 
 
-async def test_a_frame_over_the_limit_ends_the_connection(addresses: Addresses) -> None:
-    """With 1009, which says why."""
+async def test_a_frame_over_the_limit_is_refused_and_the_connection_stays(
+    addresses: Addresses,
+) -> None:
+    """As a body is: the next request is answered."""
     async with socket(addresses.websocket) as client:
         await client.send({"id": 1, "method": "public/test", "params": {"x": "y" * 40_000}})
-        assert await _closing_code(client) == 1009
+        reply = await client.reply()
+        assert reply["error"] == {"code": -32600, "message": "request entity too large"}
+        assert "version" in await client.call("public/test")
 
 
 async def test_a_text_frame_that_is_no_text_ends_the_connection(addresses: Addresses) -> None:
