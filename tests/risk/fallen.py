@@ -1,0 +1,45 @@
+"""A venue where somebody has lost what stood behind a position, for tests of what follows."""
+
+from __future__ import annotations
+
+from risk import ledger, margin
+from risk.events import (
+    BookingKind,
+    SettlementKind,
+)
+from risk.position import Position
+from tests.risk.venue import (
+    BTC,
+    Venue,
+    open_venue,
+)
+
+DELIVERY = SettlementKind.DELIVERY
+
+
+def position_of(venue: Venue, account: str | int, instrument: str = BTC) -> Position:
+    """A position that there is, brought to the present marks."""
+    held = venue.position(account, instrument)
+    assert held is not None
+    margin.refresh(venue.exchange.state, held.wallet)
+    return held
+
+
+def fallen(at: str = "47000", fund: str = "0", **parameters: object) -> Venue:
+    """Lou is long 100,000 USD with little behind it, win is short, and the index has moved."""
+    venue = open_venue(
+        parameters=dict(parameters),
+        insurance={"BTC": fund} if fund != "0" else {},
+        lou={"BTC": "0.06"},
+        win={"BTC": "1"},
+    )
+    venue.trade("lou", "win", BTC, "100000", "50000")
+    venue.tick(btc_usd=at)
+    return venue
+
+
+def give(venue: Venue, account: int, units: int) -> None:
+    """Money for an account, from the deficit, so that it adds up."""
+    state = venue.exchange.state
+    for wallet, sum_in in ((state.wallet(account, "BTC"), units), (state.deficit("BTC"), -units)):
+        ledger.book(state, wallet, sum_in, BookingKind.INSURANCE, state.sequence)

@@ -1,0 +1,161 @@
+"""What the insurance fund pays, takes over and hands on, to the unit."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import pytest
+
+from book.order import Side
+from book.units import MONEY
+from risk import insurance, margin, standard_margin
+from risk.commands import Continue
+from risk.events import (
+    Booked,
+    BookingKind,
+    Liquidated,
+    LiquidationStep,
+    SettlementKind,
+    Transferred,
+)
+from risk.state import INSURANCE
+from tests.risk.fallen import fallen, give, position_of
+from tests.risk.venue import (
+    BTC,
+    Venue,
+    amount,
+    of_type,
+    open_venue,
+)
+
+DELIVERY = SettlementKind.DELIVERY
+
+
+def with_fund_position() -> Venue:
+    """A fund that holds something, and lou, who owes."""
+    venue = fallen(at="47000", fund="1")
+    venue.checked = False
+    venue.open("gus", BTC="10")
+    venue.trade("gus", "win", BTC, "1000", "47000")
+    insurance.take_over(venue.exchange.state, position_of(venue, "gus"), 0)
+    return venue
+
+
+@pytest.mark.parametrize("missing", [0, 1, 100])
+def test_the_fund_pays_down_to_its_initial_margin(missing: int) -> None:
+    """What it cannot pay becomes the deficit; the bookings name the entry."""
+    venue = with_fund_position()
+    state = venue.exchange.state
+    venue.open("owe", BTC="1")
+    owe = venue.wallet("owe", "BTC")
+    give(venue, owe.account, -owe.balance - 1_000)
+    fund = position_of(venue, INSURANCE).wallet
+    deficit = state.deficit("BTC").balance
+    give(venue, INSURANCE, fund.initial - fund.margin_balance + 1_000 - missing)
+    deficit = state.deficit("BTC").balance
+    state.events = []
+    insurance.cover(state, owe)
+    assert 0 == owe.balance
+    assert -missing == state.deficit("BTC").balance - deficit
+    margin.refresh(state, fund)
+    assert fund.initial == fund.margin_balance
+    (booked,) = [e for e in of_type(state.events, Booked) if e.account == owe.account]
+    assert (BookingKind.INSURANCE, 1_000, 0) == (booked.kind, booked.amount, booked.balance)
+    assert state.sequence == booked.reference
+
+
+def test_the_fund_repays_of_a_deficit_what_it_can_spare() -> None:
+    """No more than the deficit, and no more than is above its initial margin."""
+    for deficit, spare, left in (
+        (500, 1_000, 0),
+        (1_000, 1_000, 0),
+        (1_000, 400, -600),
+        (7, 0, -7),
+    ):
+        venue = with_fund_position()
+        state = venue.exchange.state
+        fund = position_of(venue, INSURANCE).wallet
+        give(venue, INSURANCE, fund.initial - fund.margin_balance + spare)
+        state.deficit("BTC").balance = -deficit
+        before = fund.balance
+        insurance.repay(state, "BTC")
+        assert left == state.deficit("BTC").balance
+        assert before - fund.balance == deficit + left
+
+
+def test_the_fund_pays_cash_only() -> None:
+    """Unrealised profit is nothing that it could pay with."""
+    venue = with_fund_position()
+    state = venue.exchange.state
+    venue.tick(btc_usd="60000")
+    fund = position_of(venue, INSURANCE).wallet
+    assert fund.profit > 0
+    give(venue, INSURANCE, 5 - fund.balance)
+    assert 5 == max(0, margin.spare(state, fund)) or fund.initial > fund.profit
+    give(venue, INSURANCE, -10)
+    assert 0 == max(0, margin.spare(state, fund))
+
+
+def test_a_smallest_divisor_still_gives_a_price() -> None:
+    """One unit of coins is left at the price where a short has lost nearly all of them."""
+    market = copy(open_venue().market(BTC))
+    market.mark = 1
+    size = amount("10")
+    assert size * MONEY == insurance.bankruptcy_price(market, -size, size * MONEY - 1) or (
+        insurance.bankruptcy_price(market, -size, size * MONEY - 1)
+        == market.instrument.floor_to_tick(size * MONEY)
+    )
+    assert insurance.bankruptcy_price(market, -size, size * MONEY) is None
+
+
+def test_a_hand_over_is_told_with_both_results() -> None:
+    """Numbers, sides, sizes left, and no more than was handed over."""
+    venue = fallen()
+    venue.checked = False
+    state = venue.exchange.state
+    lou, win = position_of(venue, "lou"), position_of(venue, "win")
+    trades, interest = state.trades, venue.market(BTC).open_interest
+    state.events = []
+    price = insurance.hand_over(state, lou, win, amount("40000"), 7)
+    (told,) = of_type(state.events, Transferred)
+    assert trades + 1 == told.trade_id == state.trades
+    assert (lou.account, win.account, BTC) == (told.account, told.counterparty, told.instrument)
+    assert (Side.SELL, amount("40000"), price) == (told.side, told.amount, told.price)
+    assert (lou.realised, win.realised) == (told.profit, told.counterparty_profit)
+    assert state.time == told.time
+    assert (amount("60000"), -amount("60000")) == (lou.size, win.size)
+    assert interest - amount("40000") == venue.market(BTC).open_interest
+    venue.do(Continue(), check=True)
+
+
+def test_what_is_taken_over_is_told() -> None:
+    """By account, market and amount, at its price."""
+    venue = fallen(fund="10")
+    venue.checked = False
+    state = venue.exchange.state
+    state.events = []
+    insurance.take_over(state, position_of(venue, "lou"), 0)
+    (told,) = of_type(state.events, Liquidated)
+    (moved,) = of_type(state.events, Transferred)
+    assert (venue.number("lou"), "BTC", BTC) == (told.account, told.currency, told.instrument)
+    assert LiquidationStep.TAKEN_OVER is told.step
+    assert (amount("100000"), moved.price) == (told.amount, told.price)
+
+
+def test_the_fund_adds_what_it_takes_to_what_it_holds() -> None:
+    """Of the other side it takes easily: its margin shrinks."""
+    venue = with_fund_position()
+    state = venue.exchange.state
+    fund = position_of(venue, INSURANCE)
+    lou = position_of(venue, "lou")
+    together = standard_margin.initial(venue.market(BTC), fund.size + lou.size)
+    give(venue, INSURANCE, together - fund.wallet.margin_balance)
+    assert insurance.accepts(state, lou, 0)
+    assert not insurance.accepts(state, lou, -1)
+    give(venue, INSURANCE, -1)
+    assert not insurance.accepts(state, lou, 0)
+    assert insurance.accepts(state, lou, 1)
+    # Win is short of more: together with it, the fund would hold less.
+    give(venue, INSURANCE, -fund.wallet.margin_balance)
+    win = position_of(venue, "win")
+    assert not insurance.accepts(state, win, 0)

@@ -1,0 +1,241 @@
+"""Single steps of liquidation, to the unit and to the field."""
+
+from __future__ import annotations
+
+import pytest
+
+from book.order import CancelReason, OrderState, Side
+from book.units import RATE
+from risk import insurance, liquidation, margin
+from risk.events import (
+    Liquidated,
+    LiquidationStep,
+    OrderChanged,
+    SettlementKind,
+    Traded,
+)
+from risk.state import INSURANCE
+from risk.terms import LossPolicy
+from tests.risk.fallen import fallen, position_of
+from tests.risk.venue import (
+    BTC,
+    BTC_USDC,
+    ETH,
+    WEEKLY,
+    amount,
+    money,
+    of_type,
+    open_venue,
+)
+
+DELIVERY = SettlementKind.DELIVERY
+
+
+def test_a_liquidation_order_is_numbered_and_dated_like_any_other() -> None:
+    """The next number, created and updated now, immediate, reduce-only, one eighth."""
+    venue = fallen(at="48900")
+    for _ in range(3):
+        venue.buy("win", BTC, "10", "40000")
+    state = venue.exchange.state
+    before = state.orders
+    venue.tick()
+    events = venue.liquidate()
+    (changed,) = [e.order for e in of_type(events, OrderChanged) if e.order.liquidation]
+    assert before + 1 == changed.order_id == state.orders
+    assert (state.time, state.time) == (changed.created, changed.updated)
+    assert (OrderState.CANCELLED, Side.SELL) == (changed.state, changed.side)
+    assert changed.reduce_only
+    assert amount("12500") == changed.amount
+    (step,) = of_type(events, Liquidated)
+    assert (LiquidationStep.UNFILLED, 0) == (step.step, step.amount)
+    # Without a fill, the bound is told.
+    assert changed.price == step.price
+
+
+def test_a_round_reports_what_it_sold_at_its_average() -> None:
+    """Over two makers, of which neither had enough."""
+    venue = fallen(at="48900")
+    venue.open("buy", BTC="10")
+    venue.buy("buy", BTC, "5000", "48900")
+    venue.buy("buy", BTC, "20000", "48890")
+    events = venue.liquidate()
+    (step,) = of_type(events, Liquidated)
+    assert (LiquidationStep.REDUCED, amount("12500")) == (step.step, step.amount)
+    assert venue.market(BTC).instrument.ceil_to_tick(step.price) != amount("48890")
+    assert amount("48890") < step.price < amount("48900")
+    assert venue.number("lou") == step.account
+    assert (BTC, "BTC") == (step.instrument, step.currency)
+    filled = [(trade.price, trade.amount) for trade in of_type(events, Traded)]
+    assert [(amount("48900"), amount("5000")), (amount("48890"), amount("7500"))] == filled
+
+
+def test_a_round_cancels_orders_and_says_so() -> None:
+    """With its reason, before anything is sold."""
+    venue = open_venue(lou={"BTC": "0.06"}, win={"BTC": "1"})
+    venue.trade("lou", "win", BTC, "100000", "50000")
+    venue.sell("lou", BTC, "10", "50700")
+    venue.tick(btc_usd="48900")
+    events = venue.liquidate()
+    steps = [step.step for step in of_type(events, Liquidated)]
+    assert LiquidationStep.CANCELLED == steps[0]
+    (gone,) = [
+        e.order
+        for e in of_type(events, OrderChanged)
+        if e.order.account == venue.number("lou") and not e.order.liquidation
+    ]
+    assert CancelReason.AUTOLIQUIDATION is gone.cancel_reason
+
+
+@pytest.mark.parametrize(
+    ("held", "clip"),
+    [
+        ("10", "10"),
+        ("70", "10"),
+        ("80", "10"),
+        ("90", "20"),
+        ("160", "20"),
+        ("170", "30"),
+        ("100000", "12500"),
+    ],
+)
+def test_a_clip_is_an_eighth_rounded_up_to_the_contract(held: str, clip: str) -> None:
+    """At least the smallest order, at most what is held; long and short alike."""
+    venue = open_venue(checked=False, ann={"BTC": "1"}, bob={"BTC": "1"})
+    venue.trade("ann", "bob", BTC, held, "50000")
+    for name in ("ann", "bob"):
+        assert amount(clip) == liquidation.clip(position_of(venue, name))
+
+
+def test_an_account_has_one_round_a_tick() -> None:
+    """And another one at the next."""
+    venue = fallen(at="48900")
+    assert of_type(venue.liquidate(), Liquidated)
+    assert [] == liquidation.pending(venue.exchange.state)
+    assert venue.exchange.state.ticks == venue.wallet("lou", "BTC").round
+    venue.tick()
+    assert [(venue.number("lou"), "BTC")] == liquidation.pending(venue.exchange.state)
+
+
+# Who is handed over
+
+
+@pytest.mark.parametrize(("more", "handed"), [(0, False), (-1, True)])
+def test_half_the_maintenance_margin_is_the_limit_of_a_takeover(more: int, handed: bool) -> None:
+    """A round that finds no fill hands over below the half, and not at it."""
+    venue = fallen(at="48900", fund="10")
+    venue.checked = False
+    lou = position_of(venue, "lou")
+    needed = lou.wallet.maintenance
+    # The margin is even, so that its half is a number of units.
+    lou.wallet.balance += needed // 2 + needed % 2 - lou.wallet.margin_balance + more
+    venue.liquidate()
+    assert handed == (venue.size("lou", BTC) == 0)
+
+
+def test_the_fund_is_bounded_by_the_band_of_its_side() -> None:
+    """A long sells no lower than the band allows, a short buys no higher."""
+    for maker, taker, sign in (("lou", "win", 1), ("win", "lou", -1)):
+        venue = open_venue(
+            checked=False, insurance={"BTC": "10"}, lou={"BTC": "1"}, win={"BTC": "1"}
+        )
+        venue.trade(maker, taker, BTC, "1000", "50000")
+        state, market = venue.exchange.state, venue.market(BTC)
+        insurance.take_over(state, position_of(venue, "lou"), 0)
+        fund = position_of(venue, INSURANCE)
+        assert sign * fund.size > 0
+        band = market.low if sign > 0 else market.high
+        assert band == liquidation._bound(state, fund.wallet, fund)
+        # Its bankruptcy price counts where that is nearer.
+        fund.wallet.balance = money("0.00001") - fund.wallet.session_profit - fund.wallet.profit
+        margin.refresh(state, fund.wallet)
+        share = insurance.bankruptcy_shares(fund.wallet)[BTC]
+        nearer = insurance.bankruptcy_price(market, fund.size, share)
+        assert nearer is not None
+        assert sign * (nearer - band) > 0
+        assert nearer == liquidation._bound(state, fund.wallet, fund)
+        venue.set_parameters(loss_policy=LossPolicy.SOCIALISE)
+        assert band == liquidation._bound(state, fund.wallet, fund)
+
+
+def test_a_short_that_no_price_bankrupts_is_bounded_by_the_band() -> None:
+    """Its loss is less than its coins at any price."""
+    venue = open_venue(checked=False, lou={"BTC": "10"}, win={"BTC": "10"})
+    venue.trade("win", "lou", BTC, "1000", "50000")
+    lou = position_of(venue, "lou")
+    state, market = venue.exchange.state, venue.market(BTC)
+    assert insurance.bankruptcy_price(market, lou.size, lou.wallet.margin_balance) is None
+    assert market.high == liquidation._bound(state, lou.wallet, lou)
+
+
+# Standings that will be wanted
+
+
+def test_standings_are_worked_out_for_the_other_side() -> None:
+    """Who is short is ranked where a long must be handed over, and the other way round."""
+    for maker, taker, price_now, sign in (("lou", "win", "47000", -1), ("win", "lou", "53100", 1)):
+        venue = open_venue(lou={"BTC": "0.06"}, win={"BTC": "1"})
+        venue.trade(maker, taker, BTC, "100000", "50000")
+        venue.tick(btc_usd=price_now)
+        venue.finish()
+        state = venue.exchange.state
+        liquidation._standings_ready(state, [(venue.number("lou"), "BTC")])
+        assert [(BTC, sign)] == list(state.watch.standings.kept)
+
+
+@pytest.mark.parametrize(("shortfall", "wanted"), [(-RATE // 2, 0), (-RATE // 2 - 1, 1)])
+def test_who_has_lost_more_than_half_is_likely_to_be_handed_over(
+    shortfall: int, wanted: int
+) -> None:
+    """As the watch saw it, and not at just the half."""
+    venue = fallen()
+    state, key = venue.exchange.state, (venue.number("lou"), "BTC")
+    state.watch.endangered[key] = shortfall
+    assert wanted == len(liquidation._unbearable(state, [key]))
+
+
+def test_a_fund_that_can_take_all_makes_nobody_wanted() -> None:
+    """It can with all that it has above its initial margin; a unit less, and it cannot."""
+    for missing in (0, 1):
+        venue = fallen(fund="10")
+        venue.checked = False
+        state, key = venue.exchange.state, (venue.number("lou"), "BTC")
+        # Something that needs margin is with it already.
+        venue.open("gus", BTC="10")
+        venue.trade("gus", "win", BTC, "1000", "47000")
+        insurance.take_over(state, position_of(venue, "gus"), 0)
+        fund = position_of(venue, INSURANCE).wallet
+        assert fund.initial > 0
+        lou = position_of(venue, "lou").wallet
+        needed = lou.initial - lou.margin_balance
+        fund.balance += needed + fund.initial - fund.margin_balance - missing
+        state.watch.endangered[key] = -RATE
+        assert missing == len(liquidation._unbearable(state, [key]))
+    venue.set_parameters(loss_policy=LossPolicy.SOCIALISE)
+    assert [] == liquidation._unbearable(state, [key])
+
+
+def test_the_position_of_the_largest_requirement_is_reduced_first() -> None:
+    """Whatever its market is called."""
+    for larger in (BTC, WEEKLY):
+        venue = open_venue(lou={"BTC": "0.1"}, win={"BTC": "10"})
+        for name in (BTC, WEEKLY):
+            quantity = "100000" if name == larger else "50000"
+            venue.trade("lou", "win", name, quantity, "50000")
+        venue.tick(btc_usd="48800")
+        (step,) = of_type(venue.liquidate(), Liquidated)
+        assert (LiquidationStep.UNFILLED, larger) == (step.step, step.instrument)
+
+
+def test_a_linear_and_another_inverse_currency_are_liquidated_by_themselves() -> None:
+    """An account is due in the currency that it lacks, and its others are left alone."""
+    venue = open_venue(
+        lou={"BTC": "0.06", "ETH": "1", "USDC": "10000"},
+        win={"BTC": "1", "ETH": "9", "USDC": "90000"},
+    )
+    venue.trade("lou", "win", BTC, "100000", "50000")
+    venue.trade("lou", "win", ETH, "100", "2500")
+    venue.trade("lou", "win", BTC_USDC, "0.1", "50000")
+    venue.tick(btc_usd="48900")
+    assert [(venue.number("lou"), "BTC")] == liquidation.pending(venue.exchange.state)
+    events = venue.liquidate()
+    assert {BTC} == {each.instrument for each in of_type(events, Liquidated)}
