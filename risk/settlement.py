@@ -56,7 +56,8 @@ class Marked(NamedTuple):
 class Settlement:
     """Daily settlement of a currency: session results become cash, market by market.
 
-    `marked` holds the prices of each market as they stood when it was due.
+    `marked` holds the prices of each market as they stood when it was due; `deficit` is what there
+    was then, and once all are settled what is to be shared.
     Afterwards a deficit that the fund cannot repay is spread over the session's winners, in
     proportion to their profits; what was delivered at the same time counts (see `count`).
     It may take many entries, and what comes in between must not change who bears what: until all

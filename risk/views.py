@@ -193,11 +193,14 @@ def lifetime_profit(position: Position) -> int:
 
 
 def _leverage(market: Market, size: int) -> int:
-    """The leverage that initial margin allows at this size, to the nearest whole number."""
+    """The leverage that initial margin allows at this size, to the nearest whole number.
+
+    0 where no initial margin bounds it.
+    """
     coins = base_size(market, size) if size and market.mark else 0
     terms = market.terms
     rate = terms.initial_base * MONEY + terms.initial_slope * coins
-    return round_half_even(RATE * MONEY, rate)
+    return round_half_even(RATE * MONEY, rate) if rate else 0
 
 
 def _nearest_expiry(positions: list[Position]) -> int | None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
+from book.calendar import next_settlement
 from book.order import OrderType, SelfTrading, Side
 from risk import liquidation, margin, settlement, snapshot
 from risk.commands import (
@@ -54,7 +55,7 @@ from risk.terms import Parameters
 from tests.effort import thorough
 from tests.risk.chance import STORM, Chance, small_venue
 from tests.risk.eve import CLIENTS, FAMILY, LARGE, MONTHLY, eve
-from tests.risk.venue import BTC, Venue, amount, of_type, open_venue, price, reason
+from tests.risk.venue import BTC, WEEKLY, Venue, amount, of_type, open_venue, price, reason
 
 AFTER = "BTC-31JUL26"
 
@@ -405,3 +406,44 @@ def test_what_was_to_be_cancelled_goes_and_what_came_later_stays(
                 later = set()
             venue.do(command)
     assert {each.order_id for each in venue.orders("ann")} == later
+
+
+def given_up(size: int) -> Venue:
+    """A bankrupt short whom nobody can be closed against, a second before a settlement.
+
+    The only long is short of the weekly for as much, and has no more than his deposit.
+    """
+    venue = open_venue(
+        catalogue=FAMILY,
+        prices={"btc_usd": "50000"},
+        parameters={"slice": LARGE, "supervision": LARGE * 10**6},
+        checked=False,
+        sho={"BTC": "0.06"},
+        lon={"BTC": "0.1"},
+        mia={"BTC": "10"},
+    )
+    venue.time = next_settlement(venue.time) - 2000
+    venue.tick(after=0)
+    venue.trade("lon", "sho", BTC, "100000", "50000")
+    venue.trade("mia", "lon", WEEKLY, "100000", "50000")
+    venue.tick(after=1000, btc_usd="55000")
+    venue.finish()
+    set_slice(venue, size)
+    venue.do(Liquidate(account=venue.number("sho"), currency="BTC"))
+    return venue
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, LARGE])
+def test_a_deficit_of_work_in_progress_is_shared_by_the_session_that_made_it(size: int) -> None:
+    """The hand-over had begun when the settlement came due; its loss is this session's."""
+    venue = given_up(size)
+    working = any(isinstance(phase, Deleverage) for phase in venue.exchange.state.phases)
+    assert working == (size != LARGE)
+    venue.do(Continue(), after=1000)
+    venue.finish()
+    events = [event for events in venue.events for event in events]
+    [shared] = of_type(events, LossShared)
+    # Lost 100,000 x (1/50,000 - 1/55,000) = 0.1818 BTC, of which 0.06 less the fee were there.
+    assert abs(shared.deficit - 121_868_181_818) < 10**9
+    assert shared.deficit - 1 <= shared.taxed <= shared.deficit
+    assert abs(venue.exchange.state.deficit("BTC").balance) <= 1

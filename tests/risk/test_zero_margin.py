@@ -42,7 +42,11 @@ def test_who_is_below_zero_is_liquidated(
     )
     venue.trade("ann", "mia", BTC, "50000", "50000")
     venue.trade("ann", "mia", WEEKLY, "50000", "50000")
-    assert views.summary(venue.exchange.state, venue.number("ann"), "BTC").maintenance >= 0
+    state, ann = venue.exchange.state, venue.number("ann")
+    assert views.summary(state, ann, "BTC").maintenance >= 0
+    for name in (BTC, WEEKLY):
+        shown = views.position(state, ann, venue.market(name))
+        assert (shown.leverage > 0) == (venue.market(name).terms.initial_base > 0)
     venue.tick(btc_usd="45000")
     for _ in range(60):
         venue.finish()
