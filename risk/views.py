@@ -95,6 +95,7 @@ def summary(state: State, account: int, currency: str) -> Summary:
     for position in held:
         name = position.market.index.name
         deltas[name] = deltas.get(name, 0) + delta(position.market, position.size)
+    ratio, ratios = _ratios(wallet, held, sorted(deltas))
     return Summary(
         currency=currency,
         balance=wallet.balance,
@@ -111,18 +112,25 @@ def summary(state: State, account: int, currency: str) -> Summary:
         fees=ledger.fees_paid(wallet),
         delta=sum(deltas.values()),
         deltas=tuple(sorted(deltas.items())),
-        ratio=wallet.model.liquidation_ratio(wallet, held),
-        ratios=tuple(
-            (name, ratio)
-            for name in sorted(deltas)
-            if (
-                ratio := wallet.model.liquidation_ratio(
-                    wallet, [p for p in held if p.market.index.name == name]
-                )
-            )
-            is not None
-        ),
+        ratio=ratio,
+        ratios=ratios,
     )
+
+
+def _ratios(
+    wallet: Wallet, held: list[Position], indices: list[str]
+) -> tuple[int | None, tuple[tuple[str, int], ...]]:
+    """The liquidation ratio of all positions together, and of those on each index alone."""
+    together = wallet.model.liquidation_ratio(wallet, held)
+    if len(indices) == 1:
+        return together, () if together is None else ((indices[0], together),)
+    ratios = []
+    for name in indices:
+        on_index = [position for position in held if position.market.index.name == name]
+        ratio = wallet.model.liquidation_ratio(wallet, on_index)
+        if ratio is not None:
+            ratios.append((name, ratio))
+    return together, tuple(ratios)
 
 
 def position(state: State, account: int, market: Market) -> PositionView:
