@@ -152,6 +152,7 @@ class Door:
 
         def cut(reason: str) -> None:
             outbox.cut(POLICY_VIOLATION, reason)
+            self.metrics.floods.labels(reason).inc()
             self.slots.penalise(network_of(address), trio.current_time() + PENALTY_SECONDS)
 
         # A library's task runs in here, and ends when the goodbye has closed the stream.

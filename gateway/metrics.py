@@ -135,6 +135,11 @@ class Metrics:
             "clock_lead_seconds",
             "How far venue time is ahead of the machine's clock; below zero it is behind.",
         )
+        self.floods = counter(
+            "floods",
+            "WebSocket connections cut for sending too many frames or bytes, by reason.",
+            ["reason"],
+        )
         self.crashes = counter("crashes", "Exceptions caught at a boundary: bugs.", ["boundary"])
         self.loop_lag = histogram(
             "loop_lag_seconds", "How late a timer fires: the event loop was busy.", buckets=_LAGS

@@ -249,6 +249,10 @@ async def test_who_floods_takes_up_a_slot_for_a_while() -> None:
         async with opened(venue, None) as client:
             await client.stream.send_all(REQUEST)
             assert (await client.stream.receive_some()).startswith(b"HTTP/1.1 429 ")
+        floods = venue.metrics.registry.get_sample_value(
+            "tidegate_floods_total", {"reason": "too many frames"}
+        )
+        assert 3 == floods
 
 
 @pytest.mark.parametrize(
