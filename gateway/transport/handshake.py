@@ -14,13 +14,12 @@ import h11
 import trio
 from attrs import frozen
 
-from gateway.transport.interface import Stream, half_close
+from gateway.transport.interface import CHUNK_BYTES, Stream, half_close
 
 PATH: Final = "/ws/api/v2"
 HEAD_BYTES: Final = 16 * 2**10
 # A head comes in a packet or two, or in lines; one that drips would cost a read for each byte.
 HEAD_READS: Final = 256
-CHUNK_BYTES: Final = 8 * 2**10
 # A refused client may still be sending: closing over unread bytes would be a reset, which can
 # overtake the response. So much is read away, for so long.
 LINGER_BYTES: Final = 64 * 2**10

@@ -12,8 +12,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from gateway.transport import frames
 from gateway.transport.frame_filter import FrameFilter, Kind
 from gateway.transport.frames import Violation, oversized
-from gateway.transport.handshake import CHUNK_BYTES, LINGER_BYTES
-from gateway.transport.interface import DisconnectedError, Stream, half_close
+from gateway.transport.handshake import LINGER_BYTES
+from gateway.transport.interface import CHUNK_BYTES, DisconnectedError, Stream, half_close
 from gateway.transport.meter import InboundMeter
 
 # The library stops answering pings while its queue is full, and ours is never far behind; what

@@ -22,8 +22,15 @@ from websockets.server import ServerProtocol
 
 from gateway.transport import frames
 from gateway.transport.frames import MessageTracker, Violation, emptied, oversized, text_head
-from gateway.transport.handshake import CHUNK_BYTES, LINGER_BYTES
-from gateway.transport.interface import Direct, DisconnectedError, Stream, half_close
+from gateway.transport.handshake import LINGER_BYTES
+from gateway.transport.interface import (
+    CHUNK_BYTES,
+    Direct,
+    DisconnectedError,
+    Stream,
+    half_close,
+    read_chunk,
+)
 from gateway.transport.meter import InboundMeter
 
 # The protocol allows to answer the latest ping only. Of a client that sends more, and does not read
@@ -39,6 +46,8 @@ _WHOLE_PONG: Final = frames.FIN | frames.PONG
 _CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
 _MASKED: Final = frames.MASKED
 _HEAD_BYTES: Final = 2
+# A longer text message is the library's, as its bytes come.
+_PLAIN_BYTES: Final = 64 * 2**10
 # How often a client is read that goes on sending while the close frame is on its way.
 _LINGER_PERIOD: Final = 0.01
 
@@ -71,8 +80,9 @@ class WebSocketTransport:
     _rest: bytes = b""
     # Whether the library has left its open state.
     closing: bool = field(default=False, init=False)
-    # How much of the payload of a frame is still to be discarded.
+    # How much of the payload of a frame is still to be discarded, or to be passed to the library.
     _discarding: int = field(default=0, init=False)
+    _passing: int = field(default=0, init=False)
     _unsent: bytearray = field(factory=bytearray, init=False)
     _control: deque[bytes] = field(factory=lambda: deque(maxlen=PONGS), init=False)
     # The message whose last frame has not come yet, and what it holds.
@@ -87,10 +97,12 @@ class WebSocketTransport:
     _ending: bool = field(default=False, init=False)
     _parted: bool = field(default=False, init=False)
     _socket: trio.socket.SocketType | None = field(init=False)
+    _plain_bytes: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         plain = isinstance(self._stream, trio.SocketStream)
         self._socket = self._stream.socket if plain else None
+        self._plain_bytes = min(self._frame_bytes, _PLAIN_BYTES)
 
     @property
     def direct(self) -> Direct | None:
@@ -141,9 +153,14 @@ class WebSocketTransport:
     def _cut(self, data: bytes) -> list[str | bytes]:
         """All messages that end in here; `_rest` is what is left behind them."""
         messages: list[str | bytes] = []
-        at, size, limit = 0, len(data), self._frame_bytes
+        at, size, limit = 0, len(data), self._plain_bytes
         if self._discarding:
             at = self._discard(0, size)
+        elif self._passing:
+            at = min(self._passing, size)
+            self._passing -= at
+            self._protocol.receive_data(data[:at])
+            messages += self._messages()
         whole = not self._message.open
         while size - at >= _HEAD_BYTES:
             length, start = data[at + 1] - _MASKED, at + 6
@@ -179,8 +196,10 @@ class WebSocketTransport:
             return 0
         violation, end = header.violation, header.start + header.length
         discard = self._message.exceeds(header)
+        # To keep the beginning of a large frame until it is whole would copy it with each chunk.
+        waits = end > len(data) and header.length <= _PLAIN_BYTES and not discard
         if violation is None:
-            if (end > len(data) and not discard) or not self._meter.frame():
+            if waits or not self._meter.frame():
                 return 0
             if not header.opcode & frames.CONTROL:
                 violation = self._message.add(header)
@@ -200,10 +219,11 @@ class WebSocketTransport:
         messages += self._messages()
         if self.closing:
             return 0
-        if not discard:
-            return end - at
-        self._discarding = header.length
-        return self._discard(header.start, len(data)) - at
+        if discard:
+            self._discarding = header.length
+            return self._discard(header.start, len(data)) - at
+        self._passing = max(0, end - len(data))
+        return end - self._passing - at
 
     def _discard(self, at: int, size: int) -> int:
         """Where the payload ends that is discarded, or the chunk."""
@@ -343,7 +363,7 @@ class WebSocketTransport:
     async def _read(self) -> bytes:
         """The next chunk; empty at the end. Raises DisconnectedError."""
         try:
-            return await _read(self._stream)
+            return await read_chunk(self._stream)
         except _GONE as gone:
             raise DisconnectedError from gone
 
@@ -362,24 +382,6 @@ class WebSocketTransport:
                 await half_close(self._stream)
             except _GONE as gone:
                 raise DisconnectedError from gone
-
-
-async def _read(stream: Stream) -> bytes:
-    """The next chunk; empty at the end. Raises trio.BrokenResourceError, ClosedResourceError.
-
-    Nearly always nothing is there yet. To wait first and read then spares a system call that
-    fails, which is a fifth of what it costs to receive a short chunk.
-    """
-    if not isinstance(stream, trio.SocketStream):
-        return bytes(await stream.receive_some(CHUNK_BYTES))
-    while True:
-        await trio.lowlevel.wait_readable(stream.socket)
-        try:
-            return os.read(stream.socket.fileno(), CHUNK_BYTES)
-        except BlockingIOError:
-            continue
-        except OSError as error:
-            raise trio.BrokenResourceError from error
 
 
 async def shake_hands(

@@ -42,7 +42,10 @@ async def streams() -> AsyncIterator[tuple[trio.Nursery, trio.SocketStream, trio
 
 
 async def opened(
-    nursery: trio.Nursery, library: Library, stream: trio.SocketStream
+    nursery: trio.Nursery,
+    library: Library,
+    stream: trio.SocketStream,
+    frame_bytes: int = FRAME_BYTES,
 ) -> Transport | None:
     """The server's side of a handshake."""
     return await shake_hands(
@@ -50,7 +53,7 @@ async def opened(
         stream,
         library=library,
         tls=None,
-        frame_bytes=FRAME_BYTES,
+        frame_bytes=frame_bytes,
         seconds=1,
         refusal=None,
         policy=Policy(),
@@ -79,12 +82,12 @@ async def shaken(
 
 @asynccontextmanager
 async def shaken_raw(
-    library: Library, ahead: bytes = b""
+    library: Library, ahead: bytes = b"", frame_bytes: int = FRAME_BYTES
 ) -> AsyncIterator[tuple[trio.Nursery, Transport, trio.SocketStream]]:
     """A connection whose client speaks in bytes; `ahead` is what it sends with its request."""
     async with streams() as (nursery, ours, theirs):
         await theirs.send_all(REQUEST + ahead)
-        transport = await opened(nursery, library, ours)
+        transport = await opened(nursery, library, ours, frame_bytes)
         assert transport is not None
         response = bytearray()
         while not response.endswith(b"\r\n\r\n"):
@@ -427,6 +430,30 @@ async def test_after_a_frame_was_broken_off_nothing_follows_it(library: Library)
         rest = b"".join([bytes(chunk) async for chunk in client])
         assert b"x" * 1_000 in rest
         assert b"connection_too_slow" not in rest
+
+
+async def test_large_messages_arrive_whole_where_they_are_allowed(library: Library) -> None:
+    """In pieces, in fragments and with more behind them, and no copy of their beginning is kept."""
+    limit = 300_000
+    sizes = (65_535, 65_536, 65_537, 200_000, limit, limit + 1, 5)
+    sent = b"".join(
+        frame(Opcode.TEXT, b"x" * size)
+        + frame(Opcode.PING, b"p")
+        + frame(Opcode.BINARY, b"y" * (size // 2), fin=False)
+        + frame(Opcode.CONT, b"y" * (size - size // 2))
+        for size in sizes
+    )
+    async with shaken_raw(library, frame_bytes=limit) as (_, transport, client):
+        found: list[int] = []
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(in_pieces, client, sent, 7_001)
+                while len(found) < 2 * len(sizes):
+                    found += map(len, await transport.receive())
+                    assert len(getattr(transport, "_rest", b"")) <= 2**16 + 14
+                    if transport.unsent:
+                        await transport.drain()
+    assert [size for size in sizes for _ in range(2)] == found
 
 
 @pytest.mark.parametrize(
