@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from attrs import define, field
 
 from benchmarks.figures import Figure, show
-from book.calendar import next_settlement
+from book.calendar import Period, next_settlement
 from book.order import OrderType, SelfTrading, Side, TimeInForce
-from book.units import DAY, MONEY, SCALE, SECOND
+from book.units import DAY, HOUR, MONEY, SCALE, SECOND
 from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Cancel,
@@ -341,6 +341,28 @@ def expiry(size: int) -> float:
     return venue.longest(venue.heartbeat())
 
 
+def expiry_with_orders(size: int) -> float:
+    """The end of a future that is held by accounts with many orders elsewhere."""
+    # An hour before a month's end: no fee is taken of weeklies.
+    venue = Venue(time=START + 23 * DAY + 19 * HOUR)
+    market = next(
+        market
+        for market in venue.exchange.state.markets.values()
+        if market.currency == "BTC" and market.instrument.period is Period.MONTH
+    )
+    for account in venue.crowd(40):
+        venue.trade(account, MAKER, 1, market.name)
+        for number in range(size):
+            venue.order(account, Side.BUY, 1, 49_300 + number % 600)
+    assert market.instrument.expiry is not None
+    venue.tick(btc_usd=50_001)
+    venue.finish()
+    venue.time = market.instrument.expiry
+    # No Tick, and so no look at these accounts before the delivery.
+    venue.do(Continue())
+    return venue.longest(Continue())
+
+
 def jump(size: int) -> float:
     """The clock goes on by so many days."""
     venue = held_everywhere(100)
@@ -480,6 +502,7 @@ CASES: dict[str, tuple[Callable[[int], float], int]] = {
     "end of all sessions of a process": (end_sessions, 10_000),
     "daily settlement": (settlement, 10_000),
     "expiry": (expiry, 10_000),
+    "expiry for accounts with many orders": (expiry_with_orders, 2_000),
     "jump of the clock, days": (jump, 3_650),
     "loss shared at settlement": (shared_loss, 10_000),
     "Tick that endangers everybody": (endangered, 10_000),

@@ -56,6 +56,7 @@ class Delivery:
                 self._finish(state, market)
             else:
                 self.cursor = account
+                used += state.accounts[account].looks - 1
                 self._deliver(state, market, market.positions[account])
             used += 1
         return used

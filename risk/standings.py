@@ -68,12 +68,12 @@ class Standing:
     changed: dict[int, None] = field(factory=dict)
 
     def advance(self, state: State, budget: int) -> int:
-        """Look at the next accounts, at most `budget` of them; returns how many."""
+        """Look at the next accounts for about `budget` looks; returns how many it took."""
         used = 0
         for account in self.market.positions.irange(self.cursor, inclusive=(False, True)):
-            if used == budget:
+            if used >= budget:
                 return used
-            used += 1
+            used += state.accounts[account].looks
             self.cursor = account
             self._rank(state, account)
         self.complete = True
@@ -82,7 +82,7 @@ class Standing:
     def next(self, state: State, below: Place | None, limit: int) -> list[Place]:
         """The highest `limit` of them, those below a place if one is given; the highest last."""
         self.asked = True
-        if not self.complete:
+        while not self.complete:
             self.advance(state, len(self.market.positions) + 1)
         for account in self.changed:
             self._rank(state, account)
