@@ -15,6 +15,7 @@ from book.units import DAY
 from risk import funding, listing, marks
 from risk.delivery import Delivery
 from risk.events import MarketChanged, MarketState
+from risk.funding import LATE
 from risk.market import Market
 from risk.settlement import Marked, Settlement
 from risk.state import Due
@@ -45,7 +46,7 @@ def advance(state: State, time: int) -> None:
             market.averaging = market.index.averaging_from(due)
     if time > state.time:
         state.time = time
-    if state.time - state.heartbeat >= funding.LATE:
+    if state.time - state.heartbeat >= LATE:
         funding.carry(state)
 
 

@@ -46,8 +46,9 @@ def place(state: State, command: Place) -> None:
         return state.refuse(*refusal)
     assert account is not None
     assert market is not None
-    may_rest = command.type is not MARKET and command.time_in_force.rests
-    if may_rest and len(account.orders) >= state.parameters.open_orders:
+    if len(account.orders) >= state.parameters.open_orders and (
+        command.type is not MARKET and command.time_in_force.rests
+    ):
         return state.refuse(Reason.ORDERS_OVER_LIMIT, str(state.parameters.open_orders))
     # Fifteen names at most: with more, Python 3.11 makes a dict of them first, which takes longer
     # than all that an Order is.
