@@ -229,6 +229,6 @@ async def shake_hands(
 
 
 async def _cancel_when_closed(gathering: Gathering, waiting: trio.CancelScope) -> None:
-    """The library closes the stream of a request that it refuses, and tells nobody."""
+    """The library closes the stream of a request that it refuses, and raises nothing."""
     await gathering.closed.wait()
     waiting.cancel()

@@ -39,7 +39,6 @@ PONGS: Final = 16
 # What one call of `drain` sends, for which a writer has a deadline.
 DRAIN_BYTES: Final = 64 * 2**10
 
-# The first byte of a text message in one frame; in the second, that it is masked.
 _WHOLE_TEXT: Final = frames.FIN | frames.TEXT
 _WHOLE_PING: Final = frames.FIN | frames.PING
 _WHOLE_PONG: Final = frames.FIN | frames.PONG
