@@ -139,6 +139,13 @@ async def end_half(client: Client) -> None:
     await half_close(client.stream)
 
 
+async def end_tls(client: Client) -> None:
+    """The client ends TLS, and waits for the answer to that."""
+    assert isinstance(client.stream, trio.SSLStream)
+    with suppress(trio.BrokenResourceError):
+        await client.stream.unwrap()
+
+
 async def stop(client: Client) -> None:
     """The venue is stopped."""
     client.venue.stop()
@@ -183,6 +190,7 @@ WAYS: Final[dict[str, tuple[Way, int | None]]] = {
     "empty messages": (sending(frame(Opcode.TEXT) * 1_000), 1008),
     "log-out": (sending(asking("private/logout")), 1000),
     "half-close": (end_half, None),
+    "TLS goodbye": (end_tls, None),
     "FIN": (vanish, None),
     "reset": (reset, None),
     "reads nothing": (stall, None),
@@ -202,12 +210,24 @@ async def opened(venue: Running, tls: ssl.SSLContext | None) -> AsyncIterator[Cl
         yield Client(venue, stream)
 
 
-ENCRYPTED: Final = ("close frame", "not masked", "log-out", "half-close", "pings", "reads nothing")
+TLS_ONLY: Final = "TLS goodbye"
+ENCRYPTED: Final = (
+    "close frame",
+    "not masked",
+    "log-out",
+    "half-close",
+    "pings",
+    "reads nothing",
+    TLS_ONLY,
+)
 
 
 @pytest.mark.parametrize(
     ("name", "encrypted"),
-    [*((name, False) for name in WAYS), *((name, True) for name in ENCRYPTED)],
+    [
+        *((name, False) for name in WAYS if name != TLS_ONLY),
+        *((name, True) for name in ENCRYPTED),
+    ],
 )
 async def test_however_it_ends_socket_slot_and_orders_are_gone(
     name: str, encrypted: bool, tmp_path: Path
@@ -225,7 +245,7 @@ async def test_however_it_ends_socket_slot_and_orders_are_gone(
         assert 1 == len(account.orders)
         with trio.fail_after(SECONDS):
             await way(client)
-            if name not in ("FIN", "reset"):
+            if name not in ("FIN", "reset", TLS_ONLY):
                 frames = [each for each in await client.to_the_end() if each[0] != Opcode.PONG]
                 if code is not None:
                     opcode, payload = frames[-1]
