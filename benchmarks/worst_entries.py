@@ -288,7 +288,7 @@ def withdraw(size: int) -> float:
 
 
 def cancel_all(size: int) -> float:
-    """Every open order of an account, each to be told of in the answer."""
+    """Every open order of an account, each listed in the answer."""
     return many_orders(size).longest(CancelAll(account=TAKER, detailed=True))
 
 
@@ -334,7 +334,7 @@ def settlement(size: int) -> float:
 
 
 def expiry(size: int) -> float:
-    """The end of a future that everybody holds, with its orders and all other settlements."""
+    """The end of a future that all accounts hold, with its orders and all other settlements."""
     venue = held_everywhere(size)
     ends = [m.instrument.expiry for m in venue.exchange.state.markets.values()]
     venue.time = min(end for end in ends if end is not None)
@@ -388,7 +388,7 @@ def shared_loss(size: int) -> float:
 
 
 def endangered(size: int, *, deep: bool = False) -> float:
-    """A Tick that endangers everybody, over books that are as thin as may be."""
+    """A Tick that endangers all accounts, or (`deep`) one over books of the smallest orders."""
     venue = Venue()
     venue.hold(venue.crowd(size, 0.005), 400)
     if deep:
@@ -462,7 +462,7 @@ def deleverage_cutting(size: int) -> float:
 
 
 def set_product(size: int) -> float:
-    """New terms for a product that everybody holds."""
+    """New terms for a product that all accounts hold."""
     venue = Venue()
     venue.hold(venue.crowd(size), 1)
     contract, terms = LEGACY_2025[0]
@@ -505,11 +505,11 @@ CASES: dict[str, tuple[Callable[[int], float], int]] = {
     "expiry for accounts with many orders": (expiry_with_orders, 2_000),
     "jump of the clock, days": (jump, 3_650),
     "loss shared at settlement": (shared_loss, 10_000),
-    "Tick that endangers everybody": (endangered, 10_000),
+    "Tick that endangers all accounts": (endangered, 10_000),
     "Tick over thin books": (partial(endangered, deep=True), 100),
     "liquidation of an account with orders": (liquidate, ORDERS),
     "deleveraging": (deleverage, 10_000),
-    "deleveraging that nobody foresaw": (partial(deleverage, ready=False), 5_000),
+    "deleveraging that was not foreseen": (partial(deleverage, ready=False), 5_000),
     "deleveraging that cuts reduce-only orders": (deleverage_cutting, ORDERS),
     "new terms for a product": (set_product, 10_000),
     "first product in a currency": (add_currency, 50_000),

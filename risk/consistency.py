@@ -203,7 +203,7 @@ def _check_outcomes(state: State) -> None:
 
 
 def _check_entry_is_over(state: State) -> None:
-    """What lives for one entry has been told, and no level has changes left to tell."""
+    """What lives for one entry has been reported, and no level has changes left to report."""
     assert state.first is None, "the first order touched"
     for touched in (state.touched_orders, state.touched_markets, state.touched_wallets):
         assert not touched, "touched"
@@ -252,7 +252,7 @@ def _check_watch(state: State) -> None:
 
 
 def _check_standing(state: State, standing: Standing) -> None:
-    """A ranking that is in use has everybody's present score."""
+    """A ranking that is in use has the present score of every position."""
     if standing.marks != state.marks:
         return
     scores = {}

@@ -143,7 +143,7 @@ CORRUPTIONS: dict[str, Callable[[Venue, State], object]] = {
     "deposits": lambda _, s: s.deposited.__setitem__("BTC", 0),
     "a market under another name": lambda _, s: s.markets.__setitem__("X", s.markets.pop(BTC)),
     "a wallet out of its index": lambda _, s: s.wallets["BTC"].pop(101),
-    "a level that is not told of": lambda v, _: v.market(BTC).book.bids.touched.update({1: 1}),
+    "a level with unreported changes": lambda v, _: v.market(BTC).book.bids.touched.update({1: 1}),
     "an order of another side": lambda v, _: setattr(first_order(v), "side", Side.SELL),
     "an order that is over": lambda v, _: setattr(first_order(v), "state", OrderState.FILLED),
     "price band": lambda v, _: setattr(v.market(BTC), "low", 1),

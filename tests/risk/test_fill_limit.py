@@ -34,7 +34,7 @@ def crowded(makers: int, **parameters: int) -> Venue:
     ],
 )
 def test_what_is_left_at_the_limit_is_cancelled(limit: int | None, terms: dict[str, Any]) -> None:
-    """Whatever its terms: rested, it would cross the book, and its reason is told."""
+    """Whatever its terms: if it rested, it would cross the book. The order says why."""
     venue = crowded(2 * MOST + 4)
     ended = order(venue.buy("ann", BTC, "1000", limit, **terms))
     assert (OrderState.CANCELLED, CancelReason.FILL_LIMIT) == (ended.state, ended.cancel_reason)

@@ -29,7 +29,7 @@ BY_SIZE = {
     "end of a session with orders": 4,
     "end of all sessions of a process": 3,
     "liquidation of an account with orders": 6,
-    "deleveraging that nobody foresaw": 80,
+    "deleveraging that was not foreseen": 80,
 }
 """Cases whose longest entry looks at every order of one account, which the house limits, at every
 session or at every holder of one market; and the most lines for each of these."""
