@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import pytest
 
+from book.order import Side
 from book.units import SECOND
 from risk import margin
 from risk.deleveraging import Deleverage
@@ -14,8 +17,10 @@ from risk.events import (
     PositionSettled,
     SettlementKind,
 )
+from risk.position import Position, Wallet
 from risk.settlement import Settlement
-from risk.state import INSURANCE, ROUNDING
+from risk.state import FEES, INSURANCE, ROUNDING
+from tests.book.factory import limit_order
 from tests.risk.fallen import fallen, position_of
 from tests.risk.venue import (
     BTC,
@@ -65,6 +70,114 @@ def test_a_settlement_is_known_by_its_currency_and_time() -> None:
     assert settlement.ends_with("BTC", 5)
     assert not settlement.ends_with("ETH", 5)
     assert not settlement.ends_with("BTC", 6)
+
+
+def test_the_house_and_those_without_a_result_share_nothing() -> None:
+    """What is counted is what clients have won or lost."""
+    settlement = Settlement("BTC", 5, {}, 0)
+    for account, profit in ((FEES, 5), (INSURANCE, 5), (101, 0), (102, 5), (102, 2), (103, -1)):
+        settlement.count(account, profit)
+    assert {102: 7, 103: -1} == settlement.profits
+
+
+def sharing(deficit: int, profits: dict[int, int]) -> tuple[Venue, Settlement]:
+    """A settlement that has settled everybody, and is about to share a deficit."""
+    venue = open_venue(checked=False)
+    for number in range(len(profits)):
+        venue.open(f"client {number}", BTC="1")
+    state = venue.exchange.state
+    state.deficit("BTC").balance = -deficit
+    settlement = Settlement("BTC", 5, {}, deficit, profits=dict(profits))
+    settlement._finish_settling(state)
+    return venue, settlement
+
+
+def test_the_least_profit_is_a_profit() -> None:
+    """One unit; who has lost or has nothing does not share."""
+    _, settlement = sharing(10, {101: 1, 102: 0, 103: -5, 104: 2})
+    assert {101: 1, 104: 2} == settlement.profits
+    assert (3, [104, 101]) == (settlement.total, settlement.sharing)
+    _, settlement = sharing(0, {101: 1})
+    assert {} == settlement.profits
+
+
+def test_a_deficit_is_shared_as_many_accounts_at_a_time_as_are_allowed() -> None:
+    """By account, and the last step reopens."""
+    venue, settlement = sharing(100, dict.fromkeys(range(101, 106), 50))
+    state = venue.exchange.state
+    for left, budget in ((3, 2), (2, 1), (0, 2)):
+        assert budget == settlement.advance(state, budget)
+        assert settlement.sharing is not None
+        assert left == len(settlement.sharing)
+    assert not settlement.done
+    assert 1 == settlement.advance(state, 5)
+    assert settlement.done
+    assert 100 == settlement.taxed
+    assert 0 == state.deficit("BTC").balance
+
+
+@pytest.mark.parametrize("balance", [0, 1, 5, 6])
+def test_a_tax_is_no_more_than_the_cash_there_is(balance: int) -> None:
+    """Nothing from nothing."""
+    venue, settlement = sharing(5, {101: 50})
+    state, wallet = venue.exchange.state, venue.wallet("client 0", "BTC")
+    wallet.balance = balance
+    settlement.advance(state, 1)
+    assert min(balance, 5) == settlement.taxed
+    assert balance - settlement.taxed == wallet.balance
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_orders_cut_by_a_deleveraging_count_among_its_steps(long: bool) -> None:
+    """Only as many of the newest are cut at once as are left of the budget, then it goes on."""
+    venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
+    pair = ("lou", "win") if long else ("win", "lou")
+    venue.trade(*pair, BTC, "100000", "50000")
+    far = "49300" if long else "50700"
+    for _ in range(20):
+        venue.place("win", BTC, Side.BUY if long else Side.SELL, "5000", far, reduce_only=True)
+    venue.tick(btc_usd="47000" if long else "53200")
+    state = venue.exchange.state
+    lou, win = venue.number("lou"), position_of(venue, "win")
+    oldest = list(win.orders)
+    assert 20 == len(oldest)
+    # Somebody who has nothing any more comes first.
+    phase = Deleverage(lou, BTC, ranking=[(1, -win.account), (2, -999)], scanned=True)
+    phase.advance(state, 6)
+    assert oldest[:15] == list(win.orders)
+    assert 0 != venue.size("lou", BTC)
+    while not phase.done:
+        assert phase.advance(state, 6) <= 12
+    assert 0 == venue.size("lou", BTC) == win.size
+    assert not win.orders
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(10, (-14, 13)), (-10, (-30, -3)), (0, (-20, 3)), (1, (-23, 4))]
+)
+def test_reduce_only_orders_extend_only_the_side_that_they_reduce(
+    size: int, expected: tuple[int, int]
+) -> None:
+    """Of 3 to buy, 20 to sell and 4 that reduce."""
+    held = Position(Wallet(101, "BTC"), open_venue().market(BTC), size=size)
+    held.buys, held.sells, held.reduced = 3, 20, 4
+    assert expected == margin.extremes(held)
+
+
+def test_the_smallest_losses_and_fees() -> None:
+    """A loss below a unit is none, no rate is no fee, and the least rate costs a unit."""
+    market = copy(open_venue().market(BTC))
+    for side, beyond in ((Side.BUY, 1), (Side.SELL, -1)):
+        assert 0 == margin.loss_at_mark(market, side, 1, market.mark + beyond)
+        assert 0 == margin.loss_at_mark(market, side, amount("10"), market.mark)
+        assert 0 == margin.loss_at_mark(market, side, amount("10"), market.mark - 1000 * beyond)
+        assert 0 < margin.loss_at_mark(market, side, amount("10"), market.mark + 10**8 * beyond)
+    assert 0 == margin.fee(market, amount("10"), market.mark, 0)
+    assert 1 == margin.fee(market, amount("10"), market.mark, 1)
+    resting = limit_order(1, 101, Side.BUY, market.mark - 10**8, amount("10"))
+    for rate, reserved in ((0, 0), (1, 1), (-1, 0)):
+        market.maker_rate = rate
+        assert reserved == margin.reserve(market, resting)
 
 
 def expired(

@@ -7,6 +7,8 @@ import pytest
 from book.order import CancelReason, OrderState, Side
 from book.units import RATE
 from risk import insurance, liquidation, margin
+from risk.commands import Liquidate
+from risk.deleveraging import Deleverage
 from risk.events import (
     Liquidated,
     LiquidationStep,
@@ -14,7 +16,8 @@ from risk.events import (
     SettlementKind,
     Traded,
 )
-from risk.state import INSURANCE
+from risk.reasons import Reason
+from risk.state import INSURANCE, SYSTEM_ACCOUNTS
 from risk.terms import LossPolicy
 from tests.risk.fallen import fallen, position_of
 from tests.risk.venue import (
@@ -26,6 +29,7 @@ from tests.risk.venue import (
     money,
     of_type,
     open_venue,
+    reason,
 )
 
 DELIVERY = SettlementKind.DELIVERY
@@ -239,3 +243,31 @@ def test_a_linear_and_another_inverse_currency_are_liquidated_by_themselves() ->
     assert [(venue.number("lou"), "BTC")] == liquidation.pending(venue.exchange.state)
     events = venue.liquidate()
     assert {BTC} == {each.instrument for each in of_type(events, Liquidated)}
+
+
+def test_only_clients_and_the_fund_can_be_liquidated() -> None:
+    """In a currency that there is; nobody else is known to it."""
+    venue = fallen()
+    for account, currency in (
+        (999, "BTC"),
+        (venue.number("lou"), "DOGE"),
+        (999, "DOGE"),
+        *((number, "BTC") for number in SYSTEM_ACCOUNTS if number != INSURANCE),
+    ):
+        events = venue.do(Liquidate(account=account, currency=currency))
+        assert Reason.ACCOUNT_UNKNOWN is reason(events)
+    for account in (venue.number("lou"), venue.number("win"), INSURANCE):
+        assert reason(venue.do(Liquidate(account=account, currency="BTC"))) is None
+
+
+def test_an_account_waits_while_its_position_is_handed_over() -> None:
+    """Its own, in the currency; others do not."""
+    venue = fallen()
+    state = venue.exchange.state
+    lou, win = venue.wallet("lou", "BTC"), venue.wallet("win", "BTC")
+    assert not liquidation._unsettled(state, lou)
+    state.phases.append(Deleverage(lou.account, BTC))
+    assert liquidation._unsettled(state, lou)
+    assert not liquidation._unsettled(state, win)
+    state.phases[0] = Deleverage(lou.account, WEEKLY)
+    assert not liquidation._unsettled(state, lou)
