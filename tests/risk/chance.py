@@ -76,12 +76,14 @@ def small_venue(**terms: Any) -> Venue:
 class Chance:
     """Draws the next entry of a venue; `random` may be hypothesis's, so that failures shrink.
 
-    `weights` says how often each kind of step is taken.
+    `weights` says how often each kind of step is taken. Where it is `keyed`, some requests have
+    idempotency keys, and some of these were used before.
     """
 
     venue: Venue
     random: Random
     weights: Mapping[str, int] = field(factory=lambda: ORDINARY)
+    keyed: bool = False
 
     def step(self, kind: str | None = None) -> None:
         """Give the venue one thing to do, of a kind, or of any."""
@@ -91,7 +93,11 @@ class Chance:
 
     def do(self, command: Command, **doing: Any) -> None:
         """Apply a command as an HTTP request does: no session, a number of its own."""
-        doing.setdefault("request", len(self.venue.entries) + 1)
+        number = len(self.venue.entries) + 1
+        doing.setdefault("request", number)
+        account = getattr(command, "account", 0)
+        if self.keyed and account and self.random.random() < 0.3:
+            doing["key"] = f"{account}:{number - self.random.choice([0, 0, 3, 20])}"
         self.venue.do(command, **doing)
 
     def place(self) -> None:

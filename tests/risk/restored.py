@@ -50,6 +50,7 @@ class Restored:
         for event in events:
             step = getattr(event, "step", None)
             self.seen[type(event).__name__ if step is None else step.name] += 1
+        self.seen["amid a keyed request"] += bool(self.exchange.state.undecided)
         for phase in self.exchange.state.phases:
             self.seen[f"amid {type(phase).__name__}"] += 1
 
@@ -59,7 +60,7 @@ def run(seed: int, steps: int, weights: dict[str, int], **terms: Any) -> Restore
     venue = small_venue(**({"slice": 2, "fills": 6} | terms))
     venue.checked = False
     restored = Restored(venue)
-    chance = Chance(venue, Random(seed), weights)
+    chance = Chance(venue, Random(seed), weights, keyed=True)
     for _ in range(steps):
         chance.step()
     assert venue.exchange.digest() == restored.exchange.digest()

@@ -128,11 +128,12 @@ class Venue:
         at: int | None = None,
         session: int = 0,
         request: int = 0,
+        key: str = "",
         check: bool | None = None,
     ) -> list[Event]:
         """Apply one command, `after` milliseconds after the one before or `at` a time."""
         self.time = self.time + after if at is None else at
-        origin = Origin(1, 1, session, request)
+        origin = Origin(1, 1, session, request, key)
         entry = Entry(len(self.entries) + 1, self.time, origin, command)
         self.entries.append(entry)
         events = self.exchange.apply(entry)
