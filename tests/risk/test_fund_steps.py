@@ -128,6 +128,25 @@ def test_a_hand_over_is_told_with_both_results() -> None:
     venue.do(Continue(), check=True)
 
 
+def test_a_hand_over_books_and_tells_the_funding_of_both() -> None:
+    """What each side has accrued since its last booking, against the pool; and what each holds."""
+    venue = fallen()
+    venue.checked = False
+    state, market = venue.exchange.state, venue.market(BTC)
+    lou, win = position_of(venue, "lou"), position_of(venue, "win")
+    market.funding_index += 10**19
+    expected = [each.accrued_funding(market.funding_index) for each in (lou, win)]
+    assert expected[0] == -expected[1] < 0
+    before = [lou.funding, win.funding]
+    state.events = []
+    insurance.hand_over(state, lou, win, amount("40000"), 7)
+    (told,) = of_type(state.events, Transferred)
+    assert expected == [told.funding, told.counterparty_funding]
+    assert (lou.size, win.size) == (told.position, told.counterparty_position)
+    assert [a + b for a, b in zip(before, expected, strict=True)] == [lou.funding, win.funding]
+    assert market.funding_index == lou.funding_index == win.funding_index
+
+
 def test_what_is_taken_over_is_told() -> None:
     """By account, market and amount, at its price."""
     venue = fallen(fund="10")

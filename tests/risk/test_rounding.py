@@ -205,6 +205,17 @@ def test_an_implied_price_leads_back_to_its_value(
         assert max(1, round(Fraction(-value * SCALE * SCALE, size * MONEY))) == found
 
 
+@pytest.mark.parametrize("name", [BTC, BTC_USDC])
+def test_a_value_that_no_price_has_is_told_at_the_mark(name: str) -> None:
+    """Nothing for something, or paid by the wrong side."""
+    market = MARKETS[name]
+    size = market.instrument.contract.contract_size
+    for signed in (size, -size):
+        wrong = -market.instrument.value(signed, market.mark)
+        for value in (0, wrong):
+            assert market.mark == implied_price(market, signed, value)
+
+
 def bankrupt_pair(**others: str) -> tuple[Venue, Position, Position]:
     """A loser who is below zero, and a winner on the other side of all that it holds."""
     venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
