@@ -461,6 +461,58 @@ def deleverage_cutting(size: int) -> float:
     return deleverage(3, reduce_only=size)
 
 
+def crash(size: int, orders: int = 0) -> tuple[Venue, int]:
+    """A venue with many winners, who have so many open orders each, and one bankrupt loser."""
+    venue = Venue()
+    winners = venue.crowd(size, 10)
+    loser = winners.stop
+    venue.open(loser, 0.06 * size * 10 * 10 / 50_000)
+    for account in winners:
+        venue.trade(loser, account, 10)
+    venue.tick(btc_usd=45_000)
+    venue.finish()
+    for account in winners:
+        for _ in range(orders):
+            venue.order(account, Side.SELL, 1, 44_700)
+    return venue, loser
+
+
+def ranked(venue: Venue) -> float:
+    """Seconds of the longest step until all is ranked that liquidation will want."""
+    longest, found = 0.0, False
+
+    def ask() -> None:
+        nonlocal found
+        found = bool(pending(venue.exchange.state))
+
+    while not found:
+        longest = max(longest, measured(ask))
+        if not found:
+            longest = max(longest, measured(lambda: venue.do(Continue())))
+    return longest
+
+
+def deleverage_with_orders(size: int) -> float:
+    """Winners with many open orders each, which are worth something else after a Tick."""
+    venue, loser = crash(20, size)
+    venue.time += SECOND
+    longest = venue.longest(venue.heartbeat(btc_usd=45_001))
+    longest = max(longest, ranked(venue))
+    return max(longest, venue.longest(Liquidate(account=loser, currency="BTC")))
+
+
+def deleverage_after_settlement(size: int) -> float:
+    """Winners who have been ranked, and are then settled."""
+    venue, loser = crash(size)
+    ranked(venue)
+    for standing in venue.exchange.state.watch.standings.kept.values():
+        standing.asked = True
+    venue.time = next_settlement(venue.time)
+    longest = venue.longest(venue.heartbeat())
+    longest = max(longest, ranked(venue))
+    return max(longest, venue.longest(Liquidate(account=loser, currency="BTC")))
+
+
 def set_product(size: int) -> float:
     """New terms for a product that all accounts hold."""
     venue = Venue()
@@ -511,6 +563,8 @@ CASES: dict[str, tuple[Callable[[int], float], int]] = {
     "deleveraging": (deleverage, 10_000),
     "deleveraging that was not foreseen": (partial(deleverage, ready=False), 5_000),
     "deleveraging that cuts reduce-only orders": (deleverage_cutting, ORDERS),
+    "deleveraging of accounts with many orders": (deleverage_with_orders, 2_000),
+    "deleveraging after a settlement": (deleverage_after_settlement, 20_000),
     "new terms for a product": (set_product, 10_000),
     "first product in a currency": (add_currency, 50_000),
 }

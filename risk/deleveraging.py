@@ -134,8 +134,7 @@ class Deleverage:
         wallet = other.wallet
         if wallet.account < FIRST_CLIENT:
             return False
-        margin.refresh(state, wallet)
-        return wallet.margin_balance + self._terms(state, position, other)[1] >= 2
+        return margin.balance(state, wallet) + self._terms(state, position, other)[1] >= 2
 
     def _terms(self, state: State, position: Position, other: Position) -> tuple[int, int]:
         """How much the two can close, and the part of the margin balance that goes with it."""

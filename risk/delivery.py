@@ -56,7 +56,6 @@ class Delivery:
                 self._finish(state, market)
             else:
                 self.cursor = account
-                used += state.accounts[account].looks - 1
                 self._deliver(state, market, market.positions[account])
             used += 1
         return used
@@ -112,8 +111,7 @@ class Delivery:
             return
         rate = market.terms.delivery_rate if self.fee_rate is None else self.fee_rate
         fee = margin.fee(market, size, market.delivery_price, rate)
-        margin.refresh(state, wallet)
-        fee = max(0, min(fee, wallet.margin_balance))
+        fee = max(0, min(fee, margin.balance(state, wallet)))
         kind = BookingKind.DELIVERY_FEE
         ledger.book(state, wallet, -fee, kind, self.time, market.name)
         ledger.book(state, state.fee_account(market.currency), fee, kind)

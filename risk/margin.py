@@ -71,6 +71,29 @@ def refresh(state: State, wallet: Wallet) -> None:
     wallet.moved = False
 
 
+def profit(position: Position) -> int:
+    """Unrealised profit of a position at the present mark, with accrued funding."""
+    market, size = position.market, position.size
+    if not size or not market.mark:
+        return 0
+    found = position.carry - market.value(size, market.mark)
+    if position.funding_index != market.funding_index:
+        found += position.accrued_funding(market.funding_index)
+    return found
+
+
+def balance(state: State, wallet: Wallet) -> int:
+    """The margin balance at the present marks.
+
+    Unlike `refresh` it does not look at open orders, so it takes the same for every wallet: phases
+    that go through accounts by the slice need no more.
+    """
+    if wallet.marks == state.marks and not wallet.moved:
+        return wallet.margin_balance
+    unrealised = sum(profit(position) for position in wallet.positions.values())
+    return wallet.balance + wallet.session_profit + unrealised
+
+
 def outlook(state: State, position: Position) -> tuple[int, int, int]:
     """The `extremes` of a position and its `reserves`, as its next order is to be checked by.
 

@@ -192,7 +192,7 @@ class Settlement:
         ledger.book(state, wallet, -tax, kind, self.time)
         ledger.book(state, state.deficit(self.currency), tax, kind)
         self.taxed += tax
-        return state.accounts[account].looks
+        return 1
 
     def _reopen(self, state: State) -> None:
         self.done = True

@@ -152,10 +152,7 @@ def _measure(state: State, position: Position) -> None:
     size = position.size
     position.profit = position.maintenance = 0
     if size:
-        profit = position.carry - market.value(size, market.mark)
-        if position.funding_index != market.funding_index:
-            profit += position.accrued_funding(market.funding_index)
-        position.profit = profit
+        position.profit = margin.profit(position)
         position.maintenance = maintenance(market, size)
     position.initial = _initial(state, position)
 

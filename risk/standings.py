@@ -12,6 +12,7 @@ takes, which is why standings that will be wanted are worked out ahead, in slice
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
@@ -34,16 +35,18 @@ Side = tuple[str, int]
 LOOKS_PER_STEP: Final = 4
 """To score a position takes 6 µs and to watch a wallet 15, but we want to be done within a Tick."""
 
+CHANGED: Final = 1_024
+"""How many changed accounts a standing scores again at one go. A settlement changes all of them."""
+
 
 def score(state: State, position: Position) -> int:
     """Who is deleveraged first, in 1e-12; see the module."""
     market = position.market
     wallet = position.wallet
-    margin.refresh(state, wallet)
     notional = market.instrument.notional(position.size, market.mark)
     entry = max(1, abs(position.carry))
-    ratio = position.profit * RATE // entry
-    balance = max(1, wallet.margin_balance)
+    ratio = margin.profit(position) * RATE // entry
+    balance = max(1, margin.balance(state, wallet))
     if ratio > 0:
         return ratio * notional // balance
     return ratio * balance // max(1, notional)
@@ -67,22 +70,34 @@ class Standing:
     ranked: SortedList[Place] = field(factory=SortedList)
     changed: dict[int, None] = field(factory=dict)
 
+    @property
+    def behind(self) -> bool:
+        """Whether there is more to look at than one step should."""
+        return not self.complete or len(self.changed) > CHANGED
+
     def advance(self, state: State, budget: int) -> int:
-        """Look at the next accounts for about `budget` looks; returns how many it took."""
+        """Look at the next accounts, at most `budget` of them; returns how many."""
         used = 0
-        for account in self.market.positions.irange(self.cursor, inclusive=(False, True)):
-            if used >= budget:
-                return used
-            used += state.accounts[account].looks
-            self.cursor = account
-            self._rank(state, account)
-        self.complete = True
+        if not self.complete:
+            for account in self.market.positions.irange(self.cursor, inclusive=(False, True)):
+                if used == budget:
+                    return used
+                used += 1
+                self.cursor = account
+                self._rank(state, account)
+            self.complete = True
+        if len(self.changed) > CHANGED:
+            # In one go: to find the first key of a dict means to step over all that were deleted.
+            for account in list(islice(self.changed, budget - used)):
+                used += 1
+                del self.changed[account]
+                self._rank(state, account)
         return used
 
     def next(self, state: State, below: Place | None, limit: int) -> list[Place]:
         """The highest `limit` of them, those below a place if one is given; the highest last."""
         self.asked = True
-        while not self.complete:
+        if not self.complete:
             self.advance(state, len(self.market.positions) + 1)
         for account in self.changed:
             self._rank(state, account)
@@ -114,7 +129,7 @@ class Standings:
     @property
     def behind(self) -> bool:
         """Whether any is not worked out yet."""
-        return any(not standing.complete for standing in self.kept.values())
+        return any(standing.behind for standing in self.kept.values())
 
     def of(self, state: State, market: Market, sign: int) -> Standing:
         """The standing of one side at the present marks; it may have to be worked out first."""
@@ -147,5 +162,5 @@ class Standings:
         """Work out what is behind, `budget` looks of it."""
         for kept in list(self.kept.values()):
             standing = self.of(state, kept.market, kept.sign)
-            if budget > 0 and not standing.complete:
+            if budget > 0 and standing.behind:
                 budget -= standing.advance(state, budget)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-from typing import Final
 
 from attrs import define, field
 from sortedcontainers import SortedDict
@@ -33,10 +32,6 @@ FIRST_CLIENT = 101
 """Client accounts are numbered from here; what is below belongs to the venue itself."""
 
 
-ORDERS_PER_LOOK: Final = 20
-"""What an open order reserves is worked out in 0.3 us; a step of settlement takes some 10."""
-
-
 @define(eq=False)
 class Account:
     """A participant. `orders` are its open orders in every market, oldest first."""
@@ -48,11 +43,6 @@ class Account:
     orders: dict[int, Order] = field(factory=dict)
     self_trading: SelfTrading = SelfTrading.REJECT_TAKER
     cancel_on_disconnect: bool = False
-
-    @property
-    def looks(self) -> int:
-        """Steps that count for bringing its margin to new marks: open orders have a part in it."""
-        return 1 + len(self.orders) // ORDERS_PER_LOOK
 
 
 @define(eq=False)

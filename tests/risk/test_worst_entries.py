@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks import worst_entries
+from risk import standings
 from risk.commands import Command
 from risk.records import AnyCommand
 
@@ -29,6 +30,8 @@ BY_SIZE = {
     "end of a session with orders": 4,
     "end of all sessions of a process": 3,
     "liquidation of an account with orders": 6,
+    "expiry for accounts with many orders": 30,
+    "deleveraging of accounts with many orders": 30,
     "deleveraging that was not foreseen": 80,
 }
 """Cases whose longest entry looks at every order of one account, which the house limits, at every
@@ -37,6 +40,7 @@ session or at every holder of one market; and the most lines for each of these."
 SIZES = {
     "jump of the clock, days": (60, 240),
     "deleveraging": (100, 400),
+    "deleveraging after a settlement": (100, 400),
 }
 
 
@@ -66,6 +70,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(worst_entries.RULES, "slice", 4)
     monkeypatch.setitem(worst_entries.RULES, "fills", 5)
     monkeypatch.setattr(worst_entries, "measured", lines)
+    monkeypatch.setattr(standings, "CHANGED", 8)
 
 
 @pytest.mark.parametrize("name", worst_entries.CASES)
