@@ -191,19 +191,20 @@ def in_between(
     state = venue.exchange.state
     draw, accepted = Draw(venue, Random(number)), []
     for _ in range(200):
-        if not state.phases:
-            break
         command = draw.command()
-        settling = any(settlement.in_progress(state, "BTC"))
         events = venue.do(command)
         venue.exchange.check()
-        if settling and any(settlement.in_progress(state, "BTC")):
+        # The entry itself may have done the last of the work.
+        settling = any(settlement.in_progress(state, "BTC"))
+        if settling:
             assert not of_type(events, Liquidated), "liquidation waits for the settlement"
-        if reason(events) is None and not isinstance(command, Liquidate):
+        if reason(events) is None and not (settling and isinstance(command, Liquidate)):
             accepted.append(command)
         if restored:
             venue.exchange = Exchange(snapshot.load(snapshot.dump(state)))
             state = venue.exchange.state
+        if not settling:
+            break
     venue.finish()
     return venue, began, accepted
 
