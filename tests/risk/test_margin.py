@@ -127,13 +127,18 @@ def test_an_order_beyond_the_mark_reserves_its_loss_until_it_is_gone() -> None:
 
 def test_an_order_that_costs_nothing_is_not_among_the_reserves() -> None:
     """Most are of that kind, and to keep them would cost each order time."""
-    venue = open_venue(alice={"BTC": "10"})
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
     assert 0 == venue.market(BTC).maker_rate
     for limit in ("49000", "50000", "48000"):
         venue.buy("alice", BTC, "50000", limit)
         assert {} == held(venue, "alice").reserves
     costs = order(venue.buy("alice", BTC, "50000", "50500"))
     assert [costs.order_id] == list(held(venue, "alice").reserves)
+    venue.sell("bob", BTC, "50000", "50501")
+    # Worked out anew, with an offer at just the mark.
+    venue.market(BTC).mark = price("50501")
+    venue.exchange.state.marks += 1
+    assert {} == held(venue, "bob").reserves
 
 
 def test_reserves_follow_the_mark() -> None:
