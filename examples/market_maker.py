@@ -15,7 +15,7 @@ from typing import Any
 import trio
 from attrs import define, field
 
-from gateway.client import ApiError, Client, ConnectionEndedError, connect
+from tidegate.client import ApiError, Client, ConnectionEndedError, connect
 
 INSTRUMENT = "BTC-PERPETUAL"
 TICK = 0.5

@@ -14,7 +14,7 @@ from collections import deque
 
 import trio
 
-from gateway.client import ApiError, Client, ConnectionEndedError, connect
+from tidegate.client import ApiError, Client, ConnectionEndedError, connect
 
 INSTRUMENT = "BTC-PERPETUAL"
 AMOUNT = 1_000  # USD, long or short

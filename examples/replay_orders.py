@@ -35,7 +35,7 @@ from typing import NamedTuple
 import trio
 from attrs import define, field
 
-from gateway.client import ApiError, Client, ConnectionEndedError, connect
+from tidegate.client import ApiError, Client, ConnectionEndedError, connect
 
 INSTRUMENT = "BTC-PERPETUAL"
 CONTRACT = 10  # USD

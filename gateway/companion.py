@@ -25,7 +25,7 @@ LONGEST_PAUSE: Final = 60.0
 
 def command_of(data_dir: Path, settings: LogSettings) -> list[str]:
     """What starts a follower that ends with this process, however that ends."""
-    command = [sys.executable, "-P", "-m", "gateway", "log", "snapshot", str(data_dir), "--follow"]
+    command = [sys.executable, "-P", "-m", "tidegate", "log", "snapshot", str(data_dir), "--follow"]
     command += ["--every", str(settings.snapshot_entries), "--parent", str(getpid())]
     return [*command, "--prune"] if settings.prune else command
 

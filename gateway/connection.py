@@ -22,9 +22,9 @@ from gateway.outbox import GOING_AWAY, NORMAL, Farewell, Outbox
 from gateway.outcome import Close, Push, Reply, Submit
 from gateway.session import Session
 from gateway.transport import DisconnectedError, Transport
-from gateway.wakeup import Wakeup
 from gateway.writer import Writer, Writers
 from risk.commands import EndSession
+from tidegate.auto_reset_event import AutoResetEvent
 
 # A client that is told sooner would only try again; one that is told later has stopped waiting.
 INBOX_SECONDS: Final = 2.0
@@ -69,7 +69,7 @@ class Connection:
     _heard: int = field(default=0, init=False)
     _patient_until: float = field(default=0.0, init=False)
     _waiting: deque[tuple[Submit, float]] = field(factory=deque, init=False)
-    _submitted: Wakeup = field(factory=Wakeup, init=False)
+    _submitted: AutoResetEvent = field(factory=AutoResetEvent, init=False)
     _held: bool = field(default=False, init=False)
     _dismissed: bool = field(default=False, init=False)
     _quietly: bool = field(default=False, init=False)

@@ -12,7 +12,7 @@ import trio
 from attrs import define, field
 
 from gateway.api.listing import LargeReply
-from gateway.wakeup import Wakeup
+from tidegate.auto_reset_event import AutoResetEvent
 
 Job = Callable[[], bool]
 """Does a bounded piece of work, and returns whether that was the last."""
@@ -36,7 +36,7 @@ class Encoder:
     crashed: Callable[[Exception], None]
     pieces: int = field(default=0, init=False)
     _jobs: deque[Job] = field(factory=deque, init=False)
-    _added: Wakeup = field(factory=Wakeup, init=False)
+    _added: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
     def add(self, job: Job) -> None:
         """Have a job done. A plain call."""

@@ -9,8 +9,8 @@ from attrs import define, field
 from gateway.inbox import Inbox
 from gateway.lane import Lane, Urgent
 from gateway.log import Proposal
-from gateway.wakeup import Wakeup
 from risk.commands import Origin
+from tidegate.auto_reset_event import AutoResetEvent
 
 
 def _ignore(_seconds: float) -> None:
@@ -30,7 +30,7 @@ class Intake:
     observe: Callable[[float], None] = _ignore
     inbox: Inbox = field(init=False)
     lane: Lane = field(init=False)
-    _wakeup: Wakeup = field(factory=Wakeup, init=False)
+    _wakeup: AutoResetEvent = field(factory=AutoResetEvent, init=False)
     _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:

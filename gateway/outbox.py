@@ -16,7 +16,7 @@ from attrs import Factory, define, field
 
 from gateway.api.listing import LargeReply
 from gateway.encoder import Job
-from gateway.wakeup import Wakeup
+from tidegate.auto_reset_event import AutoResetEvent
 
 # Requests of one connection that are read and not answered. A client that pipelines more than
 # this learns the pace from its socket; 256 is one batch of the log.
@@ -81,8 +81,8 @@ class Outbox:
     _replies: deque[int] = field(factory=deque, init=False)
     _taken: int = field(default=0, init=False)
     _reply_bytes: int = field(default=0, init=False)
-    _work: Wakeup = field(factory=Wakeup, init=False)
-    _drained: Wakeup = field(factory=Wakeup, init=False)
+    _work: AutoResetEvent = field(factory=AutoResetEvent, init=False)
+    _drained: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
     def __len__(self) -> int:
         """Messages queued."""

@@ -18,9 +18,9 @@ from book.units import SECOND
 from gateway.clock import Clock
 from gateway.index import IndexBoard
 from gateway.lane import Urgent
-from gateway.wakeup import Wakeup
 from risk.commands import Continue, Entry, Liquidate, Tick
 from risk.events import Event
+from tidegate.auto_reset_event import AutoResetEvent
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Supervisor:
     crashed: Callable[[], None]
     busy: Callable[[], bool] = lambda: False
     strict: bool = False
-    _looked: Wakeup = field(factory=Wakeup, init=False)
+    _looked: AutoResetEvent = field(factory=AutoResetEvent, init=False)
     _proposed: set[Wallet] = field(factory=set, init=False)
     _tried: set[Wallet] = field(factory=set, init=False)
 

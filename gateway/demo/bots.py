@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from gateway.client import ApiError, Client, ConnectionEndedError, connect
 from gateway.config import Account
+from tidegate.client import ApiError, Client, ConnectionEndedError, connect
 
 RECONNECT_SECONDS: Final = 1.0
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import trio
 
-from gateway.client import Client
 from gateway.demo.bots import MARKETS, Market, attempt, ticker
+from tidegate.client import Client
 
 # Takers: a trade every so many seconds, of mostly a few thousand dollars.
 TAKE_SECONDS: Final = 1.5

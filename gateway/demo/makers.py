@@ -11,9 +11,9 @@ import msgspec
 import trio
 from attrs import define, field
 
-from gateway.client import Client, Feed
 from gateway.demo.bots import MARKETS, Market, Ticker, attempt
-from gateway.wakeup import Wakeup
+from tidegate.auto_reset_event import AutoResetEvent
+from tidegate.client import Client, Feed
 
 LEVELS: Final = 8
 # In dollars: the best level, and a position at which a maker is twice as keen to get rid of it.
@@ -73,7 +73,7 @@ class Maker:
     random: Random
     _ticker: Ticker | None = field(default=None, init=False)
     _indices: deque[float] = field(factory=lambda: deque(maxlen=MEMORY), init=False)
-    _news: Wakeup = field(factory=Wakeup, init=False)
+    _news: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
     async def run(self) -> None:
         """Quote until cancelled, or until the connection ends."""

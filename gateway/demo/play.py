@@ -12,7 +12,6 @@ from attrs import define, field
 from rich.console import Console
 
 from book.units import SCALE
-from gateway.client import Client
 from gateway.config import Account, Config
 from gateway.demo import control, keyboard, show
 from gateway.demo.bots import keep_connected, sit_down
@@ -25,7 +24,8 @@ from gateway.demo.snippet import ccxt_snippet
 from gateway.demo.tape import Tape
 from gateway.server import Running
 from gateway.signals import serve_until_signalled
-from gateway.wakeup import Wakeup
+from tidegate.auto_reset_event import AutoResetEvent
+from tidegate.client import Client
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Demo:
     options: Options
     tape: Tape = field(init=False)
     _slide: Slide = field(factory=Slide, init=False)
-    _news: Wakeup = field(factory=Wakeup, init=False)
+    _news: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
     def __attrs_post_init__(self) -> None:
         """The tape is this venue's."""

@@ -14,9 +14,9 @@ from attrs import define, field
 from rich.console import Console
 from rich.live import Live
 
-from gateway.client import Client
 from gateway.demo import screen
 from gateway.demo.tape import Picture, Tape
+from tidegate.client import Client
 
 REDRAW_SECONDS: Final = 0.25
 LINE_SECONDS: Final = 1.0

@@ -11,13 +11,13 @@ import trio
 from attrs import define, field
 
 from book.units import MONEY, SCALE
-from gateway.client import Client, Feed
 from gateway.demo.bots import MARKETS
 from gateway.server import Running
 from risk import views
 from risk.commands import Cancel, CancelAll, ClosePosition, Edit, Entry, Place
 from risk.events import Event, Liquidated, LiquidationStep, Traded
 from risk.state import INSURANCE
+from tidegate.client import Client, Feed
 
 DEPTH: Final = 10
 KEPT: Final = 200

@@ -23,10 +23,10 @@ import httpx2
 import trio
 from attrs import define, field
 
-from gateway.client import connect
 from tests.hostile_bytes import WEBSOCKET, http_stream, pieces, websocket_stream
 from tests.system.durability.life import command, replayed_elsewhere
 from tests.system.process import ACCOUNTS, Addresses, venue
+from tidegate.client import connect
 
 AT_ONCE: Final = 32
 # From other addresses than the honest clients, which the limits per address would count with them.

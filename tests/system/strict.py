@@ -17,9 +17,9 @@ import trio
 from attrs import define, field
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from gateway.dial import Stream, close, dial
 from tests.system.process import ACCOUNTS, Addresses, venue
 from tests.system.schemas import HEARTBEAT, NOTIFICATION, REPLY, Schema, mismatches
+from tidegate.streams import Stream, close_stream, open_stream
 
 Json = dict[str, Any]
 
@@ -164,7 +164,7 @@ class Socket:
 @asynccontextmanager
 async def socket(url: str, name: str | None = None) -> AsyncIterator[Socket]:
     """An open connection, logged in where an account is named."""
-    stream, host, resource = await dial(url, PATIENCE)
+    stream, host, resource = await open_stream(url, PATIENCE)
     try:
         async with trio.open_nursery() as nursery:
             connection = await wrap_client_stream(
@@ -177,7 +177,7 @@ async def socket(url: str, name: str | None = None) -> AsyncIterator[Socket]:
             await connection.aclose()
     finally:
         # The library leaves sockets open whose peer closed badly.
-        close(stream)
+        close_stream(stream)
 
 
 @define(eq=False)

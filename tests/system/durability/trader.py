@@ -21,8 +21,8 @@ from trio_websocket import (
 )
 from wsproto.utilities import LocalProtocolError
 
-from gateway.dial import Stream, close, dial
 from tests.system.durability.memory import Json, Memory, Request
+from tidegate.streams import Stream, close_stream, open_stream
 
 BTC: Final = "BTC-PERPETUAL"
 IN_FLIGHT: Final = 4
@@ -156,7 +156,7 @@ class _Conversation:
 
     async def hold(self, url: str) -> None:
         """Connect, trade until the connection ends. Raises OSError where nobody listens."""
-        self.stream, host, resource = await dial(url, PATIENCE)
+        self.stream, host, resource = await open_stream(url, PATIENCE)
         try:
             async with trio.open_nursery() as nursery:
                 self.socket = await _shake_hands(
@@ -168,7 +168,7 @@ class _Conversation:
         except* (*GONE, CutError):
             pass
         finally:
-            close(self.stream)
+            close_stream(self.stream)
             self.trader.unheard(list(self.waiting.values()))
 
     async def _trade(self) -> None:
@@ -294,7 +294,7 @@ async def witness(url: str, memory: Memory, stop: trio.Event) -> None:
     told: list[Json] = []
     memory.books.append(told)
     try:
-        stream, host, resource = await dial(url, PATIENCE)
+        stream, host, resource = await open_stream(url, PATIENCE)
     except OSError:
         return
     try:
@@ -315,7 +315,7 @@ async def witness(url: str, memory: Memory, stop: trio.Event) -> None:
     except* (*GONE, CutError):
         pass
     finally:
-        close(stream)
+        close_stream(stream)
 
 
 def _plain(method: str, params: Json) -> Request:

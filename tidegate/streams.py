@@ -12,7 +12,7 @@ Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 _PORTS: Final = {"ws": 80, "wss": 443}
 
 
-async def dial(url: str, seconds: float) -> tuple[Stream, str, str]:
+async def open_stream(url: str, seconds: float) -> tuple[Stream, str, str]:
     """Connect to a `ws:` or `wss:` URL: the stream, the Host header and the resource.
 
     Raises ValueError for another URL, OSError where the connection fails or takes longer.
@@ -30,7 +30,7 @@ async def dial(url: str, seconds: float) -> tuple[Stream, str, str]:
     raise TimeoutError(f"{url}: no connection within {seconds:g} s")
 
 
-def close(stream: Stream) -> None:
+def close_stream(stream: Stream) -> None:
     """Close the socket at once; what the peer has not got by now is lost."""
     inner = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     inner.socket.close()

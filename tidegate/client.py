@@ -32,9 +32,8 @@ from trio_websocket import (
 )
 from wsproto.utilities import LocalProtocolError
 
-from gateway.api.errors import ApiError
-from gateway.dial import Stream, close, dial
-from gateway.wakeup import Wakeup
+from tidegate.auto_reset_event import AutoResetEvent
+from tidegate.streams import Stream, close_stream, open_stream
 
 __all__ = ["ApiError", "Client", "ConnectionEndedError", "Feed", "FellBehindError", "connect"]
 
@@ -53,6 +52,20 @@ GOODBYE_SECONDS: Final = 1.0
 SUBSCRIPTION_FAILED: Final = 11052
 ABNORMAL: Final = 1006
 BAD_DATA: Final = 1007
+
+
+class ApiError(Exception):
+    """The venue refused a request: `code`, `message` and `data` are those of its JSON-RPC error."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        self.code = code
+        self.message = message
+        self.data = data
+        super().__init__(code, message)
+
+    def __str__(self) -> str:
+        """The code and the message."""
+        return f"{self.code} {self.message}"
 
 
 class ConnectionEndedError(Exception):
@@ -111,7 +124,7 @@ class Feed:
 
     capacity: int
     _waiting: deque[Any] = field(factory=deque, init=False)
-    _news: Wakeup = field(factory=Wakeup, init=False)
+    _news: AutoResetEvent = field(factory=AutoResetEvent, init=False)
     _end: Exception | None = field(default=None, init=False)
 
     def __aiter__(self) -> Feed:
@@ -150,7 +163,7 @@ class Client:
     _replies: dict[int, _Reply] = field(factory=dict, init=False)
     _feeds: dict[str, list[Feed]] = field(factory=dict, init=False)
     _outgoing: deque[str] = field(factory=deque, init=False)
-    _filled: Wakeup = field(factory=Wakeup, init=False)
+    _filled: AutoResetEvent = field(factory=AutoResetEvent, init=False)
     _room: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _leaving: bool = field(default=False, init=False)
     _closed: trio.Event = field(factory=trio.Event, init=False)
@@ -325,7 +338,7 @@ async def connect(
     the venue refuses or does not shake hands in ten seconds, ApiError when it refuses the log-in.
     An exception of the block comes out as it is, not in a group.
     """
-    stream, host, resource = await dial(url, OPENING_SECONDS)
+    stream, host, resource = await open_stream(url, OPENING_SECONDS)
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -343,7 +356,7 @@ async def connect(
     except BaseExceptionGroup as group:
         failure = _what_happened(group)
     finally:
-        close(stream)
+        close_stream(stream)
     if failure is not None:
         raise failure
 

@@ -10,9 +10,9 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from gateway.client import ApiError, Client, ConnectionEndedError, FellBehindError, connect
 from gateway.config import parse
 from gateway.server import Running, serve
+from tidegate.client import ApiError, Client, ConnectionEndedError, FellBehindError, connect
 
 # A test of sockets that hangs fails.
 SECONDS = 5
