@@ -90,6 +90,9 @@ async def in_process(writer: Writer, *, lock: int) -> AsyncIterator[Append]:
             yield AppendingProcess(writer, ours, process)
         finally:
             ours.close()
+            # What it was sent it has confirmed, or failed in. It would end by itself, unless it was
+            # stopped.
+            process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
 

@@ -150,6 +150,27 @@ async def test_signals_are_for_the_venue(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
+async def test_a_stopped_process_with_nothing_to_write_is_ended(tmp_path: Path) -> None:
+    """All that it was sent is on the disk, so that the end of the venue need not wait for it."""
+    writer = Writer(tmp_path)
+    resumed = []
+
+    async def resume(pid: int) -> None:
+        await trio.sleep(5)
+        resumed.append(pid)
+        os.kill(pid, signal.SIGCONT)
+
+    async with trio.open_nursery() as nursery:
+        async with appending(writer) as append:
+            await append(writer.frame([entry(1)]))
+            pid = appender()
+            os.kill(pid, signal.SIGSTOP)
+            nursery.start_soon(resume, pid)
+        nursery.cancel_scope.cancel()
+    assert not resumed
+    assert [entry(1)] == stored(tmp_path)
+
+
 async def test_what_is_being_written_is_waited_for_when_cancelled(tmp_path: Path) -> None:
     """Nothing is written behind the back of who goes on."""
     writer = Writer(tmp_path)
