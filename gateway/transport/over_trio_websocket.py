@@ -20,8 +20,10 @@ from gateway.transport.meter import InboundMeter
 # waits here is memory of a client that we do not read.
 _QUEUE: Final = 8
 _CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
-# How often a client is read that goes on sending while the close frame is on its way.
+# How often a client is read that goes on sending while the close frame is on its way; less often
+# where the library parses what is read.
 _LINGER_PERIOD: Final = 0.01
+_PARSING_PERIOD: Final = 0.1
 
 
 @define(eq=False)
@@ -47,6 +49,8 @@ class Gathering(trio.abc.Stream):
     _gatherer: trio.lowlevel.Task | None = field(default=None, init=False)
     _kept: bytearray = field(factory=bytearray, init=False)
     _writing: trio.Lock = field(factory=trio.Lock, init=False)
+    # How many bytes are still read without a pause while the connection closes.
+    _unpaused: int = field(default=LINGER_BYTES, init=False)
 
     def gather(self) -> None:
         """Keep back what the current task writes from now on."""
@@ -88,6 +92,8 @@ class Gathering(trio.abc.Stream):
             self._ahead = b""
             if not data:
                 return b""
+            if self.filter.passes_close:
+                await self._slow_down(len(data), _PARSING_PERIOD)
             passed = self.filter.feed(bytes(data))
             if passed:
                 return passed
@@ -99,11 +105,14 @@ class Gathering(trio.abc.Stream):
 
     async def _linger(self) -> None:
         """Read away what the peer still sends, or a reset would overtake the close frame."""
-        left = LINGER_BYTES
         while data := await self._stream.receive_some(CHUNK_BYTES):
-            left -= len(data)
-            if left < 0:
-                await trio.sleep(_LINGER_PERIOD)
+            await self._slow_down(len(data), _LINGER_PERIOD)
+
+    async def _slow_down(self, size: int, period: float) -> None:
+        """Pause between reads, because a client may send for as long as its close is awaited."""
+        self._unpaused -= size
+        if self._unpaused < 0:
+            await trio.sleep(period)
 
     async def send_eof(self) -> None:
         """As the stream itself, which sends nothing after it; TLS has no such thing."""

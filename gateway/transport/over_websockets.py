@@ -48,7 +48,7 @@ _HEAD_BYTES: Final = 2
 # A longer text message is the library's, as its bytes come.
 _PLAIN_BYTES: Final = 64 * 2**10
 # How often a client is read that goes on sending while the close frame is on its way.
-_LINGER_PERIOD: Final = 0.01
+_LINGER_PERIOD: Final = 0.1
 
 # What a peer, or its network, may do to a stream.
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)

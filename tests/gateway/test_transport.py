@@ -16,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from gateway.transport import DisconnectedError, Library, Policy, Transport, shake_hands
 from gateway.transport.frame_filter import FrameFilter
 from gateway.transport.frames import DISCARD_BYTES, text_head
+from gateway.transport.handshake import LINGER_BYTES
 from gateway.transport.meter import unmetered
 from gateway.transport.over_trio_websocket import Gathering
 from gateway.transport.over_websockets import PONGS
@@ -472,6 +473,21 @@ async def test_a_refused_request_gets_an_http_status(request_: bytes, status: in
         nursery.start_soon(theirs.send_all, request_)
         assert await opened(nursery, "websockets", ours) is None
         assert b"HTTP/1.1 %d " % status == (await to_the_end(theirs))[:13]
+
+
+async def test_who_floods_while_the_connection_closes_is_read_slowly() -> None:
+    """The library parses all that it reads, and waits a second for a close frame."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream: trio.SocketStream = ours  # type: ignore[assignment]
+    gathering = Gathering(stream, FrameFilter(FRAME_BYTES, unmetered()))
+    gathering.accepted.set()
+    gathering.filter.passes_close = True
+    await theirs.send_all(frame(Opcode.TEXT, b"x") * 100_000)
+    read = 0
+    with trio.move_on_after(1):
+        while True:
+            read += len(await gathering.receive_some(4_096))
+    assert LINGER_BYTES <= read <= LINGER_BYTES + 12 * 4_096
 
 
 async def test_a_batch_is_one_write_and_others_keep_their_place() -> None:
