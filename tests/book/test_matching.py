@@ -220,6 +220,25 @@ def test_fill_or_kill_foresees_reduce_only_orders_shrinking(
     assert whole is fillable(desk.book, order, 103, REJECT_TAKER, long_10(orders[1:]), 99)
 
 
+@pytest.mark.parametrize(("amount", "whole"), [(15, True), (16, False), (20, False)])
+def test_fill_or_kill_foresees_a_position_that_turns(desk: Desk, amount: int, whole: bool) -> None:
+    """Bob is long 10 and sells 15: nothing is left to reduce, though he is short of 5 then."""
+    orders = desk.rest((BOB, SELL, 101, 15), (BOB, SELL, 102, 10))
+    order = taker(ALICE, BUY, 102, amount)
+    assert whole is fillable(desk.book, order, 102, REJECT_TAKER, long_10(orders[1:]), 99)
+
+
+@pytest.mark.parametrize(("most", "whole"), [(2, False), (3, False), (4, True)])
+def test_fill_or_kill_foresees_a_fill_that_would_cut_too_many_orders(
+    desk: Desk, most: int, whole: bool
+) -> None:
+    """Selling all that Bob has cuts four reduce-only orders, and a fill may cut only so many."""
+    sells = [(BOB, SELL, 102 + number, 2) for number in range(4)]
+    orders = desk.rest((BOB, SELL, 101, 10), *sells)
+    order = taker(ALICE, BUY, 101, 10)
+    assert whole is fillable(desk.book, order, 101, REJECT_TAKER, long_10(orders[1:]), most)
+
+
 @pytest.mark.parametrize(("amount", "whole"), [(10, True), (11, False)])
 def test_fill_or_kill_counts_reduce_only_orders_that_have_room(
     desk: Desk, amount: int, whole: bool

@@ -152,6 +152,24 @@ def test_orders_cut_by_a_deleveraging_count_among_its_steps(long: bool) -> None:
     assert not win.orders
 
 
+def test_each_order_that_a_deleveraging_cuts_is_a_step() -> None:
+    """Whether cut before a counterparty's turn or by it."""
+    steps = []
+    for count in (0, 3, 7):
+        venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
+        venue.trade("lou", "win", BTC, "100000", "50000")
+        for _ in range(count):
+            venue.buy("win", BTC, "5000", "49300", reduce_only=True)
+        venue.tick(btc_usd="47000")
+        win = venue.number("win")
+        # Another one's turn is still to come: the account is looked at once more for it.
+        ranking = [(1, -999), (2, -win)]
+        phase = Deleverage(venue.number("lou"), BTC, ranking=ranking, scanned=True)
+        steps.append(phase.advance(venue.exchange.state, 100))
+        assert phase.done
+    assert [steps[0], steps[0] + 3, steps[0] + 7] == steps
+
+
 @pytest.mark.parametrize(
     ("size", "expected"), [(10, (-14, 13)), (-10, (-30, -3)), (0, (-20, 3)), (1, (-23, 4))]
 )
