@@ -33,7 +33,7 @@ from typing import TypeVar
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.figures import Figure
-from book.matching import Stop, match
+from book.matching import MatchEnd, match
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
 
@@ -117,7 +117,7 @@ def fill_front(book: OrderBook, count: int) -> tuple[float, list[Order]]:
     start = perf_counter()
     stop = match(book, taker, taker.price, SelfTrading.REJECT_TAKER, tally)
     elapsed = perf_counter() - start
-    assert (stop, len(tally.makers)) == (Stop.FILLED, count)
+    assert (stop, len(tally.makers)) == (MatchEnd.FILLED, count)
     return elapsed / count * 1e6, tally.makers
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import attrs
 
 from benchmarks.margin import CURRENCIES
+from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
-from gateway.log.lock import DataDirectory
 from gateway.log.recovery import recover
 from gateway.log.snapshots import Snapshots
 from risk import margin

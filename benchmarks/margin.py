@@ -36,7 +36,6 @@ from book.calendar import next_settlement
 from book.order import Side, TimeInForce
 from book.units import MONEY, SCALE, SECOND
 from risk import liquidation, margin, standard_margin
-from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Cancel,
     CancelAll,
@@ -50,6 +49,7 @@ from risk.commands import (
     SetProduct,
     Tick,
 )
+from risk.contract_specs import LEGACY_2025
 from risk.events import Event, Ordered
 from risk.exchange import Exchange
 from risk.market import Market

@@ -32,13 +32,13 @@ from benchmarks.load import (
     server,
     venue_config,
 )
+from gateway.api.session import Session
 from gateway.cli import main as tidegate
 from gateway.feed import Feed
-from gateway.inbox import Inbox
-from gateway.log.trail import Trail
-from gateway.log.writer import Writer
-from gateway.session import Session
-from gateway.transport.over_websockets import WebSocketTransport
+from gateway.log.event_hash import EventHash
+from gateway.log.writer import SegmentWriter
+from gateway.network.transport.websockets_transport import WebSocketTransport
+from gateway.sequencer.inbox import Inbox
 from risk.exchange import Exchange
 
 CONNECTIONS: Final = 20
@@ -50,10 +50,10 @@ STEPS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("frames of a chunk into messages", WebSocketTransport, "_cut"),
     ("message into command: JSON, log-in, scope, limits", Session, "receive"),
     ("command into the inbox", Inbox, "put_nowait"),
-    ("batch into bytes", Writer, "frame"),
+    ("batch into bytes", SegmentWriter, "frame"),
     ("decision: margin, matching, settlement", Exchange, "apply"),
     ("events into reply and notifications", Feed, "publish"),
-    ("trail for those who replay", Trail, "observe"),
+    ("trail for those who replay", EventHash, "observe"),
     ("frames to the socket", WebSocketTransport, "write"),
 )
 

@@ -35,13 +35,13 @@ from benchmarks.crowd import Crowd, log_in, open_peers
 from benchmarks.load import TIDEGATE, server, venue_config
 from book.order import Side, TimeInForce
 from book.units import SCALE
-from gateway import config
-from gateway.bootstrap import differences
+from gateway.config import schema
+from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk, File
-from gateway.log.lock import DataDirectory
+from gateway.log.event_hash import CheckpointProposer, EventHash
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.log.trail import Checkpoints, Trail
-from gateway.log.writer import Writer
+from gateway.log.writer import SegmentWriter
+from gateway.sequencer.bootstrap import differences
 from risk.commands import Cancel, Command, Entry, Origin, Place, StartSession, Tick
 from risk.events import Ordered
 from risk.exchange import Exchange
@@ -72,8 +72,8 @@ class Trading:
     accounts: int
     chance: random.Random = field(factory=lambda: random.Random(1))
     exchange: Exchange = field(factory=Exchange)
-    trail: Trail = field(factory=Trail)
-    writer: Writer = field(init=False)
+    trail: EventHash = field(factory=EventHash)
+    writer: SegmentWriter = field(init=False)
     _due: list[Command] = field(factory=list)
     _resting: list[tuple[int, int]] = field(factory=list)
     _tick_at: int = 0
@@ -82,9 +82,9 @@ class Trading:
         disk = PatientDisk()
         for folder in (self.directory.path, self.directory.log, self.directory.snapshots):
             disk.make_folder(folder)
-        self.writer = Writer(self.directory.log, disk)
+        self.writer = SegmentWriter(self.directory.log, disk)
         self.writer.open()
-        Checkpoints(self.trail, self._due.append)
+        CheckpointProposer(self.trail, self._due.append)
 
     def write(self, commands: Iterator[Command], entries: int) -> None:
         """Apply and write so many more entries, in batches."""
@@ -110,7 +110,7 @@ class Trading:
 
     def opening(self, text: str) -> list[Command]:
         """What a start does, and everybody's log-in."""
-        first = differences(config.parse(text), self.exchange.state, 1)
+        first = differences(schema.parse(text), self.exchange.state, 1)
         sessions = [
             StartSession(session=SESSION + 101 + number, account=101 + number)
             for number in range(self.accounts)

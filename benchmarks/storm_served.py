@@ -42,11 +42,11 @@ from benchmarks.load import TIDEGATE, cpu_seconds, server
 from benchmarks.margin import BATCH, INSTRUMENTS, MAKER, PRICES, Venue, venue_with
 from benchmarks.storm import endow
 from book.units import SCALE
+from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
-from gateway.log.lock import DataDirectory
+from gateway.log.event_hash import EventHash
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.log.trail import Trail
-from gateway.log.writer import Writer
+from gateway.log.writer import SegmentWriter
 from risk.commands import Entry, Origin, Tick
 
 STEPS: Final = 10
@@ -91,11 +91,11 @@ def keep(venue: Venue, directory: DataDirectory) -> None:
             venue.sequence, venue.time, Origin(), Tick(prices=tuple(venue.prices.items()))
         )
         venue.exchange.apply(entry)
-        writer = Writer(directory.log, disk, venue.sequence - 1)
+        writer = SegmentWriter(directory.log, disk, venue.sequence - 1)
         writer.open()
         writer.append([entry])
         writer.close()
-        snapshot = Snapshot.of(venue.exchange, venue.sequence, writer.hash, Trail())
+        snapshot = Snapshot.of(venue.exchange, venue.sequence, writer.hash, EventHash())
         Snapshots(directory.snapshots, disk).write(snapshot)
 
 

@@ -27,7 +27,6 @@ from benchmarks.figures import Figure, show
 from book.calendar import Period, next_settlement
 from book.order import OrderType, SelfTrading, Side, TimeInForce
 from book.units import DAY, HOUR, MONEY, SCALE, SECOND
-from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Cancel,
     CancelAll,
@@ -51,12 +50,13 @@ from risk.commands import (
     Tick,
     Withdraw,
 )
+from risk.contract_specs import LEGACY_2025
 from risk.events import Event, Refused
 from risk.exchange import Exchange
 from risk.liquidation import pending
 from risk.market import Market
+from risk.risk_terms import LossPolicy, Parameters
 from risk.state import INSURANCE
-from risk.terms import LossPolicy, Parameters
 
 MOST = 0.050
 """Seconds of processor that no entry may take."""

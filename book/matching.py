@@ -11,7 +11,7 @@ from book.order import Order, SelfTrading, Side
 from book.orderbook import OrderBook
 
 
-class Stop(Enum):
+class MatchEnd(Enum):
     """Why a taker stopped trading."""
 
     FILLED = "filled"
@@ -20,13 +20,13 @@ class Stop(Enum):
     LIMIT = "limit"
 
 
-_FILLED: Final = Stop.FILLED
-_NO_PRICE: Final = Stop.NO_PRICE
-_LIMIT: Final = Stop.LIMIT
+_FILLED: Final = MatchEnd.FILLED
+_NO_PRICE: Final = MatchEnd.NO_PRICE
+_LIMIT: Final = MatchEnd.LIMIT
 _REJECT_TAKER: Final = SelfTrading.REJECT_TAKER
 
 
-class Settler(Protocol):
+class FillHandler(Protocol):
     """Settles each step before the next maker is chosen, and limits the work of one taker.
 
     It may shrink or remove any resting order, as reduce-only orders require when a position
@@ -44,8 +44,8 @@ class Settler(Protocol):
 
 
 def match(
-    book: OrderBook, taker: Order, limit: int, self_trading: SelfTrading, settler: Settler
-) -> Stop:
+    book: OrderBook, taker: Order, limit: int, self_trading: SelfTrading, settler: FillHandler
+) -> MatchEnd:
     """Trade `taker` against the book up to `limit`, one maker at a time."""
     sign = taker.side.sign
     makers = book.side(taker.side.opposite)
@@ -58,7 +58,7 @@ def match(
         assert maker is not None, "no level is empty"
         if maker.account == taker.account:
             if self_trading is _REJECT_TAKER:
-                return Stop.SELF_TRADE
+                return MatchEnd.SELF_TRADE
             if not settler.self_trade(maker):
                 return _LIMIT
             continue
@@ -100,8 +100,8 @@ def fillable(
     reduce-only order cut; and no fill may cut more than `most` orders of one account.
     """
     sign, left, steps = taker.side.sign, taker.remaining, 0
-    rooms: dict[int, _Room] = {}
-    own = _Room(holding(taker.account))
+    rooms: dict[int, _ReduceOnlyCapacity] = {}
+    own = _ReduceOnlyCapacity(holding(taker.account))
     for level in book.side(taker.side.opposite):
         if sign * (limit - level.price) < 0:
             return False
@@ -113,7 +113,7 @@ def fillable(
                 continue
             room = rooms.get(maker.account)
             if room is None:
-                room = rooms[maker.account] = _Room(holding(maker.account))
+                room = rooms[maker.account] = _ReduceOnlyCapacity(holding(maker.account))
             amount = min(left, room.left(maker))
             if not amount:
                 continue
@@ -130,7 +130,7 @@ def fillable(
     return False
 
 
-class _Room:
+class _ReduceOnlyCapacity:
     """What one account's reduce-only orders would still hold in the course of a walk."""
 
     def __init__(self, holding: Holding) -> None:
@@ -145,11 +145,11 @@ class _Room:
 
     def fill(self, amount: int, maker: Order | None, most: int) -> int:
         """Trade a signed amount; returns how many orders that cuts, not counting beyond `most`."""
-        shrinks = self.size * amount < 0
+        reduce_only_cuts = self.size * amount < 0
         self.size += amount
         if maker is not None and maker.reduce_only:
             self._take(maker, abs(amount))
-        if not shrinks:
+        if not reduce_only_cuts:
             return 0
         reducible = abs(self.size) if self.size * amount < 0 else 0
         cut = 0

@@ -165,8 +165,8 @@ class Order(msgspec.Struct, eq=False, kw_only=True):
     updated: int = 0
     session: int = 0
     level: Level | None = None
-    before: Order | None = None
-    after: Order | None = None
+    previous: Order | None = None
+    next: Order | None = None
 
     def __repr__(self) -> str:
         # Without its neighbours: they would show theirs, and so the whole queue.

@@ -29,7 +29,7 @@ class Level:
     def __iter__(self) -> Iterator[Order]:
         order = self.head
         while order is not None:
-            following = order.after
+            following = order.next
             yield order
             order = following
 
@@ -74,8 +74,8 @@ class BookSide:
         if tail is None:
             level.head = order
         else:
-            tail.after = order
-            order.before = tail
+            tail.next = order
+            order.previous = tail
         level.tail = order
         order.level = level
         level.amount += order.amount - order.filled
@@ -84,17 +84,17 @@ class BookSide:
         """Take an order out of its queue, wherever it stands."""
         if level.price not in self.touched:
             self.touched[level.price] = level.amount
-        before, after = order.before, order.after
+        before, after = order.previous, order.next
         if before is None:
             level.head = after
         else:
-            before.after = after
-            order.before = None
+            before.next = after
+            order.previous = None
         if after is None:
             level.tail = before
         else:
-            after.before = before
-            order.after = None
+            after.previous = before
+            order.next = None
         order.level = None
         level.amount -= order.amount - order.filled
         if level.head is None:
@@ -233,7 +233,7 @@ class OrderBook:
         assert level.amount == sum(order.remaining for order in orders), "level amount"
         previous = None
         for order in orders:
-            assert order.before is previous, "links"
+            assert order.previous is previous, "links"
             assert order.level is level, "level link"
             assert order.side is side.side, "side"
             assert order.price == level.price, "price"

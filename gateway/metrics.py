@@ -29,7 +29,7 @@ _LAGS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LAG_PERIOD: Final = 0.5
 
 
-class Tally(Collector):
+class TypeCounter(Collector):
     """A counter with one label, the name of a type, whose owner adds to `counts` by itself.
 
     The library's own takes a lock and adds floats, ten times as long as this: too much for what
@@ -68,7 +68,7 @@ class Counts(Collector):
         yield family
 
 
-class Spread(Collector):
+class FastHistogram(Collector):
     """A histogram in seconds, for what is observed from one thread for every client or batch.
 
     Like Tally it spares the library's lock and its floats.
@@ -109,13 +109,13 @@ class Metrics:
         )
         self.http_requests = gauge("http_requests", "HTTP requests being served.")
         self.inbox_depth = gauge("inbox_depth", "Lists of commands in the inbox.")
-        self.inbox_wait = Spread(
+        self.inbox_wait = FastHistogram(
             "tidegate_inbox_wait_seconds", "How long a list of commands waited for the log.", _WAITS
         )
-        self.log_write = Spread(
+        self.log_write = FastHistogram(
             "tidegate_log_write_seconds", "How long a batch took to be on the disk.", _WAITS
         )
-        self.commands = Tally("tidegate_commands", "Commands applied, by kind.", "command")
+        self.commands = TypeCounter("tidegate_commands", "Commands applied, by kind.", "command")
         self.unserved_channels = Counts(
             "tidegate_unserved_channels",
             "Channels that clients asked for and that do not exist here, by topic.",

@@ -9,7 +9,7 @@ from risk.commands import Deposit, OpenAccount, SetSelfTrading, Withdraw
 from risk.events import BookingKind, Done
 from risk.reasons import Reason
 from risk.state import FEES, FIRST_CLIENT, INSURANCE, Account
-from risk.supervision import supervised
+from risk.supervision import prices_fresh
 
 if TYPE_CHECKING:
     from risk.position import Wallet
@@ -48,7 +48,7 @@ def withdraw(state: State, command: Withdraw) -> None:
         return state.refuse(Reason.ACCOUNT_LOCKED)
     if command.amount > margin.withdrawable(state, wallet):
         return state.refuse(Reason.NOT_ENOUGH_FUNDS)
-    if wallet.positions and not supervised(state, wallet):
+    if wallet.positions and not prices_fresh(state, wallet):
         return state.refuse(Reason.UNSUPERVISED)
     _move(state, wallet, -command.amount, BookingKind.WITHDRAWAL)
     return state.emit(Done(state.origin))

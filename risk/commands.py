@@ -6,7 +6,7 @@ import msgspec
 
 from book.instrument import Contract
 from book.order import OrderType, SelfTrading, Side, TimeInForce
-from risk.terms import Parameters, Terms
+from risk.risk_terms import Parameters, Terms
 
 
 class Command(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag=True, tag_field="command"):

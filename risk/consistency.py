@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from book.calendar import AVERAGING_WINDOW, next_settlement
 from book.order import Order, OrderState, TimeInForce
 from risk import idempotency, margin, settlement
+from risk.adl_rankings import AdlRanking, score
 from risk.delivery import Delivery
 from risk.events import MarketState
+from risk.margin_watch import Edge, mark_of, value_of
 from risk.market import Market
 from risk.position import NOTHING
 from risk.sessions import CloseSessions
-from risk.standings import Standing, score
 from risk.state import FIRST_CLIENT, INSURANCE, Account, Due
-from risk.watch import Edge, mark_of, value_of
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -207,7 +207,7 @@ def _check_entry_is_over(state: State) -> None:
     assert state.first is None, "the first order touched"
     for touched in (state.touched_orders, state.touched_markets, state.touched_wallets):
         assert not touched, "touched"
-    for changed in (state.moved, state.booked):
+    for changed in (state.touched_positions, state.booked):
         assert not changed, "moved or booked"
     for market in state.markets.values():
         for side in (market.book.bids, market.book.asks):
@@ -231,7 +231,7 @@ def _check_watch(state: State) -> None:
     for wallets in state.wallets.values():
         for wallet in wallets.values():
             held = [position for position in wallet.positions.values() if position.size]
-            known = wallet.key in watch.dirty or wallet.key in watch.endangered
+            known = wallet.key in watch.unwatched or wallet.key in watch.endangered
             watched = wallet.account >= FIRST_CLIENT or wallet.account == INSURANCE
             if known or not watched or not (held or wallet.balance < 0):
                 continue
@@ -251,7 +251,7 @@ def _check_watch(state: State) -> None:
                 assert wallet.margin_balance >= wallet.maintenance, "who is watched is sound"
 
 
-def _check_standing(state: State, standing: Standing) -> None:
+def _check_standing(state: State, standing: AdlRanking) -> None:
     """A ranking that is in use has the present score of every position."""
     if standing.marks != state.marks:
         return

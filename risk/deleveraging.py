@@ -1,6 +1,6 @@
 """Auto-deleveraging: when the fund cannot take a position, its winners give theirs back.
 
-The opposite side is closed at the bankruptcy price, highest score first (see risk.standings).
+The opposite side is closed at the bankruptcy price, highest score first (see risk.adl_rankings).
 Whoever it would push below zero is passed over. It is a phase: it takes the best few who can
 bear it, and then checks each again when its turn comes.
 """
@@ -14,10 +14,10 @@ from attrs import define, field
 from book.order import CancelReason
 from book.units import round_half_even
 from risk import insurance, margin, orders
+from risk.adl_rankings import Place
 from risk.events import Liquidated, LiquidationStep
 from risk.market import Market
 from risk.position import Position, Wallet
-from risk.standings import Place
 from risk.state import FIRST_CLIENT, INSURANCE
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Deleverage:
     def _close(self, state: State, position: Position, other: Position) -> None:
         self.closed = True
         amount, part = self._terms(state, position, other)
-        price = insurance.hand_over(state, position, other, amount, part)
+        price = insurance.transfer_position(state, position, other, amount, part)
         state.emit(
             Liquidated(
                 self.account,

@@ -20,7 +20,7 @@ from risk.events import (
 from risk.execution import book_funding
 from risk.market import Market
 from risk.position import Position, Wallet
-from risk.settlement import Settlement, rebase
+from risk.settlement import Settlement, settle_to_balance
 from risk.state import ROUNDING
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Delivery:
         book_funding(state, position, market.funding_index)
         size = position.size
         price = market.delivery_price or market.mark
-        result = rebase(state, position, price, BookingKind.DELIVERY, self.time)
+        result = settle_to_balance(state, position, price, BookingKind.DELIVERY, self.time)
         for phase in state.phases:
             if isinstance(phase, Settlement) and phase.ends_with(market.currency, self.time):
                 phase.count(wallet.account, result)
@@ -88,7 +88,7 @@ class Delivery:
                 )
             )
         state.watch.mark_dirty(wallet)
-        state.moved[wallet.account, market.name] = position
+        state.touched_positions[wallet.account, market.name] = position
         state.touch(wallet)
         # At once: in the end there would be all of them to forget in one step.
         state.forget(position)

@@ -10,12 +10,12 @@ from attrs import define, field
 from book.order import Order
 from risk import (
     accounts,
+    background_work,
     idempotency,
     invariants,
     ledger,
     liquidation,
     listing,
-    phases,
     sessions,
     snapshot,
     supervision,
@@ -117,7 +117,7 @@ class Exchange:
         if entry.time > state.time or (state.due and state.due[0][0] <= entry.time):
             timeline.advance(state, entry.time)
         if state.phases:
-            phases.advance(state)
+            background_work.advance(state)
         if self._admitted(entry.origin, kind):
             _TABLE[kind](state, command)
         if kind is Tick or kind is Continue:
@@ -131,7 +131,7 @@ class Exchange:
     @property
     def busy(self) -> bool:
         """Whether work is left that Continue entries should carry on."""
-        return bool(self.state.phases) or self.state.watch.behind
+        return bool(self.state.phases) or self.state.watch.incomplete
 
     def check(self) -> None:
         """Prove the identities of money and margin and every book's invariants."""
@@ -166,10 +166,10 @@ class Exchange:
         emit = state.events.append
         if state.touched_orders:
             self._report_orders()
-        if state.moved:
-            for account, name in state.moved:
+        if state.touched_positions:
+            for account, name in state.touched_positions:
                 emit(PositionChanged(account, name))
-            state.moved.clear()
+            state.touched_positions.clear()
         if state.touched_markets:
             for name, market in state.touched_markets.items():
                 changes = market.book.take_changes()

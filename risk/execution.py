@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from book.matching import Stop, match
+from book.matching import MatchEnd, match
 from book.order import BUY, FILLED, CancelReason, Order, SelfTrading
 from risk import funding, ledger, margin, orders
 from risk.events import BookingKind, Traded, TradeSide
@@ -47,7 +47,7 @@ class Execution:
         self.most = self.state.parameters.fills
         self.funding_index = funding.index_at(self.market, self.state.time)
 
-    def match(self, limit: int, self_trading: SelfTrading) -> Stop:
+    def match(self, limit: int, self_trading: SelfTrading) -> MatchEnd:
         """Trade the taker against the book up to `limit`."""
         stop = match(self.market.book, self.taker, limit, self_trading, self)
         if self.trades:
@@ -140,7 +140,7 @@ class Execution:
             market.open_interest -= before
         order.cost += cost
         order.updated = state.time
-        state.moved[order.account, market.name] = position
+        state.touched_positions[order.account, market.name] = position
         fee = margin.fee_on(value, rate) if rate else 0
         if order.liquidation:
             fee = liquidation_fee(market, order, amount, price)

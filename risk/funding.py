@@ -80,7 +80,7 @@ def carry(state: State) -> None:
             moved = True
     if moved:
         state.marks += 1
-        state.watch.moved()
+        state.watch.on_marks_changed()
 
 
 def _per_unit(market: Market, due: int) -> int:

@@ -61,7 +61,9 @@ def bankruptcy_price(market: Market, size: int, share: int) -> int | None:
     return max(tick, instrument.floor_to_tick(market.mark + distance // held))
 
 
-def hand_over(state: State, giver: Position, taker: Position, amount: int, share: int) -> int:
+def transfer_position(
+    state: State, giver: Position, taker: Position, amount: int, share: int
+) -> int:
     """Move `amount` of a position to another account, the giver losing `share` to it.
 
     `share` is Money against the mark, and may be negative: then the taker bears a loss. Both
@@ -83,7 +85,7 @@ def hand_over(state: State, giver: Position, taker: Position, amount: int, share
         margin.update(position)
         state.touch(wallet)
         state.watch.mark_dirty(wallet)
-        state.moved[wallet.account, market.name] = position
+        state.touched_positions[wallet.account, market.name] = position
     market.open_interest += max(giver.size, 0) + max(taker.size, 0)
     for position in (giver, taker):
         orders.fit_reduce_only(state, position)
@@ -136,7 +138,7 @@ def take_over(state: State, position: Position, share: int) -> None:
     """Move a whole position to the fund at its bankruptcy price."""
     market, amount = position.market, abs(position.size)
     fund = state.position(INSURANCE, market)
-    price = hand_over(state, position, fund, amount, share)
+    price = transfer_position(state, position, fund, amount, share)
     state.emit(
         Liquidated(
             position.account,

@@ -108,12 +108,14 @@ def _check_wallet(state: State, wallet: Wallet) -> None:
     assert wallet.balance == sum(wallet.booked.values()), "the balance is what was booked"
     for name, position in wallet.positions.items():
         assert state.markets[name].positions[wallet.account] is position, "positions"
-    behind = [position for position in positions if position.behind]
-    assert len(behind) == len(wallet.behind), "positions to be measured anew"
-    assert all(position.behind for position in wallet.behind), "positions to be measured anew"
-    moved = [position for position in positions if position.moved]
-    assert all(position.behind for position in moved), "positions that moved"
-    assert wallet.moved or not moved, "whether positions moved"
+    behind = [position for position in positions if position.initial_stale]
+    assert len(behind) == len(wallet.stale_positions), "positions to be measured anew"
+    assert all(position.initial_stale for position in wallet.stale_positions), (
+        "positions to be measured anew"
+    )
+    moved = [position for position in positions if position.margin_stale]
+    assert all(position.initial_stale for position in moved), "positions that moved"
+    assert wallet.stale or not moved, "whether positions moved"
     _check_reserves(state, wallet)
     if wallet.marks != state.marks:
         return

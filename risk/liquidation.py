@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
 from book.units import RATE, ceil_div
-from risk import insurance, margin, phases, settlement
+from risk import background_work, insurance, margin, settlement
+from risk.adl_rankings import LOOKS_PER_STEP
 from risk.commands import Liquidate
 from risk.deleveraging import Deleverage
 from risk.events import Done, Liquidated, LiquidationStep
 from risk.execution import Execution
 from risk.position import Position, Wallet
 from risk.reasons import Reason
-from risk.standings import LOOKS_PER_STEP
+from risk.risk_terms import LossPolicy
 from risk.state import FIRST_CLIENT, INSURANCE
-from risk.terms import LossPolicy
 
 if TYPE_CHECKING:
     from risk.state import State
@@ -59,14 +59,14 @@ def pending(
 def _standings_ready(state: State, accounts: list[tuple[int, str]]) -> bool:
     """Whether all standings are worked out that will be wanted; works out a slice of them."""
     watch = state.watch
-    for position in _unbearable(state, accounts):
+    for position in _likely_deleveraged(state, accounts):
         watch.standings.of(state, position.market, -1 if position.size > 0 else 1)
     watch.standings.advance(state, state.parameters.slice * LOOKS_PER_STEP)
-    watch.behind = watch.behind or watch.standings.behind
-    return watch.standings.late or not watch.standings.behind
+    watch.incomplete = watch.incomplete or watch.standings.incomplete
+    return watch.standings.late or not watch.standings.incomplete
 
 
-def _unbearable(state: State, accounts: list[tuple[int, str]]) -> list[Position]:
+def _likely_deleveraged(state: State, accounts: list[tuple[int, str]]) -> list[Position]:
     """What is likely to be deleveraged: all that must be handed over, if the fund lacks any of it.
 
     Two guesses that cost little; where they are wrong, a standing is worked out that is of no
@@ -155,8 +155,8 @@ def _cancel_orders(state: State, wallet: Wallet) -> bool:
     mine = [order_id for held in wallet.positions.values() for order_id in held.orders]
     if not mine:
         return True
-    phase = phases.CancelOrders(wallet.account, mine, CancelReason.AUTOLIQUIDATION)
-    phases.begin(state, phase)
+    phase = background_work.CancelOrders(wallet.account, mine, CancelReason.AUTOLIQUIDATION)
+    background_work.begin(state, phase)
     _report(state, wallet, LiquidationStep.CANCELLED, "", 0, 0)
     return phase.done
 
@@ -226,7 +226,7 @@ def _hand_over(state: State, wallet: Wallet, positions: list[Position]) -> None:
         if wallet.account != INSURANCE and insurance.accepts(state, position, share):
             insurance.take_over(state, position, share)
         elif state.parameters.loss_policy is LossPolicy.DELEVERAGE:
-            phases.begin(state, Deleverage(wallet.account, position.market.name))
+            background_work.begin(state, Deleverage(wallet.account, position.market.name))
         else:
             insurance.take_over(state, position, share)
     if state.parameters.loss_policy is LossPolicy.SOCIALISE:

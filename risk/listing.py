@@ -12,8 +12,8 @@ from risk import marks, settlement
 from risk.commands import SetParameters, SetProduct
 from risk.events import Done, MarketChanged, MarketState
 from risk.market import Index, Market
+from risk.risk_terms import Terms
 from risk.state import SYSTEM_ACCOUNTS, Account, Due
-from risk.terms import Terms
 
 if TYPE_CHECKING:
     from risk.state import State

@@ -54,7 +54,7 @@ def reserve(market: Market, order: Order) -> int:
     return loss + fee(market, left, price, rate) if rate > 0 else loss
 
 
-def extremes(position: Position) -> tuple[int, int]:
+def worst_case_sizes(position: Position) -> tuple[int, int]:
     """The lowest and highest size that the position's open orders can make of it."""
     size, reduced = position.size, position.reduced
     low = size - position.sells - (reduced if size > 0 else 0)
@@ -65,10 +65,10 @@ def extremes(position: Position) -> tuple[int, int]:
 def refresh(state: State, wallet: Wallet) -> None:
     """Bring the wallet's requirements to the present marks, positions and orders."""
     wallet.model.measure(state, wallet)
-    for position in wallet.behind:
-        position.behind = position.moved = False
-    wallet.behind.clear()
-    wallet.moved = False
+    for position in wallet.stale_positions:
+        position.initial_stale = position.margin_stale = False
+    wallet.stale_positions.clear()
+    wallet.stale = False
 
 
 def profit(position: Position) -> int:
@@ -88,13 +88,13 @@ def balance(state: State, wallet: Wallet) -> int:
     Unlike `refresh` it does not look at open orders, so it takes the same for every wallet: phases
     that go through accounts by the slice need no more.
     """
-    if wallet.marks == state.marks and not wallet.moved:
+    if wallet.marks == state.marks and not wallet.stale:
         return wallet.margin_balance
     unrealised = sum(profit(position) for position in wallet.positions.values())
     return wallet.balance + wallet.session_profit + unrealised
 
 
-def outlook(state: State, position: Position) -> tuple[int, int, int]:
+def margin_preview(state: State, position: Position) -> tuple[int, int, int]:
     """The `extremes` of a position and its `reserves`, as its next order is to be checked by.
 
     The wallet's requirements are brought up to date too, except that they may hold an earlier
@@ -103,12 +103,16 @@ def outlook(state: State, position: Position) -> tuple[int, int, int]:
     """
     wallet, marks = position.wallet, state.marks
     # Whether others are behind.
-    if len(wallet.behind) > position.behind or wallet.moved or wallet.marks != marks:
+    if (
+        len(wallet.stale_positions) > position.initial_stale
+        or wallet.stale
+        or wallet.marks != marks
+    ):
         refresh(state, wallet)
     reserved = position.reserved if position.reserves_at == marks else reserves(state, position)
     low, high = position.size - position.sells, position.size + position.buys
     if position.reduced:
-        low, high = extremes(position)
+        low, high = worst_case_sizes(position)
     return low, high, reserved
 
 
@@ -118,23 +122,23 @@ def update(position: Position) -> None:
     Not at once: makers are filled more often than they are asked for their margin, and who takes
     from several of them is asked once.
     """
-    position.moved = position.wallet.moved = True
-    if not position.behind:
+    position.margin_stale = position.wallet.stale = True
+    if not position.initial_stale:
         update_orders(position)
 
 
 def update_orders(position: Position) -> None:
     """The same where only the position's open orders have changed: these move initial margin."""
-    if not position.behind:
-        position.behind = True
-        position.wallet.behind.append(position)
+    if not position.initial_stale:
+        position.initial_stale = True
+        position.wallet.stale_positions.append(position)
 
 
 def forget(position: Position) -> None:
     """Take a position that is about to go out of its wallet's requirements."""
     wallet = position.wallet
-    if position.behind:
-        wallet.behind.remove(position)
+    if position.initial_stale:
+        wallet.stale_positions.remove(position)
     wallet.model.forget(position)
 
 
@@ -155,11 +159,11 @@ def reserves(state: State, position: Position) -> int:
     return position.reserved
 
 
-def reserve_again(state: State, position: Position, order: Order) -> None:
+def update_reserve(state: State, position: Position, order: Order) -> None:
     """Replace what one open order reserves, after it opened or shrank."""
     if position.reserves_at == state.marks:
         if position.reserves:
-            reserve_no_more(position, order)
+            release_reserve(position, order)
         market, price = position.market, order.price
         # The condition is that of `loss_at_mark`: most orders cost nothing.
         worse = price > market.mark if order.side is BUY else price < market.mark
@@ -168,7 +172,7 @@ def reserve_again(state: State, position: Position, order: Order) -> None:
             position.reserved += amount
 
 
-def reserve_no_more(position: Position, order: Order) -> None:
+def release_reserve(position: Position, order: Order) -> None:
     """Forget what an order reserved that is gone."""
     if position.reserves:
         position.reserved -= position.reserves.pop(order.order_id, 0)
@@ -176,7 +180,7 @@ def reserve_no_more(position: Position, order: Order) -> None:
 
 def is_locked(state: State, wallet: Wallet) -> bool:
     """Whether the account is below maintenance margin, and so in liquidation's hands."""
-    if wallet.marks != state.marks or wallet.moved:
+    if wallet.marks != state.marks or wallet.stale:
         refresh(state, wallet)
     return wallet.balance + wallet.session_profit + wallet.profit < wallet.maintenance
 

@@ -14,7 +14,7 @@ from book.order import Order
 from book.orderbook import OrderBook
 from book.units import inverse_value
 from risk.events import MarketState
-from risk.terms import Terms
+from risk.risk_terms import Terms
 
 OPEN: Final = MarketState.OPEN
 

@@ -32,8 +32,8 @@ def rest(state: State, market: Market, position: Position, order: Order) -> None
     if order.reduce_only:
         position.reduce_by(order)
     position.expose(order, order.amount - order.filled)
-    margin.reserve_again(state, position, order)
-    if not position.behind:
+    margin.update_reserve(state, position, order)
+    if not position.initial_stale:
         margin.update_orders(position)
     state.note(order, position)
 
@@ -42,7 +42,7 @@ def executed(state: State, market: Market, position: Position, order: Order, amo
     """A resting order has been filled by `amount`; the book already shows it."""
     position.expose(order, -amount)
     if order.amount != order.filled:
-        margin.reserve_again(state, position, order)
+        margin.update_reserve(state, position, order)
     else:
         order.state = FILLED
         _forget(state, market, position, order)
@@ -66,7 +66,7 @@ def end(
     order.state = CANCELLED
     order.cancel_reason = reason
     order.updated = state.time
-    if not position.behind:
+    if not position.initial_stale:
         margin.update_orders(position)
     state.note(order, position)
 
@@ -101,9 +101,9 @@ def shrink(state: State, order: Order, amount: int) -> None:
     position = market.positions[order.account]
     position.expose(order, -amount)
     market.book.shrink(order, amount)
-    margin.reserve_again(state, position, order)
+    margin.update_reserve(state, position, order)
     order.updated = state.time
-    if not position.behind:
+    if not position.initial_stale:
         margin.update_orders(position)
     state.note(order, position)
 
@@ -156,7 +156,7 @@ def _forget(state: State, market: Market, position: Position, order: Order) -> N
     if order.reduce_only:
         position.reducing.pop(order_id, None)
     if position.reserves:
-        margin.reserve_no_more(position, order)
+        margin.release_reserve(position, order)
     if order.time_in_force is GOOD_TIL_DAY:
         market.good_til_day.pop(order_id, None)
     session = state.sessions.get(order.session)

@@ -51,8 +51,8 @@ class Wallet:
     profit: int = 0
     initial: int = 0
     maintenance: int = 0
-    behind: list[Position] = field(factory=list)
-    moved: bool = False
+    stale_positions: list[Position] = field(factory=list)
+    stale: bool = False
     round: int = -1
     model: MarginModel = STANDARD
     key: tuple[int, str] = field(init=False)
@@ -100,8 +100,8 @@ class Position:
     profit: int = 0
     initial: int = 0
     maintenance: int = 0
-    behind: bool = False
-    moved: bool = False
+    initial_stale: bool = False
+    margin_stale: bool = False
 
     @property
     def account(self) -> int:

@@ -27,7 +27,7 @@ from risk.market import OPEN, Market
 from risk.position import Position, Wallet
 from risk.reasons import Reason
 from risk.state import FIRST_CLIENT
-from risk.supervision import supervised
+from risk.supervision import prices_fresh
 
 if TYPE_CHECKING:
     from risk.state import Account, State
@@ -40,7 +40,7 @@ class Refusal(NamedTuple):
     detail: str = ""
 
 
-def admit(
+def check_tradable(
     state: State, account: Account | None, market: Market | None, valid_until: int
 ) -> Refusal | None:
     """Whether this account may trade this market now at all."""
@@ -61,7 +61,7 @@ def admit(
     return None
 
 
-def shape(market: Market, order: Order) -> Refusal | None:
+def check_terms(market: Market, order: Order) -> Refusal | None:
     """Whether amount, flags and time in force make an order of this instrument."""
     contract = market.instrument.contract
     if order.amount < contract.minimum:
@@ -73,7 +73,7 @@ def shape(market: Market, order: Order) -> Refusal | None:
     return None
 
 
-def price(market: Market, order: Order) -> Refusal | None:
+def check_price(market: Market, order: Order) -> Refusal | None:
     """Give a market order its bound, and hold a limit to tick, band and post-only."""
     buying = order.side is BUY
     if order.type is MARKET:
@@ -107,7 +107,7 @@ def _slide(market: Market, order: Order) -> Refusal | None:
     return None if order.price > 0 else Refusal(Reason.POST_ONLY_PRICE)
 
 
-def reduce(position: Position, order: Order, replaces: Order | None) -> Refusal | None:
+def check_reduce_only(position: Position, order: Order, replaces: Order | None) -> Refusal | None:
     """Cap a reduce-only order to the position, or where it may rest to what others leave of it.
 
     An immediate order goes first, and those that rest shrink as it fills: a position can be
@@ -122,12 +122,12 @@ def reduce(position: Position, order: Order, replaces: Order | None) -> Refusal 
     return None
 
 
-def afford(
+def check_margin(
     state: State, position: Position, order: Order, replaces: Order | None
 ) -> Refusal | None:
     """Whether the account can carry the order; marks the order `risk_reducing` if it must be."""
     market, wallet = position.market, position.wallet
-    low, high, reserved = margin.outlook(state, position)
+    low, high, reserved = margin.margin_preview(state, position)
     costs = reserved + _cost(market, order)
     if replaces is not None:
         costs -= position.reserves.get(replaces.order_id, 0)
@@ -144,11 +144,11 @@ def afford(
     # What the rest of the wallet leaves of the margin balance.
     balance = wallet.balance + wallet.session_profit + wallet.profit
     free = balance - wallet.initial + position.initial
-    trusted, fits = supervised(state, wallet), -limit <= low and high <= limit
+    trusted, fits = prices_fresh(state, wallet), -limit <= low and high <= limit
     order.risk_reducing = not trusted or worst + costs > free
     if fits and not order.risk_reducing:
         return None
-    before = wallet.model.worst_case(wallet, market, *margin.extremes(position))
+    before = wallet.model.worst_case(wallet, market, *margin.worst_case_sizes(position))
     if worst > before or not _only_reduces(position, order, low, high):
         if not fits:
             return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
@@ -194,11 +194,11 @@ def _cost(market: Market, order: Order) -> int:
     Every fill rounds value, carry and fee by less than two units in all, and no fill is
     smaller than a contract, so that much is added.
     """
-    left, price, value = order.amount - order.filled, order.price, market.value
-    cost = margin.fee_on(value(left, price), market.taker_rate)
+    left, check_price, value = order.amount - order.filled, order.price, market.value
+    cost = margin.fee_on(value(left, check_price), market.taker_rate)
     cost += 2 * (left // market.contract_size) + 2
-    if price > market.mark if order.side is BUY else price < market.mark:
-        cost += margin.loss_at_mark(market, order.side, left, price)
+    if check_price > market.mark if order.side is BUY else check_price < market.mark:
+        cost += margin.loss_at_mark(market, order.side, left, check_price)
     return cost
 
 

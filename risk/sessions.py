@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from book.order import CancelReason
-from risk import orders, phases
+from risk import background_work, orders
 from risk.commands import EndSession, EndSessions, SetCancelOnDisconnect, StartSession
 from risk.events import Done, SessionEnded
 from risk.reasons import Reason
@@ -58,14 +58,14 @@ def end_session(state: State, command: EndSession) -> None:
         return None
     cancelling = _cancelling(session) if not command.quietly else []
     _end(state, session)
-    return phases.begin(state, *cancelling)
+    return background_work.begin(state, *cancelling)
 
 
 def end_sessions(state: State, command: EndSessions) -> None:
     """End all sessions of earlier starts, as if their connections had dropped."""
     state.first_session = max(state.first_session, command.before)
     ended = [number for number in state.sessions if number < command.before]
-    phases.begin(state, CloseSessions(ended[::-1]))
+    background_work.begin(state, CloseSessions(ended[::-1]))
     state.emit(Done(state.origin))
 
 
@@ -115,7 +115,7 @@ def set_cancel_on_disconnect(state: State, command: SetCancelOnDisconnect) -> No
     return state.emit(Done(state.origin))
 
 
-def _cancelling(session: Session) -> list[phases.CancelOrders]:
+def _cancelling(session: Session) -> list[background_work.CancelOrders]:
     """The end of a session's open orders, account by account, where it wants that."""
     if not session.cancel_on_disconnect:
         return []
@@ -123,7 +123,7 @@ def _cancelling(session: Session) -> list[phases.CancelOrders]:
     for order_id, order in session.orders.items():
         by_owner.setdefault(order.account, []).append(order_id)
     return [
-        phases.CancelOrders(owner, order_ids, CancelReason.CANCEL_ON_DISCONNECT)
+        background_work.CancelOrders(owner, order_ids, CancelReason.CANCEL_ON_DISCONNECT)
         for owner, order_ids in by_owner.items()
     ]
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from risk.state import State
 
 
-def rebase(state: State, position: Position, price: int, kind: BookingKind, time: int) -> int:
+def settle_to_balance(
+    state: State, position: Position, price: int, kind: BookingKind, time: int
+) -> int:
     """Move a position's session result at `price` to the balance; returns it.
 
     Values of many positions, rounded one by one, need not sum to zero: `rounding` takes the
@@ -112,7 +114,7 @@ class Settlement:
             mark, index, funding_index = self.marked[market.name]
             book_funding(state, position, funding_index)
             size, paid = position.size, position.funding
-            result = rebase(state, position, mark, BookingKind.SETTLEMENT, self.time)
+            result = settle_to_balance(state, position, mark, BookingKind.SETTLEMENT, self.time)
             profit += result
             if size or result:
                 state.emit(
@@ -128,7 +130,7 @@ class Settlement:
                         self.time,
                     )
                 )
-                state.moved[wallet.account, market.name] = position
+                state.touched_positions[wallet.account, market.name] = position
             margin.update(position)
             state.forget_if_idle(position)
         if settled:

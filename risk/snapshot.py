@@ -20,17 +20,17 @@ from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
 from book.units import ceil_div
 from risk import idempotency, ledger
+from risk.background_work import CancelOrders, Phase
 from risk.commands import Origin, SetProduct
 from risk.deleveraging import Deleverage
 from risk.delivery import Delivery
 from risk.events import BookingKind, MarketState
 from risk.market import Averaging, Index, Market
-from risk.phases import CancelOrders, Phase
 from risk.position import FUNDED, Position, Wallet
+from risk.risk_terms import Parameters, Terms
 from risk.sessions import CloseSessions
 from risk.settlement import Settlement
 from risk.state import Account, Due, Session, State
-from risk.terms import Parameters, Terms
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -250,7 +250,7 @@ def load(data: bytes) -> State:
         state.sessions[live.number] = live
     if any(market.funded is None for market in facts.markets):
         _bring_forward(state)
-    state.watch.behind = True
+    state.watch.incomplete = True
     return state
 
 

@@ -84,9 +84,9 @@ class StandardMargin:
                 wallet.initial += position.initial
                 wallet.maintenance += position.maintenance
             return
-        for position in wallet.behind:
+        for position in wallet.stale_positions:
             before = position.initial
-            if position.moved:
+            if position.margin_stale:
                 profit, needed = position.profit, position.maintenance
                 _measure(state, position)
                 wallet.profit += position.profit - profit
@@ -160,7 +160,7 @@ def _measure(state: State, position: Position) -> None:
 def _initial(state: State, position: Position) -> int:
     low, high = position.size - position.sells, position.size + position.buys
     if position.reduced:
-        low, high = margin.extremes(position)
+        low, high = margin.worst_case_sizes(position)
     reserved = position.reserved
     if position.reserves_at != state.marks:
         reserved = margin.reserves(state, position)

@@ -10,15 +10,15 @@ from sortedcontainers import SortedDict
 
 from book.order import Order, SelfTrading
 from risk import margin
+from risk.background_work import Phase
 from risk.commands import Origin, SetProduct
 from risk.events import BookingKind, Event, Refused
 from risk.idempotency import Outcomes
+from risk.margin_watch import MarginWatch
 from risk.market import Index, Market
-from risk.phases import Phase
 from risk.position import Position, Wallet
 from risk.reasons import Reason
-from risk.terms import Parameters
-from risk.watch import Watch
+from risk.risk_terms import Parameters
 
 FEES, INSURANCE, FUNDING_POOL, ROUNDING, DEFICIT = 1, 2, 3, 4, 5
 SYSTEM_ACCOUNTS = {
@@ -104,7 +104,7 @@ class State:
     instruments: int = 0
     orders: int = 0
     trades: int = 0
-    watch: Watch = field(factory=Watch)
+    watch: MarginWatch = field(factory=MarginWatch)
     origin: Origin = field(factory=Origin)
     events: list[Event] = field(factory=list)
     first: tuple[Order, Position] | None = None
@@ -112,7 +112,7 @@ class State:
     touched_markets: dict[str, Market] = field(factory=dict)
     touched_wallets: dict[Wallet, None] = field(factory=dict)
     booked: dict[tuple[Wallet, BookingKind], int] = field(factory=dict)
-    moved: dict[tuple[int, str], Position] = field(factory=dict)
+    touched_positions: dict[tuple[int, str], Position] = field(factory=dict)
 
     def currencies(self) -> list[str]:
         """All settlement currencies, in the order in which products brought them."""

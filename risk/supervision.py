@@ -27,12 +27,12 @@ def tick(state: State, command: Tick) -> None:
     for market in state.markets.values():
         marks.update(market, state.time)
         market.funding_rate = funding.rate(market)
-    state.watch.moved()
+    state.watch.on_marks_changed()
     state.emit(MarksChanged())
     state.emit(Done(state.origin))
 
 
-def supervised(state: State, wallet: Wallet) -> bool:
+def prices_fresh(state: State, wallet: Wallet) -> bool:
     """Whether heartbeat and indices are fresh enough to take on risk.
 
     All that the wallet's margin depends on must be: a stale mark elsewhere may hide a loss.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
-from book.matching import Holding, Stop, fillable
+from book.matching import Holding, MatchEnd, fillable
 from book.order import (
     CANCELLED,
     FILL_OR_KILL,
@@ -17,7 +17,7 @@ from book.order import (
     CancelReason,
     Order,
 )
-from risk import margin, orders, phases, pretrade
+from risk import background_work, margin, orders, pretrade
 from risk.commands import Cancel, CancelAll, ClosePosition, Edit, Place
 from risk.events import Cancelled, Ordered, Traded
 from risk.execution import Execution
@@ -41,7 +41,7 @@ def place(state: State, command: Place) -> None:
     market = state.markets.get(command.instrument)
     if market is None and any(ended.name == command.instrument for ended in state.expired):
         return state.refuse(Reason.INSTRUMENT_CLOSED)
-    refusal = pretrade.admit(state, account, market, command.valid_until)
+    refusal = pretrade.check_tradable(state, account, market, command.valid_until)
     if refusal is not None:
         return state.refuse(*refusal)
     assert account is not None
@@ -103,7 +103,7 @@ def edit(state: State, command: Edit) -> None:
     if order is None:
         return state.refuse(Reason.ORDER_NOT_FOUND, str(command.order_id))
     market = state.markets[order.instrument]
-    refusal = pretrade.admit(state, account, market, command.valid_until)
+    refusal = pretrade.check_tradable(state, account, market, command.valid_until)
     if refusal is not None:
         return state.refuse(*refusal)
     changed = replace(
@@ -116,8 +116,8 @@ def edit(state: State, command: Edit) -> None:
         replaced=True,
         updated=state.time,
         level=None,
-        before=None,
-        after=None,
+        previous=None,
+        next=None,
     )
     if order.filled and changed.amount <= order.filled:
         return _finish_filled(state, order)
@@ -135,7 +135,7 @@ def _or(new: _T | None, old: _T) -> _T:
 
 
 def _edit_in_place(state: State, market: Market, order: Order, changed: Order) -> None:
-    refusal = pretrade.shape(market, changed)
+    refusal = pretrade.check_terms(market, changed)
     if refusal is not None:
         return state.refuse(*refusal)
     order.post_only, order.reject_post_only = changed.post_only, changed.reject_post_only
@@ -190,14 +190,14 @@ def cancel_all(state: State, command: CancelAll) -> None:
     asked = {currency for _, currency in fitting} or _asked_of(state, command) or free
     if len(free) < len(account.wallets) and not free.intersection(asked):
         return state.refuse(Reason.ACCOUNT_LOCKED)
-    phase = phases.CancelOrders(
+    phase = background_work.CancelOrders(
         account=command.account,
         order_ids=chosen,
         reason=_USER_REQUEST,
         origin=state.origin,
         detailed=command.detailed,
     )
-    return phases.begin(state, phase)
+    return background_work.begin(state, phase)
 
 
 def _asked_of(state: State, command: CancelAll) -> set[str]:
@@ -232,10 +232,10 @@ def _enter(
     """Check an order, match it and rest what may rest; returns its trades."""
     position = state.position(order.account, market)
     refusal = (
-        pretrade.shape(market, order)
-        or pretrade.price(market, order)
-        or (pretrade.reduce(position, order, replaces) if order.reduce_only else None)
-        or pretrade.afford(state, position, order, replaces)
+        pretrade.check_terms(market, order)
+        or pretrade.check_price(market, order)
+        or (pretrade.check_reduce_only(position, order, replaces) if order.reduce_only else None)
+        or pretrade.check_margin(state, position, order, replaces)
     )
     if refusal is not None:
         state.forget_if_idle(position)
@@ -253,13 +253,13 @@ def _enter(
     mode = state.accounts[order.account].self_trading
     stop = execution.match(order.price, mode)
     trades = tuple(execution.trades)
-    if stop is Stop.FILLED:
+    if stop is MatchEnd.FILLED:
         order.state = FILLED
         state.touched_orders[order.order_id] = order
         return trades
-    if stop is Stop.NO_PRICE:
+    if stop is MatchEnd.NO_PRICE:
         return _leave(state, market, position, order, trades)
-    if stop is Stop.LIMIT:
+    if stop is MatchEnd.LIMIT:
         return _end(state, order, CancelReason.FILL_LIMIT, trades)
     if not trades and replaces is None:
         state.forget_if_idle(position)

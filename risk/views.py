@@ -177,7 +177,7 @@ def order_margin(
     loss = margin.loss_at_mark(market, side, amount, price)
     fee = margin.fee(market, amount, price, market.instrument.taker_rate)
     held: Position | None = market.positions.get(account)
-    low, high = margin.extremes(held) if held is not None else (0, 0)
+    low, high = margin.worst_case_sizes(held) if held is not None else (0, 0)
     before = worst_case(wallet, market, low, high)
     after = worst_case(wallet, market, low + min(size, 0), high + max(size, 0))
     return max(0, after - before) + loss + fee

@@ -25,13 +25,12 @@ from msgspec.structs import replace
 
 from book.order import SelfTrading, Side
 from book.units import MONEY, SCALE
+from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
-from gateway.log.lock import DataDirectory
+from gateway.log.event_hash import EventHash
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.log.trail import Trail
-from gateway.log.writer import Writer
+from gateway.log.writer import SegmentWriter
 from risk import RULES
-from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Cancel,
     CancelAll,
@@ -56,9 +55,10 @@ from risk.commands import (
     Tick,
     Withdraw,
 )
+from risk.contract_specs import LEGACY_2025
 from risk.exchange import Exchange
+from risk.risk_terms import Parameters
 from risk.state import INSURANCE
-from risk.terms import Parameters
 
 SAMPLE = Path(__file__).parents[1] / "tests" / "data" / f"log-{RULES}"
 BEGAN = 1_780_000_000_000
@@ -122,8 +122,8 @@ def write(path: Path) -> dict[str, Any]:
     """Write the log into a new directory; returns where it ends."""
     directory, disk = DataDirectory(path), Disk()
     with directory.locked(disk):
-        exchange, trail = Exchange(), Trail()
-        writer = Writer(directory.log, disk)
+        exchange, trail = Exchange(), EventHash()
+        writer = SegmentWriter(directory.log, disk)
         writer.open()
         time = BEGAN
 

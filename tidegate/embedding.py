@@ -45,7 +45,7 @@ def embed() -> Embedded:
         _require_ours(name)
     if str(VENUE) not in sys.path[:1]:
         sys.path.insert(0, str(VENUE))
-    server, config = import_module("gateway.server"), import_module("gateway.config")
+    server, config = import_module("gateway.server.server"), import_module("gateway.config.schema")
     return Embedded(server.serve, config.parse, config.load)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from gateway.config import Account
+from gateway.config.schema import Account
 from tidegate.client import ApiError, Client, ConnectionEndedError, connect
 
 RECONNECT_SECONDS: Final = 1.0
@@ -77,7 +77,7 @@ async def keep_connected(
         await trio.sleep(RECONNECT_SECONDS)
 
 
-async def sit_down(
+async def run_bot(
     url: str, account: Account, play: Callable[[Client, Random], Awaitable[None]]
 ) -> None:
     """Let a bot play until cancelled. The same name has the same luck in every run."""

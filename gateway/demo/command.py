@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from gateway.config import Config, Limits, load
+from gateway.config.schema import Config, Limits, load
 from gateway.demo import control
 from gateway.demo.options import FALL_SECONDS, SHOCK_SECONDS, Options
-from gateway.demo.percent import percentage
+from gateway.demo.percentages import percentage
 
 if TYPE_CHECKING:
     # argparse has no public name for what add_subparsers returns.
@@ -66,7 +66,7 @@ def add_shock(subcommands: Subcommands) -> None:
 
 def _demo(chosen: argparse.Namespace) -> int:
     # Bots and screen take long to import, and `tidegate serve` comes by here without them.
-    from gateway.demo.play import play
+    from gateway.demo.runner import play
 
     # The crowd comes from this machine and trades as fast as the demo wants.
     unlimited = Config(limits=Limits(enabled=False))

@@ -15,17 +15,17 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from gateway.api.texts import Texts
-from gateway.archive import Archive
-from gateway.encoder import Job, at_once
-from gateway.feed.channels import Interval
-from gateway.feed.leases import Lease, Leases, Passed
-from gateway.feed.routing import Router
-from gateway.feed.stream import Stream
+from gateway.access.tokens import Principal
+from gateway.feed.channel import ChannelStream
+from gateway.feed.channel_names import Interval
+from gateway.feed.login_subscriptions import Lease, Leases, Passed
+from gateway.feed.router import Router
 from gateway.feed.subscriptions import Subscriptions
-from gateway.pending import Pending
-from gateway.sink import Sink
-from gateway.tokens import Principal
+from gateway.history.archive import Archive
+from gateway.network.reply_encoder import Job, at_once
+from gateway.protocol.message_sink import MessageSink
+from gateway.protocol.order_json_cache import OrderJsonCache
+from gateway.protocol.pending_request import PendingRequest
 from risk.commands import Entry, Origin
 from risk.events import Answer, Event
 from risk.state import State
@@ -45,7 +45,7 @@ _RAW: Final = Interval.RAW.value
 _SLOW: Final = Interval.SLOW.value
 
 
-Waiting = tuple[Origin, Pending, Sink]
+Waiting = tuple[Origin, PendingRequest, MessageSink]
 """A request whose answer is still to come, and who wants it."""
 
 
@@ -64,14 +64,14 @@ class Feed:
     most: int = 1_000
     leases: Leases = field(factory=Leases)
     encode: Callable[[Job], None] = at_once
-    texts: Texts = field(init=False)
+    texts: OrderJsonCache = field(init=False)
     # By the session that asked, and by its number of the request.
     _waiting: dict[int, dict[int, Waiting]] = field(factory=dict, init=False)
     _subscriptions: Subscriptions = field(init=False)
     _router: Router = field(init=False)
     _ending: deque[Lease] = field(factory=deque, init=False)
-    _late: dict[Stream, None] = field(factory=dict, init=False)
-    _new: dict[int, dict[Stream, None]] = field(factory=dict, init=False)
+    _late: dict[ChannelStream, None] = field(factory=dict, init=False)
+    _new: dict[int, dict[ChannelStream, None]] = field(factory=dict, init=False)
     _handlers: dict[type[Event], tuple[Callable[[Any], None], ...]] = field(
         factory=dict, init=False
     )
@@ -80,23 +80,23 @@ class Feed:
         self._subscriptions = Subscriptions(
             self.state, self.archive, self.most, self.state.sequence, self._handlers.clear
         )
-        self.texts = Texts(self.archive)
+        self.texts = OrderJsonCache(self.archive)
         self._router = Router(self._subscriptions, self.texts)
 
     # Requests
 
-    def expect(self, origin: Origin, pending: Pending, sink: Sink) -> None:
+    def register_request(self, origin: Origin, pending: PendingRequest, sink: MessageSink) -> None:
         """Remember who is to be told the answer to a request."""
         of_session = self._waiting.get(origin.session)
         if of_session is None:
             of_session = self._waiting[origin.session] = {}
         of_session[origin.request] = origin, pending, sink
 
-    def forget(self, origin: Origin) -> None:
+    def unregister_request(self, origin: Origin) -> None:
         """Expect the answer no more: the request did not reach the log."""
         self._take(origin)
 
-    def drop(self, sink: Sink) -> None:
+    def remove_connection(self, sink: MessageSink) -> None:
         """Forget a connection: its subscriptions end, and nobody reads its answers any more.
 
         For WebSocket sinks: those of HTTP share a number, and expect nothing but one answer.
@@ -127,7 +127,7 @@ class Feed:
 
     def subscribe(
         self,
-        sink: Sink,
+        sink: MessageSink,
         account: int | None,
         names: Iterable[str],
         login: Principal | None = None,
@@ -155,7 +155,7 @@ class Feed:
                     self._new.setdefault(sink.number, {})[stream] = None
         return accepted
 
-    def greet(self, sink: Sink) -> None:
+    def send_initial_snapshots(self, sink: MessageSink) -> None:
         """Send a connection the state of the channels that it newly listens to.
 
         Call it after every reply: it costs nothing when there is nothing new.
@@ -168,7 +168,7 @@ class Feed:
             if stream in self._late and not self._greeted(stream):
                 self.encode(partial(self._greeted, stream))
 
-    def _greeted(self, stream: Stream) -> bool:
+    def _greeted(self, stream: ChannelStream) -> bool:
         """Send a channel's state as far as it is written; returns whether that was all of it.
 
         That of a large book is written over several calls. A listener without room for it waits
@@ -178,7 +178,7 @@ class Feed:
         self._settle(stream)
         return all(stream.behind.values())
 
-    def unsubscribe(self, sink: Sink, names: Iterable[str]) -> list[str]:
+    def unsubscribe(self, sink: MessageSink, names: Iterable[str]) -> list[str]:
         """Listen to channels no more; returns those that the connection did listen to."""
         ended = []
         for name in dict.fromkeys(names):
@@ -189,24 +189,24 @@ class Feed:
                 self._settle(stream)
         return ended
 
-    def unsubscribe_all(self, sink: Sink) -> None:
+    def unsubscribe_all(self, sink: MessageSink) -> None:
         """Listen to nothing any more."""
         self.leases.forget(sink)
         for stream in self._subscriptions.forget(sink):
             self._settle(stream)
 
-    def renew(self, sink: Sink, login: Principal) -> None:
+    def renew(self, sink: MessageSink, login: Principal) -> None:
         """A connection's own log-in has other tokens: its private channels go on under these."""
         self._hand_on(sink, self.leases.renew(sink, login))
 
-    def succeed(self, sink: Sink, login: Principal) -> None:
+    def succeed(self, sink: MessageSink, login: Principal) -> None:
         """A connection acts for another log-in: private channels of the one before go on under it.
 
         Those of another account do not, nor those for which its scope is not enough.
         """
         self._hand_on(sink, self.leases.succeed(sink, login))
 
-    def _hand_on(self, sink: Sink, passed: Passed) -> None:
+    def _hand_on(self, sink: MessageSink, passed: Passed) -> None:
         """Some channels of a connection have another lease, and others none."""
         for name in passed.kept:
             self._subscriptions.of(sink)[name].listener(sink, name).lease = passed.lease
@@ -229,7 +229,7 @@ class Feed:
             if not lease.scopes:
                 self._ending.popleft()
 
-    def subscribed(self, sink: Sink) -> list[str]:
+    def subscribed(self, sink: MessageSink) -> list[str]:
         """The channels that a connection listens to, oldest first."""
         return list(self._subscriptions.of(sink))
 
@@ -237,13 +237,13 @@ class Feed:
         """The number of the entry that last changed a book."""
         return self._subscriptions.change_id(instrument)
 
-    def _settle(self, stream: Stream) -> None:
+    def _settle(self, stream: ChannelStream) -> None:
         """Keep note of who is behind, and forget a stream that nobody listens to."""
         if stream.behind:
             self._late[stream] = None
         else:
             self._late.pop(stream, None)
-        if stream.deserted:
+        if stream.unsubscribed:
             self._router.forget(stream)
 
     # Events

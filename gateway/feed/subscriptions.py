@@ -8,28 +8,28 @@ from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
-from gateway.archive import Archive
-from gateway.feed.books import BookStream
-from gateway.feed.channels import ANY, PRIVATE, Channel, Interval, Topic, parse
-from gateway.feed.happenings import (
+from gateway.feed.book_channels import BookStream
+from gateway.feed.channel import ChannelStream
+from gateway.feed.channel_names import ANY, PRIVATE, Channel, Interval, Topic, parse
+from gateway.feed.event_channels import (
     ChangesStream,
     OrdersStream,
     OwnTradesStream,
     PortfolioStream,
     TradesStream,
 )
-from gateway.feed.stream import Stream
-from gateway.feed.tickers import IndexStream, PerpetualStream, QuoteStream, TickerStream
-from gateway.sink import Sink
+from gateway.feed.ticker_channels import IndexStream, PerpetualStream, QuoteStream, TickerStream
+from gateway.history.archive import Archive
+from gateway.protocol.message_sink import MessageSink
 from risk.state import State
 
-S = TypeVar("S", bound=Stream)
+S = TypeVar("S", bound=ChannelStream)
 
 _RAW: Final = Interval.RAW.value
 
 
 @define(frozen=True, eq=False)
-class Concerned:
+class InstrumentStreams:
     """The streams that tell of one instrument, whichever subject they have it under.
 
     `orders_at_once` are raw and wait for nothing. `tops` are those that are news only when its
@@ -63,13 +63,13 @@ class Routes:
     index: dict[str, list[IndexStream]] = field(factory=dict)
     perpetual: dict[str, list[PerpetualStream]] = field(factory=dict)
     portfolio: dict[str, list[PortfolioStream]] = field(factory=dict)
-    known: dict[str, Concerned] = field(factory=dict, init=False)
+    known: dict[str, InstrumentStreams] = field(factory=dict, init=False)
 
-    def concerned(self, instrument: str, subjects: Sequence[str]) -> Concerned:
+    def concerned(self, instrument: str, subjects: Sequence[str]) -> InstrumentStreams:
         """Find out the streams of an instrument, which has these subjects."""
         orders, changes = _under(self.orders, subjects), _under(self.changes, subjects)
         tickers = _under(self.ticker, [instrument])
-        found = self.known[instrument] = Concerned(
+        found = self.known[instrument] = InstrumentStreams(
             orders_at_once=tuple(each for each in orders if each.interval == _RAW),
             orders=(*(each for each in orders if each.interval != _RAW), *changes),
             own_trades=(*_under(self.own_trades, subjects), *changes),
@@ -81,12 +81,12 @@ class Routes:
         )
         return found
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: ChannelStream) -> None:
         """Let events find a stream."""
         self.known.clear()
         self._of(stream).setdefault(stream.channel.subject, []).append(stream)
 
-    def remove(self, stream: Stream) -> None:
+    def remove(self, stream: ChannelStream) -> None:
         """Let events find it no more."""
         self.known.clear()
         routes = self._of(stream)
@@ -95,7 +95,7 @@ class Routes:
         if not streams:
             del routes[stream.channel.subject]
 
-    def _of(self, stream: Stream) -> dict[str, list[Any]]:
+    def _of(self, stream: ChannelStream) -> dict[str, list[Any]]:
         routes: dict[str, list[Any]] = getattr(self, stream.channel.topic.name.lower())
         return routes
 
@@ -128,10 +128,10 @@ class Subscriptions:
     public: Routes = field(factory=Routes, init=False)
     accounts: dict[int, Routes] = field(factory=dict, init=False)
     change_ids: dict[str, int] = field(factory=dict, init=False)
-    _streams: dict[tuple[Channel, int], Stream] = field(factory=dict, init=False)
-    _of_sink: dict[int, dict[str, Stream]] = field(factory=dict, init=False)
+    _streams: dict[tuple[Channel, int], ChannelStream] = field(factory=dict, init=False)
+    _of_sink: dict[int, dict[str, ChannelStream]] = field(factory=dict, init=False)
 
-    def subscribe(self, sink: Sink, account: int | None, name: str) -> Stream | None:
+    def subscribe(self, sink: MessageSink, account: int | None, name: str) -> ChannelStream | None:
         """Listen to a channel, anew if need be; None where it is not to be had."""
         channel = parse(name)
         if channel is None or not self._admits(channel, account):
@@ -153,25 +153,25 @@ class Subscriptions:
         stream.add(sink, name)
         return stream
 
-    def unsubscribe(self, sink: Sink, name: str) -> Stream | None:
+    def unsubscribe(self, sink: MessageSink, name: str) -> ChannelStream | None:
         """Listen to a channel no more; None where the connection did not."""
         stream = self._of_sink.get(sink.number, {}).pop(name, None)
         if stream is not None:
             stream.remove(sink, name)
-            if stream.deserted:
+            if stream.unsubscribed:
                 self._end(stream)
         return stream
 
-    def silent(self, sink: Sink, name: str) -> bool:
+    def silent(self, sink: MessageSink, name: str) -> bool:
         """Whether a connection is subscribed to a channel and told nothing."""
         stream = self.of(sink).get(name)
         return stream is not None and stream.listener(sink, name).silent
 
-    def of(self, sink: Sink) -> dict[str, Stream]:
+    def of(self, sink: MessageSink) -> dict[str, ChannelStream]:
         """A connection's subscriptions by name, oldest first."""
         return self._of_sink.get(sink.number, {})
 
-    def forget(self, sink: Sink) -> list[Stream]:
+    def forget(self, sink: MessageSink) -> list[ChannelStream]:
         """End all subscriptions of a connection; returns what it listened to."""
         ended = [self.unsubscribe(sink, name) for name in list(self.of(sink))]
         self._of_sink.pop(sink.number, None)
@@ -202,7 +202,7 @@ class Subscriptions:
     def _routes(self, owner: int) -> Routes:
         return self.accounts.setdefault(owner, Routes()) if owner else self.public
 
-    def _end(self, stream: Stream) -> None:
+    def _end(self, stream: ChannelStream) -> None:
         routes = self._routes(stream.account)
         routes.remove(stream)
         if stream.account and routes.empty:
@@ -211,7 +211,7 @@ class Subscriptions:
         self.streams[stream.channel.topic] -= 1
         self.changed()
 
-    def _make(self, channel: Channel, owner: int) -> Stream:
+    def _make(self, channel: Channel, owner: int) -> ChannelStream:
         state = self.state
         match channel.topic:
             case Topic.ORDERS:
@@ -229,7 +229,7 @@ class Subscriptions:
             case _:
                 return self._make_of_market(channel, owner)
 
-    def _make_of_market(self, channel: Channel, owner: int) -> Stream:
+    def _make_of_market(self, channel: Channel, owner: int) -> ChannelStream:
         state, market = self.state, self.state.markets[channel.subject]
         match channel.topic:
             case Topic.BOOK:

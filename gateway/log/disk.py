@@ -32,7 +32,7 @@ class File:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Turn an OSError into a DiskError that names the file, or a LogError where there is none."""
     try:
         yield
@@ -51,7 +51,7 @@ class Disk:
 
     def make_folder(self, folder: Path) -> None:
         """Have a directory, and durably where it is new."""
-        with naming(folder):
+        with disk_errors(folder):
             if not folder.is_dir():
                 if folder.exists():
                     raise LogError(f"{folder}: not a directory")
@@ -60,63 +60,63 @@ class Disk:
 
     def create(self, path: Path) -> File:
         """Make a new file, for appending; one of that name must not be there."""
-        with naming(path):
+        with disk_errors(path):
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
             return File(path, os.open(path, flags, 0o640))
 
     def append(self, path: Path) -> File:
         """Open a file that is there, for appending."""
-        with naming(path):
+        with disk_errors(path):
             return File(path, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
 
     def write(self, file: File, data: bytes) -> None:
         """Write all of it. Where a write falls short, the next one finds out why."""
-        with naming(file.path):
+        with disk_errors(file.path):
             left = memoryview(data)
             while left:
                 left = left[os.write(file.descriptor, left) :]
 
     def sync(self, file: File) -> None:
         """Make what was written durable."""
-        with naming(file.path):
+        with disk_errors(file.path):
             _sync(file.descriptor)
 
     def close(self, file: File) -> None:
         """Close it."""
-        with naming(file.path):
+        with disk_errors(file.path):
             os.close(file.descriptor)
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut a file, durably."""
-        with naming(path), path.open("r+b") as file:
+        with disk_errors(path), path.open("r+b") as file:
             file.truncate(size)
             os.fsync(file.fileno())
 
-    def settle(self, path: Path) -> None:
+    def sync_and_drop_cache(self, path: Path) -> None:
         """Have the next reader see what is on the disk, and not what was only meant for it.
 
         A process that died may have left pages that are not written yet: they are now. One that
         died of a failed sync may have left pages that never will be, which the kernel holds for
         good: they are dropped.
         """
-        with naming(path), open_regular(path) as file:
+        with disk_errors(path), open_regular(path) as file:
             os.fsync(file.fileno())
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def rename(self, source: Path, target: Path) -> None:
         """Put a file in another's place, atomically."""
-        with naming(source):
+        with disk_errors(source):
             source.rename(target)
 
     def remove(self, path: Path) -> None:
         """Take a file away, if it is there."""
-        with naming(path):
+        with disk_errors(path):
             path.unlink(missing_ok=True)
 
     def sync_directory(self, folder: Path) -> None:
         """Make durable which files there are."""
-        with naming(folder):
+        with disk_errors(folder):
             _sync_directory(folder)
 
 

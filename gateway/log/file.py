@@ -10,9 +10,9 @@ from attrs import define, field
 
 from gateway.clock import Clock
 from gateway.log import Durable, Source
-from gateway.log.appender import Append, Appending, AppendingProcess
 from gateway.log.errors import StalledError
-from gateway.log.writer import Framed, Writer
+from gateway.log.write_strategies import Append, Appending, AppendingProcess
+from gateway.log.writer import EncodedBatch, SegmentWriter
 from risk.commands import Entry
 
 # Many times what a disk takes that works: a batch that takes longer is waited for in vain.
@@ -28,13 +28,13 @@ class FileLog:
     """
 
     clock: Clock
-    writer: Writer
+    writer: SegmentWriter
     appending: Appending
     time: int = 0
     observe: Callable[[float], None] = lambda _seconds: None
     # What the disk has been given and has not confirmed, and since when.
     _append: Append | None = field(default=None, init=False)
-    _under_way: tuple[Framed, float] | None = field(default=None, init=False)
+    _under_way: tuple[EncodedBatch, float] | None = field(default=None, init=False)
 
     async def run(self, source: Source, durable: Durable) -> None:
         """Send each batch once it is on the disk. Raises DiskError; the venue must stop then."""
@@ -54,7 +54,7 @@ class FileLog:
                         # Whoever applies them has failed, and says so itself.
                         return
 
-    async def _write(self, append: Append, framed: Framed) -> float:
+    async def _write(self, append: Append, framed: EncodedBatch) -> float:
         self._under_way = framed, trio.current_time()
         seconds = await append(framed)
         self._under_way = None

@@ -13,16 +13,16 @@ from typing import Final
 
 from attrs import define, field
 
+from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
 from gateway.log.errors import LogError, VersionError
+from gateway.log.event_hash import EventHash
 from gateway.log.frames import GENESIS, Frame
-from gateway.log.lock import DataDirectory
-from gateway.log.recovery import Replay, newest
-from gateway.log.segments import Reader, reader_after
+from gateway.log.maintenance import prune
+from gateway.log.recovery import LogReplayer, newest
+from gateway.log.segments import SegmentReader, reader_after
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.tail import Tail
-from gateway.log.trail import Trail
-from gateway.log.upkeep import prune
 from risk import RULES
 from risk.commands import Checkpoint
 
@@ -44,7 +44,7 @@ class Follower:
 
     directory: DataDirectory
     disk: Disk
-    replay: Replay
+    replay: LogReplayer
     tail: Tail
     sequence: int
     chain: bytes
@@ -68,10 +68,10 @@ class Follower:
     ) -> Follower:
         """Begin with the newest snapshot. Raises LogError where there is nothing to follow."""
         snapshot, exchange = newest(Snapshots(directory.snapshots, disk))
-        replay, sequence, chain = Replay(exchange), 0, GENESIS
+        replay, sequence, chain = LogReplayer(exchange), 0, GENESIS
         if snapshot is not None:
             sequence, chain = snapshot.sequence, snapshot.chain
-            replay.trail = Trail(snapshot.trail, sequence)
+            replay.trail = EventHash(snapshot.trail, sequence)
         reader = reader_after(directory.log, sequence, chain)
         if reader is None:
             raise LogError(f"{directory.path}: there is no log")
@@ -130,7 +130,7 @@ class Follower:
                 logger.info("%s removed: no snapshot needs it", segment.path)
 
 
-def _require_our_rules(reader: Reader) -> None:
+def _require_our_rules(reader: SegmentReader) -> None:
     if reader.header.rules != RULES:
         raise VersionError(
             f"{reader.segment.path} is written under rules {reader.header.rules}, and these are"

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import define, field
 
+from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
 from gateway.log.errors import ApplyError, LogError, VersionError
+from gateway.log.event_hash import EventHash
 from gateway.log.frames import GENESIS, Frame
-from gateway.log.lock import DataDirectory
-from gateway.log.segments import Reader, Segment, reader_after, segments
+from gateway.log.segments import Segment, SegmentReader, reader_after, segments
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.log.trail import Trail
-from gateway.log.writer import SEGMENT_BYTES, Writer
+from gateway.log.writer import SEGMENT_BYTES, SegmentWriter
 from risk import RULES
 from risk.commands import Checkpoint, Entry, Skip
 from risk.events import Event
@@ -30,14 +30,14 @@ _SKIP = b'"command":"Skip"'
 
 
 @define(eq=False)
-class Replay:
+class LogReplayer:
     """A venue on its way through a log: what was applied so far, and its trail.
 
     `skips` are the entries to leave out. `observers` are told of every entry that was applied.
     """
 
     exchange: Exchange = field(factory=Exchange)
-    trail: Trail = field(factory=Trail)
+    trail: EventHash = field(factory=EventHash)
     skips: dict[int, str] = field(factory=dict)
     observers: list[Callable[[Entry, Sequence[Event]], None]] = field(factory=list)
 
@@ -75,7 +75,7 @@ class Recovery:
     """
 
     directory: DataDirectory
-    replay: Replay
+    replay: LogReplayer
     start: int = 0
     chain: bytes = GENESIS
     sequence: int = 0
@@ -96,9 +96,9 @@ class Recovery:
                     self.replay.apply(entry)
                 yield frame.last
 
-    def writer(self, disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> Writer:
+    def writer(self, disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> SegmentWriter:
         """What goes on with this log."""
-        return Writer(
+        return SegmentWriter(
             self.directory.log, disk, self.sequence, self.hash, self.segment, segment_bytes
         )
 
@@ -110,12 +110,12 @@ def recover(directory: DataDirectory, disk: Disk) -> Recovery:
     """
     every = segments(directory.log)
     if every:
-        disk.settle(every[-1].path)
+        disk.sync_and_drop_cache(every[-1].path)
         disk.sync_directory(directory.log)
     snapshot, exchange = newest(Snapshots(directory.snapshots, disk))
-    recovery = Recovery(directory, Replay(exchange), time=exchange.state.time)
+    recovery = Recovery(directory, LogReplayer(exchange), time=exchange.state.time)
     if snapshot is not None:
-        recovery.replay.trail = Trail(snapshot.trail, snapshot.sequence)
+        recovery.replay.trail = EventHash(snapshot.trail, snapshot.sequence)
         recovery.start = recovery.sequence = snapshot.sequence
         recovery.chain = recovery.hash = snapshot.chain
     _survey(recovery, disk)
@@ -164,7 +164,7 @@ def _survey(recovery: Recovery, disk: Disk) -> None:
         recovery.segment = reader.segment
 
 
-def _cut(reader: Reader, disk: Disk) -> None:
+def _cut(reader: SegmentReader, disk: Disk) -> None:
     """Cut off what a crash left of its last write. Raises DamageError for damage."""
     assert reader.fault is not None
     path, rest = reader.segment.path, reader.unfinished()

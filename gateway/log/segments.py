@@ -14,7 +14,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from gateway.files import open_regular
-from gateway.log.disk import naming
+from gateway.log.disk import disk_errors
 from gateway.log.errors import DamageError, LogError, VersionError
 from gateway.log.frames import (
     HEADER_BYTES,
@@ -39,7 +39,7 @@ class Segment:
 
     def header(self) -> Header:
         """Its header. Raises DamageError and VersionError."""
-        with naming(self.path), open_regular(self.path) as file:
+        with disk_errors(self.path), open_regular(self.path) as file:
             data = file.read(HEADER_BYTES)
         try:
             header = Header.decode(data)
@@ -52,9 +52,9 @@ class Segment:
             raise DamageError(self.path, 0, what)
         return header
 
-    def unbegun(self) -> bool:
+    def header_incomplete(self) -> bool:
         """Whether its header never became whole, so that it holds nothing yet."""
-        with naming(self.path), open_regular(self.path) as file:
+        with disk_errors(self.path), open_regular(self.path) as file:
             head = file.read(HEADER_BYTES)
         try:
             Header.decode(head)
@@ -66,12 +66,12 @@ class Segment:
 
     def size(self) -> int:
         """How many bytes it has by now."""
-        with naming(self.path):
+        with disk_errors(self.path):
             return self.path.stat().st_size
 
     def read(self, offset: int = 0) -> bytes:
         """Its bytes from `offset` on."""
-        with naming(self.path), open_regular(self.path) as file:
+        with disk_errors(self.path), open_regular(self.path) as file:
             file.seek(offset)
             return file.read()
 
@@ -83,7 +83,7 @@ def path_of(folder: Path, first: int) -> Path:
 
 def segments(folder: Path) -> list[Segment]:
     """All segments, oldest first; none where there is no such folder."""
-    with naming(folder):
+    with disk_errors(folder):
         if not folder.is_dir():
             return []
         found = os.listdir(folder)  # noqa: PTH208 - followers ask all the time, and it is faster
@@ -97,7 +97,7 @@ def segment_of(every: Sequence[Segment], sequence: int) -> Segment | None:
 
 
 @define(eq=False)
-class Reader:
+class SegmentReader:
     """The frames of a log from one segment on, each checked against the one before.
 
     `frames` ends where nothing more is whole and may be called again for what has come since.
@@ -189,7 +189,7 @@ class Reader:
 
     def _enter(self, following: Segment) -> bool:
         """Go on to the next segment; False while its header is not whole."""
-        if following.unbegun() and following == segments(self.folder)[-1]:
+        if following.header_incomplete() and following == segments(self.folder)[-1]:
             return False
         header = following.header()
         if (header.first, header.previous) != (self.sequence + 1, self.hash):
@@ -198,14 +198,14 @@ class Reader:
         return True
 
 
-def reader_after(folder: Path, sequence: int, chain: bytes) -> Reader | None:
+def reader_after(folder: Path, sequence: int, chain: bytes) -> SegmentReader | None:
     """A reader of what follows entry `sequence`, whose frame has the hash `chain`.
 
     None where the log holds nothing and that entry is the one before it. Raises LogError where
     the log does not hold that entry, or another one in its place.
     """
     every = segments(folder)
-    unbegun = every.pop() if every and every[-1].unbegun() else None
+    unbegun = every.pop() if every and every[-1].header_incomplete() else None
     if not every and (unbegun.first if unbegun else 1) == sequence + 1:
         return None
     segment = segment_of(every, sequence + 1)
@@ -214,7 +214,7 @@ def reader_after(folder: Path, sequence: int, chain: bytes) -> Reader | None:
             f"{folder}: the log does not reach back to entry {sequence + 1}, and there is no"
             " snapshot that would make up for it"
         )
-    reader = Reader(folder, segment)
+    reader = SegmentReader(folder, segment)
     if reader.sequence < sequence:
         for _ in reader.frames():
             if reader.sequence >= sequence:

@@ -19,10 +19,10 @@ import msgspec
 from attrs import define, field, frozen
 
 from gateway.files import open_regular
-from gateway.log.disk import Disk, naming
+from gateway.log.disk import Disk, disk_errors
 from gateway.log.errors import DamageError, LogError, VersionError
+from gateway.log.event_hash import TRAIL_BYTES, EventHash
 from gateway.log.frames import HASH_BYTES
-from gateway.log.trail import TRAIL_BYTES, Trail
 from risk import RULES
 from risk.exchange import Exchange
 from risk.snapshot import dump, load
@@ -50,7 +50,7 @@ class Snapshot:
     payload: bytes
 
     @classmethod
-    def of(cls, exchange: Exchange, sequence: int, chain: bytes, trail: Trail) -> Snapshot:
+    def of(cls, exchange: Exchange, sequence: int, chain: bytes, trail: EventHash) -> Snapshot:
         """The state as it is, with entry `sequence`, the last of a frame, as the last one."""
         payload = dump(exchange.state)
         return cls(RULES, sequence, chain, trail.value, _hash(payload), payload)
@@ -72,7 +72,7 @@ class Snapshot:
     @classmethod
     def read(cls, path: Path) -> Snapshot:
         """Read a file. Raises DamageError, or VersionError for what is not ours to read."""
-        with naming(path), open_regular(path) as file:
+        with disk_errors(path), open_regular(path) as file:
             data = file.read()
         if len(data) < _HEADER.size + _DIGEST_BYTES or not data.startswith(MAGIC):
             raise DamageError(path, 0, "no snapshot")
@@ -108,7 +108,7 @@ class Snapshots:
 
     def paths(self) -> list[Path]:
         """All of them, newest first; none where there is no such folder."""
-        with naming(self.folder):
+        with disk_errors(self.folder):
             if not self.folder.is_dir():
                 return []
             return sorted(
@@ -141,7 +141,7 @@ class Snapshots:
 
     def _abandoned(self) -> list[Path]:
         """What processes that have ended did not finish."""
-        with naming(self.folder):
+        with disk_errors(self.folder):
             return [p for p in self.folder.glob("*.*.tmp") if not _runs(p.suffixes[-2][1:])]
 
 

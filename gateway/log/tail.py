@@ -8,7 +8,7 @@ from copy import copy
 from attrs import define
 
 from gateway.log.frames import Frame
-from gateway.log.segments import Reader
+from gateway.log.segments import SegmentReader
 
 
 @define(eq=False)
@@ -20,7 +20,7 @@ class Tail:
     all that are there are durable, except the last.
     """
 
-    reader: Reader
+    reader: SegmentReader
 
     def frames(self) -> Iterator[Frame]:
         """What has become durable since the last call. Take them all. Raises DamageError."""

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
+from gateway.log.data_directory import DataDirectory
 from gateway.log.errors import DivergenceError, IdentityError
-from gateway.log.lock import DataDirectory
-from gateway.log.recovery import Replay
+from gateway.log.recovery import LogReplayer
+from gateway.log.scan import LogScan, ReplayStart, bytes_of, survey
 from gateway.log.segments import reader_after
 from gateway.log.snapshots import Snapshot
-from gateway.log.survey import Start, Survey, bytes_of, survey
 from risk import RULES
 from risk.commands import Checkpoint
 
 if TYPE_CHECKING:
-    from gateway.log.progress import Meter
+    from gateway.cli.progress import Meter
 
 CHECK_ENTRIES: Final = 10_000
 """From one proof of the identities to the next. One costs as much as the state is large: some
@@ -38,7 +38,7 @@ class Verified:
     be replayed.
     """
 
-    survey: Survey
+    survey: LogScan
     entries: int
     checkpoints: int
     snapshots: int
@@ -76,7 +76,7 @@ class Verification:
             found, self._entries, self._checkpoints, self._compared, self._checks, digest
         )
 
-    def _replay(self, found: Survey, start: Start) -> str:
+    def _replay(self, found: LogScan, start: ReplayStart) -> str:
         """Replay to the end, which was `found`; returns the digest there."""
         what = f"replay from entry {start.sequence + 1}, entries"
         expected = {snapshot.sequence: snapshot for snapshot in found.snapshots}
@@ -100,7 +100,7 @@ class Verification:
         self._check(replay, found.last)
         return replay.exchange.digest()
 
-    def _compare(self, replay: Replay, snapshot: Snapshot) -> None:
+    def _compare(self, replay: LogReplayer, snapshot: Snapshot) -> None:
         if replay.trail.value != snapshot.trail:
             raise DivergenceError(
                 f"up to entry {snapshot.sequence} the replay came to other events than its snapshot"
@@ -116,7 +116,7 @@ class Verification:
                 )
         self._compared += 1
 
-    def _check(self, replay: Replay, sequence: int) -> None:
+    def _check(self, replay: LogReplayer, sequence: int) -> None:
         try:
             replay.exchange.check()
         except AssertionError as error:

@@ -19,7 +19,7 @@ SEGMENT_BYTES: Final = 64 * 2**20
 
 
 @frozen
-class Framed:
+class EncodedBatch:
     """A batch as it goes to the disk: its bytes, its last sequence, its hash."""
 
     data: bytes
@@ -28,7 +28,7 @@ class Framed:
 
 
 @define(eq=False)
-class Writer:
+class SegmentWriter:
     """Appends frames to the last segment, and begins a new one when that is full.
 
     `sequence` and `hash` are those of the last frame. `segment` is where it is, whole to its
@@ -56,13 +56,13 @@ class Writer:
         """Make a batch durable. Raises DiskError, after which nothing may be appended."""
         self.write(self.frame(entries))
 
-    def frame(self, entries: Sequence[Entry]) -> Framed:
+    def frame(self, entries: Sequence[Entry]) -> EncodedBatch:
         """The next batch, which `write` makes durable."""
         assert entries[0].sequence == self.sequence + 1, "the log has no gaps"
         data, following = encode(entries, self.hash)
-        return Framed(data, entries[-1].sequence, following)
+        return EncodedBatch(data, entries[-1].sequence, following)
 
-    def write(self, framed: Framed) -> None:
+    def write(self, framed: EncodedBatch) -> None:
         """Make it durable. Raises DiskError, after which nothing may be appended."""
         if self.full(framed):
             self.turn()
@@ -70,7 +70,7 @@ class Writer:
         self.disk.sync(self.file)
         self.wrote(framed)
 
-    def full(self, framed: Framed) -> bool:
+    def full(self, framed: EncodedBatch) -> bool:
         """Whether the segment has no room for it; then `turn` comes first."""
         return self._size > HEADER_BYTES and self._size + len(framed.data) > self.segment_bytes
 
@@ -85,7 +85,7 @@ class Writer:
         assert self._file is not None, "open comes first"
         return self._file
 
-    def wrote(self, framed: Framed) -> None:
+    def wrote(self, framed: EncodedBatch) -> None:
         """It is durable."""
         self._size += len(framed.data)
         self.sequence, self.hash = framed.last, framed.hash

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from book.depth import depth
 from book.instrument import perpetual
-from book.matching import Holding, Stop, fillable, match, passive_price
+from book.matching import Holding, MatchEnd, fillable, match, passive_price
 from book.order import Order, SelfTrading, Side
 from book.orderbook import OrderBook
 from book.units import SCALE
@@ -49,7 +49,7 @@ class Desk:
             self.book.add(order)
         return orders
 
-    def take(self, taker: Order, mode: SelfTrading = REJECT_TAKER) -> Stop:
+    def take(self, taker: Order, mode: SelfTrading = REJECT_TAKER) -> MatchEnd:
         stop = match(self.book, taker, taker.price, mode, self)
         self.book.check()
         return stop
@@ -81,7 +81,7 @@ def test_a_taker_trades_at_the_makers_prices_best_first(desk: Desk) -> None:
     """Buying 12 up to 102: 5 at 101 from the oldest, 4 at 101, then 3 of the 10 at 102."""
     desk.rest((BOB, SELL, 102, 10), (BOB, SELL, 101, 5), (CAROL, SELL, 101, 4))
     order = taker(ALICE, BUY, 102, 12)
-    assert Stop.FILLED is desk.take(order)
+    assert MatchEnd.FILLED is desk.take(order)
     assert [(2, 101, 5), (3, 101, 4), (1, 102, 3)] == desk.fills
     assert (12, 0) == (order.filled, order.remaining)
     assert [(102, 7)] == depth(desk.book, SELL, 5)
@@ -90,7 +90,7 @@ def test_a_taker_trades_at_the_makers_prices_best_first(desk: Desk) -> None:
 def test_a_seller_takes_the_highest_bid_first(desk: Desk) -> None:
     """Selling 6 down to 98: 4 at 99, then 2 at 98."""
     desk.rest((BOB, BUY, 98, 5), (BOB, BUY, 99, 4))
-    assert Stop.FILLED is desk.take(taker(ALICE, SELL, 98, 6))
+    assert MatchEnd.FILLED is desk.take(taker(ALICE, SELL, 98, 6))
     assert [(2, 99, 4), (1, 98, 2)] == desk.fills
 
 
@@ -98,7 +98,7 @@ def test_nothing_beyond_the_limit_trades(desk: Desk) -> None:
     """The limit itself still does; what is left is the caller's to rest or to cancel."""
     desk.rest((BOB, SELL, 101, 5), (BOB, SELL, 102, 5))
     order = taker(ALICE, BUY, 101, 8)
-    assert Stop.NO_PRICE is desk.take(order)
+    assert MatchEnd.NO_PRICE is desk.take(order)
     assert [(1, 101, 5)] == desk.fills
     assert 3 == order.remaining
     assert not desk.book.crosses(BUY, 101)
@@ -107,7 +107,7 @@ def test_nothing_beyond_the_limit_trades(desk: Desk) -> None:
 def test_an_empty_side_stops_at_once(desk: Desk) -> None:
     """Without makers nothing trades, at any price."""
     desk.rest((BOB, BUY, 99, 5))
-    assert Stop.NO_PRICE is desk.take(taker(ALICE, BUY, 10**15, 1))
+    assert MatchEnd.NO_PRICE is desk.take(taker(ALICE, BUY, 10**15, 1))
     assert [] == desk.fills
 
 
@@ -116,7 +116,7 @@ def test_a_partly_filled_taker_trades_only_what_remains(desk: Desk) -> None:
     desk.rest((BOB, SELL, 101, 10))
     order = taker(ALICE, BUY, 101, 10)
     order.filled = 6
-    assert Stop.FILLED is desk.take(order)
+    assert MatchEnd.FILLED is desk.take(order)
     assert [(1, 101, 4)] == desk.fills
 
 
@@ -124,7 +124,7 @@ def test_reject_taker_stops_before_its_own_order(desk: Desk) -> None:
     """What traded before it stands; its own order stays."""
     desk.rest((BOB, SELL, 101, 5), (ALICE, SELL, 101, 5), (BOB, SELL, 101, 5))
     order = taker(ALICE, BUY, 101, 12)
-    assert Stop.SELF_TRADE is desk.take(order)
+    assert MatchEnd.SELF_TRADE is desk.take(order)
     assert [(1, 101, 5)] == desk.fills
     assert 7 == order.remaining
     assert [(101, 10)] == depth(desk.book, SELL, 5)
@@ -133,13 +133,13 @@ def test_reject_taker_stops_before_its_own_order(desk: Desk) -> None:
 def test_a_taker_that_is_filled_in_time_never_meets_its_own_order(desk: Desk) -> None:
     """Self-trade prevention looks at what would trade, not at what rests."""
     desk.rest((BOB, SELL, 101, 5), (ALICE, SELL, 101, 5))
-    assert Stop.FILLED is desk.take(taker(ALICE, BUY, 101, 5))
+    assert MatchEnd.FILLED is desk.take(taker(ALICE, BUY, 101, 5))
 
 
 def test_cancel_maker_clears_the_way(desk: Desk) -> None:
     """Its own orders go as they are met, the taker goes on; those beyond its reach stay."""
     desk.rest((ALICE, SELL, 101, 5), (BOB, SELL, 101, 5), (ALICE, SELL, 102, 5))
-    assert Stop.FILLED is desk.take(taker(ALICE, BUY, 102, 5), CANCEL_MAKER)
+    assert MatchEnd.FILLED is desk.take(taker(ALICE, BUY, 102, 5), CANCEL_MAKER)
     assert [1] == desk.cancelled
     assert [(2, 101, 5)] == desk.fills
     assert [(102, 5)] == depth(desk.book, SELL, 5)
@@ -171,7 +171,7 @@ def test_a_maker_that_the_settler_takes_away_does_not_trade() -> None:
 
     desk = Remover()
     desk.rest((BOB, SELL, 101, 5), (BOB, SELL, 101, 5), (BOB, SELL, 102, 5))
-    assert Stop.FILLED is desk.take(taker(ALICE, BUY, 102, 10))
+    assert MatchEnd.FILLED is desk.take(taker(ALICE, BUY, 102, 10))
     assert [(1, 101, 5), (3, 102, 5)] == desk.fills
 
 
@@ -262,9 +262,11 @@ def test_fill_or_kill_asks_once_for_each_account_it_meets(desk: Desk) -> None:
     assert [ALICE, BOB] == asked
 
 
-@pytest.mark.parametrize(("most", "stop", "fills"), [(2, Stop.LIMIT, 2), (3, Stop.FILLED, 3)])
+@pytest.mark.parametrize(
+    ("most", "stop", "fills"), [(2, MatchEnd.LIMIT, 2), (3, MatchEnd.FILLED, 3)]
+)
 def test_a_taker_stops_where_its_settler_gives_no_more_room(
-    desk: Desk, most: int, stop: Stop, fills: int
+    desk: Desk, most: int, stop: MatchEnd, fills: int
 ) -> None:
     """What is left of it is the caller's to cancel: it would cross the book if it rested."""
     desk.most = most
@@ -275,16 +277,16 @@ def test_a_taker_stops_where_its_settler_gives_no_more_room(
     assert (fills, 4 - order.filled) == (len(desk.fills), 0 if most == 3 else 2)
 
 
-@pytest.mark.parametrize(("most", "stop"), [(2, Stop.LIMIT), (3, Stop.FILLED)])
+@pytest.mark.parametrize(("most", "stop"), [(2, MatchEnd.LIMIT), (3, MatchEnd.FILLED)])
 def test_own_orders_that_are_cancelled_count_towards_the_limit(
-    desk: Desk, most: int, stop: Stop
+    desk: Desk, most: int, stop: MatchEnd
 ) -> None:
     """Two of her own, then Bob's."""
     desk.most = most
     desk.rest((ALICE, SELL, 101, 1), (ALICE, SELL, 101, 1), (BOB, SELL, 101, 5))
     order = taker(ALICE, BUY, 101, 4)
     whole = fillable(desk.book, order, 101, CANCEL_MAKER, no_reducing, most)
-    assert whole is (stop is Stop.FILLED)
+    assert whole is (stop is MatchEnd.FILLED)
     assert stop is desk.take(order, CANCEL_MAKER)
     assert [1, 2] == desk.cancelled
 

@@ -237,7 +237,7 @@ def break_level_total(book: OrderBook) -> None:
 
 
 def break_link(book: OrderBook) -> None:
-    book.orders[3].before = None
+    book.orders[3].previous = None
 
 
 def break_tail(book: OrderBook) -> None:

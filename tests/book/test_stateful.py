@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from book.depth import depth
-from book.matching import Holding, Stop, fillable, match, passive_price
+from book.matching import Holding, MatchEnd, fillable, match, passive_price
 from book.order import Order, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
 from tests.book.factory import BTC_PERPETUAL, limit_order
@@ -114,9 +114,9 @@ class Clearing:
             return
         self.taker, self.steps = order, 0
         stop = match(self.book, order, order.price, self_trading, self)
-        assert whole == (stop is Stop.FILLED)
-        assert (not order.remaining) == (stop is Stop.FILLED)
-        if stop is Stop.NO_PRICE and order.time_in_force.rests:
+        assert whole == (stop is MatchEnd.FILLED)
+        assert (not order.remaining) == (stop is MatchEnd.FILLED)
+        if stop is MatchEnd.NO_PRICE and order.time_in_force.rests:
             self.book.add(order)
             if order.reduce_only:
                 self.reduce_only.setdefault(order.account, {})[order.order_id] = order

@@ -6,13 +6,13 @@ from typing import get_args
 
 import pytest
 
-from gateway.transport import Library
-from tests.gateway import live
+from gateway.network.transport import Library
+from tests.gateway import server_fixtures
 
 
 @pytest.fixture(params=get_args(Library))
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Library:
     """The WebSocket library of the servers that the test runs."""
     chosen: Library = request.param
-    monkeypatch.setattr(live, "library", chosen)
+    monkeypatch.setattr(server_fixtures, "library", chosen)
     return chosen

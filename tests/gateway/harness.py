@@ -14,17 +14,17 @@ import msgspec
 from attrs import Factory, define, field
 
 from book.units import SCALE, Millis
-from gateway import config
-from gateway.api.listing import LargeReply
-from gateway.archive import Archive
-from gateway.auth import Authenticator, Keyring
-from gateway.bootstrap import differences, fill_keyring
+from gateway.access.authenticator import Authenticator, Keyring
+from gateway.access.login_attempts import guesses_of
+from gateway.access.rate_limits import rate_limits
+from gateway.access.tokens import Tokens
+from gateway.api.context import VenueContext
+from gateway.api.session import Close, HttpRequest, Outcome, Reply, Session, Submit
+from gateway.config import schema
 from gateway.feed import Feed
-from gateway.guesses import guesses_of
-from gateway.limits import rate_limits
-from gateway.session import Close, HttpRequest, Outcome, Reply, Session, Submit
-from gateway.tokens import Tokens
-from gateway.venue import Venue
+from gateway.history.archive import Archive
+from gateway.protocol.large_results import LargeReply
+from gateway.sequencer.bootstrap import differences, fill_keyring
 from risk.commands import Command, Continue, EndSession, Entry, Origin, Tick
 from risk.events import Event
 from risk.exchange import Exchange
@@ -92,7 +92,7 @@ def whole(reply: bytes | LargeReply) -> bytes:
 
 @define(eq=False)
 class Recorder:
-    """A gateway.sink.Sink that keeps everything, decoded; `large` are the replies in slices."""
+    """A message sink that keeps everything, decoded; `large` are the replies in slices."""
 
     number: int
     replies: list[Json] = field(factory=list)
@@ -105,16 +105,16 @@ class Recorder:
         self.large += [data] if isinstance(data, LargeReply) else []
         self.replies.append(msgspec.json.decode(whole(data)))
 
-    def private(self, data: bytes) -> None:
+    def send_private(self, data: bytes) -> None:
         """Keep a push."""
         self.pushes.append(msgspec.json.decode(data))
 
-    def offer(self, data: bytes) -> bool:
+    def try_send_public(self, data: bytes) -> bool:
         """Keep a push; there is always room."""
         self.pushes.append(msgspec.json.decode(data))
         return True
 
-    def cut(self, code: int, reason: str) -> None:
+    def disconnect(self, code: int, reason: str) -> None:
         """Keep the close code."""
         self.cuts.append((code, reason))
 
@@ -126,16 +126,16 @@ class Harness:
     settings: str = ""
     clock: HandClock = field(factory=HandClock)
     seconds: float = 0.0
-    venue: Venue = field(init=False)
+    venue: VenueContext = field(init=False)
     _sessions: count[int] = field(default=Factory(lambda: count(1)), init=False)
 
     def __attrs_post_init__(self) -> None:
         """Start it as the real one is started."""
-        parsed = config.parse(unlimited(self.settings) + ACCOUNTS)
+        parsed = schema.parse(unlimited(self.settings) + ACCOUNTS)
         exchange = Exchange()
         archive = Archive(exchange.state)
         keyring = Keyring()
-        self.venue = Venue(
+        self.venue = VenueContext(
             config=parsed,
             clock=self.clock,
             wall=self.clock,
@@ -275,4 +275,4 @@ class Client:
         """The connection drops."""
         if self.session.started:
             self.harness.apply(EndSession(session=self.sink.number))
-        self.harness.venue.feed.drop(self.sink)
+        self.harness.venue.feed.remove_connection(self.sink)

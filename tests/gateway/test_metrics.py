@@ -6,10 +6,10 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from book.order import Side
 from book.units import SCALE
-from gateway.metrics import Metrics, Spread
+from gateway.metrics import FastHistogram, Metrics
 from risk.commands import Cancel, Continue, Entry, Origin, Place
 from risk.events import Liquidated, LiquidationStep
-from tests.gateway.desk import ALICE, BOB, BTC, Desk
+from tests.gateway.feed_fixture import ALICE, BOB, BTC, Desk
 
 CANCEL = Entry(1, 0, Origin(), Cancel(account=ALICE, order_id=1))
 
@@ -47,7 +47,7 @@ def test_what_came_of_commands_is_counted_too() -> None:
 def test_a_spread_is_told_as_the_library_tells_its_own() -> None:
     """Line by line, for what is in a bucket, at its bound and beyond them all."""
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    spread = Spread("waits_seconds", "How long.", (0.001, 0.5))
+    spread = FastHistogram("waits_seconds", "How long.", (0.001, 0.5))
     library = Histogram("waits_seconds", "How long.", buckets=(0.001, 0.5), registry=theirs)
     ours.register(spread)
     for seconds in (0.0, 0.001, 0.25, 0.25, 4.0):

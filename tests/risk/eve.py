@@ -8,11 +8,11 @@ from random import Random
 from book.order import Side, TimeInForce
 from book.units import text
 from risk import snapshot
-from risk.catalogue import LEGACY_2025
 from risk.commands import CancelAll, ClosePosition, Place, SetCancelOnDisconnect
+from risk.contract_specs import LEGACY_2025
 from risk.exchange import Exchange
+from risk.risk_terms import LossPolicy
 from risk.state import INSURANCE
-from risk.terms import LossPolicy
 from tests.risk.venue import BTC, Venue, open_venue
 
 FAMILY = [each for each in LEGACY_2025 if each[0].family == "BTC"]

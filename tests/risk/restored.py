@@ -16,7 +16,7 @@ from risk import snapshot
 from risk.commands import Entry
 from risk.events import Event
 from risk.exchange import Exchange
-from tests.risk.chance import ORDINARY, STORM, Chance, small_venue
+from tests.risk.random_commands import ORDINARY, STORM, Chance, small_venue
 from tests.risk.venue import Venue
 
 COMPARED = 8

@@ -15,10 +15,10 @@ from book.calendar import AVERAGING_WINDOW, expiry_on
 from book.order import TimeInForce
 from book.units import DAY, HOUR, MINUTE, RATE, SECOND, round_half_even, text
 from risk import marks, snapshot
-from risk.catalogue import LEGACY_2025
 from risk.commands import CancelAll, Continue, SetProduct
+from risk.contract_specs import LEGACY_2025
 from risk.exchange import Exchange
-from tests.effort import thorough
+from tests.hypothesis_settings import thorough
 from tests.risk.venue import WEEKLY, Venue, amount, money, open_venue, price
 
 EXPIRY = expiry_on(date(2026, 6, 5))

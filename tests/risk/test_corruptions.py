@@ -16,15 +16,15 @@ from book.order import CancelReason, Order, OrderState, OrderType, Side, TimeInF
 from book.orderbook import OrderBook
 from book.units import MONEY, SECOND
 from risk import invariants, snapshot
+from risk.background_work import CancelOrders
 from risk.commands import Origin, SetCancelOnDisconnect
 from risk.events import BookingKind, MarketState
 from risk.idempotency import Outcomes
 from risk.market import Averaging, Index, Market
-from risk.phases import CancelOrders
 from risk.position import Position, Wallet
 from risk.settlement import Settlement
 from risk.state import Account, Due, Session, State
-from tests.risk.chance import Chance, small_venue
+from tests.risk.random_commands import Chance, small_venue
 from tests.risk.restored import weights_of
 from tests.risk.test_snapshot_fields import DERIVED
 from tests.risk.venue import BTC, WEEKLY, Venue, open_venue, price
@@ -124,7 +124,7 @@ CORRUPTIONS: dict[str, Callable[[Venue, State], object]] = {
     "cost of a position": lambda v, _: setattr(held(v), "cost", held(v).cost * 2),
     "average price of an order": lambda v, _: setattr(first_order(v), "average_price", 1),
     "cost of an order": lambda v, _: setattr(first_order(v), "cost", 1),
-    "watch emptied": lambda _, s: [each.clear() for each in (s.watch.ends, s.watch.dirty)],
+    "watch emptied": lambda _, s: [each.clear() for each in (s.watch.ends, s.watch.unwatched)],
     "watch without a wallet": lambda _, s: s.watch.versions.__setitem__(0, 99),
     "a client below zero": lambda v, _: below_zero(v),
     "settlement without a phase": lambda v, _: setattr(
@@ -164,7 +164,7 @@ UNPROVABLE = {
         "marks": "a version; another makes caches be worked out anew",
         "origin": "of the last entry",
         "events": "of the last entry",
-        "watch": "see the corruptions above, and tests/risk/test_watch.py",
+        "watch": "see the corruptions above, and tests/risk/test_margin_watch.py",
     },
     Wallet: {
         "marks": "a version",
@@ -172,7 +172,7 @@ UNPROVABLE = {
         "initial": "stale after a Tick until asked for",
         "maintenance": "stale after a Tick until asked for",
         "model": "there is one",
-        "moved": "see behind",
+        "stale": "see stale_positions",
     },
     Position: {
         "reserves_at": "a version",
@@ -222,8 +222,8 @@ OTHER: dict[str, Callable[[State], Any]] = {
     "cancel_reason": lambda _: CancelReason.USER_REQUEST,
     "first": lambda _: (1, 2),
     "level": lambda _: None,
-    "before": lambda s: next(iter(next(iter(s.markets.values())).book), 1),
-    "after": lambda s: next(iter(next(iter(s.markets.values())).book), 1),
+    "previous": lambda s: next(iter(next(iter(s.markets.values())).book), 1),
+    "next": lambda s: next(iter(next(iter(s.markets.values())).book), 1),
     "book": lambda _: OrderBook("other"),
     "value": lambda _: lambda size, price: size,
     "key": lambda _: (1, "other"),
@@ -237,7 +237,7 @@ OTHER: dict[str, Callable[[State], Any]] = {
     "touched_orders": lambda _: {1: None},
     "touched_markets": lambda _: {"other": None},
     "touched_wallets": lambda _: {None: None},
-    "State.moved": lambda _: {(1, "other"): None},
+    "State.touched_positions": lambda _: {(1, "other"): None},
     "State.booked": lambda _: {(None, None): 1},
     "orders": lambda s: {order.order_id: order for m in s.markets.values() for order in m.book},
 }

@@ -9,13 +9,13 @@ import pytest
 from book.order import Side
 from book.units import MONEY, round_half_even
 from risk import (
+    adl_rankings,
     deleveraging,
     insurance,
     liquidation,
     margin,
     snapshot,
     standard_margin,
-    standings,
 )
 from risk.commands import Deposit, Place
 from risk.deleveraging import Deleverage
@@ -62,16 +62,16 @@ def trade(venue: Venue, name: str, instrument: str, chance: Random) -> None:
         venue.do(order)
 
 
-def scanned(state: State, market: Market, sign: int) -> list[standings.Place]:
+def scanned(state: State, market: Market, sign: int) -> list[adl_rankings.Place]:
     """The standing of one side by looking at everybody: the highest last."""
     return sorted(
-        (standings.score(state, position), -account)
+        (adl_rankings.score(state, position), -account)
         for account, position in market.positions.items()
         if position.size * sign > 0
     )
 
 
-def able(state: State, position: Position) -> list[standings.Place]:
+def able(state: State, position: Position) -> list[adl_rankings.Place]:
     """Who may be deleveraged against a position, and would not fall below zero by it."""
     found = []
     for place in scanned(state, position.market, -1 if position.size > 0 else 1):
@@ -108,7 +108,7 @@ def deleverage_plainly(state: State, position: Position) -> int:
             other = position.market.positions[-place[1]]
             agreed = terms(state, position, other)
             if agreed is not None:
-                insurance.hand_over(state, position, other, *agreed)
+                insurance.transfer_position(state, position, other, *agreed)
                 gave += 1
     return gave
 

@@ -179,7 +179,7 @@ def test_reduce_only_orders_extend_only_the_side_that_they_reduce(
     """Of 3 to buy, 20 to sell and 4 that reduce."""
     held = Position(Wallet(101, "BTC"), open_venue().market(BTC), size=size)
     held.buys, held.sells, held.reduced = 3, 20, 4
-    assert expected == margin.extremes(held)
+    assert expected == margin.worst_case_sizes(held)
 
 
 def test_the_smallest_losses_and_fees() -> None:

@@ -34,8 +34,8 @@ from risk.commands import (
 )
 from risk.events import Event
 from risk.exchange import Exchange
-from risk.terms import Parameters
-from tests.risk.chance import Chance, small_venue
+from risk.risk_terms import Parameters
+from tests.risk.random_commands import Chance, small_venue
 from tests.risk.venue import BTC, amount, open_venue, price
 
 ROOT = Path(__file__).parents[2]

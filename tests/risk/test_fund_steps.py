@@ -116,7 +116,7 @@ def test_a_hand_over_is_told_with_both_results() -> None:
     lou, win = position_of(venue, "lou"), position_of(venue, "win")
     trades, interest = state.trades, venue.market(BTC).open_interest
     state.events = []
-    price = insurance.hand_over(state, lou, win, amount("40000"), 7)
+    price = insurance.transfer_position(state, lou, win, amount("40000"), 7)
     (told,) = of_type(state.events, Transferred)
     assert trades + 1 == told.trade_id == state.trades
     assert (lou.account, win.account, BTC) == (told.account, told.counterparty, told.instrument)
@@ -139,7 +139,7 @@ def test_a_hand_over_books_and_tells_the_funding_of_both() -> None:
     assert expected[0] == -expected[1] < 0
     before = [lou.funding, win.funding]
     state.events = []
-    insurance.hand_over(state, lou, win, amount("40000"), 7)
+    insurance.transfer_position(state, lou, win, amount("40000"), 7)
     (told,) = of_type(state.events, Transferred)
     assert expected == [told.funding, told.counterparty_funding]
     assert (lou.size, win.size) == (told.position, told.counterparty_position)

@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from book.units import DAY, HOUR, MINUTE, SECOND
 from risk import funding, insurance, ledger, margin, snapshot, views
-from risk.catalogue import LEGACY_2025
 from risk.commands import CancelAll, Continue, Withdraw
+from risk.contract_specs import LEGACY_2025
 from risk.exchange import Exchange
 from risk.market import Market
 from risk.position import Position, Wallet
 from risk.state import FUNDING_POOL
-from tests.effort import thorough
+from tests.hypothesis_settings import thorough
 from tests.risk.venue import (
     BTC,
     BTC_USDC,
@@ -273,7 +273,7 @@ def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bo
             giver, fund = venue.position(who, name), state.position(2, venue.market(name))
             venue.do(Continue())
             if giver is not None and giver.size:
-                insurance.hand_over(state, giver, fund, abs(giver.size), 0)
+                insurance.transfer_position(state, giver, fund, abs(giver.size), 0)
                 venue.do(Continue())
         else:
             maker, taker = ("mia", who) if kind == "sell" else (who, "mia")

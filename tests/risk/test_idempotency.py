@@ -14,7 +14,7 @@ from risk.commands import CancelAll, Command, Continue, Deposit, Entry, Origin, 
 from risk.events import Answer, CancelledAll, Event, Ordered, Refused
 from risk.exchange import Exchange
 from risk.reasons import Reason
-from tests.effort import thorough
+from tests.hypothesis_settings import thorough
 from tests.risk.venue import BTC, Venue, amount, open_venue, price
 
 ANN = 101

@@ -14,8 +14,8 @@ from book.units import HOUR, MONEY, text
 from risk import views
 from risk.reasons import Reason
 from risk.state import State
-from tests.effort import EFFORT
-from tests.risk.chance import CURRENCIES, Chance, small_venue
+from tests.hypothesis_settings import EFFORT
+from tests.risk.random_commands import CURRENCIES, Chance, small_venue
 from tests.risk.venue import BTC, PRICES, amount, open_venue, price, reason
 
 

@@ -27,8 +27,8 @@ from risk.events import (
 )
 from risk.exchange import Exchange
 from risk.state import FEES, FIRST_CLIENT, FUNDING_POOL, INSURANCE, ROUNDING, State
-from tests.effort import EFFORT
-from tests.risk.chance import Chance, small_venue
+from tests.hypothesis_settings import EFFORT
+from tests.risk.random_commands import Chance, small_venue
 from tests.risk.venue import BTC, MONTHLY, WEEKLY, Venue, money, of_type, open_venue
 
 ROOT = Path(__file__).parents[2]
@@ -381,11 +381,11 @@ def test_the_fund_is_looked_at_again_when_a_liquidation_fee_reaches_it() -> None
     venue.buy("ben", BTC, "200000", "49200")
     venue.tick(btc_usd="49000")
     state = venue.exchange.state
-    state.watch.dirty.clear()
+    state.watch.unwatched.clear()
     events = venue.liquidate()
     fund = [e for e in of_type(events, Booked) if e.account == INSURANCE]
     assert [BookingKind.LIQUIDATION_FEE] == [event.kind for event in fund]
-    assert (INSURANCE, "BTC") in state.watch.dirty
+    assert (INSURANCE, "BTC") in state.watch.unwatched
 
 
 def test_a_snapshot_without_bookings_brings_its_balances_forward() -> None:

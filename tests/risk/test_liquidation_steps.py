@@ -17,8 +17,8 @@ from risk.events import (
     Traded,
 )
 from risk.reasons import Reason
+from risk.risk_terms import LossPolicy
 from risk.state import INSURANCE, SYSTEM_ACCOUNTS
-from risk.terms import LossPolicy
 from tests.risk.fallen import fallen, position_of
 from tests.risk.venue import (
     BTC,
@@ -194,7 +194,7 @@ def test_who_has_lost_more_than_half_is_likely_to_be_handed_over(
     venue = fallen()
     state, key = venue.exchange.state, (venue.number("lou"), "BTC")
     state.watch.endangered[key] = shortfall
-    assert wanted == len(liquidation._unbearable(state, [key]))
+    assert wanted == len(liquidation._likely_deleveraged(state, [key]))
 
 
 def test_a_fund_that_can_take_all_makes_nobody_wanted() -> None:
@@ -213,9 +213,9 @@ def test_a_fund_that_can_take_all_makes_nobody_wanted() -> None:
         needed = lou.initial - lou.margin_balance
         fund.balance += needed + fund.initial - fund.margin_balance - missing
         state.watch.endangered[key] = -RATE
-        assert missing == len(liquidation._unbearable(state, [key]))
+        assert missing == len(liquidation._likely_deleveraged(state, [key]))
     venue.set_parameters(loss_policy=LossPolicy.SOCIALISE)
-    assert [] == liquidation._unbearable(state, [key])
+    assert [] == liquidation._likely_deleveraged(state, [key])
 
 
 def test_the_position_of_the_largest_requirement_is_reduced_first() -> None:

@@ -104,7 +104,7 @@ def test_a_reduce_only_order_needs_no_margin() -> None:
     before = held(venue, "alice").initial
     venue.sell("alice", BTC, "100000", "50100", reduce_only=True)
     assert before == held(venue, "alice").initial
-    assert (0, amount("100000")) == margin.extremes(held(venue, "alice"))
+    assert (0, amount("100000")) == margin.worst_case_sizes(held(venue, "alice"))
 
 
 def test_an_order_beyond_the_mark_reserves_its_loss_until_it_is_gone() -> None:

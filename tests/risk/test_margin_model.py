@@ -24,8 +24,8 @@ from risk.position import Position, Wallet
 from risk.reasons import Reason
 from risk.standard_margin import STANDARD, base_size
 from risk.state import FIRST_CLIENT, State
-from tests.effort import EFFORT
-from tests.risk.chance import Chance, small_venue
+from tests.hypothesis_settings import EFFORT
+from tests.risk.random_commands import Chance, small_venue
 from tests.risk.test_random_runs import calm_down
 from tests.risk.venue import BTC, MONTHLY, Venue, amount, money, open_venue, reason
 
@@ -61,7 +61,7 @@ class Netting:
     def requirement(self, wallet: Wallet, positions: Iterable[Position]) -> tuple[int, int]:
         """What these need together."""
         held = list(positions)
-        extremes = {p.market.name: margin.extremes(p) for p in held}
+        extremes = {p.market.name: margin.worst_case_sizes(p) for p in held}
         sizes = {p.market.name: (p.size, p.size) for p in held}
         reserved = sum(position.reserved for position in held)
         return (
@@ -72,7 +72,7 @@ class Netting:
     def worst_case(self, wallet: Wallet, market: Market, low: int, high: int) -> int:
         """With the open orders of all others at their worst."""
         others = {
-            position.market.name: margin.extremes(position)
+            position.market.name: margin.worst_case_sizes(position)
             for name, position in wallet.positions.items()
             if name != market.name
         }

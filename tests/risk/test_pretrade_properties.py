@@ -12,8 +12,8 @@ from risk.commands import CancelAll, Continue, Edit, Place, SetSelfTrading, With
 from risk.execution import Execution
 from risk.market import Market
 from risk.reasons import Reason
-from tests.effort import thorough
-from tests.risk.chance import CATALOGUE, CURRENCIES
+from tests.hypothesis_settings import thorough
+from tests.risk.random_commands import CATALOGUE, CURRENCIES
 from tests.risk.venue import (
     BTC,
     BTC_USDC,

@@ -14,8 +14,8 @@ from risk.commands import CancelAll, EndSession
 from risk.events import Answer, Event, Liquidated, LiquidationStep
 from risk.reasons import Reason
 from risk.state import FIRST_CLIENT, INSURANCE, State
-from tests.effort import EFFORT, thorough
-from tests.risk.chance import ORDINARY, Chance, small_venue
+from tests.hypothesis_settings import EFFORT, thorough
+from tests.risk.random_commands import ORDINARY, Chance, small_venue
 from tests.risk.venue import Venue, reason
 
 

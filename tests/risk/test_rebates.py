@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from book.units import RATE, text
 from risk import insurance, margin
-from risk.catalogue import LEGACY_2025
 from risk.commands import Withdraw
+from risk.contract_specs import LEGACY_2025
 from risk.events import Traded
+from risk.risk_terms import LossPolicy
 from risk.state import FEES, INSURANCE
-from risk.terms import LossPolicy
-from tests.effort import thorough
-from tests.risk.chance import STORM, Chance, small_venue
+from tests.hypothesis_settings import thorough
+from tests.risk.random_commands import STORM, Chance, small_venue
 from tests.risk.venue import WEEKLY, Venue, money, of_type, open_venue
 
 FAMILY = [each for each in LEGACY_2025 if each[0].family == "BTC"]

@@ -14,8 +14,8 @@ from risk import snapshot
 from risk.commands import Continue, Entry, Origin
 from risk.events import OrderChanged
 from risk.exchange import Exchange
-from risk.terms import LossPolicy
-from tests.effort import EFFORT
+from risk.risk_terms import LossPolicy
+from tests.hypothesis_settings import EFFORT
 from tests.risk.restored import run, weights_of
 from tests.risk.venue import WEEKLY, of_type, open_venue
 

@@ -13,7 +13,7 @@ from book.units import SECOND
 from risk import margin
 from risk.commands import ClosePosition, Edit
 from risk.reasons import Reason
-from tests.effort import thorough
+from tests.hypothesis_settings import thorough
 from tests.risk.venue import BTC, Venue, amount, open_venue, order, price, reason, trades
 
 NOW = TimeInForce.IMMEDIATE_OR_CANCEL

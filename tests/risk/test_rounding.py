@@ -17,9 +17,9 @@ from risk.insurance import bankruptcy_price, bankruptcy_shares, implied_price
 from risk.market import Index, Market
 from risk.marks import delivery_price, estimated_delivery
 from risk.position import Position, Wallet
+from risk.risk_terms import LossPolicy
 from risk.state import FIRST_CLIENT
-from risk.terms import LossPolicy
-from tests.effort import thorough
+from tests.hypothesis_settings import thorough
 from tests.risk.venue import (
     BTC,
     BTC_USDC,
@@ -254,9 +254,9 @@ def test_who_is_deleveraged_keeps_no_order_that_would_turn_its_position() -> Non
     venue.checked = True
     venue.buy("win", BTC, "60000", "40000", reduce_only=True, check=False)
     venue.buy("win", BTC, "40000", "39000", reduce_only=True, check=False)
-    insurance.hand_over(venue.exchange.state, lou, win, amount("50000"), 0)
+    insurance.transfer_position(venue.exchange.state, lou, win, amount("50000"), 0)
     assert [amount("50000")] == [order.remaining for order in win.reducing.values()]
-    insurance.hand_over(venue.exchange.state, lou, win, amount("50000"), 0)
+    insurance.transfer_position(venue.exchange.state, lou, win, amount("50000"), 0)
     assert [] == venue.orders("win")
     venue.do(Continue())
 

@@ -12,7 +12,7 @@ from risk.commands import Edit, EndSession, EndSessions, SetCancelOnDisconnect
 from risk.events import Event, OrderChanged, SessionEnded
 from risk.exchange import Exchange
 from risk.reasons import Reason
-from tests.effort import thorough
+from tests.hypothesis_settings import thorough
 from tests.risk.venue import BTC, Venue, amount, of_type, open_venue, order, price, reason, trades
 
 FUNDS = {"BTC": "1"}

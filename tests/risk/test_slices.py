@@ -50,11 +50,11 @@ from risk.events import (
     PositionSettled,
 )
 from risk.exchange import Exchange
+from risk.risk_terms import Parameters
 from risk.state import FEES, FIRST_CLIENT, INSURANCE
-from risk.terms import Parameters
-from tests.effort import thorough
-from tests.risk.chance import STORM, Chance, small_venue
+from tests.hypothesis_settings import thorough
 from tests.risk.eve import CLIENTS, FAMILY, LARGE, MONTHLY, eve
+from tests.risk.random_commands import STORM, Chance, small_venue
 from tests.risk.venue import BTC, WEEKLY, Venue, amount, of_type, open_venue, price, reason
 
 AFTER = "BTC-31JUL26"

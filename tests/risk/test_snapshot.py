@@ -12,7 +12,7 @@ from risk.commands import Entry
 from risk.events import Event
 from risk.exchange import Exchange
 from risk.state import FIRST_CLIENT
-from tests.risk.chance import Chance, small_venue
+from tests.risk.random_commands import Chance, small_venue
 
 STEPS = 250
 SEEDS = range(4)
@@ -64,7 +64,7 @@ def test_a_restored_venue_finds_who_is_in_danger() -> None:
         if number % 5 and not exchange.state.watch.endangered:
             continue
         state = snapshot.load(snapshot.dump(exchange.state))
-        while state.watch.behind:
+        while state.watch.incomplete:
             state.watch.advance(state, 1)
         expected = {
             (wallet.account, wallet.currency)

@@ -14,8 +14,8 @@ import pytest
 
 from book.order import Order
 from risk import snapshot
+from risk.background_work import Phase
 from risk.market import Averaging, Index, Market
-from risk.phases import Phase
 from risk.position import Position, Wallet
 from risk.snapshot import (
     AccountFacts,
@@ -27,14 +27,14 @@ from risk.snapshot import (
     WalletFacts,
 )
 from risk.state import Account, Session, State
-from tests.risk.chance import Chance, small_venue
+from tests.risk.random_commands import Chance, small_venue
 
 # Per class: what follows from the rest, what lives for one entry, and what has another name there.
 DERIVED: dict[type, tuple[type, set[str], set[str]]] = {
     State: (
         StateFacts,
         {"marks", "wallets", "watch"}
-        | {"origin", "events", "first", "booked", "moved"}
+        | {"origin", "events", "first", "booked", "touched_positions"}
         | {"touched_orders", "touched_markets", "touched_wallets"},
         {"currencies"},
     ),
@@ -47,12 +47,12 @@ DERIVED: dict[type, tuple[type, set[str], set[str]]] = {
     Wallet: (
         WalletFacts,
         {"account", "key", "model"}
-        | {"marks", "profit", "initial", "maintenance", "behind", "moved"},
+        | {"marks", "profit", "initial", "maintenance", "stale_positions", "stale"},
         set(),
     ),
     Position: (
         PositionFacts,
-        {"wallet", "buys", "sells", "reduced", "reducing", "behind", "moved"}
+        {"wallet", "buys", "sells", "reduced", "reducing", "initial_stale", "margin_stale"}
         | {"reserves", "reserved", "reserves_at", "profit", "initial", "maintenance"},
         set(),
     ),
@@ -61,7 +61,7 @@ DERIVED: dict[type, tuple[type, set[str], set[str]]] = {
     # Open orders: not cancelled, not liquidation orders, which never rest.
     Order: (
         OrderFacts,
-        {"instrument", "state", "cancel_reason", "liquidation", "level", "before", "after"},
+        {"instrument", "state", "cancel_reason", "liquidation", "level", "previous", "next"},
         set(),
     ),
 }

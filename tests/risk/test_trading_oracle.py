@@ -13,7 +13,7 @@ from book.units import SCALE
 from risk.commands import Cancel, ClosePosition, Edit, Place, SetSelfTrading
 from risk.events import Event, Ordered, Traded
 from risk.reasons import Reason
-from tests.effort import thorough
+from tests.hypothesis_settings import thorough
 from tests.oracle import NaiveBook, NaiveOrder
 from tests.risk.venue import BTC, amount, of_type, open_venue, price, reason
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from book.units import MONEY, RATE, SCALE
 from risk import standard_margin, views
-from risk.catalogue import LEGACY_2025
 from risk.commands import CancelAll, OpenAccount, SetProduct
+from risk.contract_specs import LEGACY_2025
 from risk.exchange import Exchange
 from risk.reasons import Reason
 from tests.risk.venue import (

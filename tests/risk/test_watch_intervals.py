@@ -13,7 +13,7 @@ from book.instrument import dated, perpetual
 from book.orderbook import OrderBook
 from book.units import FUNDING, MONEY, SCALE
 from risk import standard_margin
-from risk.catalogue import LEGACY_2025
+from risk.contract_specs import LEGACY_2025
 from risk.market import Index, Market
 from risk.position import Position, Wallet
 from risk.standard_margin import intervals

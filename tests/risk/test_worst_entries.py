@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks import worst_entries
-from risk import standings
+from risk import adl_rankings
 from risk.commands import Command
 from risk.records import AnyCommand
 
@@ -70,7 +70,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(worst_entries.RULES, "slice", 4)
     monkeypatch.setitem(worst_entries.RULES, "fills", 5)
     monkeypatch.setattr(worst_entries, "measured", lines)
-    monkeypatch.setattr(standings, "CHANGED", 8)
+    monkeypatch.setattr(adl_rankings, "CHANGED", 8)
 
 
 @pytest.mark.parametrize("name", worst_entries.CASES)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from risk import insurance, margin, views
-from risk.catalogue import LEGACY_2025
+from risk.contract_specs import LEGACY_2025
+from risk.risk_terms import LossPolicy
 from risk.state import FIRST_CLIENT
-from risk.terms import LossPolicy
-from tests.effort import thorough
+from tests.hypothesis_settings import thorough
 from tests.risk.venue import BTC, WEEKLY, Venue, open_venue
 
 FREE = {"maintenance_base": 0, "maintenance_slope": 0}

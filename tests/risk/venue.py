@@ -23,7 +23,6 @@ from book.instrument import Contract
 from book.order import Order, OrderRecord, OrderType, Side
 from book.units import HOUR, MONEY, SCALE, SECOND
 from risk import liquidation
-from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Command,
     Continue,
@@ -38,13 +37,14 @@ from risk.commands import (
     StartSession,
     Tick,
 )
+from risk.contract_specs import LEGACY_2025
 from risk.events import Event, Ordered, Refused, Traded
 from risk.exchange import Exchange
 from risk.market import Market
 from risk.position import Position, Wallet
 from risk.reasons import Reason
+from risk.risk_terms import Parameters, Terms
 from risk.state import INSURANCE
-from risk.terms import Parameters, Terms
 
 START = expiry_on(date(2026, 6, 2)) + 4 * HOUR
 """A Tuesday, 12:00 UTC."""

@@ -16,7 +16,6 @@ from msgspec.structs import asdict
 from book.order import OrderType, Side, TimeInForce
 from book.units import MONEY, RATE, SCALE, SECOND, text
 from risk import liquidation, margin
-from risk.catalogue import LEGACY_2025
 from risk.commands import (
     Command,
     Continue,
@@ -29,6 +28,7 @@ from risk.commands import (
     SetProduct,
     Tick,
 )
+from risk.contract_specs import LEGACY_2025
 from risk.events import (
     Answer,
     Cancelled,
@@ -40,8 +40,8 @@ from risk.events import (
 )
 from risk.exchange import Exchange
 from risk.market import Market
+from risk.risk_terms import Parameters
 from risk.state import FIRST_CLIENT, INSURANCE, SYSTEM_ACCOUNTS, State
-from risk.terms import Parameters
 from tests.risk.venue import Venue, of_type
 
 _HOUSE = {name.replace(" ", "-"): number for number, name in SYSTEM_ACCOUNTS.items()}

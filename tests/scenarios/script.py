@@ -28,7 +28,7 @@ from risk.commands import (
     StartSession,
     Withdraw,
 )
-from risk.terms import LossPolicy
+from risk.risk_terms import LossPolicy
 from tests.scenarios.desk import Desk, moment, money, percent, units
 from tests.scenarios.tables import TABLES, Row
 

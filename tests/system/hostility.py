@@ -24,7 +24,7 @@ import trio
 from attrs import define, field
 
 from tests.hostile_bytes import WEBSOCKET, http_stream, pieces, websocket_stream
-from tests.system.durability.life import command, replayed_elsewhere
+from tests.system.durability.venue_process import command, replayed_elsewhere
 from tests.system.process import ACCOUNTS, Addresses, venue
 from tidegate.client import connect
 

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from gateway.descriptors import RESERVED, WANTED, shares_of
-from gateway.http_server import HTTP_CONNECTIONS
-from gateway.slots import CONNECTIONS
+from gateway.network.connection_limiter import CONNECTIONS
+from gateway.network.descriptors import RESERVED, WANTED, shares_of
+from gateway.network.http_server import HTTP_CONNECTIONS
 from tests.system.process import ACCOUNTS, venue
 
 # What a service manager or a shell may allow; most allow 1,024.

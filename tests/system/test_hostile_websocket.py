@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 import trio
 
-from gateway.transport import Library
+from gateway.network.transport import Library
 from tests.system.hostility import HostileRun, attacked, generated, table
 
 GENERATED = 100

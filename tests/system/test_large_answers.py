@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import httpx2
 
-from gateway.api.listing import ROWS
-from tests.gateway.live import Caller, connect, running
+from gateway.protocol.large_results import ROWS
+from tests.gateway.server_fixtures import Caller, connect, running
 
 ORDERS: Final = 3 * ROWS + 1
 ALICE: Final = ("alice-key", "alice-secret")

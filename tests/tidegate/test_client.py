@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from gateway.config import parse
-from gateway.server import Running, serve
+from gateway.config.schema import parse
+from gateway.server.server import Running, serve
 from tidegate.client import ApiError, Client, ConnectionEndedError, FellBehindError, connect
 
 # A test of sockets that hangs fails.

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from book.units import MONEY, SCALE
-from gateway.api import wire
-from gateway.outcome import Reply
+from gateway.protocol import jsonrpc
+from gateway.protocol.outcome import Reply
 from tests.gateway.harness import Client, Harness, whole
 
 BTC: Final = "BTC-PERPETUAL"
@@ -167,18 +167,18 @@ def test_an_average_has_two_decimals_and_more_where_the_tick_is_fine(
     tick: str, units: int, shown: float
 ) -> None:
     """Ties go to the even neighbour."""
-    assert shown == wire.average(units, int(Decimal(tick) * SCALE))
+    assert shown == jsonrpc.average(units, int(Decimal(tick) * SCALE))
 
 
 @pytest.mark.parametrize(
     ("write", "units", "shown"),
     [
-        (wire.margin, 197_283_500, 0.000197284),
-        (wire.margin, 197_282_500, 0.000197282),
-        (wire.margin, -9_000, -9e-9),
-        (wire.margin, 0, 0.0),
-        (wire.coins, 31_602_957_699_000, 31.602958),
-        (wire.coins, -MONEY // 3, -0.333333),
+        (jsonrpc.margin, 197_283_500, 0.000197284),
+        (jsonrpc.margin, 197_282_500, 0.000197282),
+        (jsonrpc.margin, -9_000, -9e-9),
+        (jsonrpc.margin, 0, 0.0),
+        (jsonrpc.coins, 31_602_957_699_000, 31.602958),
+        (jsonrpc.coins, -MONEY // 3, -0.333333),
     ],
 )
 def test_margins_have_nine_decimals_and_sums_of_deltas_six(

@@ -11,22 +11,22 @@ from msgspec import Raw
 
 from book.order import Side, TimeInForce
 from book.units import DAY, SCALE
-from gateway.api import wire
-from gateway.pending import Pending, Undecided
+from gateway.protocol import jsonrpc
+from gateway.protocol.pending_request import InFlightLimiter, PendingRequest
 from risk.commands import Origin, Place
-from tests.gateway.desk import ALICE, BOB, BTC, SOL, Desk, Reader
+from tests.gateway.feed_fixture import ALICE, BOB, BTC, SOL, Desk, Reader
 from tests.gateway.harness import HandClock
 
 OWN = ("user.orders.any.any.raw", "user.trades.any.any.raw", "user.changes.any.any.raw")
 
 
-def ask(desk: Desk, reader: Reader, origin: Origin) -> Undecided:
+def ask(desk: Desk, reader: Reader, origin: Origin) -> InFlightLimiter:
     """Let the feed expect the answer to a request; returns the count of the undecided."""
-    undecided = Undecided(None)
+    undecided = InFlightLimiter(None)
     undecided.take(ALICE)
-    stamp = wire.Stamp(Raw(b"7"), 0, testnet=True)
-    pending = Pending(stamp, HandClock(), ALICE, undecided, lambda _: "ok")
-    desk.feed.expect(origin, pending, reader)
+    stamp = jsonrpc.RequestMeta(Raw(b"7"), 0, testnet=True)
+    pending = PendingRequest(stamp, HandClock(), ALICE, undecided, lambda _: "ok")
+    desk.feed.register_request(origin, pending, reader)
     return undecided
 
 
@@ -51,7 +51,7 @@ def test_an_answer_is_given_once_and_to_nobody_else() -> None:
     reader = Reader(1)
     ask(desk, reader, Origin(request=1))
     ask(desk, reader, Origin(request=2))
-    desk.feed.forget(Origin(request=2))
+    desk.feed.unregister_request(Origin(request=2))
     for request in (2, 3, 1, 1):
         desk.apply(place(), Origin(request=request))
     assert 1 == len(reader.take())
@@ -64,7 +64,7 @@ def test_an_answer_to_the_same_number_elsewhere_is_nobodys() -> None:
     undecided = ask(desk, reader, Origin(start=2, request=1))
     for origin in (Origin(start=1, request=1), Origin(node=1, start=2, request=1)):
         desk.apply(place(), origin)
-        desk.feed.forget(origin)
+        desk.feed.unregister_request(origin)
     assert [] == reader.take()
     desk.apply(place(), Origin(start=2, request=1))
     assert 1 == len(reader.take())
@@ -76,7 +76,7 @@ def test_a_lost_connection_frees_its_undecided_requests() -> None:
     desk = Desk()
     reader = Reader(1)
     undecided = ask(desk, reader, Origin(request=1))
-    desk.feed.drop(reader)
+    desk.feed.remove_connection(reader)
     assert not undecided.counts
     desk.apply(place(), Origin(request=1))
     assert [] == reader.take()
@@ -112,9 +112,9 @@ def test_the_state_of_a_channel_follows_with_the_greeting() -> None:
     names = [f"ticker.{BTC}.100ms", f"quote.{BTC}", "deribit_price_index.btc_usd"]
     assert names == desk.feed.subscribe(reader, None, names)
     assert [] == reader.channels()
-    desk.feed.greet(reader)
+    desk.feed.send_initial_snapshots(reader)
     assert names == reader.channels()
-    desk.feed.greet(reader)
+    desk.feed.send_initial_snapshots(reader)
     assert [] == reader.channels()
 
 
@@ -199,7 +199,7 @@ def test_a_connection_that_is_gone_is_told_nothing() -> None:
     here.take()
     desk.place(ALICE, Side.BUY, 10, 49_900)
     gone.take()
-    desk.feed.drop(gone)
+    desk.feed.remove_connection(gone)
     desk.place(ALICE, Side.BUY, 10, 49_900, time_in_force=TimeInForce.GOOD_TIL_DAY)
     desk.feed.flush("100ms")
     assert [] == gone.take()
@@ -253,10 +253,10 @@ def test_a_connection_that_is_gone_is_remembered_nowhere() -> None:
         assert names == desk.feed.subscribe(reader, ALICE, names)
         ask(desk, reader, Origin(request=reader.number))
         if greeted:
-            desk.feed.greet(reader)
+            desk.feed.send_initial_snapshots(reader)
         desk.trade()
         desk.tick(btc_usd=50_100)
-        desk.feed.drop(reader)
+        desk.feed.remove_connection(reader)
         trace = weakref.ref(reader)
         del reader
         gc.collect()

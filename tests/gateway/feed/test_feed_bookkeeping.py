@@ -13,7 +13,7 @@ from book.units import MONEY, SCALE
 from risk.commands import Deposit, Liquidate, OpenAccount, Place, SetSelfTrading
 from risk.events import Liquidated, LiquidationStep
 from risk.liquidation import pending
-from tests.gateway.desk import BTC, SOL, Desk, Reader
+from tests.gateway.feed_fixture import BTC, SOL, Desk, Reader
 
 ACCOUNTS = range(201, 207)
 TRADES = "user.trades.any.any.raw"

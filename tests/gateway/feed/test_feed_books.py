@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from book.depth import depth
 from book.order import SelfTrading, Side, TimeInForce
 from book.units import SCALE
-from gateway.encoder import Job
-from gateway.feed import levels
-from gateway.feed.stream import TOO_SLOW
+from gateway.feed import book_side_view
+from gateway.feed.channel import TOO_SLOW
+from gateway.network.reply_encoder import Job
 from risk.commands import CancelAll, SetSelfTrading
-from tests.effort import thorough
-from tests.gateway.desk import ALICE, BOB, BTC, Desk, Reader
+from tests.gateway.feed_fixture import ALICE, BOB, BTC, Desk, Reader
+from tests.hypothesis_settings import thorough
 
 INTERVALS = ("raw", "100ms", "agg2")
 
@@ -185,7 +185,7 @@ def test_subscribing_again_brings_a_fresh_snapshot() -> None:
     follower = follow(desk, 1, "raw")
     desk.place(ALICE, Side.BUY, 10, 49_900)
     assert [follower.channel] == desk.feed.subscribe(follower.reader, ALICE, [follower.channel])
-    desk.feed.greet(follower.reader)
+    desk.feed.send_initial_snapshots(follower.reader)
     follower.read()
     assert (2, {49_900.0: 10.0}) == (follower.snapshots, follower.bids)
 
@@ -247,8 +247,8 @@ def test_a_snapshot_that_is_written_by_and_by_is_of_the_book_in_the_end(
 ) -> None:
     """However little of it may be written at once, and whatever changes in between."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(levels, "BLOCK_TICKS", 2)
-        patch.setattr(levels, "MOST_ROWS", rows)
+        patch.setattr(book_side_view, "BLOCK_TICKS", 2)
+        patch.setattr(book_side_view, "MOST_ROWS", rows)
         rebuild(steps, flushes=30)
 
 
@@ -257,8 +257,8 @@ def test_no_call_writes_more_of_a_large_book_than_a_step_may(
     monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     """Who asks for it gets it from the encoder or a flush, and who comes after that at once."""
-    monkeypatch.setattr(levels, "BLOCK_TICKS", 2)
-    monkeypatch.setattr(levels, "MOST_ROWS", 4)
+    monkeypatch.setattr(book_side_view, "BLOCK_TICKS", 2)
+    monkeypatch.setattr(book_side_view, "MOST_ROWS", 4)
     desk = Desk()
     for n in range(10):
         desk.place(ALICE, Side.BUY, 10, 49_000 + n)
@@ -323,10 +323,10 @@ def take_step(desk: Desk, followers: list[Follower], step: Any) -> None:
             reader = Reader(100 + desk.joined())
             desk.feed.subscribe(reader, ALICE, [channel])
             if greeted:
-                desk.feed.greet(reader)
+                desk.feed.send_initial_snapshots(reader)
             followers.append(Follower(channel, reader))
         case ("leave", number) if number < len(followers):
-            desk.feed.drop(followers.pop(number).reader)
+            desk.feed.remove_connection(followers.pop(number).reader)
         case ("stall", number) if number < len(followers):
             # Raw listeners are cut for it, which has a test of its own.
             follower = followers[number]

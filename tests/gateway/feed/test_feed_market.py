@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from book.order import Side
-from gateway.feed.stream import TOO_SLOW
-from tests.gateway.desk import ALICE, BTC, SOL, Desk
+from gateway.feed.channel import TOO_SLOW
+from tests.gateway.feed_fixture import ALICE, BTC, SOL, Desk
 
 
 def test_trades_of_a_currency_are_those_settled_in_it() -> None:

@@ -6,7 +6,7 @@ from book.order import Side
 from book.units import SCALE
 from gateway.feed.feed import PORTFOLIOS_PER_FLUSH
 from risk.commands import Cancel, CancelAll, Edit, OpenAccount
-from tests.gateway.desk import ALICE, BOB, BTC, SOL, Desk
+from tests.gateway.feed_fixture import ALICE, BOB, BTC, SOL, Desk
 
 
 def test_an_account_hears_of_itself_alone() -> None:

@@ -12,7 +12,7 @@ from attrs import define, field
 from gateway.log.disk import Disk, File
 from gateway.log.recovery import recover
 from gateway.log.snapshots import Snapshot, Snapshots
-from tests.gateway.log.paper import Book, QuickDisk, batches, digests
+from tests.gateway.log.log_fixtures import Book, QuickDisk, batches, digests
 
 
 class Crash(BaseException):
@@ -92,7 +92,7 @@ class CrashingDisk(Disk):
         self._step()
         self.undo.pop(folder, None)
 
-    def settle(self, path: Path) -> None:
+    def sync_and_drop_cache(self, path: Path) -> None:
         """What an earlier process left to the kernel is durable now."""
         self._step()
         self.durable[path] = path.stat().st_size

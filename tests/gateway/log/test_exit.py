@@ -18,9 +18,9 @@ import pytest
 import trio
 import trio_websocket
 
-from gateway.settings import Endpoint
-from tests.gateway.live import ORDER, Caller
-from tests.gateway.log.paper import Book
+from gateway.config.toml_reader import Endpoint
+from tests.gateway.log.log_fixtures import Book
+from tests.gateway.server_fixtures import ORDER, Caller
 
 READY = re.compile(r"tidegate ready http=(\S+) ws=(\S+)\n")
 CONFIG = """
@@ -145,7 +145,7 @@ async def test_a_full_disk_ends_the_process_with_74(tmp_path: Path) -> None:
             assert monotonic() - cut_at < SOON_SECONDS
     assert 74 == status
     # The follower, which begins at about this time, says where into the same stream.
-    last = [line for line in told.splitlines() if " gateway.log.commands: " not in line][-1]
+    last = [line for line in told.splitlines() if " gateway.cli.log: " not in line][-1]
     assert last.startswith("tidegate: stopped, because the disk failed: [Errno 27] File too large")
     assert "data/log/00000000000000000001.seg" in last
     assert "Traceback" not in told
@@ -201,7 +201,7 @@ def _writer_of(venue: subprocess.Popen[str]) -> int:
     """The process that writes its log."""
     for file in Path(f"/proc/{venue.pid}/task").glob("*/children"):
         for child in map(int, file.read_text().split()):
-            if b"appending.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"writer_process.py" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return child
     raise AssertionError("nothing writes its log")
 
@@ -251,11 +251,11 @@ async def test_a_stopped_writer_does_not_keep_the_venue_from_ending(tmp_path: Pa
 
 SLOW_START = """
 import trio
-from gateway.keeper import Keeper
+from gateway.server.persistence import Persistence
 async def catch_up(keeper):
     print("starting", flush=True)
     await trio.sleep_forever()
-Keeper.catch_up = catch_up
+Persistence.replay_log = catch_up
 """
 
 

@@ -10,18 +10,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gateway.intake import Intake
 from gateway.log import Proposal
-from gateway.log.appender import at_once, in_thread
 from gateway.log.disk import Disk, File
 from gateway.log.errors import DiskError
 from gateway.log.file import FileLog
 from gateway.log.recovery import recover
 from gateway.log.segments import reader_after
+from gateway.log.write_strategies import at_once, in_thread
+from gateway.sequencer.command_source import CommandSource
 from risk.commands import CancelAll, Entry, Origin
 from tests.gateway.harness import START, HandClock
-from tests.gateway.live import TrioClock
-from tests.gateway.log.paper import Book, FailingDisk, QuickDisk
+from tests.gateway.log.log_fixtures import Book, FailingDisk, QuickDisk
+from tests.gateway.server_fixtures import TrioClock
 
 
 def one(request: int) -> list[Proposal]:
@@ -43,7 +43,7 @@ def stored(book: Book) -> list[Entry]:
     return [] if reader is None else [e for frame in reader.frames() for e in frame.entries()]
 
 
-async def collect(log: FileLog, intake: Intake) -> list[Entry]:
+async def collect(log: FileLog, intake: CommandSource) -> list[Entry]:
     """What the log sends, to its end."""
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
     found: list[Entry] = []
@@ -57,7 +57,7 @@ async def collect(log: FileLog, intake: Intake) -> list[Entry]:
 async def test_what_is_sent_is_on_the_disk(tmp_path: Path) -> None:
     """Whoever hears of an entry may act on it."""
     book = Book(tmp_path)
-    log, intake = open_log(book, Disk()), Intake()
+    log, intake = open_log(book, Disk()), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.run, intake, durable)
@@ -76,7 +76,7 @@ async def test_stamps_never_go_back_also_over_a_restart(tmp_path: Path) -> None:
         clock.time = START + moved
         log = open_log(book, QuickDisk(), clock=clock)
         log.time = recover(book.directory, QuickDisk()).time
-        intake = Intake()
+        intake = CommandSource()
         await intake.inbox.put(one(1))
         intake.close()
         await collect(log, intake)
@@ -97,7 +97,7 @@ async def test_the_next_batch_collects_while_the_last_one_syncs(tmp_path: Path) 
     """Group commit, and the loop is free meanwhile."""
     book = Book(tmp_path)
     seconds: list[float] = []
-    log, intake = open_log(book, SlowDisk(), observe=seconds.append), Intake()
+    log, intake = open_log(book, SlowDisk(), observe=seconds.append), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](9)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.run, intake, durable)
@@ -119,7 +119,7 @@ async def test_nothing_is_sent_after_the_disk_failed(tmp_path: Path, code: int) 
     """Whichever step it was; the error names file and cause, and what was sent is there."""
     for step in range(4, 12):
         book = Book(tmp_path / str(step))
-        log, intake = open_log(book, FailingDisk(step + 1, code)), Intake()
+        log, intake = open_log(book, FailingDisk(step + 1, code)), CommandSource()
         durable, entries = trio.open_memory_channel[Sequence[Entry]](100)
         for request in range(1, 9):
             await intake.inbox.put(one(request))
@@ -136,7 +136,7 @@ async def test_nothing_is_sent_after_the_disk_failed(tmp_path: Path, code: int) 
 class _OneByOne:
     """A source that gives one proposal at a time."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: CommandSource) -> None:
         self.batch = iter(intake.inbox.take())
 
     async def take(self) -> Sequence[Proposal]:
@@ -148,7 +148,7 @@ class _OneByOne:
 async def test_it_can_write_without_a_thread(tmp_path: Path, autojump_clock: MockClock) -> None:
     """For tests whose clock takes a thread at work for idleness, and jumps."""
     book = Book(tmp_path)
-    log, intake = open_log(book, QuickDisk(), clock=TrioClock(), appending=at_once), Intake()
+    log, intake = open_log(book, QuickDisk(), clock=TrioClock(), appending=at_once), CommandSource()
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(collect, log, intake))
@@ -161,7 +161,7 @@ async def test_it_can_write_without_a_thread(tmp_path: Path, autojump_clock: Moc
 
 async def test_it_ends_quietly_when_nobody_applies_any_more(tmp_path: Path) -> None:
     """The matcher has failed then, and says so itself."""
-    log, intake = open_log(Book(tmp_path), QuickDisk()), Intake()
+    log, intake = open_log(Book(tmp_path), QuickDisk()), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
     entries.close()
     await intake.inbox.put(one(1))

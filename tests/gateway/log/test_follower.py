@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from gateway.log import writer
+from gateway.log.data_directory import DataDirectory
 from gateway.log.errors import ApplyError, DamageError, DivergenceError, LogError, VersionError
 from gateway.log.follower import Follower
-from gateway.log.lock import DataDirectory
 from gateway.log.segments import segments
 from gateway.log.snapshots import Snapshot, Snapshots
 from risk.commands import Checkpoint, Deposit, Skip, Tick
-from tests.gateway.log.paper import TICK, QuickDisk
-from tests.gateway.log.scribe import POISON, Scribe
+from tests.gateway.log.log_fixtures import TICK, QuickDisk
+from tests.gateway.log.log_writer_fixture import POISON, Scribe
 
 
 def follower_of(scribe: Scribe, every: int = 10**9, *, pruning: bool = False) -> Follower:

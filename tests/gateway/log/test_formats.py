@@ -13,21 +13,21 @@ from typing import Any, get_args
 import pytest
 from rich.console import Console
 
+from gateway.cli.progress import Meter
+from gateway.log.data_directory import DataDirectory
+from gateway.log.entry_format import Selection
 from gateway.log.errors import VersionError
 from gateway.log.frames import FORMAT
-from gateway.log.lock import DataDirectory
-from gateway.log.progress import Meter
 from gateway.log.recovery import recover
 from gateway.log.segments import segments
-from gateway.log.show import Selection
 from gateway.log.snapshots import Snapshots
 from gateway.log.verify import Verification, Verified
 from risk import RULES, snapshot
 from risk.commands import Continue, Entry, Origin
 from risk.exchange import Exchange
 from risk.records import AnyCommand
-from tests.gateway.log.paper import Book, QuickDisk
-from tests.gateway.log.scribe import Scribe
+from tests.gateway.log.log_fixtures import Book, QuickDisk
+from tests.gateway.log.log_writer_fixture import Scribe
 
 DATA = Path(__file__).parents[2] / "data"
 SCRIPT = Path(__file__).parents[3] / "scripts" / "sample_log.py"

@@ -7,8 +7,7 @@ from zlib import crc32
 import pytest
 
 from book.units import MONEY
-from gateway.bootstrap import differences
-from gateway.config import Config
+from gateway.config.schema import Config
 from gateway.log.frames import (
     GENESIS,
     HEADER_BYTES,
@@ -20,11 +19,12 @@ from gateway.log.frames import (
     encode,
     holds_frame,
 )
+from gateway.sequencer.bootstrap import differences
 from risk import exchange
 from risk.commands import Checkpoint, Command, Deposit, Entry, Origin, Skip
 from risk.exchange import Exchange
 from risk.records import AnyCommand
-from tests.gateway.log.paper import batches
+from tests.gateway.log.log_fixtures import batches
 
 
 def test_every_command_has_a_record_and_a_function() -> None:

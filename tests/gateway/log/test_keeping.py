@@ -17,19 +17,19 @@ import trio
 import trio_websocket
 
 from book.units import SCALE
-from gateway.config import Config, LogSettings
-from gateway.keeper import open_keeper
+from gateway.config.schema import Config, LogSettings
+from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk, File
 from gateway.log.errors import ApplyError, DiskError, LockedError
-from gateway.log.lock import DataDirectory
 from gateway.log.segments import reader_after, segments
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.server import Running, serve
+from gateway.server.persistence import open_keeper
+from gateway.server.server import Running, serve
 from risk.commands import Checkpoint, EndSessions, Entry, Origin, Place, Skip
 from risk.exchange import Exchange
 from tests.gateway.harness import HandClock
-from tests.gateway.live import ORDER, Caller, connect, settings_of
-from tests.gateway.log.paper import Book, FailingDisk, QuickDisk
+from tests.gateway.log.log_fixtures import Book, FailingDisk, QuickDisk
+from tests.gateway.server_fixtures import ORDER, Caller, connect, settings_of
 
 FIXED = "".join(
     f'[[index]]\nname = "{name}"\nsource = "fixed"\nprice = {price}\n'
@@ -376,9 +376,9 @@ async def test_a_snapshot_that_takes_too_long_is_given_up(
     monkeypatch.setattr(Snapshot, "of", dawdle)
     directory = DataDirectory(tmp_path)
     with open_keeper(directory, LogSettings(), HandClock(), disk=QuickDisk()) as keeper:
-        await keeper.catch_up()
+        await keeper.replay_log()
         began = trio.current_time()
-        await keeper.finish(0.05)
+        await keeper.write_final_snapshot(0.05)
         assert trio.current_time() - began < 0.2
         await released.wait()
         await trio.sleep(0.05)

@@ -15,7 +15,7 @@ from risk import RULES
 from risk.commands import Checkpoint, Entry, Origin, Skip, Tick
 from risk.exchange import Exchange
 from tests.gateway.harness import START
-from tests.gateway.log.paper import Book, CutlessDisk, batches, digests, small_batches
+from tests.gateway.log.log_fixtures import Book, CutlessDisk, batches, digests, small_batches
 
 # Three segments of it.
 SMALL = 2_500

@@ -13,19 +13,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from book.order import Side
-from gateway.cli import main
-from gateway.log import commands
+from gateway.cli import log, main
+from gateway.log.entry_format import AccountNames, line, record
 from gateway.log.errors import DamageError
 from gateway.log.frames import HEADER_BYTES
-from gateway.log.segments import Reader, segments
-from gateway.log.show import Who, line, record
+from gateway.log.segments import SegmentReader, segments
 from gateway.log.tail import Tail
 from gateway.printable import printable
 from risk.commands import Entry, OpenAccount, Origin
-from tests.effort import thorough
 from tests.gateway.harness import START
-from tests.gateway.log.paper import order
-from tests.gateway.log.scribe import Scribe
+from tests.gateway.log.log_fixtures import order
+from tests.gateway.log.log_writer_fixture import Scribe
+from tests.hypothesis_settings import thorough
 
 DAMAGED = 65
 
@@ -47,7 +46,7 @@ HOSTILE = [
 @thorough(300)
 def test_texts_of_clients_are_printed_as_text(text: str) -> None:
     """Keys, labels and names: one line of characters that print, in either form."""
-    who = Who()
+    who = AccountNames()
     opened = Entry(1, START, Origin(), OpenAccount(account=101, name=text))
     who.learn(opened)
     placed = replace(order(101, Side.BUY, 65_000), label=text)
@@ -61,7 +60,7 @@ def test_texts_of_clients_are_printed_as_text(text: str) -> None:
 def test_different_keys_look_different() -> None:
     r"""A key that is written `\n` is not one with a newline."""
     lines = {
-        line(Entry(2, START, Origin(1, 1, 7, 3, key), order(101, Side.BUY, 1)), Who())
+        line(Entry(2, START, Origin(1, 1, 7, 3, key), order(101, Side.BUY, 1)), AccountNames())
         for key in ("a\nb", "a\\nb", "a\\\\nb", "a\x1bb", "a\\u001bb", "anb")
     }
     assert 6 == len(lines)
@@ -122,7 +121,7 @@ def test_a_log_that_is_not_whole_has_a_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is whole before it is shown; then file, byte and what is wrong, and status 65."""
-    monkeypatch.setattr(commands, "sleep", lambda _: None)
+    monkeypatch.setattr(log, "sleep", lambda _: None)
     scribe = recorded(tmp_path / "data", segment_bytes)
     show = ["log", "show", str(scribe.book.directory.path), *form]
     assert 0 == main(show)
@@ -170,7 +169,7 @@ def test_a_frame_that_is_being_written_is_waited_for(
     assert 0 == main(show)
     expected = capsys.readouterr().out
     last.path.write_bytes(whole[:-5])
-    monkeypatch.setattr(commands, "sleep", lambda _: last.path.write_bytes(whole))
+    monkeypatch.setattr(log, "sleep", lambda _: last.path.write_bytes(whole))
     assert 0 == main(show)
     assert (expected, "") == capsys.readouterr()
 
@@ -181,7 +180,7 @@ def test_who_follows_a_log_is_told_of_damage(tmp_path: Path) -> None:
     (last,) = segments(scribe.book.directory.log)
     whole = last.path.read_bytes()
     last.path.write_bytes(whole[:-5])
-    tail = Tail(Reader(scribe.book.directory.log, last))
+    tail = Tail(SegmentReader(scribe.book.directory.log, last))
     shown = sum(frame.count for frame in tail.frames())
     assert 0 < shown < scribe.sequence
     assert [] == list(tail.frames())
@@ -191,4 +190,4 @@ def test_who_follows_a_log_is_told_of_damage(tmp_path: Path) -> None:
     middle(data)
     last.path.write_bytes(data)
     with pytest.raises(DamageError, match=f"at byte {HEADER_BYTES}"):
-        list(Tail(Reader(scribe.book.directory.log, last)).frames())
+        list(Tail(SegmentReader(scribe.book.directory.log, last)).frames())

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from gateway.log.errors import DamageError, VersionError
+from gateway.log.event_hash import EventHash
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.log.trail import Trail
 from risk import RULES
 from risk.exchange import Exchange
-from tests.gateway.log.paper import QuickDisk, batches
+from tests.gateway.log.log_fixtures import QuickDisk, batches
 
 
 def taken(most: int = 99) -> Snapshot:
     """Of the venue after so many batches."""
-    exchange, trail = Exchange(), Trail()
+    exchange, trail = Exchange(), EventHash()
     for batch in batches()[:most]:
         for entry in batch:
             trail.observe(entry, exchange.apply(entry))
@@ -29,7 +29,7 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
     read = Snapshot.read(path)
     assert snapshot == read
     assert (RULES, batches()[2][-1].sequence, b"c" * 16) == (read.rules, read.sequence, read.chain)
-    exchange, trail = read.exchange(), Trail(read.trail, read.sequence)
+    exchange, trail = read.exchange(), EventHash(read.trail, read.sequence)
     for batch in batches()[3:]:
         for entry in batch:
             trail.observe(entry, exchange.apply(entry))

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gateway.log import progress, writer
-from gateway.log.commands import report
+from gateway.cli import progress
+from gateway.cli.log import report
+from gateway.cli.progress import Meter
+from gateway.log import writer
 from gateway.log.errors import (
     ApplyError,
     DamageError,
@@ -16,17 +18,16 @@ from gateway.log.errors import (
     LogError,
     VersionError,
 )
+from gateway.log.event_hash import START, EventHash
 from gateway.log.frames import HEADER_BYTES
-from gateway.log.progress import Meter
+from gateway.log.maintenance import prune
 from gateway.log.segments import segments
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.log.trail import START, Trail
-from gateway.log.upkeep import prune
 from gateway.log.verify import Verification, Verified
 from risk.commands import Checkpoint, Skip
 from risk.state import INSURANCE
-from tests.gateway.log.paper import TICK
-from tests.gateway.log.scribe import POISON, Scribe
+from tests.gateway.log.log_fixtures import TICK
+from tests.gateway.log.log_writer_fixture import POISON, Scribe
 
 
 def verify(scribe: Scribe, every: int = 10) -> Verified:
@@ -146,7 +147,7 @@ def test_a_snapshot_of_another_state_is_found(tmp_path: Path) -> None:
 def test_a_snapshot_of_another_past_is_found(tmp_path: Path) -> None:
     """The state may be the same: its trail is not."""
     scribe = recorded(tmp_path)
-    scribe.trail = Trail(START, scribe.sequence)
+    scribe.trail = EventHash(START, scribe.sequence)
     scribe.snapshot()
     with pytest.raises(DivergenceError, match=f"up to entry {scribe.sequence} .* other events"):
         verify(scribe)

@@ -12,14 +12,21 @@ from typing import Final
 import trio
 from attrs import define, field
 
-from gateway.log import upkeep
+from gateway.log import maintenance
+from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
-from gateway.log.lock import DataDirectory
 from gateway.log.segments import segments
-from tests.system.durability.judge import Verdict, judge
-from tests.system.durability.life import NAMES, Life, begun, configuration, recovered, traced
-from tests.system.durability.memory import Memory
-from tests.system.durability.trader import Trader, witness
+from tests.system.durability.client_history import Memory
+from tests.system.durability.history_checker import Verdict, judge
+from tests.system.durability.venue_process import (
+    NAMES,
+    Life,
+    begun,
+    configuration,
+    recovered,
+    traced,
+)
+from tests.system.durability.workload import Trader, witness
 from tests.system.process import TIDEGATE
 
 # Small, so that each life crosses segments, checkpoints and snapshots.
@@ -147,7 +154,7 @@ class Campaign:
 
     def snapshot(self) -> int:
         """Have a snapshot written of the end of the log; its entry. Nobody may write to it."""
-        return upkeep.snapshot(DataDirectory(self.data_dir), Disk())
+        return maintenance.snapshot(DataDirectory(self.data_dir), Disk())
 
     def _begun(
         self, name: str, program: Sequence[str] | None = None

@@ -8,13 +8,13 @@ from copy import copy
 from pathlib import Path
 
 from gateway.log.frames import GENESIS
-from gateway.log.recovery import Replay
+from gateway.log.recovery import LogReplayer
 from gateway.log.segments import reader_after
 from risk.commands import Entry
 from risk.events import Event
 
 
-def steps(data_dir: Path, replay: Replay) -> Iterator[tuple[Entry, list[Event]]]:
+def steps(data_dir: Path, replay: LogReplayer) -> Iterator[tuple[Entry, list[Event]]]:
     """Each entry and what it did, from the first one on; `replay` is then in that state."""
     reader = reader_after(data_dir / "log", 0, GENESIS)
     assert reader is not None, "an empty log"
@@ -27,7 +27,7 @@ def steps(data_dir: Path, replay: Replay) -> Iterator[tuple[Entry, list[Event]]]
 
 def main() -> None:
     """Print digest and trail of the end."""
-    replay = Replay()
+    replay = LogReplayer()
     for _ in steps(Path(sys.argv[1]), replay):
         pass
     print(replay.exchange.digest(), replay.trail.value.hex())  # noqa: T201

@@ -14,9 +14,9 @@ from attrs import evolve
 from gateway.log.frames import GENESIS
 from gateway.log.segments import reader_after, segments
 from tests.system.durability.campaign import Campaign
-from tests.system.durability.judge import Verdict, judge
-from tests.system.durability.life import command, replayed_elsewhere
-from tests.system.durability.memory import Memory, Request
+from tests.system.durability.client_history import Memory, Request
+from tests.system.durability.history_checker import Verdict, judge
+from tests.system.durability.venue_process import command, replayed_elsewhere
 
 KILLS = 10
 

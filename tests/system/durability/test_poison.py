@@ -12,7 +12,7 @@ import trio
 import trio_websocket
 
 from tests.system.durability import buggy
-from tests.system.durability.life import (
+from tests.system.durability.venue_process import (
     Life,
     begun,
     command,

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gateway.log.progress import Meter
+from gateway.cli.progress import Meter
+from gateway.log.event_hash import EventHash
 from gateway.log.recovery import recover
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.log.trail import Trail
 from gateway.log.verify import Verification
-from gateway.log.writer import Writer
-from tests.effort import thorough
-from tests.gateway.log.paper import Book
-from tests.risk.chance import Chance, small_venue
+from gateway.log.writer import SegmentWriter
+from tests.gateway.log.log_fixtures import Book
+from tests.hypothesis_settings import thorough
+from tests.risk.random_commands import Chance, small_venue
 from tests.risk.venue import Venue
-from tests.system.durability.life import replayed_elsewhere
+from tests.system.durability.venue_process import replayed_elsewhere
 
 SEGMENT_BYTES = 20_000
 TURNS = st.sampled_from(["trade"] * 5 + ["snapshot", "checkpoint", "restart"])
@@ -34,9 +34,9 @@ class Kept:
 
     book: Book
     venue: Venue = field(factory=small_venue)
-    trail: Trail = field(factory=Trail)
+    trail: EventHash = field(factory=EventHash)
     written: int = 0
-    writer: Writer = field(init=False)
+    writer: SegmentWriter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Begin the log with what made the venue."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.durability.campaign import Campaign
-from tests.system.durability.life import STRACE, Life, traced
+from tests.system.durability.venue_process import STRACE, Life, traced
 from tests.system.process import TIDEGATE
 
 SOON = 30

@@ -9,19 +9,19 @@ from msgspec import Raw
 
 from book.events import LevelChange
 from book.order import Side
-from gateway.api import forms, wire
+from gateway.protocol import jsonrpc, order_json
 from risk import views
 from risk.events import Answer, Cancelled, CancelledAll, Done, Ordered, Traded
 from risk.state import State
-from tests.system.durability.memory import Json
-from tests.system.durability.trader import BTC
+from tests.system.durability.client_history import Json
+from tests.system.durability.workload import BTC
 
 CURRENCY: Final = "BTC"
 
 
 def plain(value: object) -> Any:
     """A value as a client has it, decoded from the venue's own encoding."""
-    return json.loads(wire.encode(value))
+    return json.loads(jsonrpc.encode(value))
 
 
 def result(state: State, answer: Answer) -> Any:
@@ -30,12 +30,14 @@ def result(state: State, answer: Answer) -> Any:
         case Ordered(order=order, trades=trades):
             instrument = state.markets[order.instrument].instrument
             own = [
-                Raw(forms.own_trade_text(trade, side, instrument))
-                for trade, side in forms.own_sides(trades, order.account)
+                Raw(order_json.own_trade_text(trade, side, instrument))
+                for trade, side in order_json.own_sides(trades, order.account)
             ]
-            return plain({"order": Raw(forms.order_text(order, instrument)), "trades": own})
+            return plain({"order": Raw(order_json.order_text(order, instrument)), "trades": own})
         case Cancelled(order=order):
-            return plain(Raw(forms.order_text(order, state.markets[order.instrument].instrument)))
+            return plain(
+                Raw(order_json.order_text(order, state.markets[order.instrument].instrument))
+            )
         case CancelledAll(count=count):
             return count
         case Done():
@@ -47,15 +49,15 @@ def reads(state: State, account: int) -> dict[str, Any]:
     """What of each read can only change with an entry about the account."""
     market = state.markets[BTC]
     orders = [
-        Raw(forms.order_text(order.record(), market.instrument))
+        Raw(order_json.order_text(order.record(), market.instrument))
         for order in state.accounts[account].orders.values()
     ]
     position = views.position(state, account, market)
     return {
         "private/get_open_orders": plain(orders),
-        "private/get_position": plain(wire.amount(position.size)),
+        "private/get_position": plain(jsonrpc.amount(position.size)),
         "private/get_account_summary": plain(
-            wire.money(views.summary(state, account, CURRENCY).balance)
+            jsonrpc.money(views.summary(state, account, CURRENCY).balance)
         ),
     }
 
@@ -73,7 +75,7 @@ def own_trades(state: State, trade: Traded) -> dict[tuple[int, str], Json]:
     instrument = state.markets[trade.instrument].instrument
     told = {}
     for side in (trade.taker, trade.maker):
-        shape: Json = plain(Raw(forms.own_trade_text(trade, side, instrument)))
+        shape: Json = plain(Raw(order_json.own_trade_text(trade, side, instrument)))
         told[side.account, shape["trade_id"]] = shape
     return told
 
@@ -84,7 +86,7 @@ def changes(events: tuple[LevelChange, ...], side: Side) -> list[Any]:
     for change in events:
         if change.side is side:
             word = "new" if not change.before else "change" if change.after else "delete"
-            told.append(plain([word, wire.price(change.price), wire.amount(change.after)]))
+            told.append(plain([word, jsonrpc.price(change.price), jsonrpc.amount(change.after)]))
     return sorted(told)
 
 
@@ -93,5 +95,5 @@ def levels(state: State, side: Side) -> list[Any]:
     market = state.markets.get(BTC)
     book = market.book.side(side) if market is not None else ()
     return sorted(
-        plain(["new", wire.price(level.price), wire.amount(level.amount)]) for level in book
+        plain(["new", jsonrpc.price(level.price), jsonrpc.amount(level.amount)]) for level in book
     )

@@ -1,0 +1,1 @@
+"""Authentication and authorization: keys, tokens, scopes and rate limits."""

@@ -1,0 +1,74 @@
+"""Whom a request acts for: tokens and Authorization headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.access.authenticator import AuthError, Principal
+from gateway.protocol.errors import ApiError
+
+if TYPE_CHECKING:
+    from gateway.api.request import HttpRequest
+    from gateway.api.session import Session
+
+
+def api_error(error: AuthError) -> ApiError:
+    """A refused log-in as every other refusal is told."""
+    return ApiError(error.code, error.message, None if error.data is None else {**error.data})
+
+
+def authenticate(
+    session: Session, token: str | None, http: HttpRequest | None, *, public: bool
+) -> Principal | None:
+    """Whom a request acts for: its own credentials, else the connection's; None for nobody.
+
+    Raises ApiError for credentials that are refused: 10000, 12003, 13004, 13009.
+    """
+    if token is not None:
+        return _from_token(session, token)
+    if http is not None and http.authorization:
+        return _from_header(session, http)
+    if session.login is None:
+        return None
+    try:
+        _require_valid(session, session.login)
+    except ApiError:
+        # Public methods stay open to a log-in that has expired, the next log-in among them.
+        if public:
+            return None
+        raise
+    return session.login
+
+
+def _from_token(session: Session, token: str) -> Principal:
+    venue = session.venue
+    try:
+        return venue.authenticator.verify(
+            token, connection=session.connection, address=session.address, now=venue.wall.now()
+        )
+    except AuthError as error:
+        raise api_error(error) from error
+
+
+def _from_header(session: Session, request: HttpRequest) -> Principal:
+    venue = session.venue
+    try:
+        return venue.authenticator.authorize(
+            request.authorization,
+            method=request.verb,
+            uri=request.target,
+            body=request.body,
+            address=session.address,
+            now=venue.wall.now(),
+            signers=venue.signers(),
+        )
+    except AuthError as error:
+        raise api_error(error) from error
+
+
+def _require_valid(session: Session, principal: Principal) -> None:
+    venue = session.venue
+    try:
+        venue.authenticator.require_valid(principal, venue.wall.now())
+    except AuthError as error:
+        raise api_error(error) from error

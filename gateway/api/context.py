@@ -1,0 +1,107 @@
+"""The venue as a request handler sees it: everything that it may read, in one place."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from attrs import Factory, define, field
+
+from gateway.clock import SteadyClock
+from gateway.feed.unknown_channels import Unserved
+from gateway.history.archive import find
+from gateway.protocol.errors import ApiError, Code
+from gateway.protocol.pending_request import InFlightLimiter
+from risk.market import Market
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.access.authenticator import Authenticator
+    from gateway.access.rate_limits import RateLimits
+    from gateway.clock import Clock, RealClock
+    from gateway.config.schema import Config
+    from gateway.feed import Feed
+    from gateway.history.archive import Archive
+    from risk.exchange import Exchange
+
+
+def _undecided(venue: VenueContext) -> InFlightLimiter:
+    limits = venue.config.limits
+    return InFlightLimiter(limits.undecided_requests if limits.enabled else None)
+
+
+@define(eq=False)
+class VenueContext:
+    """What handlers read, and the few things that they count. Nothing in here waits.
+
+    `clock` tells venue time; `wall` is the real one, by which tokens end, however the machine's is
+    set meanwhile; `signers` gives the milliseconds that clients sign by, which may go back: `wall`
+    unless told.
+    `node` and `start` go into every origin. `closing` is set when the venue shuts down: from then
+    on nothing that would change it is taken. `recorded` is a venue that was, whose log is played
+    again: nothing can change it. `http_requests` numbers the requests of session 0, which all HTTP
+    clients share. `unserved` are the channels that clients asked for in vain.
+    """
+
+    config: Config
+    clock: Clock
+    exchange: Exchange
+    wall: Clock
+    authenticator: Authenticator
+    limits: RateLimits
+    feed: Feed
+    archive: Archive
+    node: int = 0
+    start: int = 0
+    closing: bool = False
+    recorded: bool = False
+    signers: Callable[[], int] = field(default=Factory(lambda self: self.wall.now, takes_self=True))
+    unserved: Unserved = field(factory=Unserved, init=False)
+    undecided: InFlightLimiter = field(default=Factory(_undecided, takes_self=True), init=False)
+    _real: RealClock | None = field(default=None, init=False)
+    http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """What a log-in listens to ends with it, however it ends."""
+        leases, authenticator, wall = self.feed.leases, self.authenticator, self.wall
+        leases.counts = lambda login: authenticator.counts(login, wall.now())
+        leases.now = wall.now
+        authenticator.tokens.revoked = leases.doubt
+        authenticator.keys.changed = lambda: leases.doubt(None)
+        if isinstance(wall, SteadyClock) and wall.real is self.clock:
+            self._real = wall.real
+
+    def lifetimes_at(self, micros: int) -> int:
+        """The milliseconds of `wall`, where `clock` has just been read."""
+        real = self._real
+        return self.wall.now() if real is None else micros // 1_000 + real.drift
+
+    def admit(self, account: int, *, matching: bool) -> InFlightLimiter | None:
+        """Let a request in that changes the venue; one about orders takes an undecided place.
+
+        Returns where that place is to be given back, if places are counted. Raises ApiError: 11051
+        when the venue is shutting down, 13021 when it is a recorded one, 10047 for one order too
+        many.
+        """
+        if self.recorded:
+            self.require_live()
+        if self.closing:
+            raise ApiError(Code.SYSTEM_MAINTENANCE)
+        if not matching or self.undecided.most is None:
+            return None
+        self.undecided.take(account)
+        return self.undecided
+
+    def require_live(self) -> None:
+        """Raise ApiError 13021 where nothing can be changed, whoever asks."""
+        if self.recorded:
+            reason = "this is a replay of a recorded venue: nothing can be changed"
+            raise ApiError(Code.FORBIDDEN, data={"reason": reason})
+
+    def market(self, name: str) -> Market:
+        """A market, open or lately expired. Raises ApiError 13020."""
+        market = find(self.exchange.state, name)
+        if market is None:
+            raise ApiError(Code.NOT_FOUND)
+        return market

@@ -1,0 +1,24 @@
+"""All methods of the venue: importing this fills the table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.api.fast_decoder import Reader
+from gateway.api.methods import (  # noqa: F401 - each registers its methods
+    account,
+    cancel,
+    connection,
+    history,
+    login,
+    market,
+    orders,
+    subscriptions,
+    trading,
+)
+from gateway.api.methods.unimplemented import NOT_IMPLEMENTED
+from gateway.api.registry import METHODS
+
+__all__ = ["METHODS", "NOT_IMPLEMENTED", "READER"]
+
+READER: Final = Reader(METHODS.values())

@@ -1,0 +1,165 @@
+"""The cancel family."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from gateway.api.methods import reply_formats
+from gateway.api.methods.currencies import ANY, Kind, all_listed, listed
+from gateway.api.methods.order_lookup import cancelling, find_order
+from gateway.api.methods.reply_formats import CancelManyParams
+from gateway.api.registry import Call, Cost, IdempotentParams, Submission, method
+from gateway.protocol.errors import invalid
+from risk.commands import Cancel, CancelAll
+
+
+class OrderFilter(Enum):
+    """Which types of orders; the venue has no trigger orders, so that only two select any."""
+
+    ALL = "all"
+    LIMIT = "limit"
+    TRIGGER_ALL = "trigger_all"
+    STOP = "stop"
+    TAKE = "take"
+    TRAILING_STOP = "trailing_stop"
+
+    @property
+    def has_resting(self) -> bool:
+        """Whether it includes orders that rest in the book, which are limit orders all."""
+        return self in (OrderFilter.ALL, OrderFilter.LIMIT)
+
+
+class CancelParams(IdempotentParams, frozen=True):
+    """Parameters of private/cancel."""
+
+    order_id: str
+
+
+class ByInstrument(CancelManyParams, frozen=True):
+    """Parameters of private/cancel_all_by_instrument."""
+
+    instrument_name: str
+    type: OrderFilter = OrderFilter.ALL
+
+
+class ByCurrency(CancelManyParams, frozen=True):
+    """Parameters of private/cancel_all_by_currency."""
+
+    currency: str
+    kind: Kind = Kind.ANY
+    type: OrderFilter = OrderFilter.ALL
+
+
+class ByKindOrType(CancelManyParams, frozen=True):
+    """Parameters of private/cancel_all_by_kind_or_type; several currencies, or `any`."""
+
+    currency: str | list[str]
+    kind: Kind = Kind.ANY
+    type: OrderFilter = OrderFilter.ALL
+
+
+class ByLabel(IdempotentParams, frozen=True):
+    """Parameters of private/cancel_by_label."""
+
+    label: str
+    currency: str = ANY
+
+
+@method(
+    "private/cancel",
+    params=CancelParams,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=reply_formats.cancelled,
+    alike=True,
+)
+def cancel(call: Call, params: CancelParams) -> Submission:
+    """Cancel one order."""
+    order = find_order(call, params.order_id, cancelling)
+    return Submission(Cancel(account=call.account, order_id=order.order_id))
+
+
+@method(
+    "private/cancel_all",
+    params=CancelManyParams,
+    scope="trade:read_write",
+    cost=Cost.CANCEL_ALL,
+    tell=reply_formats.cancelled_all,
+)
+def cancel_all(call: Call, params: CancelManyParams) -> Submission:
+    """Cancel every order of the account."""
+    return Submission(CancelAll(account=call.account, detailed=params.detailed))
+
+
+@method(
+    "private/cancel_all_by_instrument",
+    params=ByInstrument,
+    scope="trade:read_write",
+    cost=Cost.CANCEL_ALL,
+    tell=reply_formats.cancelled_all,
+)
+def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
+    """Cancel the orders in one instrument."""
+    name = call.venue.market(params.instrument_name).name
+    if not params.type.has_resting:
+        return _none(detailed=params.detailed)
+    command = CancelAll(account=call.account, instrument=name, detailed=params.detailed)
+    return Submission(command)
+
+
+@method(
+    "private/cancel_all_by_currency",
+    params=ByCurrency,
+    scope="trade:read_write",
+    cost=Cost.CANCEL_ALL,
+    tell=reply_formats.cancelled_all,
+)
+def cancel_all_by_currency(call: Call, params: ByCurrency) -> object:
+    """Cancel the orders settled in one currency."""
+    return _by_currencies(call, params, listed(call.venue, params.currency))
+
+
+@method(
+    "private/cancel_all_by_kind_or_type",
+    params=ByKindOrType,
+    scope="trade:read_write",
+    cost=Cost.CANCEL_ALL,
+    tell=reply_formats.cancelled_all,
+)
+def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
+    """Cancel the orders of a kind or type, settled in any of some currencies."""
+    given = [params.currency] if isinstance(params.currency, str) else params.currency
+    return _by_currencies(call, params, all_listed(call.venue, given))
+
+
+@method(
+    "private/cancel_by_label",
+    params=ByLabel,
+    scope="trade:read_write",
+    cost=Cost.MATCHING,
+    tell=reply_formats.counted,
+)
+def cancel_by_label(call: Call, params: ByLabel) -> object:
+    """Cancel the orders of a label; the result is their number."""
+    if not params.label:
+        # To the core an empty label is no filter, and this must never cancel everything.
+        raise invalid("label", "must not be empty")
+    currencies = listed(call.venue, params.currency)
+    if not currencies:
+        return 0
+    command = CancelAll(account=call.account, currencies=currencies, label=params.label)
+    return Submission(command)
+
+
+def _by_currencies(
+    call: Call, params: ByCurrency | ByKindOrType, currencies: tuple[str, ...]
+) -> object:
+    # An empty filter would fit everything, so that nothing selected is answered here.
+    if not (currencies and params.kind.has_futures and params.type.has_resting):
+        return _none(detailed=params.detailed)
+    command = CancelAll(account=call.account, currencies=currencies, detailed=params.detailed)
+    return Submission(command)
+
+
+def _none(*, detailed: bool) -> object:
+    return [] if detailed else 0

@@ -1,0 +1,84 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+from gateway.access.authenticator import AuthError, AuthParams, AuthResult, Principal
+from gateway.api.authentication import api_error
+from gateway.api.registry import ANY_SCOPE, Call, Params, Submission, method
+from gateway.protocol.outcome import Close
+from gateway.protocol.pending_request import ReplyFormat
+from risk.commands import StartSession
+from risk.events import Answer
+
+NORMAL_CLOSE = 1000
+
+
+class LogoutParams(Params, frozen=True):
+    """`invalidate_token` ends all tokens of the log-in, refresh tokens included."""
+
+    invalidate_token: bool = True
+
+
+@method("public/auth", params=AuthParams)
+def auth(call: Call, params: AuthParams) -> object:
+    """Exchange credentials, a signature or a refresh token for an access token.
+
+    Over WebSocket the connection acts for the account from the next request on, which may be
+    under way already; the reply is sent when the venue has started the session.
+    """
+    session = call.session
+    try:
+        result, principal = call.venue.authenticator.login(
+            params,
+            connection=session.connection,
+            address=session.address,
+            now=call.venue.wall.now(),
+            signers=call.venue.signers(),
+        )
+    except AuthError as error:
+        raise api_error(error) from error
+    if not session.websocket:
+        return result
+    return _take_over(call, principal, result)
+
+
+def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
+    """Let the connection act for a principal; who logs in again keeps the session that runs.
+
+    Private channels are handed on when that is certain: with new tokens of the same line at once,
+    from another log-in when the venue has agreed.
+    """
+    session, feed = call.session, call.venue.feed
+    session.login = principal
+    feed.renew(session.sink, principal)
+    # A recorded venue has the sessions that it had, and no others.
+    if call.venue.recorded or session.runs_for(principal.account):
+        session.confirmed = principal
+        feed.succeed(session.sink, principal)
+        return result
+
+    def started(_: Answer) -> AuthResult:
+        session.starting -= 1
+        session.account, session.confirmed = principal.account, principal
+        # A later log-in on the same connection may have taken its place meanwhile.
+        feed.succeed(session.sink, session.login or principal)
+        return result
+
+    def undo() -> None:
+        session.starting -= 1
+        if session.login is principal:
+            session.login = session.confirmed
+
+    session.started = True
+    session.starting += 1
+    command = StartSession(session=session.sink.number, account=principal.account)
+    return Submission(command, ReplyFormat(started), undo, principal.account)
+
+
+@method("private/logout", params=LogoutParams, scope=ANY_SCOPE, websocket_only=True)
+def logout(call: Call, params: LogoutParams) -> Close:
+    """Close the connection without a reply; its orders stay."""
+    assert call.login is not None
+    if params.invalidate_token:
+        call.venue.authenticator.tokens.invalidate(call.login)
+    return Close(NORMAL_CLOSE, "logout", quietly=True)

@@ -1,0 +1,303 @@
+"""Public market data: instruments, prices, books, trades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from itertools import islice
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from book.calendar import date_code, day_of
+from book.order import Side
+from gateway.api.methods.currencies import ANY, Kind, listed
+from gateway.api.registry import Call, Cost, NoParams, Params, method
+from gateway.protocol import jsonrpc, large_results, market_json
+from gateway.protocol.account_json import Json
+from gateway.protocol.errors import invalid
+from gateway.protocol.large_results import Listing
+from risk import marks
+from risk.market import Index, Market
+from risk.state import State
+
+NOT_FOUND: Final = 13020
+
+Depth = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class InstrumentsParams(Params, frozen=True):
+    """Parameters of public/get_instruments; without a currency, all."""
+
+    currency: str = ANY
+    kind: Kind = Kind.ANY
+    expired: bool = False
+
+
+class InstrumentParams(Params, frozen=True):
+    """Parameters of what concerns one instrument."""
+
+    instrument_name: str
+
+
+class BookParams(Params, frozen=True):
+    """Parameters of public/get_order_book; any depth goes, also those the API does not list."""
+
+    instrument_name: str
+    depth: Depth = 5
+
+
+class CurrencyParams(Params, frozen=True):
+    """Parameters of what concerns all instruments settled in a currency."""
+
+    currency: str
+    kind: Kind = Kind.ANY
+
+
+class IndexParams(Params, frozen=True):
+    """Parameters of public/get_index_price."""
+
+    index_name: str
+
+
+class IndexNamesParams(Params, frozen=True):
+    """Parameters of public/get_index_price_names."""
+
+    extended: bool = False
+
+
+class DeliveryParams(Params, frozen=True):
+    """Parameters of public/get_delivery_prices."""
+
+    index_name: str
+    offset: Annotated[int, Meta(ge=0, lt=2**53)] = 0
+    count: Annotated[int, Meta(ge=1, le=1_000)] = 10
+
+
+class ExpirationKind(Enum):
+    """What kinds of instruments public/get_expirations lists."""
+
+    FUTURE = "future"
+    OPTION = "option"
+    ANY = "any"
+
+
+class ExpirationsParams(Params, frozen=True):
+    """Parameters of public/get_expirations; `grouped` is each currency by itself."""
+
+    currency: str
+    kind: ExpirationKind = ExpirationKind.ANY
+
+
+@method("public/get_instruments", params=InstrumentsParams, cost=Cost.GET_INSTRUMENTS)
+def get_instruments(call: Call, params: InstrumentsParams) -> object:
+    """What is listed, or has expired not long ago."""
+    state = call.venue.exchange.state
+    markets = state.expired if params.expired else state.markets.values()
+    shown = [
+        (market.instrument, market.terms, market.state)
+        for market in _settled_in(call, markets, params.currency, params.kind)
+    ]
+    return large_results.array(
+        shown, lambda terms: jsonrpc.encode(market_json.instrument_json(*terms))
+    )
+
+
+@method("public/get_instrument", params=InstrumentParams)
+def get_instrument(call: Call, params: InstrumentParams) -> object:
+    """One instrument's terms. Raises ApiError 13020."""
+    market = call.venue.market(params.instrument_name)
+    return market_json.instrument_json(market.instrument, market.terms, market.state)
+
+
+@method("public/get_contract_size", params=InstrumentParams)
+def get_contract_size(call: Call, params: InstrumentParams) -> object:
+    """How much one contract is. Raises ApiError 13020."""
+    instrument = call.venue.market(params.instrument_name).instrument
+    return {"contract_size": market_json.contract_size(instrument)}
+
+
+@method("public/get_currencies", params=NoParams)
+def get_currencies(call: Call, params: NoParams) -> object:  # noqa: ARG001
+    """The currencies in which accounts are kept. Nothing is withdrawn here, so nothing costs."""
+    return [
+        {
+            "currency": currency,
+            "currency_long": _LONG_NAMES.get(currency, (currency, currency))[0],
+            "coin_type": _LONG_NAMES.get(currency, (currency, currency))[1],
+            "decimals": 8,
+            "fee_precision": 8,
+            "min_confirmations": 0,
+            "withdrawal_fee": 0.0,
+            "min_withdrawal_fee": 0.0,
+            "withdrawal_priorities": [],
+            "network_fee": 0.0,
+            "network_currency": currency,
+            "in_cross_collateral_pool": False,
+        }
+        for currency in call.venue.exchange.state.currencies()
+    ]
+
+
+_LONG_NAMES: Final = {
+    "BTC": ("Bitcoin", "BITCOIN"),
+    "ETH": ("Ethereum", "ETHER"),
+    "USDC": ("USD Coin", "USDC"),
+}
+
+
+@method("public/get_index_price", params=IndexParams)
+def get_index_price(call: Call, params: IndexParams) -> object:
+    """An index, and what the next delivery at it would be. Raises ApiError -32602."""
+    state = call.venue.exchange.state
+    index = _index(state, params.index_name)
+    return {
+        "index_price": jsonrpc.price(index.price),
+        "estimated_delivery_price": jsonrpc.price(_next_delivery(state, index)),
+    }
+
+
+def _index(state: State, name: str) -> Index:
+    index = state.indices.get(name)
+    if index is None:
+        raise invalid("index_name")
+    return index
+
+
+def _next_delivery(state: State, index: Index) -> int:
+    """The delivery price as it now stands, while one is being averaged; else the index."""
+    for market in state.markets.values():
+        if market.index is index and market.averaging is not None:
+            return marks.estimated_delivery(market, state.time)
+    return index.price
+
+
+@method("public/get_index_price_names", params=IndexNamesParams)
+def get_index_price_names(call: Call, params: IndexNamesParams) -> object:
+    """The names of all indices."""
+    names = sorted(call.venue.exchange.state.indices)
+    if not params.extended:
+        return names
+    return [
+        {
+            "name": name,
+            "future_combo_creation_enabled": False,
+            "option_combo_creation_enabled": False,
+        }
+        for name in names
+    ]
+
+
+@method("public/ticker", params=InstrumentParams)
+def ticker(call: Call, params: InstrumentParams) -> object:
+    """Everything about a market's prices. Raises ApiError 13020."""
+    return _ticker(call, call.venue.market(params.instrument_name))
+
+
+def _ticker(call: Call, market: Market) -> Json:
+    now = call.venue.exchange.state.time
+    return {**market_json.ticker_json(market, call.venue.archive, now), "timestamp": now}
+
+
+@method("public/get_order_book", params=BookParams)
+def get_order_book(call: Call, params: BookParams) -> object:
+    """The best levels of a book, with the ticker. Raises ApiError 13020."""
+    market = call.venue.market(params.instrument_name)
+    top = {**_ticker(call, market), "change_id": call.venue.feed.change_id(market.name)}
+    bids, asks = (_levels(market, side, params.depth) for side in (Side.BUY, Side.SELL))
+    head = jsonrpc.encode(top).removesuffix(b"}")
+    return large_results.joined((head, b',"bids":', bids, b',"asks":', asks, b"}"))
+
+
+def _levels(market: Market, side: Side, most: int) -> Listing:
+    """The best levels of a side, kept as numbers: the garbage collector does not look at those."""
+    levels = list(islice(market.book.side(side), most))
+    prices, amounts = [level.price for level in levels], [level.amount for level in levels]
+
+    def level(place: int) -> bytes:
+        return jsonrpc.encode((jsonrpc.price(prices[place]), jsonrpc.amount(amounts[place])))
+
+    return large_results.array(range(len(levels)), level)
+
+
+@method("public/get_book_summary_by_currency", params=CurrencyParams)
+def get_book_summary_by_currency(call: Call, params: CurrencyParams) -> object:
+    """All markets settled in a currency, in short."""
+    markets = call.venue.exchange.state.markets.values()
+    summaries = [
+        _summary(call, market)
+        for market in _settled_in(call, markets, params.currency, params.kind)
+    ]
+    return large_results.array(summaries, jsonrpc.encode)
+
+
+@method("public/get_book_summary_by_instrument", params=InstrumentParams)
+def get_book_summary_by_instrument(call: Call, params: InstrumentParams) -> object:
+    """One market in short, in a list. Raises ApiError 13020."""
+    return [_summary(call, call.venue.market(params.instrument_name))]
+
+
+def _summary(call: Call, market: Market) -> Json:
+    return market_json.summary_json(market, call.venue.archive, call.venue.exchange.state.time)
+
+
+@method("public/get_expirations", params=ExpirationsParams)
+def get_expirations(call: Call, params: ExpirationsParams) -> object:
+    """When what is listed expires, soonest first, perpetuals last."""
+    if params.currency == ANY:
+        return _expirations(call, (ANY,), params.kind)[ANY]
+    if params.currency == "grouped":
+        return _expirations(call, call.venue.exchange.state.currencies(), params.kind)
+    return _expirations(call, (params.currency,), params.kind)
+
+
+def _expirations(
+    call: Call, currencies: Iterable[str], kind: ExpirationKind
+) -> dict[str, dict[str, list[str]]]:
+    markets = call.venue.exchange.state.markets.values()
+    grouped: dict[str, dict[str, list[str]]] = {}
+    for currency in currencies:
+        kinds: dict[str, list[str]] = {}
+        if kind is not ExpirationKind.OPTION:
+            chosen = _settled_in(call, markets, currency, Kind.FUTURE)
+            expiries = {market.instrument.expiry or market_json.NEVER for market in chosen}
+            kinds["future"] = [
+                "PERPETUAL" if expiry == market_json.NEVER else date_code(expiry)
+                for expiry in sorted(expiries)
+            ]
+        if kind is not ExpirationKind.FUTURE:
+            kinds["option"] = []
+        grouped[currency.lower()] = kinds
+    return grouped
+
+
+@method("public/get_delivery_prices", params=DeliveryParams)
+def get_delivery_prices(call: Call, params: DeliveryParams) -> object:
+    """What futures on an index were delivered at, one a day, newest first.
+
+    Raises ApiError -32602 for an unknown index.
+    """
+    _index(call.venue.exchange.state, params.index_name)
+    days = {
+        day_of(event.time).isoformat(): event.price
+        for event in call.venue.archive.delivered(params.index_name)
+    }
+    newest = list(reversed(days.items()))
+    page = newest[params.offset : params.offset + params.count]
+    data = large_results.array(page, _delivery)
+    return data.within(b'{"records_total":%d,"data":' % len(days), b"}")
+
+
+def _delivery(day: tuple[str, int]) -> bytes:
+    date, price = day
+    return jsonrpc.encode({"date": date, "delivery_price": jsonrpc.price(price)})
+
+
+def _settled_in(
+    call: Call, markets: Iterable[Market], currency: str, kind: Kind
+) -> Iterator[Market]:
+    """Of these markets, those that are settled in a currency. Raises ApiError -32602."""
+    currencies = listed(call.venue, currency)
+    if not kind.has_futures:
+        return iter(())
+    return (market for market in markets if market.currency in currencies)

@@ -1,0 +1,202 @@
+"""Queries about orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Annotated, Final
+
+from msgspec import Meta, Raw
+
+from book.order import Order, OrderRecord
+from gateway.api.methods.currencies import Kind, listed
+from gateway.api.methods.order_lookup import find_closed, order_number
+from gateway.api.registry import Call, Params, method
+from gateway.history.archive import find
+from gateway.protocol import jsonrpc, large_results, order_json
+from gateway.protocol.errors import ApiError, Code
+from gateway.protocol.large_results import Listing
+from risk import views
+
+# As many as one page of history; more would make one request the work of many.
+CLOSED_SEARCHED: Final = 1_000
+Ids = Annotated[list[str], Meta(max_length=CLOSED_SEARCHED)]
+
+
+class OpenFilter(Enum):
+    """Which types of orders; the venue has no trigger orders, so that only two select any."""
+
+    ALL = "all"
+    LIMIT = "limit"
+    TRIGGER_ALL = "trigger_all"
+    STOP_ALL = "stop_all"
+    STOP_LIMIT = "stop_limit"
+    STOP_MARKET = "stop_market"
+    TAKE_ALL = "take_all"
+    TAKE_LIMIT = "take_limit"
+    TAKE_MARKET = "take_market"
+    TRAILING_ALL = "trailing_all"
+    TRAILING_STOP = "trailing_stop"
+
+    @property
+    def has_resting(self) -> bool:
+        """Whether it includes orders that rest in the book, which are limit orders all."""
+        return self in (OpenFilter.ALL, OpenFilter.LIMIT)
+
+
+class OpenOrders(Params, frozen=True):
+    """Parameters of private/get_open_orders."""
+
+    kind: Kind = Kind.ANY
+    type: OpenFilter = OpenFilter.ALL
+
+
+class ByCurrency(OpenOrders, frozen=True, kw_only=True):
+    """Parameters of private/get_open_orders_by_currency."""
+
+    currency: str
+
+
+class ByInstrument(Params, frozen=True):
+    """Parameters of private/get_open_orders_by_instrument."""
+
+    instrument_name: str
+    type: OpenFilter = OpenFilter.ALL
+
+
+class ByLabel(Params, frozen=True):
+    """Parameters of private/get_open_orders_by_label and get_order_state_by_label."""
+
+    currency: str
+    label: str = ""
+
+
+class OrderId(Params, frozen=True):
+    """Parameters of private/get_order_state."""
+
+    order_id: str
+
+
+class OrderIds(Params, frozen=True):
+    """Parameters of private/get_order_margin_by_ids."""
+
+    ids: Ids
+
+
+@method("private/get_open_orders", params=OpenOrders, scope="trade:read")
+def get_open_orders(call: Call, params: OpenOrders) -> object:
+    """All open orders, oldest first."""
+    return _selected(call, params.kind, params.type, lambda _: True)
+
+
+@method("private/get_open_orders_by_currency", params=ByCurrency, scope="trade:read")
+def get_open_orders_by_currency(call: Call, params: ByCurrency) -> object:
+    """Open orders settled in a currency."""
+    fits = _settled_in(call, params.currency)
+    return _selected(call, params.kind, params.type, fits)
+
+
+@method("private/get_open_orders_by_instrument", params=ByInstrument, scope="trade:read")
+def get_open_orders_by_instrument(call: Call, params: ByInstrument) -> object:
+    """Open orders in an instrument. Raises ApiError 13020 for an unknown one."""
+    name = call.venue.market(params.instrument_name).name
+    return _selected(call, Kind.ANY, params.type, lambda order: order.instrument == name)
+
+
+@method("private/get_open_orders_by_label", params=ByLabel, scope="trade:read")
+def get_open_orders_by_label(call: Call, params: ByLabel) -> object:
+    """Open orders of a label; without one, those that have none."""
+    settled = _settled_in(call, params.currency)
+    return _shown(
+        call, (each for each in _open(call) if settled(each) and each.label == params.label)
+    )
+
+
+@method("private/get_order_state", params=OrderId, scope="trade:read")
+def get_order_state(call: Call, params: OrderId) -> object:
+    """One order, open or closed not too long ago."""
+    order = _find_open(call, params.order_id)
+    record = find_closed(call, params.order_id) if order is None else order.record()
+    if record is None:
+        raise ApiError(Code.ORDER_NOT_FOUND)
+    return Raw(order_json.order_text(record, call.venue.market(record.instrument).instrument))
+
+
+@method("private/get_order_state_by_label", params=ByLabel, scope="trade:read")
+def get_order_state_by_label(call: Call, params: ByLabel) -> object:
+    """Orders of a label: the open ones, then of the latest closed ones those that bear it."""
+    chosen = listed(call.venue, params.currency)
+    still = [order.record() for order in _open(call) if order.label == params.label]
+    closed = call.venue.archive.orders(
+        call.account, lambda _: True, unfilled=True, offset=0, count=CLOSED_SEARCHED
+    )
+    shown = []
+    for record in (*still, *(each for each in closed if each.label == params.label)):
+        market = find(call.venue.exchange.state, record.instrument)
+        if market is not None and market.currency in chosen:
+            shown.append(record)
+    return _texts(call, shown)
+
+
+@method("private/get_order_margin_by_ids", params=OrderIds, scope="trade:read")
+def get_order_margin_by_ids(call: Call, params: OrderIds) -> object:
+    """What each of some open orders would need by itself; others are left out."""
+    state = call.venue.exchange.state
+    margins = []
+    for text in params.ids:
+        order = _find_open(call, text)
+        if order is None:
+            continue
+        market = state.markets[order.instrument]
+        needed = views.order_margin(
+            state, call.account, market, order.side, order.remaining, order.price
+        )
+        margins.append(
+            {
+                "order_id": text,
+                "initial_margin": jsonrpc.money(needed),
+                "initial_margin_currency": market.currency,
+            }
+        )
+    return large_results.array(margins, jsonrpc.encode)
+
+
+def _open(call: Call) -> Iterable[Order]:
+    return call.venue.exchange.state.accounts[call.account].orders.values()
+
+
+def _find_open(call: Call, text: str) -> Order | None:
+    order = call.venue.exchange.state.accounts[call.account].orders.get(order_number(text))
+    if order is None or jsonrpc.order_id(order.instrument, order.order_id) != text:
+        return None
+    return order
+
+
+def _settled_in(call: Call, currency: str) -> Callable[[Order], bool]:
+    markets = call.venue.exchange.state.markets
+    chosen = listed(call.venue, currency)
+    return lambda order: markets[order.instrument].currency in chosen
+
+
+def _selected(
+    call: Call, kind: Kind, kind_of_order: OpenFilter, fits: Callable[[Order], bool]
+) -> object:
+    if not (kind.has_futures and kind_of_order.has_resting):
+        return []
+    return _shown(call, filter(fits, _open(call)))
+
+
+def _shown(call: Call, chosen: Iterable[Order]) -> Listing:
+    # Only records, which the garbage collector does not look at: pairs by the thousand wake it.
+    return _texts(call, [order.record() for order in chosen])
+
+
+def _texts(call: Call, records: list[OrderRecord]) -> Listing:
+    """Orders in instruments that are listed, or were not long ago."""
+    state = call.venue.exchange.state
+    instruments = {
+        market.name: market.instrument for market in (*state.expired, *state.markets.values())
+    }
+    return large_results.array(
+        records, lambda order: order_json.order_text(order, instruments[order.instrument])
+    )

@@ -1,0 +1,282 @@
+"""The method table: what each method of the API needs, costs and takes, and who serves it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_args
+
+import msgspec
+from attrs import Factory, define, field
+
+from book.units import Millis
+from gateway.access.scope import LEVELS
+from gateway.protocol import jsonrpc
+from gateway.protocol.errors import ApiError, Code, invalid
+from gateway.protocol.pending_request import ReplyFormat
+from risk.commands import Command
+
+if TYPE_CHECKING:
+    from gateway.access.authenticator import Principal
+    from gateway.api.context import VenueContext
+    from gateway.api.session import Session
+
+
+class Cost(StrEnum):
+    """Which pool of rate-limit credits a method is paid from."""
+
+    GENERAL = "general"
+    GET_INSTRUMENTS = "get_instruments"
+    SUBSCRIBE = "subscribe"
+    TRANSACTION_LOG = "transaction_log"
+    MOVE_POSITIONS = "move_positions"
+    MATCHING = "matching"
+    CANCEL_ALL = "cancel_all"
+
+
+ANY_SCOPE: Final = "any"
+"""The scope of methods that need a log-in and no particular permission."""
+
+
+class Params(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Base of all parameter types. Unknown keys are ignored, strings are read as the field's type.
+
+    A field without a default is required. JSON null counts as absent. A token stands among the
+    parameters, whatever the method.
+    """
+
+    access_token: str | None = None
+
+
+class NoParams(Params, frozen=True):
+    """For methods that take nothing."""
+
+
+class IdempotentParams(Params, frozen=True, kw_only=True):
+    """Base of the parameters of private methods that change the venue.
+
+    Requests of an account with the same key are one request, which is done once.
+    """
+
+    idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = ""
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A handler's wish to change the venue.
+
+    `telling` is for what the method's row in the table cannot say. `undo` is called when the
+    command did not take effect. `account` is whom it acts for where that is not the call's.
+    """
+
+    command: Command
+    telling: ReplyFormat | None = None
+    undo: Callable[[], None] | None = None
+    account: int | None = None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Who asks a handler, and where. `login` is whom a request acts for, None for nobody.
+
+    It is the same for all requests that a session makes for one login: `tellings` are by method
+    what is told alike for all of them. `account` is that of the login; only methods with a scope
+    may ask, for without a login it is 0, which is none.
+    """
+
+    venue: VenueContext
+    session: Session
+    login: Principal | None
+    account: int
+    tellings: dict[str, ReplyFormat] = msgspec.field(default_factory=dict)
+
+    @property
+    def now(self) -> Millis:
+        """Venue time."""
+        return self.venue.clock.now()
+
+
+P = TypeVar("P", bound=msgspec.Struct)
+Handler = Callable[[Call, P], object]
+Tell = Callable[[Call, P], ReplyFormat]
+"""How the answer to a request is told, by what was asked alone: what it was about may be gone."""
+
+
+def _changes(method: Method) -> bool:
+    return method.scope is not None and method.scope.endswith(":read_write")
+
+
+def _matching(method: Method) -> bool:
+    return method.cost in (Cost.MATCHING, Cost.CANCEL_ALL)
+
+
+def _area(method: Method) -> str:
+    return "" if method.scope in (None, ANY_SCOPE) else method.scope.partition(":")[0]
+
+
+def _level(method: Method) -> int:
+    return LEVELS.index(method.scope.partition(":")[2]) if method.area and method.scope else 0
+
+
+def _decoder(method: Method) -> msgspec.json.Decoder[msgspec.Struct]:
+    return msgspec.json.Decoder(method.params, strict=False, float_hook=jsonrpc.decimal)
+
+
+@define(frozen=True)
+class Method:
+    """One row of the table.
+
+    `scope` None is public; `lists` are the parameters that take lists; `tell` is there for all
+    whose parameters are Keyed, and `alike` where it does not depend on them. `changes` says
+    whether the method may change the venue, `matching` whether it is about orders. `area` and
+    `level` are the scope as gateway.access.scope has it; any scope has level 0 of the area
+    without name.
+    """
+
+    name: str
+    params: type[msgspec.Struct]
+    scope: str | None
+    cost: Cost
+    websocket_only: bool
+    handler: Callable[[Call, msgspec.Struct], object]
+    lists: frozenset[str]
+    tell: Callable[[Call, msgspec.Struct], ReplyFormat] | None = None
+    alike: bool = False
+    changes: bool = field(default=Factory(_changes, takes_self=True), init=False)
+    matching: bool = field(default=Factory(_matching, takes_self=True), init=False)
+    area: str = field(default=Factory(_area, takes_self=True), init=False)
+    level: int = field(default=Factory(_level, takes_self=True), init=False)
+    _params: msgspec.json.Decoder[msgspec.Struct] = field(
+        default=Factory(_decoder, takes_self=True), init=False, eq=False, repr=False
+    )
+
+    def telling(self, call: Call, params: msgspec.Struct) -> ReplyFormat:
+        """How an answer to a request is told; kept among the call's tellings where alike."""
+        assert self.tell is not None, "what changes the venue has Keyed parameters"
+        telling = self.tell(call, params)
+        if self.alike:
+            call.tellings[self.name] = telling
+        return telling
+
+    def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
+        """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
+        text = bytes(raw)
+        if text in (b"", b"null"):
+            text = b"{}"
+        try:
+            return self._decode(text)
+        except msgspec.ValidationError as error:
+            raise _complaint(error) from error
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ApiError(Code.PARSE_ERROR) from error
+
+    def _decode(self, text: bytes) -> msgspec.Struct:
+        try:
+            return self._params.decode(text)
+        except msgspec.ValidationError:
+            if b"null" not in text:
+                raise
+        given = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        kept = {key: value for key, value in given.items() if bytes(value) != b"null"}
+        return self._params.decode(msgspec.json.encode(kept))
+
+    def convert(self, query: Sequence[tuple[str, str]]) -> msgspec.Struct:
+        """Parameters from a query string's pairs. Raises ApiError -32602.
+
+        Lists come as JSON text, as repeated keys, or as `key[]`.
+        """
+        given: dict[str, object] = {}
+        for key, value in query:
+            name = key.removesuffix("[]")
+            if name not in self.lists:
+                given[name] = value
+            elif value.startswith("["):
+                given[name] = _json_list(name, value)
+            else:
+                listed = given.setdefault(name, [])
+                assert isinstance(listed, list)
+                listed.append(value)
+        try:
+            return msgspec.convert(given, type=self.params, strict=False)
+        except msgspec.ValidationError as error:
+            raise _complaint(error) from error
+
+
+METHODS: Final[dict[str, Method]] = {}
+
+
+def method(
+    name: str,
+    *,
+    params: type[P],
+    scope: str | None = None,
+    cost: Cost = Cost.GENERAL,
+    websocket_only: bool = False,
+    tell: Tell[P] | None = None,
+    alike: bool = False,
+) -> Callable[[Handler[P]], Handler[P]]:
+    """Enter a handler into the table; the arguments are as in Method.
+
+    A private method without a scope, and a public one with any, is a mistake: TypeError. So is
+    a key without a way to tell again what came of it.
+    """
+    if name.startswith("private/") != (scope is not None):
+        raise TypeError(f"{name}: private methods name a scope, public ones none")
+    if issubclass(params, IdempotentParams) != (tell is not None):
+        raise TypeError(f"{name}: Keyed parameters and a way to tell the answer go together")
+    if name in METHODS:
+        raise TypeError(f"{name} is in the table already")
+
+    def enter(handler: Handler[P]) -> Handler[P]:
+        lists = frozenset(
+            field.name for field in msgspec.structs.fields(params) if _takes_list(field.type)
+        )
+        # The table holds handlers of all parameter types; each is only called with its own.
+        METHODS[name] = Method(
+            name,
+            params,
+            scope,
+            cost,
+            websocket_only,
+            handler,  # type: ignore[arg-type]
+            lists,
+            tell,  # type: ignore[arg-type]
+            alike,
+        )
+        return handler
+
+    return enter
+
+
+def _takes_list(kind: object) -> bool:
+    origin = getattr(kind, "__origin__", kind)
+    return origin in (list, tuple) or any(_takes_list(each) for each in get_args(kind))
+
+
+def _json_list(name: str, value: str) -> list[object]:
+    try:
+        return msgspec.json.decode(value, type=list[object])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise invalid(name) from error
+
+
+_WRONG: Final = "wrong format"
+_BOUND: Final = re.compile(r"Expected `\w+` (?:of )?(length )?([<>]=? -?[0-9]+)")
+_KINDS: Final[Mapping[str, str]] = {
+    "Object missing required field": "must not be null",
+    "Invalid enum value": "value not in list",
+}
+
+
+def _complaint(error: msgspec.ValidationError) -> ApiError:
+    """What msgspec says about a parameter, in the API's words."""
+    message = str(error)
+    reason = next((each for start, each in _KINDS.items() if message.startswith(start)), "")
+    if not reason:
+        bound = _BOUND.match(message)
+        reason = f"{bound[1] or ''}must be {bound[2]}" if bound else _WRONG
+    _, found, path = message.partition("`$.")
+    if not found:
+        # A missing field is named in the sentence itself; nothing is named when all is wrong.
+        _, _, path = message.partition("field `")
+    name = path.partition("`")[0].partition("[")[0].partition(".")[0]
+    return invalid(name, reason) if name else ApiError(Code.INVALID_PARAMS, data={"reason": reason})

@@ -1,0 +1,331 @@
+"""The configuration: what a TOML file may say, and what holds when it says nothing.
+
+Every key is a field of a Struct below, with its default; docs/CONFIGURATION.md gives the meanings.
+Numbers of money and price are read exactly and kept in the core's integer units.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from book.units import MONEY, SCALE, Money, Price
+from gateway.access.scope import ScopeError, parse_scope
+from gateway.config.toml_reader import (
+    ConfigError,
+    Endpoint,
+    Secret,
+    one_of,
+    refuse_unknown,
+    section,
+)
+from gateway.files import open_regular
+from gateway.log.event_hash import CHECKPOINT_ENTRIES
+from gateway.log.follower import SNAPSHOT_ENTRIES
+from gateway.log.writer import SEGMENT_BYTES
+from gateway.network.transport import Library
+from gateway.printable import printable, shortened
+
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Bytes = Annotated[int, Meta(ge=1024, le=2**24)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+PerSecond = Annotated[float, Meta(gt=0, le=10**9)]
+WebOrigin = Annotated[str, Meta(max_length=256, pattern=r"^(\*|null|https?://[^/\s]+)\Z")]
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.:@+-]+\Z")]
+
+
+class Server(Struct, frozen=True, gc=False):
+    """[server]: where it listens and how it presents itself."""
+
+    http: Endpoint = Endpoint("127.0.0.1", 8080)
+    websocket: Endpoint = Endpoint("127.0.0.1", 8081)
+    data_dir: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    transport: Library = "websockets"
+    testnet: bool = True
+    strict: bool = False
+    # Origins of web pages that may open a WebSocket, besides pages of the venue's own host.
+    origins: tuple[WebOrigin, ...] = ()
+
+    @property
+    def tls(self) -> tuple[Path, Path] | None:
+        """The certificate and its key, where the venue speaks TLS."""
+        if self.certificate is None or self.key is None:
+            return None
+        return self.certificate, self.key
+
+
+class LogSettings(Struct, frozen=True, gc=False):
+    """[log]: how what is kept under `data_dir` is written."""
+
+    # About what a second copies, checks or deletes; some 200,000 entries.
+    segment_bytes: Annotated[int, Meta(ge=2**16, le=2**32)] = SEGMENT_BYTES
+    # Half a second of a replay: where it went another way is known that closely, for the price of
+    # one entry in ten thousand.
+    checkpoint_entries: Annotated[int, Meta(ge=1, le=10**9)] = CHECKPOINT_ENTRIES
+    follower: bool = True
+    # So many and what comes until the next checkpoint is what a start replays: five seconds.
+    snapshot_entries: Annotated[int, Meta(ge=1, le=10**9)] = SNAPSHOT_ENTRIES
+    prune: bool = False
+
+
+class Limits(Struct, frozen=True, gc=False):
+    """[limits]: rate-limit credits, which `enabled` turns off, and safety limits, always on."""
+
+    # On unless the file says otherwise: who serves others may not know yet what a flood does.
+    enabled: bool = True
+    # The API's own credits: each pool fills by `credits_per_second` and each request costs some.
+    credits_per_second: Count = 10_000
+    general_pool: Count = 50_000
+    general_cost: Count = 500
+    # For each row of an answer of more than 256: ten thousand open orders take as much of the venue
+    # as twenty requests.
+    row_cost: Count = 1
+    get_instruments_pool: Count = 500_000
+    get_instruments_cost: Count = 10_000
+    subscribe_pool: Count = 30_000
+    subscribe_cost: Count = 3_000
+    transaction_log_pool: Count = 80_000
+    transaction_log_cost: Count = 10_000
+    move_positions_pool: Count = 600_000
+    move_positions_cost: Count = 100_000
+    # The best tier of the API. Cancelling all has the same numbers in a pool of its own, so that
+    # whoever has spent everything on orders can still get out.
+    matching_per_second: PerSecond = 30.0
+    matching_burst: Count = 100
+    cancel_all_per_second: PerSecond = 30.0
+    cancel_all_burst: Count = 100
+    # Four accounts at the API's whole rate, and a twentieth of one processor.
+    http_requests_per_second: PerSecond = 200.0
+    http_requests_burst: Count = 500
+    undecided_requests: Count = 8
+    # The API's size of a request, as frame or as body.
+    frame_bytes: Bytes = 32_768
+    body_bytes: Bytes = 32_768
+    # A request fits one packet or a few: five seconds is a slow mobile link, not a client's need.
+    body_seconds: Seconds = 5.0
+    handshake_seconds: Seconds = 5.0
+    # Longer than a network's hiccup, short enough that memory held for the dead stays small.
+    send_seconds: Seconds = 10.0
+    idle_seconds: Seconds = 600.0
+    # Pings, pongs, fragments and empty messages: no client needs more than a few a second. Reads
+    # that bring a few bytes count as a quarter of one.
+    control_frames_per_second: PerSecond = 100.0
+    control_frames_burst: Count = 400
+    # Bytes of clients whose requests are limited: twice what their credits are for, were every
+    # request as large as may be.
+    bytes_per_second: Count = 4 * 2**20
+    bytes_burst: Count = 16 * 2**20
+    connections_per_address: Count = 32
+    # Failed ones only, so that working bots never meet it; secrets are not guessed at 20 a minute.
+    login_attempts: Count = 20
+    # By whatever address: a secret of the length that keys have is not found in years of these.
+    login_attempts_per_key: Count = 100
+    # Two calls at the API's 500 channels: every channel of every instrument that we list.
+    subscriptions_per_connection: Count = 1_000
+    open_orders_per_account: Count = 10_000
+
+
+class Risk(Struct, frozen=True, gc=False):
+    """[risk]: how losses are met and how long the venue trades unsupervised."""
+
+    loss_policy: Literal["adl", "socialise"] = "adl"
+    insurance_fund: dict[str, Money] = field(
+        default_factory=lambda: {
+            "BTC": Money(10 * MONEY),
+            "ETH": Money(100 * MONEY),
+            "USDC": Money(500_000 * MONEY),
+        }
+    )
+    supervision_seconds: Annotated[int, Meta(ge=2, le=3_600)] = 5
+    parameter_set: Literal["legacy-2025"] = "legacy-2025"
+
+
+class Fixed(Struct, frozen=True, gc=False):
+    """[[index]] with source = "fixed": one price, moved by shocks alone."""
+
+    name: str
+    price: Price
+
+
+class Walk(Struct, frozen=True, gc=False):
+    """[[index]] with source = "walk": a seeded random walk from `price`."""
+
+    name: str
+    price: Price
+    volatility: Annotated[float, Meta(ge=0, le=10)] = 0.6
+    drift: Annotated[float, Meta(ge=-10, le=10)] = 0.0
+    jumps: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    jump_size: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 1
+
+
+class Csv(Struct, frozen=True, gc=False):
+    """[[index]] with source = "csv": recorded prices, played `speed` times as fast."""
+
+    name: str
+    file: Path
+    speed: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0
+
+
+Index = Fixed | Walk | Csv
+SOURCES: Final[dict[str, type[Index]]] = {"fixed": Fixed, "walk": Walk, "csv": Csv}
+
+# The indices of the instruments that the venue lists, as they walk when a file says nothing.
+DEFAULT_WALKS: Final = {
+    walk.name: walk
+    for walk in (
+        Walk("btc_usd", Price(65_000 * SCALE)),
+        Walk("btc_usdc", Price(65_000 * SCALE)),
+        Walk("eth_usd", Price(3_500 * SCALE), volatility=0.75),
+        Walk("eth_usdc", Price(3_500 * SCALE), volatility=0.75),
+        Walk("sol_usdc", Price(150 * SCALE), volatility=0.9),
+    )
+}
+
+
+class Account(Struct, frozen=True, gc=False):
+    """[[account]]: a client with one API key and opening deposits."""
+
+    name: Name
+    client_id: Name
+    client_secret: Secret
+    deposits: dict[str, Money] = field(default_factory=dict)
+    scope: str = "mainaccount account:read_write trade:read_write wallet:read_write"
+
+    def __repr__(self) -> str:
+        """Without the secret, so that no log or traceback shows it."""
+        return f"Account(name={self.name!r}, client_id={self.client_id!r})"
+
+
+class Config(Struct, frozen=True, gc=False):
+    """The whole configuration. `index` holds every index of the venue, sorted by name."""
+
+    server: Server = Server()
+    log: LogSettings = LogSettings()
+    limits: Limits = Limits()
+    risk: Risk = field(default_factory=Risk)
+    index: tuple[Index, ...] = tuple(DEFAULT_WALKS.values())
+    account: tuple[Account, ...] = ()
+
+
+def load(path: Path) -> Config:
+    """Read the file at `path`. Raises ConfigError, also when it cannot be read or is not TOML."""
+    try:
+        with path.open("rb") if _is_descriptor(path) else open_regular(path) as file:
+            text = file.read().decode()
+    # ValueError: neither text nor a name that a file can have.
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        return parse(text, folder=path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Whether a shell made the name, of a pipe that it has opened: `--config <(command)`."""
+    return str(path) == "/dev/stdin" or path.parent in (Path("/dev/fd"), Path("/proc/self/fd"))
+
+
+def parse(text: str, folder: Path = Path()) -> Config:
+    """Read TOML `text`; `folder` is where relative file names start. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}") from error
+    except (ValueError, ArithmeticError) as error:
+        raise ConfigError("not usable: a number in it has more digits than can be read") from error
+    except RecursionError:
+        raise ConfigError("not usable: arrays or tables in it are nested too deeply") from None
+    refuse_unknown("the file", raw, Config.__struct_fields__)
+    server = section(Server, "[server]", raw.get("server", {}))
+    if server.http == server.websocket and server.http.port:
+        raise ConfigError(
+            f"[server], key `websocket`: {server.websocket} is taken by `http`;"
+            " HTTP and WebSocket need a port each"
+        )
+    if (server.certificate is None) != (server.key is None):
+        raise ConfigError("[server]: `certificate` and `key` are of use only together")
+    for name in ("data_dir", "certificate", "key"):
+        path = getattr(server, name)
+        if path is not None:
+            server = msgspec.structs.replace(server, **{name: folder / path})
+    limits = section(Limits, "[limits]", raw.get("limits", {}))
+    _require_affordable(limits)
+    return Config(
+        server=server,
+        log=section(LogSettings, "[log]", raw.get("log", {})),
+        limits=limits,
+        risk=section(Risk, "[risk]", raw.get("risk", {})),
+        index=_indices(raw.get("index", []), folder),
+        account=_accounts(raw.get("account", [])),
+    )
+
+
+def _require_affordable(limits: Limits) -> None:
+    """Refuse a pool that cannot hold the price of one request: the method would never pass."""
+    for pool in (name for name in Limits.__struct_fields__ if name.endswith("_pool")):
+        cost = pool.removesuffix("_pool") + "_cost"
+        if getattr(limits, cost) > getattr(limits, pool):
+            raise ConfigError(
+                f"[limits], key `{cost}`: {getattr(limits, cost)} is more than `{pool}`,"
+                f" {getattr(limits, pool)}; such a request would never pass"
+            )
+
+
+def _indices(tables: object, folder: Path) -> tuple[Index, ...]:
+    """What the file names, and the default walk of whatever it does not."""
+    named: dict[str, Index] = {}
+    for place, table in _tables("index", tables):
+        name = one_of(place, "name", table.get("name"), tuple(DEFAULT_WALKS))
+        if name in named:
+            raise ConfigError(f'{place}, key `name`: "{name}" is already the name of another index')
+        source = one_of(place, "source", table.get("source", "walk"), tuple(SOURCES))
+        if source == "walk":
+            base = msgspec.structs.asdict(DEFAULT_WALKS[name])
+            named[name] = section(Walk, place, table, base=base, also=("source",))
+        elif source == "csv":
+            played = section(Csv, place, table, also=("source",))
+            named[name] = msgspec.structs.replace(played, file=folder / played.file)
+        else:
+            named[name] = section(Fixed, place, table, also=("source",))
+    indices: dict[str, Index] = {**DEFAULT_WALKS, **named}
+    return tuple(indices[name] for name in sorted(indices))
+
+
+def _accounts(tables: object) -> tuple[Account, ...]:
+    accounts: list[Account] = []
+    for place, table in _tables("account", tables):
+        account = section(Account, place, table)
+        for key in ("name", "client_id"):
+            value = getattr(account, key)
+            if value in {getattr(other, key) for other in accounts}:
+                raise ConfigError(
+                    f'{place}, key `{key}`: "{value}" is taken by an account above;'
+                    " each needs its own"
+                )
+        try:
+            parse_scope(account.scope, strict=True)
+        except ScopeError as error:
+            why = printable(shortened(str(error), most=200))
+            raise ConfigError(f"{place}, key `scope`: {why}") from error
+        accounts.append(account)
+    return tuple(accounts)
+
+
+def _tables(name: str, raw: object) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Each table of an array of tables with its place in words."""
+    if not isinstance(raw, list):
+        raise ConfigError(f"`{name}`: expected tables that each begin with [[{name}]]")
+    for number, table in enumerate(raw, start=1):
+        place = f"[[{name}]] no. {number}"
+        if not isinstance(table, dict):
+            # What it is instead is not shown: an account on one line, with its secret, perhaps.
+            raise ConfigError(f"{place}: expected a table of keys")
+        yield place, table

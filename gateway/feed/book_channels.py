@@ -1,0 +1,89 @@
+"""Book channels: for each interval a chain of changes from the state that was last published.
+
+A stream costs as much as what changed, and nothing while nobody listens.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import define, field
+from msgspec import Raw
+
+from book.order import Side
+from gateway.feed.book_side_view import Levels
+from gateway.feed.channel import StateStream
+from gateway.protocol import jsonrpc
+from risk.events import BookChanged
+from risk.market import Market
+from risk.state import State
+
+
+@define(eq=False)
+class BookStream(StateStream):
+    """`book.{instrument}.{interval}`: a snapshot, then changes that name their predecessor.
+
+    `change_id` is the entry that last changed what was published, `latest` the one that last
+    changed the book. A listener who has not got the snapshot yet, or missed a change, gets a
+    snapshot in place of the next one. That of a very large book is made over several calls, of
+    which the last has it: one with every flush, and with a raw channel's changes.
+    """
+
+    whole: ClassVar[bool] = False
+
+    state: State
+    market: Market
+    change_id: int
+    latest: int = field(init=False)
+    time: int = field(init=False)
+    bids: Levels = field(init=False)
+    asks: Levels = field(init=False)
+    _snapshot: bytes | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.latest, self.time = self.change_id, self.state.time
+        book, tick = self.market.book, self.market.instrument.contract.tick
+        self.bids, self.asks = Levels(book.bids, tick), Levels(book.asks, tick)
+
+    def note(self, event: BookChanged, sequence: int) -> None:
+        """Entry `sequence` changed the book. The live book must show this entry and no later."""
+        for change in event.changes:
+            levels = self.bids if change.side is Side.BUY else self.asks
+            levels.note(change.price, change.before, change.after)
+        self.latest, self.time = sequence, self.state.time
+
+    def take(self) -> list[bytes]:
+        """The change since the last publication; none where levels only moved to and fro."""
+        bids, asks = self.bids.take(), self.asks.take()
+        if not bids and not asks:
+            return []
+        previous, self.change_id, self._snapshot = self.change_id, self.latest, None
+        change = {
+            "type": "change",
+            "timestamp": self.time,
+            "instrument_name": self.market.name,
+            "prev_change_id": previous,
+            "change_id": self.change_id,
+            "bids": bids,
+            "asks": asks,
+        }
+        return [jsonrpc.encode(change)]
+
+    def snapshot(self) -> list[bytes]:
+        """The book as last published; kept until the next change, for all who want it."""
+        if self._snapshot is None:
+            bids, asks = self.bids.written(), self.asks.written()
+            if bids is None or asks is None:
+                return []
+            self._snapshot = jsonrpc.encode(
+                {
+                    "type": "snapshot",
+                    "timestamp": self.time,
+                    "instrument_name": self.market.name,
+                    "change_id": self.change_id,
+                    "bids": Raw(bids),
+                    "asks": Raw(asks),
+                }
+            )
+        return [self._snapshot]

@@ -1,0 +1,211 @@
+"""From events to the channels that they concern. What nobody listens to is not even encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+from attrs import define, field
+
+from gateway.feed.channel import ChannelStream
+from gateway.feed.channel_names import ANY, Interval, Topic, subjects
+from gateway.feed.event_channels import PortfolioStream
+from gateway.feed.subscriptions import InstrumentStreams, Routes, Subscriptions
+from gateway.history.archive import transfer_as_trades
+from gateway.protocol.order_json import public_trade_text
+from gateway.protocol.order_json_cache import OrderJsonCache
+from risk.events import (
+    BookChanged,
+    Event,
+    MarketChanged,
+    MarketSettled,
+    MarksChanged,
+    OrderChanged,
+    PositionChanged,
+    Traded,
+    TradeSide,
+    Transferred,
+    WalletChanged,
+)
+
+_KIND: Final = "future"
+_RANK: Final = attrgetter("rank")
+# Every order moves a wallet, and every fill two positions, of which few want to hear.
+_ONLY_FOR: Final = {WalletChanged: Topic.PORTFOLIO, PositionChanged: Topic.CHANGES}
+
+
+@define(eq=False)
+class Router:
+    """Notes events in the streams concerned, and which streams those were.
+
+    `handler` says what it does with events of a type, while `sequence` is the number of their
+    entry. `touched` holds, for each interval, the streams with something to tell;
+    `marked` the portfolios that are worth something else since marks moved, longest first.
+    """
+
+    subscriptions: Subscriptions
+    texts: OrderJsonCache
+    sequence: int = field(default=0, init=False)
+    touched: dict[str, dict[ChannelStream, None]] = field(
+        factory=lambda: {interval.value: {} for interval in Interval}, init=False
+    )
+    raw: dict[ChannelStream, None] = field(init=False)
+    marked: dict[PortfolioStream, None] = field(factory=dict, init=False)
+    # What is asked for with every event, without asking for the subscriptions first.
+    _public: Routes = field(init=False)
+    _accounts: dict[int, Routes] = field(init=False)
+    _change_ids: dict[str, int] = field(init=False)
+    _subjects: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
+    _handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.raw = self.touched[Interval.RAW.value]
+        self._change_ids = self.subscriptions.change_ids
+        self._public, self._accounts = self.subscriptions.public, self.subscriptions.accounts
+        self._handlers = {
+            BookChanged: self._book_changed,
+            OrderChanged: self._order_changed,
+            Traded: self._traded,
+            PositionChanged: self._position_changed,
+            WalletChanged: self._wallet_changed,
+            MarksChanged: self._marks_changed,
+            Transferred: self._transferred,
+            MarketChanged: self._market_changed,
+            MarketSettled: self._market_changed,
+        }
+
+    def handler(self, kind: type[Event]) -> Callable[[Any], None] | None:
+        """What to do with events of a type; None where nobody listens to what they are told by."""
+        topic = _ONLY_FOR.get(kind)
+        if topic is not None and not self.subscriptions.streams[topic]:
+            return None
+        return self._handlers.get(kind)
+
+    def take(self, interval: str) -> Sequence[ChannelStream]:
+        """The streams of an interval that have something to tell, in the order of delivery."""
+        touched = self.touched[interval]
+        if len(touched) == 1:
+            return touched.popitem()[:1]
+        streams = sorted(touched, key=_RANK)
+        touched.clear()
+        return streams
+
+    def forget(self, stream: ChannelStream) -> None:
+        """A stream has no listeners left."""
+        self.touched[stream.interval].pop(stream, None)
+        if isinstance(stream, PortfolioStream):
+            self.marked.pop(stream, None)
+
+    def _touch(self, stream: ChannelStream) -> None:
+        self.touched[stream.interval][stream] = None
+
+    def _book_changed(self, event: BookChanged) -> None:
+        name = event.instrument
+        self._change_ids[name] = self.sequence
+        concerned = self._public.known.get(name) or self._concerned(self._public, name)
+        for book in concerned.books:
+            book.note(event, self.sequence)
+            self._touch(book)
+        for top in concerned.tops:
+            if top.moved():
+                self._touch(top)
+
+    def _order_changed(self, event: OrderChanged) -> None:
+        order = event.order
+        routes = self._accounts.get(order.account)
+        if routes is None:
+            return
+        name = order.instrument
+        concerned = routes.known.get(name) or self._concerned(routes, name)
+        if concerned.orders_at_once or concerned.orders:
+            data = self.texts.order(order)
+            for orders in concerned.orders_at_once:
+                orders.push(data)
+            for stream in concerned.orders:
+                stream.note_order(name, order.order_id, data)
+                self._touch(stream)
+
+    def _traded(self, trade: Traded) -> None:
+        name = trade.instrument
+        concerned = self._public.known.get(name) or self._concerned(self._public, name)
+        if concerned.trades:
+            instrument = self.subscriptions.archive.instrument(trade.instrument)
+            assert instrument is not None, "a trade is in an instrument that was listed"
+            data = public_trade_text(trade, instrument)
+            for stream in concerned.trades:
+                stream.note(data)
+                self._touch(stream)
+        for ticker in concerned.tickers:
+            self._touch(ticker)
+        self._own_trade(trade, trade.taker)
+        self._own_trade(trade, trade.maker)
+
+    def _transferred(self, event: Transferred) -> None:
+        self._touch_tickers(event.instrument)
+        for _, own in transfer_as_trades(event, self.subscriptions.state):
+            self._own_trade(own.trade, own.side)
+
+    def _own_trade(self, trade: Traded, side: TradeSide) -> None:
+        routes = self._accounts.get(side.account)
+        if routes is None:
+            return
+        name = trade.instrument
+        concerned = routes.known.get(name) or self._concerned(routes, name)
+        if concerned.own_trades:
+            data = self.texts.own_trade(trade, side)
+            for stream in concerned.own_trades:
+                stream.note_trade(name, data)
+                self._touch(stream)
+
+    def _position_changed(self, event: PositionChanged) -> None:
+        routes = self._accounts.get(event.account)
+        if routes is None:
+            return
+        name = event.instrument
+        concerned = routes.known.get(name) or self._concerned(routes, name)
+        for stream in concerned.changes:
+            stream.note_position(name)
+            self._touch(stream)
+
+    def _wallet_changed(self, event: WalletChanged) -> None:
+        routes = self._accounts.get(event.account)
+        if routes is None or not routes.portfolio:
+            return
+        for stream in _portfolios(routes, event.currency):
+            stream.note(event.currency)
+            self._touch(stream)
+
+    def _marks_changed(self, _: MarksChanged) -> None:
+        public = self.subscriptions.public
+        for kind in (public.ticker, public.perpetual, public.index):
+            for streams in kind.values():
+                for stream in streams:
+                    self._touch(stream)
+        for portfolio in self.subscriptions.portfolios():
+            self.marked.setdefault(portfolio)
+
+    def _market_changed(self, event: MarketChanged | MarketSettled) -> None:
+        self._touch_tickers(event.instrument)
+
+    def _touch_tickers(self, instrument: str) -> None:
+        for ticker in self._public.ticker.get(instrument, ()):
+            self._touch(ticker)
+
+    def _concerned(self, routes: Routes, instrument: str) -> InstrumentStreams:
+        """Who is told of an instrument, found out once for as long as nobody else listens."""
+        return routes.concerned(instrument, self._subjects_of(instrument))
+
+    def _subjects_of(self, name: str) -> tuple[str, ...]:
+        """Every subject that covers an instrument; none where nobody could have asked for it."""
+        known = self._subjects.get(name)
+        if known is None:
+            instrument = self.subscriptions.archive.instrument(name)
+            if instrument is None:
+                return ()
+            known = self._subjects[name] = subjects(name, _KIND, instrument.currency)
+        return known
+
+
+def _portfolios(routes: Routes, currency: str) -> list[PortfolioStream]:
+    return [*routes.portfolio.get(currency, ()), *routes.portfolio.get(ANY, ())]

@@ -1,0 +1,57 @@
+"""Channels that clients asked for and did not get: counted, and logged at most once a minute.
+
+The API leaves them out of the answer without a word, and some clients then wait for them for ever.
+Here an operator sees why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import define, field
+
+from gateway.feed.channel_names import missing_topic
+
+logger = logging.getLogger(__name__)
+
+QUIET_SECONDS: Final = 60.0
+UNKNOWN: Final = "unknown"
+"""What is counted under no topic of the API."""
+
+_EXAMPLE: Final = 80
+
+
+@define(eq=False)
+class Unserved:
+    """`counts` are by topic: one of the API that the venue does not have, or UNKNOWN.
+
+    Channels that are there for others, of an instrument that is not listed or an account that one
+    may not read, do not count: those answers are the client's own doing.
+    """
+
+    counts: Counter[str] = field(factory=Counter, init=False)
+    _logged_at: float = field(default=float("-inf"), init=False)
+    _since: Counter[str] = field(factory=Counter, init=False)
+
+    def note(self, names: Iterable[str], now: float) -> None:
+        """Count channels that do not exist here; `now` is in seconds of a monotonic clock."""
+        example = ""
+        for name in names:
+            topic = missing_topic(name) or UNKNOWN
+            self.counts[topic] += 1
+            self._since[topic] += 1
+            example = example or name[:_EXAMPLE]
+        if example and now - self._logged_at >= QUIET_SECONDS:
+            self._logged_at = now
+            counts = ", ".join(f"{topic} {count}" for topic, count in sorted(self._since.items()))
+            self._since.clear()
+            # %r: a name may hold anything.
+            logger.warning(
+                "clients asked for channels that do not exist here (%s), for one %r;"
+                " docs/API.md lists those that do",
+                counts,
+                example,
+            )

@@ -1,0 +1,1 @@
+"""What has happened: trades, closed orders, settlements and rolling statistics."""

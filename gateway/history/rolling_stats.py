@@ -1,0 +1,159 @@
+"""What an instrument did in the last day, and what its funding came to in the last 8 hours.
+
+Kept in minutes: a window drops whole minutes, so it is up to a minute longer than its name.
+Everything here costs the same for a day of one trade and a day of a million.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+from attrs import define, field
+
+from book.instrument import Instrument
+from book.units import DAY, HOUR, MINUTE, MONEY, SCALE, round_half_even
+from risk.events import Traded
+from risk.market import Market
+
+FUNDING_WINDOW = 8 * HOUR
+_PERCENT = 100 * 10**4
+
+
+@define(eq=False)
+class _Minute:
+    start: int
+    first: int
+    base: int = 0
+    quote: int = 0
+
+
+class Figures(msgspec.Struct, frozen=True, gc=False):
+    """24 hours in numbers. `base` and `quote` are volumes in 1e-12, `high` and `low` prices.
+
+    `change` is in 1e-4 per cent. What no trade in the window has set is None.
+    """
+
+    base: int
+    quote: int
+    high: int | None
+    low: int | None
+    change: int | None
+
+
+@define(eq=False)
+class Extreme:
+    """The highest (`sign` 1) or lowest (-1) price of a moving window of minutes.
+
+    It keeps only minutes that can still become the answer: those no later minute has beaten.
+    """
+
+    sign: int
+    minutes: deque[tuple[int, int]] = field(factory=deque)
+
+    def note(self, start: int, price: int) -> None:
+        """A trade in the minute that begins at `start`."""
+        minutes = self.minutes
+        while minutes and self.sign * (price - minutes[-1][1]) >= 0:
+            minutes.pop()
+        if not minutes or minutes[-1][0] != start:
+            minutes.append((start, price))
+
+    def forget(self, before: int) -> None:
+        """The window has moved: minutes that began earlier are out of it."""
+        while self.minutes and self.minutes[0][0] < before:
+            self.minutes.popleft()
+
+    @property
+    def price(self) -> int | None:
+        """The extreme of the window; None without a trade in it."""
+        return self.minutes[0][1] if self.minutes else None
+
+
+@define(eq=False)
+class DayStats:
+    """One instrument's last 24 hours."""
+
+    instrument: Instrument
+    minutes: deque[_Minute] = field(factory=deque, init=False)
+    base: int = field(default=0, init=False)
+    quote: int = field(default=0, init=False)
+    last: int = field(default=0, init=False)
+    high: Extreme = field(factory=lambda: Extreme(1), init=False)
+    low: Extreme = field(factory=lambda: Extreme(-1), init=False)
+
+    def note(self, trade: Traded) -> None:
+        """Count a trade."""
+        start = trade.time - trade.time % MINUTE
+        if not self.minutes or self.minutes[-1].start != start:
+            self._forget(trade.time)
+            self.minutes.append(_Minute(start, trade.price))
+        base, quote = self._volumes(trade)
+        minute = self.minutes[-1]
+        minute.base += base
+        minute.quote += quote
+        self.base += base
+        self.quote += quote
+        self.last = trade.price
+        self.high.note(start, trade.price)
+        self.low.note(start, trade.price)
+
+    def figures(self, now: int) -> Figures:
+        """The 24 hours up to `now`."""
+        self._forget(now)
+        if not self.minutes:
+            return Figures(0, 0, None, None, None)
+        first = self.minutes[0].first
+        change = round_half_even((self.last - first) * _PERCENT, first)
+        return Figures(self.base, self.quote, self.high.price, self.low.price, change)
+
+    def _volumes(self, trade: Traded) -> tuple[int, int]:
+        own = trade.amount * (MONEY // SCALE)
+        other = self.instrument.notional(trade.amount, trade.price)
+        return (other, own) if self.instrument.contract.inverse else (own, other)
+
+    def _forget(self, now: int) -> None:
+        oldest = now - now % MINUTE - DAY
+        while self.minutes and self.minutes[0].start < oldest:
+            gone = self.minutes.popleft()
+            self.base -= gone.base
+            self.quote -= gone.quote
+        self.high.forget(oldest)
+        self.low.forget(oldest)
+
+
+@define(eq=False)
+class Funding:
+    """A perpetual's rate integral, sampled each minute over the last 8 hours."""
+
+    samples: deque[tuple[int, int]] = field(factory=deque)
+
+    def note(self, market: Market, now: int) -> None:
+        """Sample the market, if this minute has no sample yet."""
+        if not self.samples or now - self.samples[-1][0] >= MINUTE:
+            self._forget(now)
+            self.samples.append((now, _integral(market, now)))
+
+    def paid(self, market: Market, now: int) -> int:
+        """What the rate came to in the last 8 hours, in 1e-12, as far as there are samples."""
+        self._forget(now)
+        if not self.samples:
+            return 0
+        latest = _integral(market, now)
+        start = now - FUNDING_WINDOW
+        sampled, integral = self.samples[0]
+        if sampled < start:
+            # The rate changes only where samples are taken: between two of them it is a line.
+            later, reached = self.samples[1] if len(self.samples) > 1 else (now, latest)
+            integral += round_half_even((reached - integral) * (start - sampled), later - sampled)
+        return round_half_even(latest - integral, FUNDING_WINDOW)
+
+    def _forget(self, now: int) -> None:
+        # The last sample before the window is its beginning, so that one is kept.
+        while len(self.samples) > 1 and self.samples[1][0] <= now - FUNDING_WINDOW:
+            self.samples.popleft()
+
+
+def _integral(market: Market, now: int) -> int:
+    """Rate x milliseconds up to `now`: what was accrued, and the rate in force since then."""
+    return market.rate_integral + market.funding_rate * max(0, now - market.funding_time)

@@ -1,0 +1,108 @@
+"""What an operator does to a data directory: take a snapshot, skip an entry, prune."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from gateway.clock import Clock
+from gateway.log.data_directory import DataDirectory
+from gateway.log.disk import Disk
+from gateway.log.errors import ApplyError, LogError
+from gateway.log.recovery import recover
+from gateway.log.segments import Segment, segments
+from gateway.log.snapshots import KEPT, Snapshot, Snapshots
+from risk.commands import Entry, Origin, Skip
+
+
+def snapshot(directory: DataDirectory, disk: Disk) -> int:
+    """Write a snapshot of the end of a log that nobody writes to; returns its sequence number.
+
+    Like a start it cuts off a torn tail first. Raises LockedError where somebody does write, and
+    what recovery raises.
+    """
+    require_log(directory)
+    with directory.locked(disk):
+        recovery = recover(directory, disk)
+        for _ in recovery.run():
+            pass
+        replay = recovery.replay
+        taken = Snapshot.of(replay.exchange, recovery.sequence, recovery.hash, replay.trail)
+        Snapshots(directory.snapshots, disk).write(taken)
+        return recovery.sequence
+
+
+def skip(
+    directory: DataDirectory, sequence: int, reason: str, *, clock: Clock, disk: Disk
+) -> Entry:
+    """Have every start and replay leave an entry out; returns the entry.
+
+    Only for the one that the venue stops at: any other has had its effects, and people were told
+    of them. Raises LockedError while the venue runs, and LogError for an entry that is not the one.
+    """
+    require_log(directory)
+    with directory.locked(disk):
+        recovery = recover(directory, disk)
+        if sequence > recovery.sequence:
+            raise LogError(f"there is no entry {sequence}: the log ends with {recovery.sequence}")
+        if sequence <= recovery.start:
+            raise LogError(
+                f"entry {sequence} was applied: the snapshot of entry {recovery.start} has its"
+                " effects"
+            )
+        if sequence in recovery.replay.skips:
+            raise LogError(f"entry {sequence} is skipped already")
+        poison: Entry | None = None
+        try:
+            for _ in recovery.run():
+                pass
+        except ApplyError as error:
+            poison = error.entry
+        if poison is None or sequence < poison.sequence:
+            raise LogError(
+                f"entry {sequence} can be applied, and was: to leave it out would undo what its"
+                " sender was told"
+            )
+        if sequence > poison.sequence:
+            raise LogError(
+                f"the venue stops at entry {poison.sequence}, before entry {sequence}: skip that"
+                " one first"
+            )
+        writer = recovery.writer(disk)
+        writer.open()
+        try:
+            time = max(recovery.time, clock.now())
+            command = Skip(sequence=sequence, reason=reason)
+            writer.append([Entry(recovery.sequence + 1, time, Origin(), command)])
+        finally:
+            writer.close()
+        return poison
+
+
+def prune(directory: DataDirectory, disk: Disk) -> list[Segment]:
+    """Remove the segments that no start needs, and return them, oldest first.
+
+    Those are the ones whose last entry the older of the two kept snapshots includes; with fewer
+    than two, none. Also while the venue runs, which only appends. Raises DamageError where a
+    snapshot is not what it should be: nothing is removed then.
+    """
+    paths = Snapshots(directory.snapshots, disk).paths()[:KEPT]
+    if len(paths) < KEPT:
+        return []
+    kept = [Snapshot.read(path) for path in paths]
+    oldest = min(snapshot.sequence for snapshot in kept)
+    every = segments(directory.log)
+    superfluous = [
+        segment for segment, following in pairwise(every) if following.first <= oldest + 1
+    ]
+    # Oldest first: whenever this is interrupted, what is left has no hole.
+    for segment in superfluous:
+        disk.remove(segment.path)
+    if superfluous:
+        disk.sync_directory(directory.log)
+    return superfluous
+
+
+def require_log(directory: DataDirectory) -> None:
+    """Raise LogError where there is no log, rather than begin one."""
+    if not segments(directory.log):
+        raise LogError(f"{directory.path}: there is no log")

@@ -1,0 +1,1 @@
+"""Sockets: listeners, connections, the read scheduler, outboxes and HTTP."""

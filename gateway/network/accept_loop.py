@@ -1,0 +1,81 @@
+"""Accepting connections, also while the system is short of what a connection takes."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from math import inf
+from typing import Final
+
+import trio
+
+from gateway.config.toml_reader import ConfigError, Endpoint
+from gateway.network.sockets import BACKLOG
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[trio.SocketStream], Awaitable[object]]
+
+# What a full process or system answers; it passes when connections end.
+_SHORTAGE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PAUSE_SECONDS: Final = 0.1
+# Between two lines in the log about the same shortage.
+_SILENCE_SECONDS: Final = 60.0
+
+
+async def accept_all(
+    sockets: Iterable[socket.socket],
+    handler: Handler,
+    handler_nursery: trio.Nursery,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Listen on bound sockets and run `handler` for each connection, until cancelled.
+
+    A connection is closed when its handler ends. Raises ConfigError where it cannot listen.
+    """
+    async with trio.open_nursery() as nursery:
+        for bound in sockets:
+            _listen(bound)
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+            nursery.start_soon(_accept, listener, handler, handler_nursery)
+        task_status.started()
+
+
+def _listen(bound: socket.socket) -> None:
+    """Listen. Raises ConfigError where another process was faster: both could bind."""
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:
+        where = Endpoint(*bound.getsockname()[:2])
+        raise ConfigError(f"cannot listen on {where}: {error.strerror}") from error
+
+
+async def _accept(
+    listener: trio.abc.Listener[trio.SocketStream],
+    handler: Handler,
+    handler_nursery: trio.Nursery,
+) -> None:
+    said = -inf
+    async with listener:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                if error.errno not in _SHORTAGE:
+                    raise
+                if trio.current_time() >= said + _SILENCE_SECONDS:
+                    said = trio.current_time()
+                    logger.warning("no connection can be accepted for now: %s", error.strerror)
+                await trio.sleep(PAUSE_SECONDS)
+            else:
+                handler_nursery.start_soon(_run, handler, stream)
+
+
+async def _run(handler: Handler, stream: trio.SocketStream) -> None:
+    try:
+        await handler(stream)
+    finally:
+        await trio.aclose_forcefully(stream)

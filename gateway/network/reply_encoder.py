@@ -1,0 +1,101 @@
+"""Encodes large replies, a slice of one of them in each turn of the event loop.
+
+What all clients together ask for is bounded in each turn, and the clients take turns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+from attrs import define, field
+
+from gateway.protocol.large_results import LargeReply
+from tidegate.auto_reset_event import AutoResetEvent
+
+Job = Callable[[], bool]
+"""Does a bounded piece of work, and returns whether that was the last."""
+
+
+def at_once(job: Job) -> None:
+    """Do a job, where there is no loop that could be held."""
+    while not job():
+        pass
+
+
+@define(eq=False)
+class Encoder:
+    """Does jobs in turn while `run` runs, and after each piece of one calls `flush`.
+
+    A job that raises is over, and `crashed` gets the exception: the others are other clients'.
+    `pieces` counts what was done.
+    """
+
+    flush: Callable[[], None]
+    crashed: Callable[[Exception], None]
+    pieces: int = field(default=0, init=False)
+    _jobs: deque[Job] = field(factory=deque, init=False)
+    _added: AutoResetEvent = field(factory=AutoResetEvent, init=False)
+
+    def add(self, job: Job) -> None:
+        """Have a job done. A plain call."""
+        self._jobs.append(job)
+        self._added.set()
+
+    async def run(self) -> None:
+        """Do jobs until cancelled."""
+        while True:
+            await self._added.wait()
+            while self._jobs:
+                self._advance()
+                await trio.lowlevel.checkpoint()
+
+    def _advance(self) -> None:
+        job = self._jobs.popleft()
+        self.pieces += 1
+        try:
+            if not job():
+                self._jobs.append(job)
+        except Exception as error:  # noqa: BLE001 - a boundary; it is logged and counted
+            self.crashed(error)
+        self.flush()
+
+    async def complete(self, reply: bytes | LargeReply) -> bytes:
+        """The bytes of a reply, once they are there. Raises what encoding it raises."""
+        if isinstance(reply, bytes):
+            return reply
+        waiting = _Waiting(reply)
+        self.add(waiting.advance)
+        try:
+            await waiting.finished.wait()
+        finally:
+            waiting.wanted = False
+        if waiting.error is not None:
+            raise waiting.error
+        return waiting.data
+
+
+@define(eq=False)
+class _Waiting:
+    """A reply that a task waits for, as long as it is `wanted`; an `error` is that task's."""
+
+    reply: LargeReply
+    wanted: bool = True
+    data: bytes = b""
+    error: Exception | None = None
+    finished: trio.Event = field(factory=trio.Event)
+
+    def advance(self) -> bool:
+        if not self.wanted:
+            return True
+        try:
+            data = self.reply.advance()
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            self.error = error
+        else:
+            if data is None:
+                return False
+            self.data = bytes(data)
+        self.finished.set()
+        return True

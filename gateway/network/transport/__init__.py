@@ -1,0 +1,82 @@
+"""WebSocket messages in and out: the seam behind which the library can be replaced.
+
+`over_websockets` is ours, on a library that knows the protocol and does no I/O;
+`over_trio_websocket` is what it is measured and checked against.
+"""
+
+from __future__ import annotations
+
+import ssl
+from http import HTTPStatus
+from typing import Final, Literal
+
+import trio
+from trio_websocket import ConnectionClosed
+from wsproto.utilities import LocalProtocolError
+
+from gateway.network.transport import trio_websocket_transport, websockets_transport
+from gateway.network.transport.handshake import PATH, Policy, Rejection, judge, read_head, reject
+from gateway.network.transport.interface import DisconnectedError, Stream, Transport
+from gateway.network.transport.meter import InboundMeter
+
+__all__ = [
+    "PATH",
+    "PEER_ERRORS",
+    "DisconnectedError",
+    "InboundMeter",
+    "Library",
+    "Policy",
+    "Transport",
+    "shake_hands",
+]
+
+Library = Literal["websockets", "trio-websocket"]
+
+PEER_ERRORS: Final = (
+    DisconnectedError,
+    ConnectionClosed,
+    # trio-websocket answers a ping that comes while it says goodbye, and stumbles over itself.
+    LocalProtocolError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+"""What a peer, or its network, may make a handshake or a library's own task raise."""
+
+
+async def shake_hands(
+    nursery: trio.Nursery,
+    connected: trio.SocketStream,
+    *,
+    library: Library,
+    tls: ssl.SSLContext | None,
+    frame_bytes: int,
+    seconds: float,
+    refusal: HTTPStatus | None,
+    policy: Policy,
+    meter: InboundMeter,
+) -> Transport | None:
+    """Open a WebSocket connection; None where that failed within `seconds` or was refused.
+
+    A library that needs a task of its own runs it in `nursery`. A refusal is an HTTP status after
+    the client's request: closing before it would leave common clients waiting for a minute.
+    Raises PEER_ERRORS.
+    """
+    stream: Stream = connected
+    if tls is not None:
+        # A TLS goodbye would only be one more wait: WebSocket has its own.
+        stream = trio.SSLStream(connected, tls, server_side=True, https_compatible=True)
+    with trio.move_on_after(seconds):
+        received = await read_head(stream)
+        if received is None:
+            return None
+        ahead = received[1]
+        head = judge(received[0], policy, refusal)
+        if isinstance(head, Rejection):
+            await reject(stream, head)
+            return None
+        if library == "trio-websocket":
+            return await trio_websocket_transport.shake_hands(
+                nursery, stream, head, ahead, frame_bytes, meter
+            )
+        return await websockets_transport.shake_hands(stream, head, ahead, frame_bytes, meter)
+    return None

@@ -1,0 +1,243 @@
+"""A Transport over trio-websocket: one message at a time in, gathered into one write out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from attrs import define, field
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+
+from gateway.network.transport import frames
+from gateway.network.transport.frame_filter import FrameFilter, Kind
+from gateway.network.transport.frames import Violation, oversized
+from gateway.network.transport.handshake import LINGER_BYTES
+from gateway.network.transport.interface import CHUNK_BYTES, DisconnectedError, Stream, half_close
+from gateway.network.transport.meter import InboundMeter
+
+# The library stops answering pings while its queue is full, and ours is never far behind; what
+# waits here is memory of a client that we do not read.
+_QUEUE: Final = 8
+_CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
+# How often a client is read that goes on sending while the close frame is on its way; less often
+# where the library parses what is read.
+_LINGER_PERIOD: Final = 0.01
+_PARSING_PERIOD: Final = 0.1
+
+
+@define(eq=False)
+class BufferedStream(trio.abc.Stream):
+    """The stream under the library, with what is decided on both ways.
+
+    It keeps back what one task writes, until that task is done with its batch. What other tasks
+    write meanwhile, the library's answer to a ping, say, goes out at once, and takes along what was
+    written before it, so that the order of frames stays.
+    It passes on `head`, the request, first, and frames once the connection is `accepted`, those of
+    `ahead` before others, through the filter. What that keeps back is passed on when `released`.
+    """
+
+    _stream: Stream
+    filter: FrameFilter
+    _head: bytes = b""
+    _ahead: bytes = b""
+    accepted: trio.Event = field(factory=trio.Event, init=False)
+    released: trio.Event = field(factory=trio.Event, init=False)
+    closed: trio.Event = field(factory=trio.Event, init=False)
+    # The end of the stream follows the close frame: no other is awaited.
+    final: bool = field(default=False, init=False)
+    _gatherer: trio.lowlevel.Task | None = field(default=None, init=False)
+    _kept: bytearray = field(factory=bytearray, init=False)
+    _writing: trio.Lock = field(factory=trio.Lock, init=False)
+    # How many bytes are still read without a pause while the connection closes.
+    _unpaused: int = field(default=LINGER_BYTES, init=False)
+
+    def gather(self) -> None:
+        """Keep back what the current task writes from now on."""
+        self._gatherer = trio.lowlevel.current_task()
+
+    async def flush(self) -> None:
+        """Write what was kept back, and keep back nothing more."""
+        self._gatherer = None
+        if self._kept:
+            await self._write()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write, or keep back."""
+        self._kept += data
+        if trio.lowlevel.current_task() is not self._gatherer:
+            await self._write()
+        if self.final and data[0] == _CLOSE_FRAME:
+            await half_close(self._stream)
+
+    async def _write(self) -> None:
+        async with self._writing:
+            # Whoever wrote before us may have taken ours along.
+            while self._kept:
+                data, self._kept = self._kept, bytearray()
+                await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """As the stream itself."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """What the library is to read next."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        await self.accepted.wait()
+        while not self.filter.ended:
+            data = self._ahead or await self._stream.receive_some(max_bytes)
+            self._ahead = b""
+            if not data:
+                return b""
+            if self.filter.passes_close:
+                await self._slow_down(len(data), _PARSING_PERIOD)
+            passed = self.filter.feed(bytes(data))
+            if passed:
+                return passed
+        await self.released.wait()
+        if self.filter.failed:
+            await self._linger()
+            return b""
+        return self.filter.release() or await self._stream.receive_some(max_bytes)
+
+    async def _linger(self) -> None:
+        """Read away what the peer still sends, or a reset would overtake the close frame."""
+        while data := await self._stream.receive_some(CHUNK_BYTES):
+            await self._slow_down(len(data), _LINGER_PERIOD)
+
+    async def _slow_down(self, size: int, period: float) -> None:
+        """Pause between reads, because a client may send for as long as its close is awaited."""
+        self._unpaused -= size
+        if self._unpaused < 0:
+            await trio.sleep(period)
+
+    async def send_eof(self) -> None:
+        """As the stream itself, which sends nothing after it; TLS has no such thing."""
+        if isinstance(self._stream, trio.SocketStream):
+            await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """As the stream itself; what is kept back by then is lost."""
+        self.closed.set()
+        await self._stream.aclose()
+
+
+@define(eq=False)
+class WebSocketTransport:
+    """A Transport over trio-websocket, whose own task runs in a nursery of the caller's."""
+
+    _stream: BufferedStream
+    _connection: WebSocketConnection
+    _unsent: list[bytes] = field(factory=list, init=False)
+    _broken: bool = field(default=False, init=False)
+    _closing: bool = field(default=False, init=False)
+
+    @property
+    def direct(self) -> None:
+        """The library reads by itself."""
+        return
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something is left for `drain`."""
+        return bool(self._unsent)
+
+    @property
+    def closing(self) -> bool:
+        """Whether all messages were received that came before the end of the conversation."""
+        return self._closing
+
+    async def receive(self) -> Sequence[str | bytes]:
+        """The next message."""
+        if self._closing:
+            raise DisconnectedError
+        try:
+            message = await self._connection.get_message()
+            assert isinstance(message, bytes), "the filter passes text on as binary"
+        except ConnectionClosed as closed:
+            raise DisconnectedError from closed
+        filter_ = self._stream.filter
+        match filter_.kinds.popleft():
+            case Kind.OVERSIZED:
+                return (oversized(filter_.limit),)
+            case Kind.TEXT:
+                try:
+                    return (str(message, "utf-8"),)
+                except UnicodeDecodeError as error:
+                    reason = f"{error.reason} at {error.start}"
+                    filter_.violation = Violation(frames.INVALID_DATA, reason)
+                    filter_.ended = self._closing = True
+                    return ()
+            case Kind.LAST:
+                self._closing = True
+                return ()
+            case Kind.BINARY:
+                return (message,)
+
+    def write(self, messages: Sequence[bytes]) -> None:
+        """Leave it all to `drain`: the library has no call that does not wait."""
+        self._unsent += messages
+
+    async def drain(self) -> None:
+        """Write each message as a text frame, all in one write."""
+        messages, self._unsent = self._unsent, []
+        broken, self._broken = self._broken, True
+        try:
+            if len(messages) > 1:
+                self._stream.gather()
+            for message in messages:
+                await self._connection.send_message(message.decode())
+            await self._stream.flush()
+        except (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError) as closed:
+            raise DisconnectedError from closed
+        self._broken = broken
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close with a close frame, unless a frame was broken off."""
+        stream, filter_ = self._stream, self._stream.filter
+        if self._broken:
+            await trio.aclose_forcefully(stream)
+            return
+        filter_.passes_close = True
+        if filter_.failed:
+            stream.final = True
+            code, reason = filter_.violation or (code, reason)
+        stream.released.set()
+        if self._closing and not filter_.failed:
+            # The library answers the client's close frame, and closes.
+            await stream.closed.wait()
+        else:
+            await self._connection.aclose(code, reason)
+
+
+async def shake_hands(
+    nursery: trio.Nursery,
+    stream: Stream,
+    head: bytes,
+    ahead: bytes,
+    frame_bytes: int,
+    meter: InboundMeter,
+) -> WebSocketTransport | None:
+    """Open a connection by the request in `head`; None where the library refuses it.
+
+    The library's task runs in the nursery.
+    """
+    gathering = BufferedStream(stream, FrameFilter(frame_bytes, meter), head, ahead)
+    with trio.CancelScope() as waiting:
+        nursery.start_soon(_cancel_when_closed, gathering, waiting)
+        request = await wrap_server_stream(
+            nursery, gathering, message_queue_size=_QUEUE, max_message_size=frame_bytes
+        )
+        connection = await request.accept()
+        gathering.accepted.set()
+        return WebSocketTransport(gathering, connection)
+    return None
+
+
+async def _cancel_when_closed(gathering: BufferedStream, waiting: trio.CancelScope) -> None:
+    """The library closes the stream of a request that it refuses, and raises nothing."""
+    await gathering.closed.wait()
+    waiting.cancel()

@@ -1,0 +1,408 @@
+"""A Transport over the sans-I/O protocol of websockets: whole chunks in, one write per batch out.
+
+The library knows handshake, frames, limits and goodbye; what is here is when to read, to write and
+to wait. The doing is in plain calls, and only waiting for the kernel is asynchronous.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import trio
+from attrs import Factory, define, field
+from websockets.frames import Frame, apply_mask  # type: ignore[attr-defined]  # in C it is only here
+from websockets.http11 import Request
+from websockets.protocol import CLOSED, OPEN, SEND_EOF
+from websockets.server import ServerProtocol
+
+from gateway.network.transport import frames
+from gateway.network.transport.frames import (
+    MessageTracker,
+    Violation,
+    emptied,
+    oversized,
+    text_head,
+)
+from gateway.network.transport.handshake import LINGER_BYTES
+from gateway.network.transport.interface import (
+    CHUNK_BYTES,
+    DisconnectedError,
+    NonblockingReader,
+    Stream,
+    half_close,
+    read_chunk,
+)
+from gateway.network.transport.meter import InboundMeter
+
+# The protocol allows to answer the latest ping only. Of a client that sends more, and does not read
+# the answers, no more than these are kept.
+PONGS: Final = 16
+# What one call of `drain` sends, for which a writer has a deadline.
+DRAIN_BYTES: Final = 64 * 2**10
+
+_WHOLE_TEXT: Final = frames.FIN | frames.TEXT
+_WHOLE_PING: Final = frames.FIN | frames.PING
+_WHOLE_PONG: Final = frames.FIN | frames.PONG
+_CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
+_MASKED: Final = frames.MASKED
+_HEAD_BYTES: Final = 2
+# A longer text message is the library's, as its bytes come.
+_PLAIN_BYTES: Final = 64 * 2**10
+# How often a client is read that goes on sending while the close frame is on its way.
+_LINGER_PERIOD: Final = 0.1
+
+# What a peer, or its network, may do to a stream.
+_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+# It would tell of every connection that opens and closes.
+_logger = logging.getLogger(f"{__name__}.protocol")
+_logger.setLevel(logging.WARNING)
+
+
+@define(eq=False)
+class WebSocketTransport:
+    """A Transport without a task of its own: whoever receives also has pings answered.
+
+    Over a socket it writes with non-blocking calls; TLS has none, and is written to by `drain`.
+    Text messages in one frame, which nearly all are, are taken out of the chunk right here, for a
+    fifth of what the library's parser takes, and so are pings and pongs. Every other frame is the
+    library's, whole, so that it never waits in the midst of one. The payload of a message that is
+    too long is discarded as it comes, and the library gets its frames without payload.
+    """
+
+    _stream: Stream
+    _protocol: ServerProtocol
+    _frame_bytes: int
+    _meter: InboundMeter
+    # What came behind the handshake.
+    _ahead: bytes = b""
+    # The beginning of a frame.
+    _rest: bytes = b""
+    # Whether the library has left its open state.
+    closing: bool = field(default=False, init=False)
+    # How much of the payload of a frame is still to be discarded, or to be passed to the library.
+    _discarding: int = field(default=0, init=False)
+    _passing: int = field(default=0, init=False)
+    _unsent: bytearray = field(factory=bytearray, init=False)
+    _control: deque[bytes] = field(factory=lambda: deque(maxlen=PONGS), init=False)
+    # The message whose last frame has not come yet, and what it holds.
+    _message: MessageTracker = field(
+        default=Factory(lambda self: MessageTracker(self._frame_bytes), takes_self=True), init=False
+    )
+    _fragments: bytearray = field(factory=bytearray, init=False)
+    # Sending, or cancelled in the midst of it.
+    _midway: bool = field(default=False, init=False)
+    # The library's close frame, once it has one, and the end of the stream behind it.
+    _goodbye: bytes = field(default=b"", init=False)
+    _ending: bool = field(default=False, init=False)
+    _parted: bool = field(default=False, init=False)
+    _socket: trio.socket.SocketType | None = field(init=False)
+    _plain_bytes: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        plain = isinstance(self._stream, trio.SocketStream)
+        self._socket = self._stream.socket if plain else None
+        self._plain_bytes = min(self._frame_bytes, _PLAIN_BYTES)
+
+    @property
+    def direct(self) -> NonblockingReader | None:
+        """The socket, unless it is under TLS."""
+        return (
+            NonblockingReader(self._socket.fileno(), self._receive_nowait) if self._socket else None
+        )
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something is left for `drain`."""
+        return bool(self._unsent or self._control) or self._midway
+
+    async def receive(self) -> Sequence[str | bytes]:
+        """All messages that end in the next chunk of bytes."""
+        self._require_open()
+        data, self._ahead = self._ahead or await self._read(), b""
+        return self._take(data)
+
+    def _receive_nowait(self) -> Sequence[str | bytes]:
+        """The same, of what is there."""
+        self._require_open()
+        data, self._ahead = self._ahead, b""
+        if not data:
+            assert self._socket is not None
+            try:
+                data = os.read(self._socket.fileno(), CHUNK_BYTES)
+            except BlockingIOError:
+                return ()
+            except OSError as error:
+                raise DisconnectedError from error
+        return self._take(data)
+
+    def _require_open(self) -> None:
+        if self.closing:
+            raise DisconnectedError
+
+    def _take(self, data: bytes) -> list[str | bytes]:
+        """Messages that end in a chunk; an empty one is the end of them all."""
+        if not data:
+            self._protocol.receive_eof()
+            self._collect()
+            raise DisconnectedError
+        messages = self._cut(self._rest + data if self._rest else data)
+        self._meter.chunk(len(data), len(messages))
+        if self._control and not (self._unsent or self._midway):
+            self.write(())
+        return messages
+
+    def _cut(self, data: bytes) -> list[str | bytes]:
+        """All messages that end in here; `_rest` is what is left behind them."""
+        messages: list[str | bytes] = []
+        at, size, limit = 0, len(data), self._plain_bytes
+        if self._discarding:
+            at = self._discard(0, size)
+        elif self._passing:
+            at = min(self._passing, size)
+            self._passing -= at
+            self._protocol.receive_data(data[:at])
+            messages += self._messages()
+        whole = not self._message.open
+        while size - at >= _HEAD_BYTES:
+            length, start = data[at + 1] - _MASKED, at + 6
+            if length > 125:
+                octets = 2 if length == frames.TWO_BYTES else 8
+                start += octets
+                # While the header is not complete this is less than the length, and never its end.
+                length = int.from_bytes(data[at + 2 : at + 2 + octets])
+            end = start + length
+            if whole and 0 < length <= limit and data[at] == _WHOLE_TEXT:
+                if end > size:
+                    break
+                text = apply_mask(data[start:end], data[start - 4 : start])
+                try:
+                    messages.append(str(text, "utf-8"))
+                except UnicodeDecodeError as error:
+                    self._refuse_text(error)
+                    break
+                at = end
+            else:
+                taken = self._take_other(data, at, messages)
+                if not taken:
+                    break
+                at += taken
+                whole = not self._message.open
+        self._rest = b"" if self.closing else data[at:]
+        return messages
+
+    def _take_other(self, data: bytes, at: int, messages: list[str | bytes]) -> int:
+        """Take a frame that is not a text message; returns its size, 0 to stop before it."""
+        header = frames.read_header(data, at)
+        if header is None:
+            return 0
+        violation, end = header.violation, header.start + header.length
+        discard = self._message.exceeds(header)
+        # To keep the beginning of a large frame until it is whole would copy it with each chunk.
+        waits = end > len(data) and header.length <= _PLAIN_BYTES and not discard
+        if violation is None:
+            if waits or not self._meter.frame():
+                return 0
+            if not header.opcode & frames.CONTROL:
+                violation = self._message.add(header)
+        if violation is not None:
+            self._fail(violation)
+            return 0
+        if header.first == _WHOLE_PONG:
+            return end - at
+        if header.first == _WHOLE_PING:
+            payload = apply_mask(data[header.start : end], data[header.start - 4 : header.start])
+            self._control.append(bytes((_WHOLE_PONG, header.length)) + payload)
+            return end - at
+        if header.opcode == frames.CLOSE:
+            # It may come in the midst of a message, which the library would not let pass.
+            self._protocol.current_size = None
+        self._protocol.receive_data(emptied(header.first) if discard else data[at:end])
+        messages += self._messages()
+        if self.closing:
+            return 0
+        if discard:
+            self._discarding = header.length
+            return self._discard(header.start, len(data)) - at
+        self._passing = max(0, end - len(data))
+        return end - self._passing - at
+
+    def _discard(self, at: int, size: int) -> int:
+        """Where the payload ends that is discarded, or the chunk."""
+        end = min(at + self._discarding, size)
+        self._discarding -= end - at
+        return end
+
+    def _messages(self) -> list[str | bytes]:
+        """What the library has found, and what it wants to say."""
+        messages: list[str | bytes] = []
+        try:
+            for frame in self._protocol.events_received():
+                assert isinstance(frame, Frame), "a request comes once, before all frames"
+                if not frame.opcode & frames.CONTROL:
+                    self._assemble(frame, messages)
+        except UnicodeDecodeError as error:
+            self._refuse_text(error)
+        self._collect()
+        return messages
+
+    def _assemble(self, frame: Frame, messages: list[str | bytes]) -> None:
+        """Append the message that ends with this frame, if one does."""
+        message = self._message
+        # As one buffer, empty fragments cost nothing.
+        self._fragments += frame.data
+        if message.oversized:
+            self._fragments.clear()
+        if message.open:
+            return
+        whole, self._fragments = bytes(self._fragments), bytearray()
+        if message.oversized:
+            messages.append(oversized(message.limit))
+        else:
+            messages.append(str(whole, "utf-8") if message.text else whole)
+
+    def _refuse_text(self, error: UnicodeDecodeError) -> None:
+        self._fail(Violation(frames.INVALID_DATA, f"{error.reason} at {error.start}"))
+
+    def _fail(self, violation: Violation) -> None:
+        self._protocol.fail(*violation)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Take over what the library has to say: pongs, or a goodbye, which comes last."""
+        for data in self._protocol.data_to_send():
+            if data == SEND_EOF:
+                self._ending = True
+            elif data[0] == _CLOSE_FRAME:
+                self._goodbye = data
+            else:
+                self._control.append(data)
+        self.closing = self._protocol.state is not OPEN
+
+    def write(self, messages: Sequence[bytes]) -> None:
+        """Frame and write; nothing once the goodbye was said, which comes last."""
+        if self._parted:
+            return
+        parts: list[bytes] = []
+        if self._control:
+            parts += self._control
+            self._control.clear()
+        large = False
+        for message in messages:
+            size = len(message)
+            if size > DRAIN_BYTES:
+                large = True
+            parts += text_head(size), message
+        # To join what is large would copy it once more than to keep what the kernel does not take.
+        for data in parts if large else (b"".join(parts),):
+            if self._unsent or self._midway:
+                self._unsent += data
+                continue
+            sent = self._push(data)
+            if sent < len(data):
+                self._unsent += memoryview(data)[sent:]
+
+    def _push(self, data: bytes) -> int:
+        """How many bytes the kernel took."""
+        if self._socket is None:
+            return 0
+        try:
+            return os.write(self._socket.fileno(), data)
+        except OSError:
+            # That it is full, or that nobody listens any more, is found out by `drain`.
+            return 0
+
+    async def drain(self) -> None:
+        """Send a part of what is unsent, or all of it, answers to pings included."""
+        await trio.lowlevel.checkpoint()
+        self._unsent += b"".join(self._control)
+        self._control.clear()
+        data = bytes(self._unsent[:DRAIN_BYTES])
+        del self._unsent[:DRAIN_BYTES]
+        if not data:
+            return
+        self._midway = True
+        try:
+            await self._stream.send_all(data)
+        except _GONE as gone:
+            raise DisconnectedError from gone
+        self._midway = False
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close with a close frame, unless something is unsent that the peer does not read."""
+        if not (self._unsent or self._midway):
+            with suppress(DisconnectedError):
+                await self._part(code, reason)
+        await trio.aclose_forcefully(self._stream)
+
+    async def _part(self, code: int, reason: str) -> None:
+        protocol = self._protocol
+        if protocol.state is OPEN:
+            if self._meter.exceeded:
+                protocol.fail(code, reason)
+            else:
+                protocol.send_close(code, reason)
+        await self.speak()
+        # Once both have sent a close frame nothing more comes, and the server closes first. A peer
+        # that broke the rules may still be sending: closing over unread bytes would be a reset,
+        # which overtakes the close frame. It may send for ever, and is read slowly.
+        protocol.max_message_size = self._frame_bytes
+        left, data, self._rest = LINGER_BYTES, self._rest, b""
+        while protocol.close_rcvd is None and protocol.state is not CLOSED:
+            data = data or await self._read()
+            if data:
+                protocol.receive_data(data[self._discard(0, len(data)) :])
+            else:
+                protocol.receive_eof()
+            left -= len(data)
+            data = b""
+            # Messages are not answered any more.
+            protocol.events_received()
+            await self.speak()
+            if left < 0:
+                await trio.sleep(_LINGER_PERIOD)
+
+    async def _read(self) -> bytes:
+        """The next chunk; empty at the end. Raises DisconnectedError."""
+        try:
+            return await read_chunk(self._stream)
+        except _GONE as gone:
+            raise DisconnectedError from gone
+
+    async def speak(self) -> None:
+        """Send what the library has to say, and after its last word the end of the stream."""
+        self._collect()
+        if self._goodbye and not self._parted:
+            self._parted = True
+            self._unsent += b"".join(self._control) + self._goodbye
+            self._control.clear()
+        while self.unsent:
+            await self.drain()
+        if self._ending:
+            self._ending = False
+            try:
+                await half_close(self._stream)
+            except _GONE as gone:
+                raise DisconnectedError from gone
+
+
+async def shake_hands(
+    stream: Stream, head: bytes, ahead: bytes, frame_bytes: int, meter: InboundMeter
+) -> WebSocketTransport | None:
+    """Open a connection by the request in `head`; None where the library refuses it.
+
+    Frames may be right behind the request, in `ahead`; they are answered after it.
+    """
+    protocol = ServerProtocol(max_size=None, logger=_logger)
+    protocol.receive_data(head)
+    for request in protocol.events_received():
+        assert isinstance(request, Request)
+        protocol.send_response(protocol.accept(request))
+    transport = WebSocketTransport(stream, protocol, frame_bytes, meter, ahead)
+    await transport.speak()
+    return transport if protocol.state is OPEN else None

@@ -1,0 +1,1 @@
+"""The wire format: JSON-RPC envelopes, error codes, and JSON for orders, accounts and markets."""

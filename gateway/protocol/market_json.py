@@ -1,0 +1,184 @@
+"""Markets as the API writes them: tickers, quotes, books, summaries and instruments.
+
+A missing best price is 0.0 in tickers and quotes, because live clients parse a number there,
+and null in book summaries.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from book.instrument import Instrument
+from book.order import Side
+from book.units import RATE, SCALE, round_half_even
+from gateway.history.archive import Archive
+from gateway.history.rolling_stats import Figures
+from gateway.protocol import jsonrpc
+from gateway.protocol.account_json import Json
+from risk import marks
+from risk.events import MarketState
+from risk.market import Market
+from risk.risk_terms import Terms
+
+NEVER = 32_503_708_800_000
+"""The expiry of what has none, as the API writes it: the year 3000."""
+
+_BLOCK_CONTRACTS: Final = 20_000
+
+Top = tuple[int, int, int, int]
+
+
+def top(market: Market) -> Top:
+    """Best bid price and amount, best ask price and amount; zeros where a side is empty."""
+    bid, ask = market.book.side(Side.BUY).best, market.book.side(Side.SELL).best
+    return (
+        bid.price if bid is not None else 0,
+        bid.amount if bid is not None else 0,
+        ask.price if ask is not None else 0,
+        ask.amount if ask is not None else 0,
+    )
+
+
+def _best(market: Market) -> Json:
+    bid, bid_amount, ask, ask_amount = top(market)
+    return {
+        "best_bid_price": jsonrpc.price(bid),
+        "best_bid_amount": jsonrpc.amount(bid_amount),
+        "best_ask_price": jsonrpc.price(ask),
+        "best_ask_amount": jsonrpc.amount(ask_amount),
+    }
+
+
+def quote_json(market: Market) -> Json:
+    """The best prices, without their time."""
+    return {"instrument_name": market.name, **_best(market)}
+
+
+def _price_or_null(price: int | None) -> jsonrpc.Number | None:
+    return jsonrpc.price(price) if price else None
+
+
+def _volumes(figures: Figures) -> Json:
+    change = figures.change
+    return {
+        "volume": jsonrpc.money(figures.base),
+        "volume_usd": jsonrpc.money(figures.quote),
+        "volume_notional": jsonrpc.money(figures.quote),
+        "high": _price_or_null(figures.high),
+        "low": _price_or_null(figures.low),
+        "price_change": None if change is None else change / 10_000,
+    }
+
+
+def ticker_json(market: Market, archive: Archive, now: int) -> Json:
+    """Everything about a market's prices, without the time of it."""
+    shape: Json = {
+        "instrument_name": market.name,
+        "state": market.state.value,
+        "stats": _volumes(archive.day(market.instrument).figures(now)),
+        "open_interest": jsonrpc.amount(market.open_interest),
+        **_best(market),
+        "index_price": jsonrpc.price(market.index.price),
+        "min_price": jsonrpc.price(market.low),
+        "max_price": jsonrpc.price(market.high),
+        "mark_price": jsonrpc.price(market.mark),
+        "last_price": _price_or_null(market.last_price),
+        "settlement_price": jsonrpc.price(market.settlement_price),
+        "estimated_delivery_price": jsonrpc.price(marks.estimated_delivery(market, now)),
+    }
+    if market.state is MarketState.DELIVERED:
+        shape["delivery_price"] = jsonrpc.price(market.delivery_price)
+    if market.instrument.perpetual:
+        shape["current_funding"] = jsonrpc.rate(market.funding_rate)
+        shape["funding_8h"] = jsonrpc.rate(archive.funding(market))
+        shape["interest_value"] = interest(market)
+    return shape
+
+
+def interest(market: Market) -> jsonrpc.Number:
+    """What holding one unit of size has paid since listing, in the settlement currency."""
+    return jsonrpc.rate(round_half_even(market.funding_index, RATE))
+
+
+def perpetual_json(market: Market) -> Json:
+    """The funding rate now in force, without the time of it."""
+    return {
+        "interest": jsonrpc.rate(market.funding_rate),
+        "index_price": jsonrpc.price(market.index.price),
+    }
+
+
+def summary_json(market: Market, archive: Archive, now: int) -> Json:
+    """A market in a list of many."""
+    contract = market.instrument.contract
+    bid, _, ask, _ = top(market)
+    shape: Json = {
+        "instrument_name": market.name,
+        "base_currency": contract.base,
+        "quote_currency": contract.quote,
+        **_volumes(archive.day(market.instrument).figures(now)),
+        "last": _price_or_null(market.last_price),
+        "bid_price": _price_or_null(bid),
+        "ask_price": _price_or_null(ask),
+        "mid_price": jsonrpc.price(round_half_even(bid + ask, 2)) if bid and ask else None,
+        "mark_price": jsonrpc.price(market.mark),
+        "open_interest": jsonrpc.amount(market.open_interest),
+        "estimated_delivery_price": jsonrpc.price(marks.estimated_delivery(market, now)),
+        "creation_timestamp": now,
+    }
+    if market.instrument.perpetual:
+        shape["current_funding"] = jsonrpc.rate(market.funding_rate)
+        shape["funding_8h"] = jsonrpc.rate(archive.funding(market))
+    return shape
+
+
+def contract_size(instrument: Instrument) -> int | jsonrpc.Number:
+    """The size of one contract, an integer wherever it is whole."""
+    return whole(instrument.contract.contract_size)
+
+
+def whole(amount: int) -> int | jsonrpc.Number:
+    """An amount, an integer wherever it is whole."""
+    return jsonrpc.amount(amount) if amount % SCALE else amount // SCALE
+
+
+def instrument_json(instrument: Instrument, terms: Terms, state: MarketState) -> Json:
+    """The terms of an instrument."""
+    contract = instrument.contract
+    kind = "reversed" if contract.inverse else "linear"
+    return {
+        "instrument_name": instrument.name,
+        "instrument_id": instrument.number,
+        "kind": "future",
+        "instrument_type": kind,
+        "future_type": kind,
+        "base_currency": contract.base,
+        "quote_currency": contract.quote,
+        "counter_currency": contract.quote,
+        "settlement_currency": contract.currency,
+        "price_index": contract.index,
+        "underlying_type": "crypto",
+        "settlement_period": instrument.period.value,
+        "creation_timestamp": instrument.created,
+        "expiration_timestamp": NEVER if instrument.expiry is None else instrument.expiry,
+        "is_active": state is not MarketState.DELIVERED,
+        "state": state.value,
+        "tick_size": jsonrpc.price(contract.tick),
+        "tick_size_steps": [
+            {"above_price": jsonrpc.price(above), "tick_size": jsonrpc.price(tick)}
+            for above, tick in contract.tick_steps
+        ],
+        "contract_size": contract_size(instrument),
+        "min_trade_amount": jsonrpc.amount(contract.minimum),
+        "maker_commission": jsonrpc.rate(instrument.maker_rate),
+        "taker_commission": jsonrpc.rate(instrument.taker_rate),
+        "max_liquidation_commission": jsonrpc.rate(terms.liquidation_rate),
+        "max_leverage": RATE // terms.initial_base,
+        "max_non_default_leverage": RATE // terms.initial_base,
+        # There are no block trades here, but typed clients read what would hold for them: half the
+        # taker's fee, 20,000 contracts, and a finer tick, as for the API's BTC-PERPETUAL.
+        "block_trade_commission": jsonrpc.rate(instrument.taker_rate // 2),
+        "block_trade_min_trade_amount": whole(_BLOCK_CONTRACTS * contract.contract_size),
+        "block_trade_tick_size": jsonrpc.price(min(contract.tick, SCALE // 100)),
+        "rfq": False,
+    }

@@ -1,0 +1,1 @@
+"""From proposed commands to decided entries: queues, the matcher and the supervisor."""

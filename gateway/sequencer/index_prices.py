@@ -1,0 +1,278 @@
+"""Where index prices come from: a fixed level, a seeded random walk, or a recorded file.
+
+Levels are floats in here; what leaves is an integer `Price`, rounded as the index is published.
+"""
+
+import csv
+import logging
+import math
+import random
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Final
+
+from attrs import Factory, define, field
+
+from book.units import HOUR, SCALE, SECOND, Millis, Price
+from gateway.config import schema
+from gateway.config.toml_reader import ConfigError
+from gateway.files import open_regular
+from gateway.printable import shortened
+
+logger = logging.getLogger(__name__)
+
+SECONDS_PER_HOUR: Final = HOUR // SECOND
+SECONDS_PER_DAY: Final = 24 * SECONDS_PER_HOUR
+SECONDS_PER_YEAR: Final = 365 * SECONDS_PER_DAY
+
+# Above this a Price in 1e-8 would come near 64 bits, which records and wire hold.
+MAX_LEVEL: Final = 10**10
+
+
+class NoPriceError(Exception):
+    """A source that has no price now; the message says why."""
+
+
+def quote(level: float) -> Price:
+    """Round a level as indices are published: 2 decimals from 100 upwards, 4 below.
+
+    Raises NoPriceError when nothing above zero is left, or more than MAX_LEVEL.
+    """
+    if not 0 < level <= MAX_LEVEL:
+        raise NoPriceError(f"level {level} is not between 0 and {MAX_LEVEL}")
+    decimals = 2 if level >= 100 else 4
+    price = round(level * 10**decimals) * (SCALE // 10**decimals)
+    if price == 0:
+        raise NoPriceError(f"level {level} rounds to zero")
+    return Price(price)
+
+
+@define
+class IndexSource:
+    """An index price over time, which shocks multiply from then on."""
+
+    factor: float = field(default=1.0, init=False)
+
+    def level(self, now: Millis) -> float:
+        """The level before shocks. Raises NoPriceError when there is none."""
+        raise NotImplementedError
+
+    def price(self, now: Millis) -> Price:
+        """The published price at venue time `now`. Raises NoPriceError when there is none."""
+        return quote(self.level(now) * self.factor)
+
+    def shock(self, fraction: float) -> None:
+        """Move the level by `fraction` of itself from now on: -0.2 is a fall of a fifth."""
+        if not -1 < fraction < math.inf:
+            raise ValueError(f"a shock is a fraction above -1, not {fraction}")
+        self.factor *= 1 + fraction
+
+
+@define
+class FixedIndex(IndexSource):
+    """The same price for ever, shocks aside."""
+
+    fixed: Price
+
+    def level(self, now: Millis) -> float:  # noqa: ARG002 - other sources move with time
+        """The fixed level."""
+        return self.fixed / SCALE
+
+
+@define
+class WalkIndex(IndexSource):
+    """A geometric random walk with jumps, in steps of a second from its first reading.
+
+    A reading depends on the settings and the seconds since the first one, not on how often anybody
+    asked. It is built from hours: a sequential generator draws each hour's total move and its
+    jumps, and only the hour being read is filled in with seconds (a Brownian bridge: a free path
+    bent to end where the hour ends). So a clock moved by a month costs 720 steps and not 2.6
+    million, which would hold the event loop for a second.
+    """
+
+    settings: schema.Walk
+    _hours: random.Random = field(init=False)
+    _origin: int | None = field(default=None, init=False)
+    _hour: int = field(default=-1, init=False)
+    _open: float = field(default=0.0, init=False)
+    _close: float = field(default=0.0, init=False)
+    _jumps: list[tuple[int, float]] = field(default=Factory(list), init=False)
+    _path: list[float] = field(default=Factory(list), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Seed by name too: two indices with one seed do not move as one."""
+        self._hours = random.Random(self._key("hours"))  # noqa: S311 - a simulation
+
+    def level(self, now: Millis) -> float:
+        """The level at the whole second of `now`; readings before the first one give its level."""
+        second = now // SECOND
+        if self._origin is None:
+            self._origin = second
+        hour, offset = divmod(max(0, second - self._origin), SECONDS_PER_HOUR)
+        if hour > self._hour:
+            self._advance(hour)
+        elif hour < self._hour:
+            raise NoPriceError(f"time went back by {self._hour - hour} h; a walk does not")
+        log = self._open + self._path[offset]
+        log += sum(size for at, size in self._jumps if at <= offset)
+        return self.settings.price / SCALE * math.exp(log)
+
+    def _advance(self, hour: int) -> None:
+        """Draw the hours up to `hour`, then fill that one with seconds."""
+        deviation = self.settings.volatility * math.sqrt(SECONDS_PER_HOUR / SECONDS_PER_YEAR)
+        drift = self.settings.drift - self.settings.volatility**2 / 2
+        move = 0.0
+        while self._hour < hour:
+            move = drift * SECONDS_PER_HOUR / SECONDS_PER_YEAR + self._hours.gauss(0, deviation)
+            self._jumps = list(self._draw_jumps())
+            self._open = self._close
+            self._close = self._open + move + sum(size for _, size in self._jumps)
+            self._hour += 1
+        self._path = self._bridge(move, deviation / math.sqrt(SECONDS_PER_HOUR))
+
+    def _draw_jumps(self) -> Iterator[tuple[int, float]]:
+        """Seconds of an hour and sizes in logarithms: up and down alike, at exponential gaps."""
+        rate = self.settings.jumps / SECONDS_PER_DAY
+        size = math.log1p(self.settings.jump_size)
+        at = self._hours.expovariate(rate) if rate else math.inf
+        while at < SECONDS_PER_HOUR:
+            yield math.ceil(at), self._hours.choice((-size, size))
+            at += self._hours.expovariate(rate)
+
+    def _bridge(self, move: float, deviation: float) -> list[float]:
+        """A path of an hour's seconds from 0 towards `move`; it would arrive at the next hour."""
+        draw = random.Random(self._key(str(self._hour)))  # noqa: S311 - a simulation
+        free = [0.0]
+        for _ in range(SECONDS_PER_HOUR):
+            free.append(free[-1] + draw.gauss(0, deviation))
+        bend = (move - free.pop()) / SECONDS_PER_HOUR
+        return [value + bend * second for second, value in enumerate(free)]
+
+    def _key(self, part: str) -> str:
+        """A text seed: Python hashes it with SHA-512, alike in every process."""
+        return f"{self.settings.seed}:{self.settings.name}:{part}"
+
+
+@define
+class CsvIndex(IndexSource):
+    """Recorded prices, played from the first reading on; after the last one it holds that.
+
+    `times` are milliseconds, increasing; `prices` are levels; both as long.
+    """
+
+    times: Sequence[int]
+    prices: Sequence[float]
+    speed: float = 1.0
+    _origin: Millis | None = field(default=None, init=False)
+
+    def level(self, now: Millis) -> float:
+        """The price last recorded before the playing position."""
+        if self._origin is None:
+            self._origin = now
+        position = self.times[0] + max(0, now - self._origin) * self.speed
+        return self.prices[bisect_right(self.times, position) - 1]
+
+
+def read_csv(file: Path, speed: float = 1.0) -> CsvIndex:
+    """Read a file with a header and the columns `timestamp` (ms) and `price`; others are ignored.
+
+    Raises ConfigError naming file and line.
+    """
+    times, prices = array("q"), array("d")
+    try:
+        with TextIOWrapper(open_regular(file), encoding="utf-8", newline="") as text:
+            rows = csv.DictReader(text, strict=True)
+            missing = {"timestamp", "price"}.difference(rows.fieldnames or ())
+            if missing:
+                raise ConfigError(
+                    f"{file}, line 1: no column {' and '.join(sorted(missing))};"
+                    " expected a header with timestamp,price"
+                )
+            for row in rows:
+                at, price = _read_row(f"{file}, line {rows.line_num}", row)
+                if times and at <= times[-1]:
+                    raise ConfigError(
+                        f"{file}, line {rows.line_num}: timestamp {at} does not follow {times[-1]}"
+                    )
+                times.append(at)
+                prices.append(price)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
+    if not times:
+        raise ConfigError(f"{file}: no prices after the header")
+    return CsvIndex(times, prices, speed)
+
+
+def _read_row(place: str, row: Mapping[str, str | None]) -> tuple[int, float]:
+    try:
+        at, price = int(row["timestamp"] or ""), float(row["price"] or "")
+    except ValueError as error:
+        raise ConfigError(f"{place}: {shortened(str(error))}") from error
+    if not (0 <= at < 2**62 and 0 < price <= MAX_LEVEL):
+        raise ConfigError(f"{place}: timestamp {row['timestamp']} or price {price} is out of range")
+    return at, price
+
+
+@define
+class IndexSources:
+    """All indices of the venue by name.
+
+    An index without a price is left out of a reading, so that supervision notices its age;
+    `failing` says which and why, and the log when one starts and stops. Only NoPriceError counts
+    as that: any other exception of a source is a bug, and passes.
+    """
+
+    sources: dict[str, IndexSource]
+    failing: dict[str, str] = field(default=Factory(dict), init=False)
+
+    def prices(self, now: Millis) -> tuple[tuple[str, Price], ...]:
+        """What has a price at venue time `now`, sorted by name."""
+        read: list[tuple[str, Price]] = []
+        for name in sorted(self.sources):
+            try:
+                read.append((name, self.sources[name].price(now)))
+            except NoPriceError as error:
+                if name not in self.failing:
+                    logger.warning("index %s has no price: %s", name, error)
+                self.failing[name] = str(error)
+            else:
+                if self.failing.pop(name, None) is not None:
+                    logger.info("index %s has a price again", name)
+        return tuple(read)
+
+    def resume(self, last: Mapping[str, int], now: Millis) -> None:
+        """Let random walks go on from their `last` prices: a restart is no shock.
+
+        What is fixed or recorded is as the file says.
+        """
+        for name, source in self.sources.items():
+            if isinstance(source, WalkIndex) and last.get(name):
+                source.factor = last[name] / SCALE / source.level(now)
+
+    def shock(self, fraction: float, name: str | None = None) -> None:
+        """Move one index, or all, by `fraction` of itself from now on.
+
+        Raises ValueError for an unknown name and for a fraction of -1 or less.
+        """
+        if name is not None and name not in self.sources:
+            raise ValueError(f"no index {name}; there are {', '.join(sorted(self.sources))}")
+        for each in self.sources if name is None else (name,):
+            self.sources[each].shock(fraction)
+
+
+def open_board(settings: Iterable[schema.Index]) -> IndexSources:
+    """Build every source. Raises ConfigError for a file that cannot be played."""
+    return IndexSources({each.name: _open_source(each) for each in settings})
+
+
+def _open_source(settings: schema.Index) -> IndexSource:
+    match settings:
+        case schema.Fixed(price=price):
+            return FixedIndex(price)
+        case schema.Walk():
+            return WalkIndex(settings)
+        case schema.Csv(file=file, speed=speed):
+            return read_csv(file, speed)

@@ -1,0 +1,1 @@
+"""The nursery tree of a running venue, its assembly, and the processes beside it."""

@@ -1,0 +1,77 @@
+"""The follower of a running venue's log: a process of its own, whose failures disturb nobody."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from os import getpid
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from gateway.config.schema import LogSettings
+from gateway.log.errors import DivergenceError
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""One that comes to another state than the venue does so every time, and says so once a minute."""
+
+
+def command_of(data_dir: Path, settings: LogSettings) -> list[str]:
+    """What starts a follower that ends with this process, however that ends."""
+    command = [sys.executable, "-P", "-m", "tidegate", "log", "snapshot", str(data_dir), "--follow"]
+    command += ["--every", str(settings.snapshot_entries), "--parent", str(getpid())]
+    return [*command, "--prune"] if settings.prune else command
+
+
+async def run_follower(data_dir: Path, settings: LogSettings, crashed: Callable[[], None]) -> None:
+    """Keep a follower running until cancelled; `crashed` counts its ends.
+
+    It is killed then: what it writes is whole or not there. Without one the venue trades on; what
+    is missing are snapshots, so that the next start replays more.
+    """
+    follow = partial(
+        trio.run_process,
+        command_of(data_dir, settings),
+        check=False,
+        stdout=subprocess.DEVNULL,
+        deliver_cancel=_kill,
+        # A Ctrl-C is for the venue, which has goodbyes to say.
+        process_group=0,
+    )
+    pause = FIRST_PAUSE
+    while True:
+        began = trio.current_time()
+        try:
+            ended = await follow()
+        except OSError as error:
+            logger.error("no follower of the log can be started: %s", error)  # noqa: TRY400
+        else:
+            _tell(ended.returncode)
+        crashed()
+        if trio.current_time() - began > LONGEST_PAUSE:
+            pause = FIRST_PAUSE
+        logger.info("a follower of the log is started again in %.0f s", pause)
+        await trio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _tell(status: int) -> None:
+    if status == DivergenceError.status:
+        logger.critical(
+            "the follower of the log cannot confirm what this venue does; what it said above names"
+            " the entry. Compare with `tidegate log verify`"
+        )
+    else:
+        logger.error("the follower of the log ended with status %d", status)
+
+
+async def _kill(process: trio.Process) -> None:
+    process.kill()
+    await trio.lowlevel.checkpoint()

@@ -1,0 +1,248 @@
+"""Wrong secrets: what they cost an address and a key, and what they never cost."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from hmac import HMAC
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.access import login_attempts
+from gateway.access.login_attempts import ADDRESSES_PER_KEY, Failures, Guesses
+from gateway.api.session import HttpRequest
+from tests.gateway.harness import Client, Harness, Json
+
+ORDER = "instrument_name=BTC-PERPETUAL&amount=10&price=60000"
+
+
+def basic(name: str, secret: str) -> str:
+    return "Basic " + b64encode(f"{name}:{secret}".encode()).decode()
+
+
+def signed(harness: Harness, target: str, secret: str) -> str:
+    stamp = harness.clock.time
+    message = f"{stamp}\n{secret}\nGET\n{target}\n\n".encode()
+    signature = HMAC(secret.encode(), message, sha256).hexdigest()
+    return f"deri-hmac-sha256 id=alice-key,ts={stamp},nonce={secret},sig={signature}"
+
+
+def code(reply: Json) -> int | None:
+    error: Json = reply.get("error", {})
+    return error.get("code")
+
+
+def guess(harness: Harness, key: str = "alice-key", address: str = "127.0.0.1") -> int | None:
+    """A log-in with a wrong secret."""
+    request = HttpRequest(
+        verb="GET",
+        target="/api/v2/private/get_open_orders",
+        method="private/get_open_orders",
+        authorization=basic(key, "wrong"),
+    )
+    return code(harness.http(request, address)[1])
+
+
+def enter(harness: Harness, key: str = "alice-key", address: str = "127.0.0.1") -> int | None:
+    """One with the right secret."""
+    request = HttpRequest(
+        verb="GET",
+        target="/api/v2/private/get_open_orders",
+        method="private/get_open_orders",
+        authorization=basic(key, key.replace("key", "secret")),
+    )
+    return code(harness.http(request, address)[1])
+
+
+WAYS = ("client_credentials", "client_signature", "basic", "hmac")
+
+
+def by(way: str, client: Client, secret: str) -> int | None:
+    """A log-in by one of the ways in which a secret is shown."""
+    harness = client.harness
+    target = "/api/v2/private/get_open_orders"
+    stamp = harness.clock.time
+    match way:
+        case "client_credentials":
+            params: Json = {"client_secret": secret}
+        case "client_signature":
+            message = f"{stamp}\n{secret}\n".encode()
+            signature = HMAC(secret.encode(), message, sha256).hexdigest()
+            params = {"timestamp": stamp, "nonce": secret, "signature": signature}
+        case "basic":
+            return code(harness.get(target, basic("alice-key", secret))[1])
+        case _:
+            return code(harness.get(target, signed(harness, target, secret))[1])
+    return code(client.request("public/auth", grant_type=way, client_id="alice-key", **params))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("right", WAYS)
+def test_an_address_that_guesses_is_told_so_and_what_is_right_is_let_in(
+    way: str, right: str
+) -> None:
+    """20 wrong secrets a minute are 13004, more are 12003; none shuts the others there out."""
+    harness = Harness()
+    codes = [by(way, harness.connect(), f"wrong{number}") for number in range(25)]
+    assert [13004] * 20 + [12003] * 5 == codes
+    assert by(right, harness.connect(), "alice-secret") is None
+    harness.seconds += 61
+    assert 13004 == by(way, harness.connect(), "wrong")
+
+
+def test_a_noisy_address_keeps_its_tokens_and_cancels() -> None:
+    """Tokens are no guesses: they count as before, over HTTP and WebSocket, by every way."""
+    harness = Harness()
+    client = harness.connect()
+    granted = client.login("alice", scope="session:one")
+    token = granted["access_token"]
+    status, bought = harness.get(f"/api/v2/private/buy?{ORDER}", f"bearer {token}")
+    assert 200 == status
+    for _ in range(60):
+        guess(harness)
+    order = bought["result"]["order"]["order_id"]
+    calls: list[tuple[str, Any]] = [
+        (f"/api/v2/private/cancel?order_id={order}", f"bearer {token}"),
+        ("/api/v2/private/get_open_orders", f"bearer {token}"),
+        (f"/api/v2/private/get_open_orders?access_token={token}", ""),
+        ("/api/v2/private/cancel_all", basic("bob-key", "bob-secret")),
+    ]
+    assert [200] * 4 == [harness.get(*call)[0] for call in calls]
+    assert [] == client.call("private/get_open_orders")
+    assert [] == client.call("private/get_open_orders", access_token=token)
+    assert "access_token" in client.call(
+        "public/auth", grant_type="refresh_token", refresh_token=granted["refresh_token"]
+    )
+
+
+def test_wrong_tokens_are_not_counted() -> None:
+    """A seal of 32 bytes is not guessed, and a bot with an old token may ask for a new one."""
+    harness = Harness()
+    client = harness.connect()
+    for _ in range(150):
+        status, body = harness.get("/api/v2/private/get_open_orders", "bearer x.y")
+        assert (401, 13009) == (status, code(body))
+        assert 13009 == client.error("private/get_open_orders", access_token="x.y")["code"]
+        renewal = {"grant_type": "refresh_token", "refresh_token": "x.y"}
+        assert 13009 == client.error("public/auth", **renewal)["code"]
+    assert [13004] * 20 == [guess(harness) for _ in range(20)]
+
+
+def test_what_the_right_secret_made_is_no_guess() -> None:
+    """A late or repeated signature is refused, however often, and shuts no client out."""
+    harness = Harness()
+    target = "/api/v2/private/get_open_orders"
+    header = signed(harness, target, "alice-secret")
+    assert 200 == harness.get(target, header)[0]
+    for _ in range(150):
+        assert 13004 == code(harness.get(target, header)[1])
+    assert [13004] * 20 == [guess(harness) for _ in range(20)]
+
+
+@pytest.mark.parametrize("key", ["alice-key", "no-key"])
+def test_a_key_is_tried_a_hundred_times_an_hour(key: str) -> None:
+    """By whatever addresses; whether a key of that name exists is not told."""
+    harness = Harness()
+    codes = [guess(harness, key, f"10.0.{number}.1") for number in range(101)]
+    assert [13004] * 100 + [12003] == codes
+    if key == "alice-key":
+        assert 12003 == enter(harness, key, "10.1.0.1")
+        assert enter(harness, "bob-key", "10.1.0.1") is None
+    harness.seconds += 3_599
+    assert 12003 == guess(harness, key, "10.2.0.1")
+    harness.seconds += 1
+    assert 13004 == guess(harness, key, "10.2.0.1")
+
+
+def test_strangers_do_not_shut_an_owner_out() -> None:
+    """An address from which the key has been used is heard, unless it guesses itself."""
+    harness = Harness()
+    assert enter(harness, address="192.0.2.1") is None
+    for number in range(150):
+        guess(harness, address=f"10.0.{number}.1")
+    assert 12003 == enter(harness, address="10.0.0.1")
+    assert enter(harness, address="192.0.2.1") is None
+    # Within a minute of each other, and also at a pace that the address alone may keep up.
+    codes = []
+    for _ in range(30):
+        harness.seconds += 10
+        codes.append(guess(harness, address="192.0.2.1"))
+    assert [13004] * 20 + [12003] * 10 == codes
+    assert 12003 == enter(harness, address="192.0.2.1")
+    assert enter(harness, "bob-key", address="192.0.2.1") is None
+
+
+def test_an_ipv6_network_guesses_as_one_address() -> None:
+    """One host has a whole /64 to guess from."""
+    harness = Harness()
+    codes = [guess(harness, address=f"2001:db8::{number:x}") for number in range(25)]
+    assert [13004] * 20 + [12003] * 5 == codes
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c", "own"]), st.booleans(), st.floats(0, 40)),
+    max_size=200,
+)
+
+
+@given(steps)
+def test_no_hour_holds_more_guesses_than_allowed(steps: list[tuple[str, bool, float]]) -> None:
+    """By any pattern of guesses: at most the key's, and the owner's address's on top."""
+    now = 0.0
+    counted = Guesses(3, 6, lambda: now)
+    counted.right("key", "own")
+    tried: list[float] = []
+    for address, right, pause in steps:
+        now += pause
+        if counted.refuses("key", address, known=True):
+            assert len([at for at in tried if at + 3_600 > now]) >= 6
+            continue
+        if right and address == "own":
+            counted.right("key", address)
+        else:
+            counted.wrong("key", address, known=True)
+            tried.append(now)
+        assert len([at for at in tried if at + 3_600 > now]) <= 6 + 3
+
+
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is guessed and from wherever; what a key's owner used last is not forgotten."""
+    monkeypatch.setattr(login_attempts, "UNKNOWN_KEYS", 10)
+    monkeypatch.setattr(login_attempts, "SUBJECTS", 10)
+    counted = Guesses()
+    for number in range(1_000):
+        counted.wrong(f"no-key{number}", f"10.{number // 250}.{number % 250}.1", known=False)
+        counted.right("alice-key", f"10.{number // 250}.{number % 250}.1")
+    sizes = [len(counted._addresses), len(counted._unknown), len(counted._keys), len(counted._own)]
+    assert [10, 10, 0, 0] == sizes
+    assert ADDRESSES_PER_KEY == len(counted._used_from["alice-key"])
+
+
+def test_the_failures_of_a_subject_are_bounded() -> None:
+    """Who failed longest ago is forgotten first; each has no more times than count."""
+    failures: Failures[str] = Failures(2, 60.0, 5)
+    for number in range(100):
+        failures.add(str(number), number / 100)
+        failures.add("guesser", number / 100)
+    assert 5 == len(failures)
+    assert failures.over("guesser", 1.0)
+    assert 2 == len(failures._failures["guesser"])
+    assert not failures.over("guesser", 0.98 + 60.0)
+
+
+@given(st.lists(st.floats(0, 30), max_size=80), st.integers(1, 5))
+def test_no_window_has_more_failures_than_allowed(pauses: list[float], most: int) -> None:
+    """However attempts are spaced, any window holds at most that many failures."""
+    failures: Failures[str] = Failures(most, 60.0, 5)
+    now = 0.0
+    counted: list[float] = []
+    for pause in pauses:
+        now += pause
+        recent = [at for at in counted if at + 60 > now]
+        assert failures.over("a", now) == (len(recent) >= most)
+        if len(recent) < most:
+            failures.add("a", now)
+            counted.append(now)

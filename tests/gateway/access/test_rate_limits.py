@@ -1,0 +1,211 @@
+"""Rate-limit credits."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.access.rate_limits import (
+    LONGEST_PACE_SECONDS,
+    CreditPool,
+    CreditPools,
+    Pacer,
+    PoolTerms,
+    RateDecision,
+    network_of,
+    rate_limits,
+    tariffs,
+)
+from gateway.api.registry import Cost
+from gateway.config.schema import Limits
+
+
+def test_a_pool_gives_its_burst_and_then_its_rate() -> None:
+    """50,000 credits at 500 a request are 100 at once, then 20 a second."""
+    pool = CreditPool(50_000, 10_000, updated_at=0.0)
+    assert 100 == sum(bool(pool.take(500, 0.0)) for _ in range(150))
+    assert RateDecision(0.05) == pool.take(500, 0.0)
+    assert 20 == sum(bool(pool.take(500, 1.0)) for _ in range(150))
+
+
+def test_a_refusal_costs_nothing() -> None:
+    """Asking in vain does not push the next permission away."""
+    pool = CreditPool(1, 1, updated_at=0.0)
+    assert pool.take(1, 0.0)
+    assert [False] * 9 == [bool(pool.take(1, tenth / 10)) for tenth in range(1, 10)]
+    assert pool.take(1, 1.0)
+
+
+def test_time_that_goes_back_gives_no_credit() -> None:
+    """The seconds between a reading and an earlier one are not paid out twice."""
+    pool = CreditPool(1, 1, updated_at=0.0)
+    assert [True, False, False, True] == [bool(pool.take(1, at)) for at in (10.0, 5.0, 10.5, 11.0)]
+
+
+def test_what_costs_more_than_the_pool_holds_never_passes() -> None:
+    """The wait is then infinite."""
+    assert RateDecision(math.inf) == CreditPool(10, 1, updated_at=0.0).take(11, 1e9)
+
+
+steps = st.lists(st.tuples(st.floats(-5, 50), st.floats(0.001, 120)), min_size=1, max_size=60)
+
+
+@given(steps, st.floats(1, 100), st.floats(0.01, 100))
+def test_a_pool_never_lets_through_more_than_burst_and_refill(
+    steps: list[tuple[float, float]], size: float, per_second: float
+) -> None:
+    """Also when time goes back: from any passage to any later one, at most size + time x rate."""
+    pool = CreditPool(size, per_second, updated_at=0.0)
+    now = latest = 0.0
+    passed: list[tuple[float, float]] = []
+    for pause, cost in steps:
+        now = max(0.0, now + pause)
+        latest = max(latest, now)
+        if pool.take(cost, now):
+            passed.append((latest, cost))
+        assert 0 <= pool.level <= size
+    for first in range(len(passed)):
+        spent = 0.0
+        for at, cost in passed[first:]:
+            spent += cost
+            assert spent <= (size + (at - passed[first][0]) * per_second) * (1 + 1e-9)
+
+
+@given(steps, st.floats(1, 100), st.floats(0.01, 100))
+def test_the_wait_that_a_verdict_gives_is_enough(
+    steps: list[tuple[float, float]], size: float, per_second: float
+) -> None:
+    """Whoever waits as long as told, and a microsecond, is let through."""
+    pool = CreditPool(size, per_second, updated_at=0.0)
+    now = 0.0
+    for pause, cost in steps:
+        now += abs(pause)
+        verdict = pool.take(cost, now)
+        if not verdict and verdict.wait_seconds < math.inf:
+            now += verdict.wait_seconds + 1e-6
+            assert pool.take(cost, now)
+
+
+@pytest.mark.parametrize(
+    ("cost", "burst", "per_minute"),
+    [
+        (Cost.GENERAL, 100, 1_200),
+        (Cost.GET_INSTRUMENTS, 50, 60),
+        (Cost.SUBSCRIBE, 10, 200),
+        (Cost.TRANSACTION_LOG, 8, 60),
+        (Cost.MOVE_POSITIONS, 6, 6),
+        (Cost.MATCHING, 100, 1_800),
+        (Cost.CANCEL_ALL, 100, 1_800),
+    ],
+)
+def test_the_defaults_are_those_of_the_api(cost: Cost, burst: int, per_minute: int) -> None:
+    """Bursts and sustained rates of each class of methods, as the API publishes them."""
+    pools = CreditPools(tariffs(Limits()))
+    assert burst == sum(bool(pools.spend(7, cost, 0.0)) for _ in range(burst + 50))
+    tariff = tariffs(Limits())[cost]
+    assert per_minute == pytest.approx(tariff.per_second / tariff.price * 60)
+
+
+def test_every_cost_has_a_tariff() -> None:
+    """No method can be without a pool."""
+    assert set(Cost) == set(tariffs(Limits()))
+
+
+def test_subjects_and_classes_have_pools_of_their_own() -> None:
+    """Neither another account, an address, nor another class of methods drains a pool."""
+    pools = CreditPools({Cost.MATCHING: PoolTerms(1, 1, 1), Cost.CANCEL_ALL: PoolTerms(1, 1, 1)})
+    assert pools.spend(1, Cost.MATCHING, 0.0)
+    assert not pools.spend(1, Cost.MATCHING, 0.0)
+    assert pools.spend(2, Cost.MATCHING, 0.0)
+    assert pools.spend("1", Cost.MATCHING, 0.0)
+    assert pools.spend(1, Cost.CANCEL_ALL, 0.0)
+
+
+def test_the_number_of_pools_is_bounded() -> None:
+    """The pool longest unused is forgotten first; one in use keeps its debt."""
+    pools = CreditPools({Cost.GENERAL: PoolTerms(1, 0.001, 1)}, most=10)
+    assert pools.spend("flooder", Cost.GENERAL, 0.0)
+    for number in range(1_000):
+        assert pools.spend(number, Cost.GENERAL, 0.0)
+        assert not pools.spend("flooder", Cost.GENERAL, 0.0)
+    assert 10 == len(pools)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> None:
+    """One host has a whole /64, so that limits by single address would not bind it."""
+    assert network == network_of(address)
+
+
+def test_a_venues_limits_follow_its_clock_and_configuration() -> None:
+    """One network has one pool, and time fills it."""
+    now = 0.0
+    limits = rate_limits(Limits(matching_burst=1), lambda: now)
+    assert limits.spend("2001:db8::1", Cost.MATCHING)
+    assert not limits.spend("2001:db8::2", Cost.MATCHING)
+    assert limits.spend(7, Cost.MATCHING)
+    now = 60.0
+    assert limits.spend("2001:db8::2", Cost.MATCHING)
+
+
+arrivals = st.lists(st.tuples(st.floats(0, 0.5), st.sampled_from((1, 5, 10))), max_size=200)
+
+
+@given(arrivals, st.floats(1, 100), st.floats(10, 500))
+def test_an_address_is_paced_to_its_burst_and_rate(
+    arrivals: list[tuple[float, int]], burst: float, per_second: float
+) -> None:
+    """Served when the wait is over, at most burst and rate pass in any time, in order."""
+    pacer = Pacer(per_second, burst)
+    now, spent = 0.0, 0.0
+    served: list[tuple[float, float]] = []
+    for pause, cost in arrivals:
+        now += pause
+        wait = pacer.wait("a", cost, now)
+        assert 0 <= wait <= LONGEST_PACE_SECONDS
+        if wait == LONGEST_PACE_SECONDS:
+            return
+        spent += cost
+        served.append((now + wait, spent))
+        assert spent <= burst + (now + wait) * per_second + 1e-6
+    assert served == sorted(served)
+    assert 0 == Pacer(per_second, burst).wait("b", burst, now)
+
+
+def test_a_wait_is_bounded_however_much_was_given_up() -> None:
+    """Connections that end while they wait are no debt for those that come after."""
+    pacer = Pacer(10, 10)
+    assert LONGEST_PACE_SECONDS == [pacer.wait("a", 5, 0.0) for _ in range(1_000)][-1]
+    assert 0 == pacer.wait("a", 1, LONGEST_PACE_SECONDS + 0.1)
+
+
+def test_the_number_of_paced_addresses_is_bounded() -> None:
+    """The longest unused is forgotten."""
+    pacer = Pacer(1, 1, most=2)
+    assert [0, 0, 0] == [pacer.wait(address, 1, 0.0) for address in "abc"]
+    assert 2 == len(pacer)
+    assert [1, 0] == [pacer.wait(address, 1, 0.0) for address in "ba"]
+
+
+def test_credits_for_the_size_of_an_answer_may_leave_a_debt() -> None:
+    """It is paid back by the second before the next request is let in; a full pool starts it."""
+    pools = CreditPools({Cost.GENERAL: PoolTerms(1_000, 100, 500)})
+    pools.charge("somebody", Cost.GENERAL, 1_500, 0.0)
+    assert 10.0 == pools.spend("somebody", Cost.GENERAL, 0.0).wait_seconds
+    assert pools.spend("somebody", Cost.GENERAL, 10.0)
+    pools.charge("somebody", Cost.GENERAL, 50, 10.0)
+    assert 5.5 == pools.spend("somebody", Cost.GENERAL, 10.0).wait_seconds
+    assert pools.spend("somebody else", Cost.GENERAL, 10.0)

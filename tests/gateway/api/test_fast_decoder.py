@@ -1,0 +1,147 @@
+"""Requests that are read in one go, and those that have to be looked at again."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from gateway.api.fast_decoder import Reader
+from gateway.api.methods import METHODS, READER
+from gateway.api.methods.trading import OrderParams
+from gateway.api.registry import NoParams
+from gateway.protocol.outcome import Close, Reply, Submit
+from tests.gateway.harness import Client, Harness, whole
+
+ORDER = '{"instrument_name":"BTC-PERPETUAL","amount":10,"price":60000}'
+BUY = f'"method":"private/buy","params":{ORDER}'
+
+
+def test_the_envelope_may_come_in_any_order() -> None:
+    """Parameters before the method that says what they are, too."""
+    frame = f'{{"params":{ORDER},"id":7,"jsonrpc":"2.0","more":[{{}}],"method":"private/buy"}}'
+    read = READER.read(frame, 1_000)
+    assert read is not None
+    order = OrderParams(instrument_name="BTC-PERPETUAL", amount=10, price=60_000)
+    assert (METHODS["private/buy"], order, 7) == (read.row, read.params, read.id)
+
+
+def test_bytes_are_read_as_text_is() -> None:
+    """Binary messages are requests as well."""
+    read = READER.read(b'{"id":"a","method":"public/get_time","params":{}}', 1_000)
+    assert read is not None
+    assert NoParams() == read.params
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "",
+        "{",
+        "[]",
+        f"{{{BUY}}}",
+        f'{{"id":null,{BUY}}}',
+        f'{{"id":"",{BUY}}}',
+        f'{{"id":0,{BUY}}}',
+        f'{{"id":-0,{BUY}}}',
+        f'{{"id":1.0,{BUY}}}',
+        f'{{"id":1.5,{BUY}}}',
+        f'{{"id":1e2,{BUY}}}',
+        f'{{"id":true,{BUY}}}',
+        f'{{"id":[1],{BUY}}}',
+        f'{{"id":"\\ud800",{BUY}}}',
+        f'{{"id":9007199254740993,{BUY}}}',
+        f'{{"id":7,{BUY}}} {{}}',
+        f'{{"id":7,{BUY},"method":"private/sell"}}',
+        '{"id":7,"method":"private/buy"}',
+        '{"id":7,"method":"private/buy","params":null}',
+        '{"id":7,"method":"private/buy","params":[1]}',
+        '{"id":7,"method":"private/buy","params":{"instrument_name":null}}',
+        '{"id":7,"method":"private/buy","params":{"instrument_name":"","access_token":5}}',
+        '{"id":7,"method":"/private/buy","params":{"instrument_name":""}}',
+        '{"id":7,"method":"private/none","params":{}}',
+        '{"id":7,"method":"public/test","params":{"expected_result":"é"}}',
+        '{"id":7,"method":"public/auth","params":{"access_token":"x"}}',
+        '{"id":7,"method":"public/test","params":{"x":' + "[" * 5_000 + "]" * 5_000 + "}}",
+    ],
+)
+def test_what_is_not_plain_is_looked_at_again(frame: str) -> None:
+    """Whether it is a mistake, and which, is for others to say."""
+    assert READER.read(frame, 100_000) is None
+
+
+def test_a_frame_above_the_limit_is_not_read() -> None:
+    """The limit is the last length that passes."""
+    frame = '{"id":7,"method":"public/get_time","params":{}}'
+    assert READER.read(frame, len(frame)) is not None
+    assert READER.read(frame, len(frame) - 1) is None
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "1.0",
+        "1e3",
+        "-2E+0",
+        "0",
+        "-0",
+        "7",
+        "-1",
+        '""',
+        '"7"',
+        '"1.0"',
+        '"a\\"b"',
+        '"\\u00e9"',
+        "9007199254740993",
+    ],
+)
+def test_an_id_is_echoed_whichever_way_it_was_read(identity: str) -> None:
+    """Integers stay integers, strings strings, and no digit is lost."""
+    client = Harness().connect()
+    (outcome,) = client.send(f'{{"id":{identity},"method":"public/get_time","params":{{}}}}')
+    assert isinstance(outcome, Reply)
+    echoed = msgspec.json.decode(whole(outcome.data))["id"]
+    sent = msgspec.json.decode(identity)
+    assert (sent, type(sent)) == (echoed, type(echoed))
+
+
+def _comes_to(client: Client, frame: str) -> object:
+    (outcome,) = client.send(frame)
+    match outcome:
+        case Reply(data=data, status=status):
+            return msgspec.json.decode(whole(data)), status
+        case Submit(command=command, origin=origin):
+            return command, origin
+        case Close():
+            return outcome
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("private/buy", ORDER),
+        ("private/buy", '{"instrument_name":"BTC-PERPETUAL","amount":"10.0","price":"6e4"}'),
+        ("private/buy", '{"instrument_name":"BTC-PERPETUAL","amount":10.5,"price":60000}'),
+        ("private/buy", '{"instrument_name":"BTC-PERPETUAL","amount":1e400,"price":60000}'),
+        ("private/buy", '{"instrument_name":"BTC-PERPETUAL","amount":10,"price":0}'),
+        ("private/buy", '{"instrument_name":"NONE","amount":10,"idempotency_key":"k"}'),
+        ("private/buy", '{"instrument_name":"BTC-PERPETUAL","access_token":"no such"}'),
+        ("private/buy", '{"instrument_name":"BTC-PERPETUAL","access_token":null,"amount":10}'),
+        ("private/cancel", '{"order_id":"1"}'),
+        ("private/cancel", '{"order_id":"x"}'),
+        ("private/get_position", '{"instrument_name":"BTC-PERPETUAL"}'),
+        ("private/logout", "{}"),
+        ("public/get_time", '{"access_token":"no such"}'),
+        ("public/test", '{"expected_result":"exception"}'),
+        ("public/ticker", '{"instrument_name":"BTC-PERPETUAL"}'),
+    ],
+)
+@pytest.mark.parametrize("name", ["", "alice", "reader"])
+def test_to_read_it_in_one_go_or_in_parts_comes_to_the_same(
+    monkeypatch: pytest.MonkeyPatch, name: str, method: str, params: str
+) -> None:
+    """Also where it is refused: by whom, and why."""
+    frame = f'{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{params}}}'
+    assert READER.read(frame, 1_000) is not None
+    at_once = _comes_to(Harness().connect(name), frame)
+    monkeypatch.setattr(Reader, "read", lambda *_: None)
+    assert at_once == _comes_to(Harness().connect(name), frame)

@@ -1,0 +1,410 @@
+"""A request with a key is done once, and its first outcome is told as often as it is asked for."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+
+from gateway.api.methods import METHODS
+from gateway.api.registry import IdempotentParams
+from gateway.api.session import HttpRequest, Reply, Submit
+from risk import snapshot
+from risk.commands import CancelAll, Command, Continue, Entry, Origin
+from tests.gateway.harness import Client, Harness, Json
+from tests.gateway.server_fixtures import credentials
+
+BTC = "BTC-PERPETUAL"
+ORDER: Json = {"instrument_name": BTC, "amount": 10, "type": "limit", "price": 64_500}
+ALICE = 101
+
+Setting = Callable[[Client], Json]
+"""Brings a client to where a request makes sense; returns the request's parameters."""
+
+
+def resting(client: Client, **changes: object) -> str:
+    """The id of an order that rests."""
+    order: Json = client.call("private/buy", **ORDER | changes)["order"]
+    return str(order["order_id"])
+
+
+def holding(client: Client) -> Json:
+    """A position, and somebody who would take it."""
+    bob = client.harness.connect("bob")
+    client.call("private/buy", **ORDER)
+    bob.call("private/sell", **ORDER)
+    bob.call("private/buy", **ORDER | {"price": 64_490, "amount": 100})
+    return {"instrument_name": BTC, "type": "market"}
+
+
+def among_others(client: Client, **params: object) -> Json:
+    """Two orders of a label."""
+    resting(client, label="x")
+    resting(client, label="x")
+    return params
+
+
+def labelled(client: Client) -> Json:
+    """One order of a label, and what to make of it."""
+    resting(client, label="x")
+    return {"instrument_name": BTC, "label": "x", "amount": 20, "price": 64_400}
+
+
+SETTINGS: dict[str, Setting] = {
+    "private/buy": lambda _: ORDER,
+    "private/sell": lambda _: ORDER | {"price": 65_500},
+    "private/edit": lambda client: {"order_id": resting(client), "amount": 20, "price": 64_400},
+    "private/edit_by_label": labelled,
+    "private/close_position": holding,
+    "private/cancel": lambda client: {"order_id": resting(client)},
+    "private/cancel_all": among_others,
+    "private/cancel_all_by_instrument": lambda client: among_others(
+        client, instrument_name=BTC, detailed=True
+    ),
+    "private/cancel_all_by_currency": lambda client: among_others(client, currency="BTC"),
+    "private/cancel_all_by_kind_or_type": lambda client: among_others(
+        client, currency="any", detailed=True
+    ),
+    "private/cancel_by_label": lambda client: among_others(client, label="x"),
+    "private/set_self_trading_config": lambda _: {
+        "mode": "cancel_maker",
+        "extended_to_subaccounts": False,
+    },
+    "private/enable_cancel_on_disconnect": lambda _: {"scope": "account"},
+    "private/disable_cancel_on_disconnect": lambda _: {"scope": "account"},
+}
+
+
+def outcome(reply: Json) -> Any:
+    """Result or error, without what is the reply's own."""
+    return reply["result"] if "result" in reply else reply["error"]
+
+
+def repeated(client: Client, method: str, params: Json) -> Json:
+    """The reply to a request that the session answers by itself: nothing reaches the log."""
+    before = client.harness.exchange.state.sequence
+    reply = client.request(method, **params)
+    assert before == client.harness.exchange.state.sequence
+    return reply
+
+
+def everything_else_happens(harness: Harness) -> None:
+    """Alice's orders end and time passes."""
+    harness.apply(CancelAll(account=ALICE))
+    harness.tick()
+
+
+def test_every_private_method_that_changes_the_venue_takes_a_key() -> None:
+    """Those of this file's table are all that there are."""
+    assert set(SETTINGS) == {
+        name for name, row in METHODS.items() if issubclass(row.params, IdempotentParams)
+    }
+
+
+@pytest.mark.parametrize("method", SETTINGS)
+def test_the_first_outcome_is_told_again_whatever_has_happened_since(method: str) -> None:
+    """From the state, without a command, although the order and the session are gone."""
+    harness = Harness()
+    client = harness.connect("alice")
+    params = SETTINGS[method](client) | {"idempotency_key": "a"}
+    first = client.request(method, **params)
+    assert "result" in first, first
+    client.hang_up()
+    everything_else_happens(harness)
+    assert outcome(first) == outcome(repeated(harness.connect("alice"), method, params))
+
+
+@pytest.mark.parametrize("method", SETTINGS)
+def test_a_request_under_another_key_is_another_request(method: str) -> None:
+    """It is what makes the test above one of keys."""
+    harness = Harness()
+    client = harness.connect("alice")
+    params = SETTINGS[method](client)
+    client.call(method, **params, idempotency_key="a")
+    before = harness.exchange.state.sequence
+    client.request(method, **params, idempotency_key="b")
+    done_by_handler = method == "private/cancel"
+    assert done_by_handler == (before == harness.exchange.state.sequence)
+
+
+def test_a_repeated_order_is_in_the_book_once() -> None:
+    """However often it is sent, and on whatever connection."""
+    harness = Harness()
+    for _ in range(3):
+        harness.connect("alice").call("private/buy", **ORDER, idempotency_key="a")
+    assert 1 == len(harness.exchange.state.markets[BTC].book.orders)
+
+
+def test_a_repetition_that_overtakes_the_decision_is_answered_by_the_log() -> None:
+    """Both are on their way at once: the order is placed by the first, and both are told of it."""
+    harness = Harness()
+    one, other = harness.connect("alice"), harness.connect("alice")
+    params = ORDER | {"idempotency_key": "a"}
+    sent = [(each, each.send(each.frame("private/buy", params))) for each in (one, other)]
+    for client, outcomes in sent:
+        assert isinstance(outcomes[0], Submit)
+        client.carry_out(outcomes)
+    assert outcome(one.sink.replies[-1]) == outcome(other.sink.replies[-1])
+    assert 1 == len(harness.exchange.state.markets[BTC].book.orders)
+
+
+def test_a_repetition_is_answered_however_much_is_undecided() -> None:
+    """10047 would say that the venue never saw the request, which it did. Others hear just that."""
+    harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
+    client = harness.connect("alice")
+    params = ORDER | {"idempotency_key": "a"}
+    first = client.request("private/buy", **params)
+    client.send(client.frame("private/buy", ORDER))
+    assert 10047 == client.error("private/buy", **ORDER)["code"]
+    assert outcome(first) == outcome(repeated(client, "private/buy", params))
+    credentials = "Basic " + b64encode(b"alice-key:alice-secret").decode()
+    target = "/api/v2/private/buy?instrument_name=BTC-PERPETUAL&amount=10&type=limit&price=64500"
+    assert 10047 == harness.get(target, credentials)[1]["error"]["code"]
+    _, reply = harness.get(f"{target}&idempotency_key=a", credentials)
+    assert outcome(first) == outcome(reply)
+
+
+def test_keys_of_accounts_never_meet() -> None:
+    """The same key of another account is another request."""
+    harness = Harness()
+    alice, bob = harness.connect("alice"), harness.connect("bob")
+    mine = alice.call("private/buy", **ORDER, idempotency_key="a")["order"]
+    theirs = bob.call("private/buy", **ORDER, idempotency_key="a")["order"]
+    assert mine["order_id"] != theirs["order_id"]
+    assert mine["user_id"] != theirs["user_id"]
+
+
+def test_a_refusal_is_told_again() -> None:
+    """With the number that belongs to it."""
+    harness = Harness()
+    client = harness.connect("alice")
+    params = ORDER | {"amount": 500_000_000, "idempotency_key": "a"}
+    first = client.request("private/buy", **params)
+    assert 10018 == first["error"]["code"]
+    assert outcome(first) == outcome(repeated(client, "private/buy", params))
+
+
+def too_late(client: Client, method: str, params: Json, end: Command) -> Json:
+    """The reply to a request whose order ends while it is on its way."""
+    outcomes = client.send(client.frame(method, params))
+    client.harness.apply(end)
+    client.carry_out(outcomes)
+    return client.sink.replies[-1]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("private/cancel", {}, 11044),
+        ("private/edit", {"amount": 20}, 10010),
+        ("private/edit_by_label", {"instrument_name": BTC, "label": "x", "amount": 20}, 10010),
+    ],
+)
+def test_a_refusal_for_an_order_that_had_just_ended_keeps_its_words(
+    method: str, params: Json, code: int
+) -> None:
+    """The code that says so is told again, rather than that there is no such order."""
+    client = Harness().connect("alice")
+    order = resting(client, label="x")
+    named = {} if "label" in params else {"order_id": order}
+    params = params | named | {"idempotency_key": "a"}
+    first = too_late(client, method, params, CancelAll(account=ALICE))
+    assert code == first["error"]["code"]
+    assert outcome(first) == outcome(repeated(client, method, params))
+
+
+def test_what_never_reached_the_venue_may_come_again_under_its_key() -> None:
+    """A request that was refused for its parameters has no outcome."""
+    client = Harness().connect("alice")
+    key = {"idempotency_key": "a"}
+    wrong = client.error("private/buy", **ORDER | {"instrument_name": "DOGE-PERPETUAL"} | key)
+    assert 10020 == wrong["code"]
+    assert "order" in client.call("private/buy", **ORDER, **key)
+
+
+def test_a_key_of_another_kind_of_request_is_refused() -> None:
+    """Neither is it done, nor is it answered with what it did not ask for."""
+    harness = Harness()
+    client = harness.connect("alice")
+    client.call("private/buy", **ORDER, idempotency_key="a")
+    reply = repeated(client, "private/cancel_all", {"idempotency_key": "a"})
+    data = {"reason": "belongs to another request", "param": "idempotency_key"}
+    assert (-32602, data) == (reply["error"]["code"], reply["error"]["data"])
+    assert 1 == len(harness.exchange.state.markets[BTC].book.orders)
+
+
+def test_the_orders_that_a_number_counted_cannot_be_told_afterwards() -> None:
+    """Nobody kept them; the number of those that were listed can be."""
+    client = Harness().connect("alice")
+    resting(client)
+    assert 1 == client.call("private/cancel_all", idempotency_key="a")
+    resting(client)
+    client.call("private/cancel_all", detailed=True, idempotency_key="b")
+    assert 1 == client.call("private/cancel_all", idempotency_key="b")
+    error = client.error("private/cancel_all", detailed=True, idempotency_key="a")
+    assert "idempotency_key" == error["data"]["param"]
+
+
+def test_a_repetition_of_work_in_progress_is_told_to_come_again() -> None:
+    """While a large cancel goes on, from the state as well; afterwards it has its answer."""
+    harness = Harness()
+    client = harness.connect("alice")
+    for _ in range(2 * harness.exchange.state.parameters.slice + 1):
+        resting(client)
+    state = harness.exchange.state
+    (submit,) = client.send(client.frame("private/cancel_all", {"idempotency_key": "a"}))
+    assert isinstance(submit, Submit)
+    entry = Entry(state.sequence + 1, harness.clock.time, submit.origin, submit.command)
+    harness.venue.feed.publish(entry, harness.exchange.apply(entry))
+    assert harness.exchange.busy
+    reply = repeated(client, "private/cancel_all", {"idempotency_key": "a"})
+    assert 10040 == reply["error"]["code"]
+    harness.apply(Continue())
+    again = repeated(client, "private/cancel_all", {"idempotency_key": "a"})
+    assert 2 * state.parameters.slice + 1 == again["result"]
+
+
+@pytest.mark.parametrize("key", ["", "k" * 65, 5, ["a"], {"a": 1}])
+def test_a_key_is_a_text_of_1_to_64_characters(key: object) -> None:
+    """Anything else is refused by name, before anything is done."""
+    client = Harness().connect("alice")
+    error = client.error("private/buy", **ORDER, idempotency_key=key)
+    assert (-32602, "idempotency_key") == (error["code"], error["data"]["param"])
+    assert not client.harness.exchange.state.markets[BTC].book.orders
+
+
+def test_the_longest_key_is_taken_and_null_is_none() -> None:
+    """Characters count, not bytes."""
+    harness = Harness()
+    client = harness.connect("alice")
+    for key in ("ü" * 64, "ü" * 64, None, None):
+        client.call("private/buy", **ORDER, idempotency_key=key)
+    assert 3 == len(harness.exchange.state.markets[BTC].book.orders)
+
+
+def test_reads_do_not_look_at_it() -> None:
+    """Unknown parameters are ignored, and to a read this is one."""
+    client = Harness().connect("alice")
+    client.call("private/buy", **ORDER, idempotency_key="a")
+    orders = client.call("private/get_open_orders", idempotency_key="a")
+    assert 1 == len(orders)
+    client.call("private/get_cancel_on_disconnect", idempotency_key="")
+
+
+def token_of(harness: Harness) -> str:
+    """A token of Alice's for HTTP."""
+    status, reply = harness.get(f"/api/v2/public/auth?{urlencode(credentials('alice'))}")
+    assert 200 == status
+    return str(reply["result"]["access_token"])
+
+
+def by_get(harness: Harness, token: str, **params: object) -> tuple[int, Json]:
+    """Status and reply of an order by GET."""
+    query = urlencode(ORDER | params | {"access_token": token})
+    return harness.get(f"/api/v2/private/buy?{query}")
+
+
+def by_post(harness: Harness, token: str, **params: object) -> tuple[int, Json]:
+    """Status and reply of an order by POST."""
+    rpc = {"jsonrpc": "2.0", "id": 1, "method": "private/buy"}
+    body = msgspec.json.encode(rpc | {"params": ORDER | params | {"access_token": token}})
+    return harness.http(HttpRequest(verb="POST", target="/api/v2", method="", body=body))
+
+
+def test_a_key_holds_over_http_and_websocket_alike() -> None:
+    """In a query, in a body and in a frame it names the same request."""
+    harness = Harness()
+    client = harness.connect("alice")
+    token = token_of(harness)
+    status, first = by_get(harness, token, idempotency_key="a")
+    assert 200 == status
+    assert (200, outcome(first)) == _outcome(by_get(harness, token, idempotency_key="a"))
+    assert (200, outcome(first)) == _outcome(by_post(harness, token, idempotency_key="a"))
+    again = repeated(client, "private/buy", ORDER | {"idempotency_key": "a"})
+    assert outcome(first) == outcome(again)
+
+
+def _outcome(answered: tuple[int, Json]) -> tuple[int, Any]:
+    return answered[0], outcome(answered[1])
+
+
+def test_a_refusal_told_again_over_http_has_its_status_again() -> None:
+    """Proxies read the status only."""
+    harness = Harness()
+    token = token_of(harness)
+    big = {"amount": 500_000_000, "idempotency_key": "a"}
+    first = by_get(harness, token, **big)
+    assert (400, 10018) == (first[0], first[1]["error"]["code"])
+    assert _outcome(first) == _outcome(by_get(harness, token, **big))
+
+
+def test_a_wrong_key_in_a_query_is_refused_by_name() -> None:
+    """An empty one too: whoever wrote `key=` meant something by it."""
+    harness = Harness()
+    token = token_of(harness)
+    for key in ("", "k" * 65):
+        status, reply = by_get(harness, token, idempotency_key=key)
+        assert (400, -32602) == (status, reply["error"]["code"])
+        assert "idempotency_key" == reply["error"]["data"]["param"]
+
+
+def test_outcomes_survive_a_restart() -> None:
+    """A venue that goes on from a snapshot tells them as the one before did."""
+    before, after = Harness(), Harness()
+    client = before.connect("alice")
+    order = resting(client)
+    requests: list[tuple[str, Json]] = [
+        ("private/buy", ORDER | {"idempotency_key": "a"}),
+        ("private/cancel", {"order_id": order, "idempotency_key": "b"}),
+        ("private/cancel_all", {"detailed": True, "idempotency_key": "c"}),
+        ("private/cancel_all", {"idempotency_key": "d"}),
+    ]
+    first = [outcome(client.request(method, **params)) for method, params in requests]
+    late = {"order_id": resting(client), "idempotency_key": "e"}
+    requests.append(("private/cancel", late))
+    first.append(outcome(too_late(client, "private/cancel", late, CancelAll(account=ALICE))))
+    # Another process: the handlers' venue reads another state, and its archive is empty.
+    kept = snapshot.load(snapshot.dump(before.exchange.state))
+    after.exchange.state = after.venue.feed.state = after.venue.archive.state = kept
+    again = after.connect("alice")
+    assert first == [outcome(repeated(again, method, params)) for method, params in requests]
+
+
+def test_a_repetition_costs_credits_as_the_request_did() -> None:
+    """Or a flood of repetitions would be free."""
+    harness = Harness("[limits]\nenabled = true\n")
+    client = harness.connect("alice")
+    params = ORDER | {"idempotency_key": "a"}
+    codes = set()
+    for _ in range(200):
+        (answered,) = client.send(client.frame("private/buy", params))
+        client.carry_out([answered])
+        codes.add(client.sink.replies[-1].get("error", {}).get("code"))
+    assert {None, 10028} == codes
+
+
+def test_a_repetition_takes_no_place_among_the_undecided() -> None:
+    """It is answered at once, also for an account that has as many on their way as it may."""
+    harness = Harness("[limits]\nenabled = true\n")
+    client = harness.connect("alice")
+    params = ORDER | {"idempotency_key": "a"}
+    client.call("private/buy", **params)
+    harness.seconds += 10
+    for _ in range(harness.venue.config.limits.undecided_requests):
+        (sent,) = client.send(client.frame("private/buy", ORDER))
+        assert isinstance(sent, Submit)
+    (answered,) = client.send(client.frame("private/buy", params))
+    assert isinstance(answered, Reply)
+
+
+def test_the_key_in_the_log_names_the_account() -> None:
+    """What is durable is enough to tell requests apart for all time."""
+    client = Harness().connect("alice")
+    (sent,) = client.send(client.frame("private/buy", ORDER | {"idempotency_key": "a"}))
+    assert isinstance(sent, Submit)
+    origin: Origin = sent.origin
+    assert f"{ALICE}:a" == origin.key

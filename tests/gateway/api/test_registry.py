@@ -1,0 +1,178 @@
+"""The method table: reading parameters, and who may enter what."""
+
+from decimal import Decimal
+from enum import Enum
+
+import msgspec
+import pytest
+
+from gateway.api.methods import METHODS, NOT_IMPLEMENTED
+from gateway.api.registry import Call, Cost, IdempotentParams, Method, NoParams, Params, method
+from gateway.protocol.errors import ApiError
+from gateway.protocol.pending_request import ReplyFormat
+
+
+class Colour(Enum):
+    """Something to choose from."""
+
+    RED = "red"
+
+
+class Sample(Params, frozen=True):
+    """One field of each kind that methods have."""
+
+    name: str
+    amount: Decimal | None = None
+    count: int = 10
+    detailed: bool = False
+    colour: Colour = Colour.RED
+    ids: list[str] = msgspec.field(default_factory=list)
+    currency: str | list[str] = "any"
+
+
+SAMPLE = Method(
+    "public/sample",
+    Sample,
+    None,
+    Cost.GENERAL,
+    websocket_only=False,
+    handler=lambda _call, params: params,
+    lists=frozenset({"ids", "currency"}),
+)
+
+
+def complaint(json: str) -> tuple[int, object]:
+    with pytest.raises(ApiError) as caught:
+        SAMPLE.decode(msgspec.Raw(json.encode()))
+    return caught.value.code, caught.value.data
+
+
+def test_json_is_read_by_schema_and_unknown_keys_are_ignored() -> None:
+    """Amounts keep every digit, and what nobody asked for does no harm."""
+    read = SAMPLE.decode(
+        msgspec.Raw(b'{"name":"x","amount":0.30000000000000001,"ids":["1"],"direction":"buy"}')
+    )
+    assert Sample("x", Decimal("0.30000000000000001"), ids=["1"]) == read
+
+
+def test_strings_in_json_are_read_as_the_type_of_their_field() -> None:
+    """Some clients send every value as a string."""
+    read = SAMPLE.decode(msgspec.Raw(b'{"name":"5","amount":"10.0","count":"3","detailed":"true"}'))
+    assert Sample("5", Decimal("10.0"), 3, detailed=True) == read
+
+
+def test_null_counts_as_absent() -> None:
+    """Clients whose language has optional fields send null for those that they leave out."""
+    read = SAMPLE.decode(msgspec.Raw(b'{"name":"x","count":null,"colour":null,"amount":null}'))
+    assert Sample("x") == read
+
+
+@pytest.mark.parametrize("raw", [b"", b"null", b"{}"])
+def test_parameters_may_be_left_out(raw: bytes) -> None:
+    """No params, null and an empty object are the same."""
+    assert NoParams() == METHODS["public/get_time"].decode(msgspec.Raw(raw))
+
+
+@pytest.mark.parametrize(
+    ("json", "param", "reason"),
+    [
+        ("{}", "name", "must not be null"),
+        ('{"name":null}', "name", "must not be null"),
+        ('{"name":1}', "name", "wrong format"),
+        ('{"name":"x","amount":"much"}', "amount", "wrong format"),
+        ('{"name":"x","count":1.5}', "count", "wrong format"),
+        ('{"name":"x","detailed":"perhaps"}', "detailed", "wrong format"),
+        ('{"name":"x","colour":"green"}', "colour", "value not in list"),
+        ('{"name":"x","ids":["1",2]}', "ids", "wrong format"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_the_reason(json: str, param: str, reason: str) -> None:
+    """-32602 says which parameter, and what about it."""
+    assert (-32602, {"reason": reason, "param": param}) == complaint(json)
+
+
+def test_positional_parameters_are_refused() -> None:
+    """Parameters are an object."""
+    assert (-32602, {"reason": "wrong format"}) == complaint("[1]")
+
+
+def test_parameters_nested_without_end_are_a_parse_error() -> None:
+    """A client cannot make us recurse until something breaks."""
+    assert (-32700, None) == complaint('{"other":' + "[" * 5_000 + "]" * 5_000 + "}")
+
+
+def test_a_query_string_is_read_by_schema() -> None:
+    """Every value of a GET is a string."""
+    query = [("name", "5"), ("amount", "10.0"), ("count", "3"), ("detailed", "true"), ("x", "y")]
+    assert Sample("5", Decimal("10.0"), 3, detailed=True) == SAMPLE.convert(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        [("ids", '["a","b"]')],
+        [("ids", "a"), ("ids", "b")],
+        [("ids[]", "a"), ("ids[]", "b")],
+    ],
+)
+def test_lists_in_a_query_come_in_three_forms(query: list[tuple[str, str]]) -> None:
+    """JSON text, repeated keys, and keys with brackets."""
+    assert Sample("x", ids=["a", "b"]) == SAMPLE.convert([("name", "x"), *query])
+
+
+def test_one_value_is_a_list_of_one_in_a_query() -> None:
+    """A single key cannot show that it is a list; the schema knows."""
+    read = SAMPLE.convert([("name", "x"), ("ids", "a"), ("currency", "BTC")])
+    assert Sample("x", ids=["a"], currency=["BTC"]) == read
+
+
+@pytest.mark.parametrize("value", ["[", "[1]", '{"a":1}[', "[" * 5_000])
+def test_a_broken_list_in_a_query_is_named(value: str) -> None:
+    """What looks like JSON has to be some."""
+    with pytest.raises(ApiError) as caught:
+        SAMPLE.convert([("name", "x"), ("ids", value if value.startswith("[") else "[" + value)])
+    assert {"reason": "wrong format", "param": "ids"} == caught.value.data
+
+
+def test_private_methods_need_a_scope_and_public_ones_have_none() -> None:
+    """Forgetting who may call a method is found when it is entered, not when it is abused."""
+
+    def handler(call: Call, params: NoParams) -> object:
+        return call, params
+
+    with pytest.raises(TypeError, match="name a scope"):
+        method("private/new", params=NoParams)(handler)
+    with pytest.raises(TypeError, match="name a scope"):
+        method("public/new", params=NoParams, scope="trade:read")(handler)
+    with pytest.raises(TypeError, match="already"):
+        method("public/get_time", params=NoParams)(handler)
+    assert not {"private/new", "public/new"} & METHODS.keys()
+
+
+def test_every_private_method_asks_for_a_scope() -> None:
+    """Default deny."""
+    unguarded = [row.name for row in METHODS.values() if row.name.startswith("private/")]
+    assert [] == [name for name in unguarded if not METHODS[name].scope]
+    assert unguarded
+
+
+def test_names_are_public_or_private() -> None:
+    """Whatever we have or lack is spelled as the API spells it, and nothing is both."""
+    assert set() == METHODS.keys() & NOT_IMPLEMENTED
+    names = METHODS.keys() | NOT_IMPLEMENTED
+    assert [] == [name for name in names if not name.startswith(("public/", "private/"))]
+
+
+def test_who_takes_a_key_can_tell_its_outcome_again_and_nobody_else() -> None:
+    """A method that forgot to would fail on the first repetition."""
+
+    def handler(call: Call, params: Params) -> object:
+        return call, params
+
+    def tell(_call: Call, _params: Params) -> ReplyFormat:
+        return ReplyFormat(lambda _: "ok")
+
+    with pytest.raises(TypeError, match="go together"):
+        method("private/new", params=IdempotentParams, scope="trade:read_write")(handler)
+    with pytest.raises(TypeError, match="go together"):
+        method("private/new", params=NoParams, scope="trade:read_write", tell=tell)(handler)

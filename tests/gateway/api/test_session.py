@@ -1,0 +1,430 @@
+"""A session: who may call what, what it costs, and where commands come from."""
+
+from base64 import b64encode
+from hashlib import sha256
+from hmac import HMAC
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.api.session import HttpRequest
+from gateway.protocol.outcome import Close, Outcome, Reply, Submit
+from risk.commands import StartSession
+from tests.gateway.harness import START, Client, Harness, whole
+
+ORDER = {"instrument_name": "BTC-PERPETUAL", "amount": 10, "price": 60_000}
+
+
+def only_reply(outcomes: list[Outcome]) -> dict[str, Any]:
+    (outcome,) = outcomes
+    assert isinstance(outcome, Reply)
+    reply: dict[str, Any] = msgspec.json.decode(whole(outcome.data))
+    return reply
+
+
+def only_submit(outcomes: list[Outcome]) -> Submit:
+    (outcome,) = outcomes
+    assert isinstance(outcome, Submit)
+    return outcome
+
+
+def basic(name: str, secret: str) -> str:
+    return "Basic " + b64encode(f"{name}:{secret}".encode()).decode()
+
+
+def signed(target: str, *, stamp: int, nonce: str = "n", verb: str = "GET", body: str = "") -> str:
+    message = f"{stamp}\n{nonce}\n{verb}\n{target}\n{body}\n"
+    signature = HMAC(b"alice-secret", message.encode(), sha256).hexdigest()
+    return f"deri-hmac-sha256 sig={signature}, nonce={nonce},ts={stamp},id=alice-key"
+
+
+def test_a_stranger_may_call_what_is_public_and_nothing_else() -> None:
+    """10000 without a log-in; unknown names and missing methods are told apart."""
+    client = Harness().connect()
+    assert START + 1_000 == client.call("public/get_time")
+    assert 10000 == client.error("private/get_open_orders")["code"]
+    assert -32601 == client.error("private/get_everything")["code"]
+    assert 10033 == client.error("private/mass_quote")["code"]
+
+
+def test_a_scope_that_only_reads_cannot_trade() -> None:
+    """13021 where the log-in's scope is not enough, whatever the parameters."""
+    client = Harness().connect("reader")
+    assert [] == client.call("private/get_open_orders")
+    assert {"code": 13021, "message": "forbidden"} == client.error("private/buy")
+    error = client.error("private/enable_cancel_on_disconnect")
+    assert 13021 == error["code"]
+
+
+def test_a_narrower_scope_is_granted_as_asked() -> None:
+    """A log-in gets what it asked for, not all that its key could have."""
+    client = Harness().connect()
+    granted = client.login("alice", scope="trade:read")
+    assert "connection mainaccount trade:read" == granted["scope"]
+    assert 13021 == client.error("private/buy", **ORDER)["code"]
+
+
+def test_a_login_counts_for_requests_that_were_sent_right_behind_it() -> None:
+    """Clients send log-in, subscription and order without waiting."""
+    harness = Harness()
+    client = harness.connect()
+    credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
+    login = client.send(
+        client.frame("public/auth", {"grant_type": "client_credentials", **credentials})
+    )
+    channel = "user.orders.BTC-PERPETUAL.raw"
+    subscribed = client.send(client.frame("private/subscribe", {"channels": [channel]}))
+    order = client.send(client.frame("private/buy", ORDER))
+    assert [channel] == only_reply(subscribed)["result"]
+    start = only_submit(login).command
+    assert StartSession(session=client.sink.number, account=101) == start
+    for outcomes in (login, order):
+        client.carry_out(outcomes)
+    auth, bought = client.sink.replies
+    assert "bearer" == auth["result"]["token_type"]
+    assert "open" == bought["result"]["order"]["order_state"]
+
+
+def test_requests_of_a_session_are_numbered_from_one() -> None:
+    """The venue does nothing twice: numbers only grow, and replies without a command take none."""
+    client = Harness().connect("alice")
+    client.call("public/get_time")
+    origins = [only_submit(client.send(client.frame("private/buy", ORDER))).origin for _ in "ab"]
+    assert [2, 3] == [origin.request for origin in origins]
+    assert [client.sink.number] * 2 == [origin.session for origin in origins]
+
+
+def test_http_requests_share_one_sequence() -> None:
+    """All HTTP clients are session 0, so that their numbers must not repeat among each other."""
+    harness = Harness()
+    orders = [
+        harness.get(
+            "/api/v2/private/buy?instrument_name=BTC-PERPETUAL&amount=10&price=60000",
+            basic(name, f"{name.removesuffix('-key')}-secret"),
+        )
+        for name in ("alice-key", "bob-key", "alice-key")
+    ]
+    assert ["1", "2", "3"] == [body["result"]["order"]["order_id"] for _, body in orders]
+
+
+def test_a_token_in_the_request_acts_for_its_owner() -> None:
+    """Without touching the connection's own log-in, and outside its session."""
+    harness = Harness()
+    token = harness.connect().login("bob", scope="session:one")["access_token"]
+    client = harness.connect("alice")
+    submit = only_submit(client.send(client.frame("private/buy", ORDER | {"access_token": token})))
+    assert (102, 0) == (getattr(submit.command, "account", None), submit.origin.session)
+    client.carry_out([submit])
+    assert [] == client.call("private/get_open_orders")
+    assert 1 == len(client.call("private/get_open_orders", access_token=token))
+
+
+def test_a_token_of_the_connections_own_account_stays_in_its_session() -> None:
+    """Some clients send the token with every request: their orders still end with them."""
+    client = Harness().connect()
+    token = client.login("alice")["access_token"]
+    submit = only_submit(client.send(client.frame("private/buy", ORDER | {"access_token": token})))
+    assert client.sink.number == submit.origin.session
+
+
+@pytest.mark.parametrize("token", ["nonsense", "a.b", ""])
+def test_a_bad_token_is_unauthorized(token: str) -> None:
+    """13009, also where the connection itself is logged in."""
+    client = Harness().connect("alice")
+    error = client.error("private/get_open_orders", access_token=token)
+    assert (13009, "unauthorized") == (error["code"], error["message"])
+
+
+def test_a_connection_token_is_worth_nothing_elsewhere() -> None:
+    """It is bound to the connection that it was issued on."""
+    harness = Harness()
+    token = harness.connect().login("alice")["access_token"]
+    elsewhere = harness.connect().error("private/get_open_orders", access_token=token)
+    status, body = harness.get(f"/api/v2/private/get_open_orders?access_token={token}")
+    assert (13009, 401, 13009) == (elsewhere["code"], status, body["error"]["code"])
+
+
+def test_an_expired_login_can_be_renewed() -> None:
+    """Private calls are 13009 from the second of expiry; public ones, log-ins too, still work."""
+    harness = Harness()
+    client = harness.connect()
+    granted = client.login("alice", scope="trade:read expires:60")
+    assert 60 == granted["expires_in"]
+    harness.clock.time += 60_000
+    assert 13009 == client.error("private/get_open_orders")["code"]
+    client.call("public/test")
+    client.call("public/auth", grant_type="refresh_token", refresh_token=granted["refresh_token"])
+    assert [] == client.call("private/get_open_orders")
+
+
+def test_http_takes_every_kind_of_authorization() -> None:
+    """Basic, bearer in any letter case, a signature with its parts in any order, and a token."""
+    harness = Harness()
+    target = "/api/v2/private/get_open_orders?kind=future"
+    granted = harness.get(
+        "/api/v2/public/auth?grant_type=client_credentials"
+        "&client_id=alice-key&client_secret=alice-secret"
+    )
+    token = granted[1]["result"]["access_token"]
+    headers = [
+        basic("alice-key", "alice-secret"),
+        f"bearer {token}",
+        f"Bearer {token}",
+        signed(target, stamp=harness.clock.time),
+    ]
+    answers = [harness.get(target, header) for header in headers]
+    answers.append(harness.get(f"{target}&access_token={token}"))
+    assert [(200, [])] * 5 == [(status, body["result"]) for status, body in answers]
+
+
+def test_a_signature_covers_the_query_as_it_was_sent() -> None:
+    """Changing one parameter on the way breaks it."""
+    harness = Harness()
+    header = signed("/api/v2/private/get_open_orders", stamp=harness.clock.time)
+    status, body = harness.get("/api/v2/private/get_open_orders?kind=future", header)
+    assert (401, 13004) == (status, body["error"]["code"])
+
+
+def test_a_signature_covers_the_body_of_a_post() -> None:
+    """POST signs its body; the id is echoed there, and left out of a GET."""
+    harness = Harness()
+    body = '{"jsonrpc":"2.0","id":0,"method":"private/get_open_orders","params":{}}'
+    target = "/api/v2/private/get_open_orders"
+    request = HttpRequest(
+        verb="POST",
+        target=target,
+        method="private/get_open_orders",
+        body=body.encode(),
+        authorization=signed(target, stamp=harness.clock.time, verb="POST", body=body),
+    )
+    status, reply = harness.http(request)
+    assert (200, 0, []) == (status, reply["id"], reply["result"])
+    assert "id" not in harness.get("/api/v2/public/get_time")[1]
+
+
+def test_post_may_leave_the_method_to_the_path_or_to_the_body() -> None:
+    """The bare path takes it from the body, a path with a method needs none there."""
+    harness = Harness()
+    bare = HttpRequest(
+        verb="POST", target="/api/v2", method="", body=b'{"id":1,"method":"/public/test"}'
+    )
+    path = HttpRequest(
+        verb="POST", target="/api/v2/public/test", method="public/test", body=b'{"id":1}'
+    )
+    neither = HttpRequest(verb="POST", target="/api/v2", method="", body=b'{"id":1}')
+    empty = HttpRequest(
+        verb="POST", target="/api/v2/public/test", method="public/test", query=(("x", "y"),)
+    )
+    assert [200, 200, 400, 200] == [harness.http(each)[0] for each in (bare, path, neither, empty)]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "public/hello?client_name=a&client_version=b",
+        "public/set_heartbeat?interval=10",
+        "public/disable_heartbeat",
+        'public/subscribe?channels=["ticker.BTC-PERPETUAL.100ms"]',
+        "private/subscribe?channels=user.orders.any.any.raw",
+        "private/logout",
+        "private/enable_cancel_on_disconnect",
+        "private/get_cancel_on_disconnect",
+    ],
+)
+def test_what_needs_a_connection_is_refused_over_http(method: str) -> None:
+    """10030 must_be_websocket_request."""
+    status, body = Harness().get(f"/api/v2/{method}", basic("alice-key", "alice-secret"))
+    assert (400, 10030) == (status, body["error"]["code"])
+
+
+def test_without_limits_nobody_counts_requests() -> None:
+    """The credits of the API are off unless the operator wants them."""
+    client = Harness().connect()
+    assert [START + 1_000] * 300 == [client.call("public/get_time") for _ in range(300)]
+
+
+def test_who_uses_up_the_credits_is_told_and_disconnected() -> None:
+    """A burst of 100, then 10028 and the end, as the API has it; garbage costs as well."""
+    harness = Harness("[limits]\nenabled = true\n")
+    client = harness.connect()
+    for _ in range(50):
+        assert "result" in only_reply(client.send(client.frame("public/get_time", {})))
+        assert "error" in only_reply(client.send(b"{"))
+    reply, close = client.send(client.frame("public/get_time", {}))
+    assert isinstance(reply, Reply)
+    error = {"code": 10028, "message": "too_many_requests"}
+    assert error == msgspec.json.decode(whole(reply.data))["error"]
+    assert Close(1008, "too_many_requests") == close
+    harness.seconds += 0.05
+    assert "result" in only_reply(client.send(client.frame("public/get_time", {})))
+
+
+def test_orders_have_credits_of_their_own_and_running_out_keeps_the_connection() -> None:
+    """A bot that meets the limit of orders can still cancel everything, and stays connected."""
+    harness = Harness("[limits]\nenabled = true\nmatching_burst = 2\n")
+    client = harness.connect("alice")
+    replies = [client.request("private/buy", **ORDER) for _ in range(3)]
+    assert [True, True, False] == ["result" in reply for reply in replies]
+    assert 10028 == replies[2]["error"]["code"]
+    assert client.closed is None
+    assert 2 == client.call("private/cancel_all")
+
+
+def test_an_account_has_so_many_undecided_requests_and_no_more() -> None:
+    """10047 for one above the limit, on whatever connection; a decision frees the place."""
+    harness = Harness("[limits]\nenabled = true\nundecided_requests = 2\n")
+    client, other = harness.connect("alice"), harness.connect("alice")
+    first = only_submit(client.send(client.frame("private/buy", ORDER)))
+    second = only_submit(other.send(other.frame("private/buy", ORDER)))
+    error = only_reply(client.send(client.frame("private/buy", ORDER)))["error"]
+    assert {"code": 10047, "message": "matching_engine_queue_full"} == error
+    client.carry_out([first])
+    third = only_submit(client.send(client.frame("private/buy", ORDER)))
+    other.carry_out([second])
+    client.carry_out([third])
+    assert 3 == client.call("private/cancel_all")
+
+
+def test_an_order_too_many_is_paid_for_before_it_is_refused() -> None:
+    """10028 once the credits are used up, however full the account; 13021 whatever it holds."""
+    harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\nmatching_burst = 3\n")
+    client = harness.connect("alice")
+    only_submit(client.send(client.frame("private/buy", ORDER)))
+    refused = [client.error("private/buy", amount="much")["code"] for _ in range(3)]
+    assert [10047, 10047, 10028] == refused
+    assert client.closed is None
+    reader = harness.connect("reader")
+    assert 13021 == reader.error("private/buy", **ORDER)["code"]
+
+
+def test_a_repetition_is_answered_however_full_the_account_is() -> None:
+    """With a key the first outcome is the answer, and only what is new is one too many."""
+    harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
+    client = harness.connect("alice")
+    order = client.call("private/buy", **ORDER, idempotency_key="k")["order"]
+    only_submit(client.send(client.frame("private/buy", ORDER)))
+    assert order == client.call("private/buy", **ORDER, idempotency_key="k")["order"]
+    assert 10047 == client.error("private/buy", **ORDER, idempotency_key="new")["code"]
+    assert 10047 == client.error("private/cancel", order_id=order["order_id"])["code"]
+
+
+def test_a_login_takes_no_place_among_undecided_orders() -> None:
+    """So that a client can send its log-in and all its orders in one go."""
+    client = Harness("[limits]\nenabled = true\nundecided_requests = 1\n").connect()
+    credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
+    params = {"grant_type": "client_credentials", **credentials}
+    login = only_submit(client.send(client.frame("public/auth", params)))
+    order = only_submit(client.send(client.frame("private/buy", ORDER)))
+    client.carry_out([login, order])
+    assert "open" == client.sink.replies[1]["result"]["order"]["order_state"]
+
+
+def test_a_request_that_never_reached_the_venue_frees_its_place() -> None:
+    """Refused by a full inbox, or forgotten with its connection: neither counts for ever."""
+    harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
+    client = harness.connect("alice")
+    submit = only_submit(client.send(client.frame("private/buy", ORDER)))
+    harness.venue.feed.unregister_request(submit.origin)
+    refused = msgspec.json.decode(submit.pending.refuse(10047))
+    assert (10047, 2) == (refused["error"]["code"], refused["id"])
+    only_submit(client.send(client.frame("private/buy", ORDER)))
+    client.hang_up()
+    again = harness.connect("alice")
+    assert "result" in again.request("private/buy", **ORDER)
+
+
+def test_a_login_whose_session_could_not_start_is_none() -> None:
+    """The client is refused, and its next private request as well."""
+    client = Harness().connect()
+    credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
+    frame = client.frame("public/auth", {"grant_type": "client_credentials", **credentials})
+    pending = only_submit(client.send(frame)).pending
+    assert 10047 == msgspec.json.decode(pending.refuse(10047))["error"]["code"]
+    assert 10000 == client.error("private/get_open_orders")["code"]
+
+
+def test_a_second_login_makes_up_for_a_first_that_failed() -> None:
+    """Both were sent at once; only the second start of the session got through."""
+    client = Harness().connect()
+    credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
+    params = {"grant_type": "client_credentials", **credentials}
+    first, second = (only_submit(client.send(client.frame("public/auth", params))) for _ in "ab")
+    client.harness.venue.feed.unregister_request(first.origin)
+    first.pending.refuse(10047)
+    client.carry_out([second])
+    assert "open" == client.call("private/buy", **ORDER)["order"]["order_state"]
+
+
+def test_a_venue_that_closes_takes_no_more_commands_but_answers_reads() -> None:
+    """11051, so that clients come back later."""
+    harness = Harness()
+    client = harness.connect("alice")
+    harness.venue.closing = True
+    assert {"code": 11051, "message": "system_maintenance"} == client.error("private/buy", **ORDER)
+    assert [] == client.call("private/get_open_orders")
+
+
+def test_logging_out_ends_the_connection_quietly_and_its_tokens() -> None:
+    """No reply, no cancel-on-disconnect, and the refresh token is worth nothing any more."""
+    harness = Harness()
+    client = harness.connect()
+    granted = client.login("alice")
+    (close,) = client.send(client.frame("private/logout", {}))
+    assert Close(1000, "logout", quietly=True) == close
+    assert 13009 == client.error("private/get_open_orders")["code"]
+    refresh = {"grant_type": "refresh_token", "refresh_token": granted["refresh_token"]}
+    assert 13009 == client.error("public/auth", **refresh)["code"]
+
+
+def test_a_connection_may_change_its_account() -> None:
+    """The last log-in counts; orders from then on are the new account's."""
+    harness = Harness()
+    client = harness.connect("alice")
+    mine = client.call("private/buy", **ORDER)["order"]["order_id"]
+    client.login("bob")
+    assert 10004 == client.error("private/cancel", order_id=mine)["code"]
+    theirs = client.call("private/buy", **ORDER)["order"]
+    assert 102 == theirs["user_id"]
+
+
+def test_heartbeats_ask_a_quiet_client_and_then_give_it_up() -> None:
+    """A plain beat while it talks, a test request once it was quiet, the end without an answer."""
+    client = Harness().connect()
+    session = client.session
+    session.heard(0.0)
+    client.call("public/set_heartbeat", interval=10)
+    assert 10.0 == session.due()
+    session.heard(5.0)
+    said = [_pushed(client, at) for at in (9.9, 10.0, 20.0)]
+    assert [None, "heartbeat", "test_request"] == said
+    session.heard(25.0)
+    assert ["heartbeat", "test_request", 1008] == [_pushed(client, at) for at in (30, 40, 50)]
+
+
+def test_a_connection_that_says_nothing_for_ten_minutes_is_closed() -> None:
+    """With or without heartbeats."""
+    client = Harness().connect()
+    client.session.heard(0.0)
+    assert 600.0 == client.session.due()
+    assert [None, 1008] == [_pushed(client, at) for at in (599.0, 600.0)]
+
+
+def _pushed(client: Client, now: float) -> object:
+    """The type of the heartbeat that is sent at a time, the close code, or None."""
+    outcomes = client.session.wake(now)
+    if not outcomes:
+        return None
+    (outcome,) = outcomes
+    if isinstance(outcome, Close):
+        return outcome.code
+    return msgspec.json.decode(whole(outcome.data))["params"]["type"]
+
+
+def test_nesting_of_any_depth_gets_a_reply() -> None:
+    """Also at the very depth at which one decoder still goes on and the next no longer does."""
+    client = Harness().connect("alice")
+    start = b'{"id":1,"method":"private/buy","params":{"access_token":null,"x":'
+    for depth in range(0, 1_100, 1):
+        reply = only_reply(client.send(start + b"[" * depth + b"1" + b"]" * depth + b"}}"))
+        assert reply["error"]["code"] in (-32602, -32700)

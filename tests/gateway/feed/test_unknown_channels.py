@@ -1,0 +1,132 @@
+"""Channels that do not exist here: left out of the answer, counted, logged now and then."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.feed.channel_names import GROUPED_BOOK, MISSING, Topic, missing_topic, parse
+from gateway.feed.unknown_channels import QUIET_SECONDS, UNKNOWN, Unserved
+from gateway.metrics import Metrics
+from tests.gateway.harness import Harness
+
+BTC = "BTC-PERPETUAL"
+CHART = f"chart.trades.{BTC}.1"
+GROUPED = f"book.{BTC}.none.10.100ms"
+
+
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [
+        (CHART, "chart.trades"),
+        (GROUPED, GROUPED_BOOK),
+        (f"incremental_ticker.{BTC}", "incremental_ticker"),
+        ("platform_state", "platform_state"),
+        ("platform_state.public_methods_state", "platform_state"),
+        ("platform_stately", ""),
+        ("user.lock", "user.lock"),
+        ("user.mmp_trigger.btc_usd", "user.mmp_trigger"),
+        ("instrument.state.any.any", "instrument.state"),
+        ("chart.trade", ""),
+        ("weather", ""),
+        ("", ""),
+        (f"book.{BTC}", ""),
+    ],
+)
+def test_a_channel_of_the_api_that_is_missing_has_its_topic(name: str, topic: str) -> None:
+    """Whatever else it names; what the API does not have either has none."""
+    assert parse(name) is None
+    assert topic == missing_topic(name)
+
+
+def test_what_does_not_exist_is_left_out_of_the_answer_and_counted() -> None:
+    """Not so what is not listed, or not for this client to read: that exists for others."""
+    harness = Harness()
+    client = harness.connect("alice")
+    asked = [CHART, CHART.replace("1", "5"), GROUPED, "weather", f"quote.{BTC}"]
+    given = ["quote.NEVER", "user.portfolio.DOGE", *asked]
+    assert [f"quote.{BTC}"] == client.call("private/subscribe", channels=given)
+    assert [] == harness.connect().call("public/subscribe", channels=["user.orders.any.any.raw"])
+    expected = {"chart.trades": 2, GROUPED_BOOK: 1, UNKNOWN: 1}
+    assert expected == harness.venue.unserved.counts
+    metrics = Metrics()
+    metrics.unserved_channels.watched = harness.venue.unserved.counts
+    lines = metrics.exposition().decode().splitlines()
+    assert 'tidegate_unserved_channels_total{topic="chart.trades"} 2.0' in lines
+
+
+def test_the_log_has_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """With all that came since the last one, and one of them by name, on one line."""
+    unserved = Unserved()
+    with caplog.at_level(logging.WARNING):
+        unserved.note([CHART], 0.0)
+        for second in range(1, int(QUIET_SECONDS)):
+            unserved.note([CHART, "a\nb\x1b[31m" + "x" * 10_000], float(second))
+        unserved.note(["weather"], QUIET_SECONDS)
+    early, late = caplog.messages
+    assert "chart.trades 1" in early
+    assert repr(CHART) in early
+    assert "chart.trades 59, unknown 60" in late
+    assert "\n" not in early + late
+    assert len(late) < 300
+
+
+def test_what_is_counted_is_bounded_whatever_clients_ask_for() -> None:
+    """By topics, never by names."""
+    unserved = Unserved()
+    unserved.note((f"weather.{n}" for n in range(5_000)), 0.0)
+    unserved.note((f"chart.trades.X{n}.1" for n in range(5_000)), 0.0)
+    assert {UNKNOWN: 5_000, "chart.trades": 5_000} == unserved.counts
+
+
+def test_the_documentation_lists_every_channel() -> None:
+    """A row for each topic that is there, and for each that is not."""
+    text = Path("docs/API.md").read_text()
+    table = text.partition("\n## Channels\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (.*) \| (yes|no) \|$", table, re.MULTILINE))
+    there, missing = (
+        {
+            name.removesuffix(".…").partition(".{")[0]
+            for row, here in rows.items()
+            for name in re.findall(r"`([a-z][^`]*)`", row)
+            if here == word
+        }
+        for word in ("yes", "no")
+    )
+    assert {topic.value for topic in Topic} == there
+    assert {*MISSING, "book"} == missing
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "data"),
+    [
+        ("private/mass_quote", {}, {"method": "private/mass_quote"}),
+        ("public/get_index_chart_data", {}, {"method": "public/get_index_chart_data"}),
+        ("private/buy", {"type": "stop_limit"}, {"param": "type"}),
+        ("private/sell", {"linked_order_type": "x"}, {"param": "linked_order_type"}),
+        ("private/buy", {"display_amount": 5}, {"param": "display_amount"}),
+        ("private/buy", {"max_show": "5"}, {"param": "max_show"}),
+        (
+            "private/set_self_trading_config",
+            {"mode": "cancel_maker", "extended_to_subaccounts": True},
+            {"param": "extended_to_subaccounts"},
+        ),
+    ],
+)
+def test_what_is_not_implemented_is_named(
+    method: str, params: dict[str, object], data: dict[str, str]
+) -> None:
+    """The method, or the parameter that asks for it."""
+    order = {"instrument_name": BTC, "amount": 10, "price": 64_500}
+    given = order | params if method in ("private/buy", "private/sell") else params
+    error = Harness().connect("alice").error(method, **given)
+    assert (10033, "not_implemented") == (error["code"], error["message"])
+    assert {"reason": "not implemented", **data} == error["data"]
+
+
+def test_a_method_that_the_api_does_not_have_is_not_found() -> None:
+    """It stays at -32601."""
+    assert -32601 == Harness().connect("alice").error("private/weather")["code"]

@@ -1,0 +1,318 @@
+"""The archive: what it keeps of trades, orders and settlements, and how it is asked."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from book.order import OrderState, Side, TimeInForce
+from book.units import DAY, HOUR, MINUTE, MONEY, SCALE
+from gateway.history import archive
+from gateway.history.paging import Range
+from gateway.protocol import order_json
+from risk.commands import CancelAll, Liquidate, OpenAccount
+from risk.events import Traded, Transferred
+from risk.liquidation import pending
+from risk.state import INSURANCE
+from tests.gateway.feed_fixture import ALICE, BOB, BTC, SOL, Desk
+
+VICTIM = 201
+
+
+def everywhere(_: str) -> bool:
+    """Fits every instrument."""
+    return True
+
+
+def five_trades() -> Desk:
+    """Trades 1 to 5, a second apart, every other one in SOL."""
+    desk = Desk()
+    for number in range(5):
+        desk.tick()
+        if number % 2:
+            desk.trade(150, 1, SOL)
+        else:
+            desk.trade()
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers", "more"),
+    [
+        (Range(), [5, 4, 3, 2, 1], False),
+        (Range(count=2), [5, 4], True),
+        (Range(count=5), [5, 4, 3, 2, 1], False),
+        (Range(count=2, ascending=True), [1, 2], True),
+        (Range(first_id=2, last_id=4, ascending=True), [2, 3, 4], False),
+        (Range(first_id=2, last_id=4), [4, 3, 2], False),
+        (Range(first_id=4, count=1, ascending=True), [4], True),
+        (Range(last_id=0), [], False),
+        (Range(first_id=4, last_id=2), [], False),
+        (Range(first_id=4, last_id=2, ascending=True), [], False),
+        (Range(first_id=6, ascending=True), [], False),
+    ],
+)
+def test_trades_are_paged_in_either_direction(
+    wanted: Range, numbers: list[int], more: bool
+) -> None:
+    """Bounds are inclusive, the first `count` in the direction asked for come, and more is said."""
+    desk = five_trades()
+    trades, has_more = desk.archive.trades([BTC, SOL], wanted)
+    assert (numbers, more) == ([trade.trade_id for trade in trades], has_more)
+    own, has_more = desk.archive.own_trades(ALICE, wanted, everywhere)
+    assert (numbers, more) == ([each.trade.trade_id for each in own], has_more)
+
+
+def test_trades_are_bounded_by_time_and_by_sequence() -> None:
+    """Times are inclusive; sequences count in one instrument."""
+    desk = five_trades()
+    trades, _ = desk.archive.trades(
+        [BTC, SOL], Range(start=desk.time - 2_000, end=desk.time - 1_000)
+    )
+    assert [4, 3] == [trade.trade_id for trade in trades]
+    trades, _ = desk.archive.trades([BTC], Range(first_sequence=2, ascending=True))
+    assert [3, 5] == [trade.trade_id for trade in trades]
+
+
+def test_the_oldest_trades_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each instrument keeps a bounded number, the newest."""
+    monkeypatch.setattr(archive, "TRADES", 3)
+    desk = Desk()
+    for _ in range(5):
+        desk.trade()
+    trades, more = desk.archive.trades([BTC], Range())
+    assert ([5, 4, 3], False) == ([trade.trade_id for trade in trades], more)
+
+
+def test_closed_orders_come_latest_first_with_offset_and_count() -> None:
+    """Orders that did not trade are left out unless asked for; paging skips and limits."""
+    desk = Desk()
+    desk.trade()
+    unfilled = desk.place(
+        ALICE, Side.BUY, 10, 49_500, time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL
+    )
+    desk.tick()
+    desk.trade(149, 1, SOL)
+    desk.place(ALICE, Side.BUY, 10, 49_500)
+
+    def orders(*, unfilled: bool, offset: int = 0, count: int = 20) -> list[int]:
+        kept = desk.archive.orders(ALICE, everywhere, unfilled=unfilled, offset=offset, count=count)
+        return [order.order_id for order in kept]
+
+    assert [4, 1] == orders(unfilled=False)
+    assert [4, 3, 1] == orders(unfilled=True)
+    assert [3] == orders(unfilled=True, offset=1, count=1)
+    assert [] == orders(unfilled=True, offset=3)
+    assert unfilled == desk.archive.order(ALICE, unfilled.order_id)
+    assert desk.archive.order(BOB, unfilled.order_id) is None
+
+
+def test_orders_without_a_trade_do_not_push_out_those_that_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A market maker cancels thousands; its fills stay."""
+    monkeypatch.setattr(archive, "UNFILLED_ORDERS", 2)
+    desk = Desk()
+    desk.trade()
+    for _ in range(5):
+        desk.place(ALICE, Side.BUY, 10, 49_500)
+        desk.apply(CancelAll(account=ALICE))
+    kept = desk.archive.orders(ALICE, everywhere, unfilled=True, offset=0, count=20)
+    assert [7, 6, 1] == [order.order_id for order in kept]
+
+
+def test_a_partly_filled_order_is_kept_with_what_was_filled() -> None:
+    """Cancelled with a fill counts as filled history, and its trades are found by its number."""
+    desk = Desk()
+    order = desk.place(ALICE, Side.SELL, 30, 50_000)
+    desk.place(BOB, Side.BUY, 10, 50_000)
+    desk.place(BOB, Side.BUY, 10, 50_000)
+    desk.apply(CancelAll(account=ALICE))
+    (kept,) = desk.archive.orders(ALICE, everywhere, unfilled=False, offset=0, count=20)
+    assert (OrderState.CANCELLED, 20 * SCALE) == (kept.state, kept.filled)
+    trades = desk.archive.order_trades(ALICE, order.order_id)
+    assert [1, 2] == [each.trade.trade_id for each in trades]
+
+
+def test_a_day_of_trades_is_summed_up() -> None:
+    """Volume in base and quote, extremes and change; each trade leaves after 24 hours."""
+    desk = Desk()
+    instrument = desk.market().instrument
+
+    def figures() -> tuple[int, int, int | None, int | None, int | None]:
+        day = desk.archive.day(instrument).figures(desk.time)
+        return day.base, day.quote, day.high, day.low, day.change
+
+    assert (0, 0, None, None, None) == figures()
+    desk.trade(50_600, 50_600)
+    desk.tick(12 * 3_600)
+    desk.settle()
+    desk.trade(49_500, 49_500)
+    desk.trade(50_500, 50_500)
+    change = -1_976
+    assert (3 * MONEY, 150_600 * MONEY, 50_600 * SCALE, 49_500 * SCALE, change) == figures()
+    desk.tick(12 * 3_600 + 60)
+    desk.settle()
+    change = 20_202
+    assert (2 * MONEY, 100_000 * MONEY, 50_500 * SCALE, 49_500 * SCALE, change) == figures()
+    desk.tick(12 * 3_600)
+    desk.settle()
+    assert (0, 0, None, None, None) == figures()
+
+
+def test_linear_volume_is_counted_in_coins() -> None:
+    """The amount is in base coins already, and the quote is its value."""
+    desk = Desk()
+    desk.trade(150, 10, SOL)
+    day = desk.archive.day(desk.market(SOL).instrument).figures(desk.time)
+    assert (10 * MONEY, 1_500 * MONEY) == (day.base, day.quote)
+
+
+def test_funding_of_8_hours_is_what_the_rate_came_to() -> None:
+    """A rate that held for two of the last eight hours counts a quarter of itself."""
+    desk = Desk()
+    market = desk.market()
+    for _ in range(9 * 60):
+        desk.tick(60)
+    assert 0 == desk.archive.funding(market)
+    desk.place(ALICE, Side.BUY, 100_000, 50_200)
+    for _ in range(60):
+        desk.tick(20)
+    paid = market.rate_integral
+    assert paid > 0
+    assert round(paid / (8 * HOUR)) == desk.archive.funding(market)
+    desk.apply(CancelAll(account=ALICE))
+    for _ in range(9 * 60):
+        desk.tick(60)
+    assert 0 <= desk.archive.funding(market) < paid / (8 * HOUR) / 100
+
+
+def test_funding_of_8_hours_does_not_depend_on_how_often_it_is_sampled() -> None:
+    """A rate that has held all the time is the rate, however rare the ticks."""
+    desk = Desk()
+    desk.place(ALICE, Side.BUY, 100_000, 50_200)
+    for hours in (1, 2, 3, 4, 5, 48):
+        desk.tick(hours * 3_600)
+        desk.settle()
+    assert 0 < desk.market().funding_rate == desk.archive.funding(desk.market())
+
+
+def test_settlements_are_kept_for_markets_and_accounts() -> None:
+    """Daily settlement is recorded once a market, and once for each account with a result."""
+    desk = Desk()
+    desk.trade(50_000, 50_000)
+    desk.tick(24 * 3_600, btc_usd=51_000)
+    desk.settle()
+    settled = desk.archive.settlements(BTC)
+    assert [50_000 * SCALE] == [event.open_interest for event in settled]
+    (own,) = desk.archive.own_settlements(BOB)
+    assert (BTC, 50_000 * SCALE) == (own.instrument, own.size)
+    assert () == tuple(desk.archive.own_settlements(VICTIM))
+
+
+def test_deliveries_are_kept_by_index() -> None:
+    """An expiry leaves its price, and its name stays known."""
+    desk = Desk()
+    name = next(name for name in desk.exchange.state.markets if name.startswith("BTC-2"))
+    desk.trade(instrument=name)
+    expiry = desk.market(name).instrument.expiry
+    assert expiry is not None
+    desk.tick((expiry - desk.time) // 1_000 + 1)
+    desk.settle()
+    (delivered,) = [each for each in desk.archive.delivered("btc_usd") if each.instrument == name]
+    assert 50_000 * SCALE == delivered.price
+    instrument = desk.archive.instrument(name)
+    assert instrument is not None
+    assert expiry == instrument.expiry
+    trades, _ = desk.archive.trades([name], Range())
+    assert 1 == len(trades)
+
+
+def test_a_year_in_one_entry_is_survived() -> None:
+    """More instruments than the venue remembers come and go; the archive goes on."""
+    desk = Desk()
+    desk.tick(400 * DAY // 1_000)
+    desk.settle()
+    desk.trade()
+    trades, _ = desk.archive.trades([BTC], Range())
+    assert 1 == len(trades)
+    assert len(desk.archive.instruments) <= len(desk.exchange.state.markets) + 100
+
+
+def test_system_accounts_leave_no_history() -> None:
+    """Only clients ask for theirs."""
+    desk, _ = take_over()
+    assert INSURANCE not in desk.archive.accounts
+
+
+def take_over() -> tuple[Desk, list[Transferred]]:
+    """A long position that nobody buys back and that the insurance fund takes over."""
+    desk = Desk()
+    desk.deposit(INSURANCE, "BTC", 1_000)
+    desk.apply(OpenAccount(account=VICTIM, name="victim"))
+    desk.deposit(VICTIM, "BTC", 1)
+    desk.place(ALICE, Side.SELL, 1_000_000, 50_000)
+    desk.place(VICTIM, Side.BUY, 1_000_000, 50_000)
+    transfers = []
+    for step in range(30):
+        desk.tick(btc_usd=50_000 - 100 * step)
+        for account, currency in pending(desk.exchange.state):
+            events = desk.apply(Liquidate(account=account, currency=currency))
+            transfers += [event for event in events if isinstance(event, Transferred)]
+            desk.settle()
+    assert transfers
+    return desk, transfers
+
+
+def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
+    """Its own trades add up to its position, which is nothing; the last is a liquidation."""
+    desk, (transfer,) = take_over()
+    own, _ = desk.archive.own_trades(VICTIM, Range(count=100, ascending=True), everywhere)
+    assert 0 == sum(each.side.side.sign * each.trade.amount for each in own)
+    trade, side = own[-1].trade, own[-1].side
+    assert (transfer.trade_id, transfer.price) == (trade.trade_id, trade.price)
+    instrument = desk.market().instrument
+    told = msgspec.json.decode(order_json.own_trade_text(trade, side, instrument))
+    assert ("liquidation", "T", "sell", "T") == (
+        told["order_type"],
+        told["liquidity"],
+        told["direction"],
+        told["liquidation"],
+    )
+    public, _ = desk.archive.trades([BTC], Range(count=100))
+    assert transfer.trade_id not in {trade.trade_id for trade in public}
+
+
+def test_a_liquidation_through_the_book_is_marked_on_the_tape() -> None:
+    """The taker was liquidated: `liquidation` is T, and its own trade is of that type."""
+    desk = Desk()
+    desk.deposit(INSURANCE, "BTC", 1_000)
+    desk.apply(OpenAccount(account=VICTIM, name="victim"))
+    desk.deposit(VICTIM, "BTC", 1)
+    desk.place(ALICE, Side.SELL, 1_000_000, 50_000)
+    desk.place(VICTIM, Side.BUY, 1_000_000, 50_000)
+    desk.place(BOB, Side.BUY, 2_000_000, 49_300)
+    public = desk.listen(1, f"trades.{BTC}.raw")
+    own = desk.listen(2, "user.trades.any.any.raw", account=VICTIM)
+    fills: list[Traded] = []
+    for step in range(30):
+        desk.tick(btc_usd=50_000 - 100 * step)
+        for account, currency in pending(desk.exchange.state):
+            events = desk.apply(Liquidate(account=account, currency=currency))
+            fills += [event for event in events if isinstance(event, Traded)]
+    assert fills
+    told = [trade for trades in public.data(f"trades.{BTC}.raw") for trade in trades]
+    assert ["T"] * len(fills) == [trade["liquidation"] for trade in told]
+    mine = [trade for trades in own.data("user.trades.any.any.raw") for trade in trades]
+    assert ["liquidation"] * len(fills) == [trade["order_type"] for trade in mine]
+    assert [trade["trade_id"] for trade in told] == [trade["trade_id"] for trade in mine]
+
+
+def test_minutes_of_statistics_are_bounded() -> None:
+    """However long prices only fall, a window holds no more than its minutes."""
+    desk = Desk()
+    for step in range(3):
+        desk.trade(50_000 - step)
+        desk.tick(MINUTE // 1_000)
+    day = desk.archive.day(desk.market().instrument)
+    assert (3, 3, 1) == (len(day.minutes), len(day.high.minutes), len(day.low.minutes))

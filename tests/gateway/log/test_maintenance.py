@@ -1,0 +1,122 @@
+"""What an operator does by hand: nothing of it can lose what somebody was told."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.log.data_directory import DataDirectory
+from gateway.log.errors import ApplyError, DamageError, LockedError, LogError
+from gateway.log.maintenance import prune, skip, snapshot
+from gateway.log.segments import segments
+from gateway.log.snapshots import Snapshots
+from risk.commands import Entry
+from tests.gateway.harness import HandClock
+from tests.gateway.log.log_fixtures import TICK, QuickDisk
+from tests.gateway.log.log_writer_fixture import POISON, Scribe
+
+
+def skip_it(scribe: Scribe, sequence: int) -> Entry:
+    """As the command does, in the year 2025."""
+    directory = scribe.book.directory
+    return skip(directory, sequence, "no steps", clock=HandClock(), disk=QuickDisk())
+
+
+def test_a_snapshot_of_a_log_at_rest_is_of_its_end(tmp_path: Path) -> None:
+    """A torn tail is cut off first, as at a start."""
+    scribe = Scribe.trading(tmp_path)
+    last, digest = scribe.sequence, scribe.exchange.digest()
+    scribe.note(TICK)
+    (segment,) = segments(scribe.book.directory.log)
+    segment.path.write_bytes(segment.path.read_bytes()[:-1])
+    assert last == snapshot(scribe.book.directory, QuickDisk())
+    found = scribe.book.recovered()
+    assert (last, last, digest) == (found.start, found.sequence, found.replay.exchange.digest())
+
+
+def test_only_the_entry_that_stops_the_venue_is_skipped(tmp_path: Path) -> None:
+    """Any other had its effects; the skip itself is an entry, stamped no earlier than the last."""
+    scribe = Scribe.trading(tmp_path)
+    healthy = scribe.sequence
+    with pytest.raises(LogError, match="can be applied, and was"):
+        skip_it(scribe, healthy)
+    first, second = (scribe.note(POISON)[0] for _ in range(2))
+    with pytest.raises(LogError, match=f"no entry {second.sequence + 1}"):
+        skip_it(scribe, second.sequence + 1)
+    with pytest.raises(LogError, match="can be applied, and was"):
+        skip_it(scribe, healthy)
+    with pytest.raises(LogError, match=f"stops at entry {first.sequence}, before"):
+        skip_it(scribe, second.sequence)
+    assert first == skip_it(scribe, first.sequence)
+    with pytest.raises(LogError, match="is skipped already"):
+        skip_it(scribe, first.sequence)
+    with pytest.raises(ApplyError, match=f"entry {second.sequence} "):
+        scribe.book.end()
+    assert second == skip_it(scribe, second.sequence)
+    found = scribe.book.recovered()
+    assert {first.sequence: "no steps", second.sequence: "no steps"} == found.replay.skips
+    assert scribe.time == found.time
+
+
+def test_what_a_snapshot_includes_is_not_skipped(tmp_path: Path) -> None:
+    """It would still be in there."""
+    scribe = Scribe.trading(tmp_path)
+    scribe.snapshot()
+    with pytest.raises(LogError, match="was applied"):
+        skip_it(scribe, scribe.sequence)
+
+
+def test_nothing_is_skipped_while_the_venue_runs(tmp_path: Path) -> None:
+    """Two who write to one log would ruin it."""
+    scribe = Scribe.trading(tmp_path)
+    (poison,) = scribe.note(POISON)
+    with (
+        scribe.book.directory.locked(QuickDisk()),
+        pytest.raises(LockedError, match="in use by another process"),
+    ):
+        skip_it(scribe, poison.sequence)
+
+
+def test_nothing_is_begun_in_a_wrong_directory(tmp_path: Path) -> None:
+    """A typing error makes no folders."""
+    directory = DataDirectory(tmp_path / "typo")
+    for attempt in (
+        lambda: snapshot(directory, QuickDisk()),
+        lambda: skip(directory, 1, "", clock=HandClock(), disk=QuickDisk()),
+    ):
+        with pytest.raises(LogError, match="there is no log"):
+            attempt()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_pruning_leaves_what_the_older_snapshot_needs(tmp_path: Path) -> None:
+    """With one snapshot nothing goes: it may be the one that turns out to be damaged."""
+    scribe = Scribe.trading(tmp_path, segment_bytes=1)
+    directory = scribe.book.directory
+    scribe.snapshot()
+    older = scribe.sequence
+    assert [] == prune(directory, QuickDisk())
+    scribe.trade(2)
+    scribe.snapshot()
+    scribe.trade(1)
+    before = segments(directory.log)
+    removed = prune(directory, QuickDisk())
+    assert before == removed + segments(directory.log)
+    assert older + 1 == segments(directory.log)[0].first
+    assert [] == prune(directory, QuickDisk())
+    end = (scribe.sequence, scribe.exchange.digest())
+    assert end == scribe.book.end()
+    Snapshots(directory.snapshots).paths()[0].unlink()
+    assert end == scribe.book.end()
+
+
+def test_nothing_is_pruned_for_a_damaged_snapshot(tmp_path: Path) -> None:
+    """What it would have to replace is still there."""
+    scribe = Scribe.trading(tmp_path, segment_bytes=1)
+    for _ in range(2):
+        scribe.trade(1)
+        path = scribe.snapshot()
+    path.write_bytes(path.read_bytes()[:-1])
+    before = segments(scribe.book.directory.log)
+    with pytest.raises(DamageError, match=path.name):
+        prune(scribe.book.directory, QuickDisk())
+    assert before == segments(scribe.book.directory.log)

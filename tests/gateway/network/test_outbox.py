@@ -1,0 +1,306 @@
+"""The outbox: a place for every reply, a limit for everything else, an answer to "full"."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from gateway.network.outbox import (
+    PRIVATE,
+    PRIVATE_BYTES,
+    PUBLIC,
+    PUBLIC_BYTES,
+    REPLIES,
+    REPLY_BYTES,
+    WRITE_BYTES,
+    CloseReason,
+    Outbox,
+)
+from gateway.network.reply_encoder import Job
+from gateway.protocol import jsonrpc, large_results
+from gateway.protocol.large_results import LargeReply
+from tests.gateway.harness import HandClock
+
+
+def make(dropped: list[str] | None = None, jobs: list[Job] | None = None) -> Outbox:
+    """An outbox of session 7."""
+    dropped, jobs = dropped if dropped is not None else [], jobs if jobs is not None else []
+    return Outbox(7, dropped.append, jobs.append)
+
+
+def large(slices: int = 2) -> LargeReply:
+    """A reply of so many slices, which holds the numbers of its rows."""
+    rows = large_results.array(range(slices * large_results.ROWS), lambda row: b"%d" % row)
+    reply = large_results.reply(jsonrpc.RequestMeta(1, 0, testnet=True), rows, HandClock())
+    assert isinstance(reply, LargeReply)
+    return reply
+
+
+def finish(jobs: list[Job]) -> None:
+    """Do what is to be done, a piece of each job in turn."""
+    while jobs:
+        job = jobs.pop(0)
+        if not job():
+            jobs.append(job)
+
+
+def drain(outbox: Outbox) -> list[bytes]:
+    """Everything that is queued, in order."""
+    messages: list[bytes] = []
+    while taken := outbox.take():
+        messages += taken
+    return messages
+
+
+def ask(outbox: Outbox, reply: bytes) -> None:
+    """A request and its reply."""
+    outbox.reserve()
+    outbox.reply(reply)
+
+
+def test_messages_leave_in_the_order_in_which_they_came() -> None:
+    """Reply, private and public share one queue: their order is the feed's."""
+    outbox = make()
+    ask(outbox, b"1")
+    outbox.send_private(b"2")
+    assert outbox.try_send_public(b"3")
+    assert [b"1", b"2", b"3"] == drain(outbox)
+
+
+async def test_a_reader_waits_when_all_places_for_replies_are_taken() -> None:
+    """One more request is read as soon as one reply is on its way."""
+    outbox = make()
+    for _ in range(REPLIES):
+        await outbox.wait_for_reply_capacity()
+        outbox.reserve()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.wait_for_reply_capacity)
+        await wait_all_tasks_blocked()
+        assert 1 == len(nursery.child_tasks)
+        outbox.reply(b"x")
+        await wait_all_tasks_blocked()
+        assert 1 == len(nursery.child_tasks), "queued is not sent"
+        assert [b"x"] == outbox.take()
+        await wait_all_tasks_blocked()
+        assert 0 == len(nursery.child_tasks)
+
+
+async def test_a_reader_waits_while_large_replies_are_unread() -> None:
+    """Few places filled with much are full too."""
+    outbox = make()
+    ask(outbox, bytes(REPLY_BYTES))
+    with trio.move_on_after(0) as scope:
+        await outbox.wait_for_reply_capacity()
+    assert scope.cancelled_caught
+    drain(outbox)
+    await outbox.wait_for_reply_capacity()
+
+
+def test_a_reply_fits_when_everything_else_is_full() -> None:
+    """Its place was taken before its request was read."""
+    outbox = make()
+    while outbox.try_send_public(bytes(1_000)):
+        pass
+    ask(outbox, b"reply")
+    assert b"reply" == drain(outbox)[-1]
+
+
+def test_public_data_without_room_is_refused_by_count() -> None:
+    """The feed is told, and what is queued stays."""
+    dropped: list[str] = []
+    outbox = make(dropped)
+    assert all(outbox.try_send_public(b"x") for _ in range(PUBLIC))
+    assert not outbox.try_send_public(b"x")
+    assert ["public"] == dropped
+    assert PUBLIC == len(drain(outbox))
+    assert outbox.farewell is None
+
+
+def test_public_data_without_room_is_refused_by_size() -> None:
+    """A few snapshots can be as much as many changes."""
+    outbox = make()
+    assert outbox.try_send_public(bytes(PUBLIC_BYTES))
+    assert not outbox.try_send_public(b"x")
+
+
+def test_private_data_without_room_costs_the_connection() -> None:
+    """An account's events are never left out: it is cut with 1008, and what it missed is clear."""
+    dropped: list[str] = []
+    outbox = make(dropped)
+    for _ in range(PRIVATE):
+        outbox.send_private(b"x")
+    assert (None, []) == (outbox.farewell, dropped)
+    outbox.send_private(b"x")
+    assert CloseReason(1008, "connection_too_slow") == outbox.farewell
+    assert ["private"] == dropped
+    assert [] == drain(outbox), "it does not read what is queued either"
+
+
+def test_private_data_is_bounded_in_bytes_too() -> None:
+    """A few events of an account that says much in each are as much memory as many small ones."""
+    outbox = make()
+    outbox.send_private(bytes(PRIVATE_BYTES))
+    assert (None, PRIVATE_BYTES) == (outbox.farewell, outbox.size)
+    outbox.send_private(b"x")
+    assert CloseReason(1008, "connection_too_slow") == outbox.farewell
+    assert 0 == outbox.size
+
+
+def test_after_a_cut_nothing_is_queued_and_nobody_is_told() -> None:
+    """Publishers need not ask whether a client is still there; the first farewell stands."""
+    dropped: list[str] = []
+    outbox = make(dropped)
+    outbox.send_private(b"before")
+    outbox.disconnect(1001, "going away")
+    outbox.disconnect(1008, "too late")
+    ask(outbox, b"x")
+    outbox.send_private(b"x")
+    assert outbox.try_send_public(b"x")
+    assert [b"before"] == drain(outbox)
+    assert CloseReason(1001, "going away") == outbox.farewell
+    assert [] == dropped
+
+
+def test_a_write_is_bounded_in_bytes() -> None:
+    """The send deadline is for one write, so one write is small."""
+    outbox = make()
+    for _ in range(5):
+        outbox.send_private(bytes(WRITE_BYTES // 2))
+    assert [2, 2, 1, 0] == [len(outbox.take()) for _ in range(4)]
+    assert 0 == outbox.size
+
+
+async def test_settled_means_that_every_reply_is_with_the_writer() -> None:
+    """A parting client is told everything that was decided for it."""
+    outbox = make()
+    outbox.reserve()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.wait_replies_sent)
+        await wait_all_tasks_blocked()
+        outbox.reply(b"x")
+        await wait_all_tasks_blocked()
+        assert 1 == len(nursery.child_tasks)
+        outbox.take()
+
+
+async def test_the_writer_is_woken_by_messages_and_by_a_cut() -> None:
+    """It needs no timer."""
+    outbox = make()
+    news: list[Callable[[], None]] = [
+        lambda: outbox.send_private(b"x"),
+        lambda: outbox.disconnect(1000, ""),
+    ]
+    for each in news:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.wait)
+            await wait_all_tasks_blocked()
+            each()
+        outbox.take()
+
+
+def test_a_place_is_free_when_its_reply_leaves_in_whatever_company() -> None:
+    """Taken in parts or whole, replies are told from all else, by count and by size."""
+    outbox, half = make(), bytes(WRITE_BYTES // 2)
+    for turn in range(3):
+        for size in (1, WRITE_BYTES // 2, WRITE_BYTES // 2, 3, WRITE_BYTES):
+            outbox.send_private(half)
+            ask(outbox, b"r" * size)
+        queued = len(outbox)
+        while taken := outbox.take():
+            queued -= len(taken)
+            assert (queued + 1) // 2 == outbox.replies_reserved
+        assert (0, 0, 0) == (outbox.replies_reserved, outbox.size, outbox._reply_bytes), turn
+
+
+def test_what_follows_a_large_reply_waits_until_it_is_encoded() -> None:
+    """The state that it tells is of the moment of its place in the queue."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    outbox.send_private(b"before")
+    outbox.reserve()
+    outbox.reply(large())
+    outbox.send_private(b"after")
+    assert [b"before"] == outbox.take()
+    assert [] == outbox.take()
+    (job,) = jobs
+    assert [False, False, False] == [job(), job(), job()]
+    assert [] == outbox.take(), "the envelope is still missing"
+    assert job()
+    reply, after = outbox.take()
+    assert list(range(2 * large_results.ROWS)) == msgspec.json.decode(reply)["result"]
+    assert b"after" == after
+    assert 0 == outbox.size == outbox.replies_reserved == len(outbox)
+
+
+def test_several_large_replies_keep_their_order_whichever_is_encoded_first() -> None:
+    """A long one is not overtaken by a shorter one."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    for slices in (5, 2):
+        outbox.reserve()
+        outbox.reply(large(slices))
+    while not jobs[1]():
+        assert [] == outbox.take()
+    assert [] == outbox.take()
+    finish(jobs[:1])
+    lengths = [len(msgspec.json.decode(reply)["result"]) for reply in drain(outbox)]
+    assert [5 * large_results.ROWS, 2 * large_results.ROWS] == lengths
+    assert 0 == outbox.replies_reserved
+
+
+async def test_a_reader_waits_while_a_large_reply_is_encoded() -> None:
+    """One client has one at a time: whoever pipelines them does not have them all kept."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    outbox.reserve()
+    outbox.reply(large())
+    assert outbox.replies_full
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.wait_for_reply_capacity)
+        await wait_all_tasks_blocked()
+        assert 1 == len(nursery.child_tasks)
+        finish(jobs)
+    assert not outbox.replies_full
+
+
+def test_a_large_reply_leaves_room_for_public_data() -> None:
+    """Its reader has asked for it, and is not slow because it came."""
+    outbox = make()
+    ask(outbox, bytes(PUBLIC_BYTES))
+    assert outbox.try_send_public(b"trade")
+
+
+@pytest.mark.parametrize("advanced", [0, 1, 3])
+def test_a_cut_drops_what_is_not_encoded_and_all_behind_it(advanced: int) -> None:
+    """What stands before it still goes out; nothing more is encoded."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    outbox.send_private(b"before")
+    ask(outbox, b"reply")
+    outbox.reserve()
+    outbox.reply(large())
+    outbox.send_private(b"behind")
+    for _ in range(advanced):
+        assert not jobs[0]()
+    outbox.disconnect(1008, "enough")
+    assert jobs[0](), "the job is over"
+    assert [b"before", b"reply"] == drain(outbox)
+    assert 0 == outbox.size == len(outbox)
+
+
+async def test_a_writer_waits_while_nothing_can_be_written_yet() -> None:
+    """It neither spins nor ends."""
+    jobs: list[Job] = []
+    outbox = make(jobs=jobs)
+    outbox.reserve()
+    outbox.reply(large())
+    outbox.send_private(b"behind")
+    with trio.move_on_after(0) as scope:
+        await outbox.wait()
+    assert scope.cancelled_caught
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.wait)
+        await wait_all_tasks_blocked()
+        finish(jobs)

@@ -1,0 +1,130 @@
+"""The start-up sequence: what differs becomes commands, and nothing is done twice."""
+
+import pytest
+import trio
+
+from book.units import MONEY, SECOND
+from gateway.access.authenticator import Keyring
+from gateway.config import schema
+from gateway.config.toml_reader import ConfigError
+from gateway.sequencer.bootstrap import (
+    SESSIONS_PER_START,
+    Bootstrap,
+    account_numbers,
+    differences,
+    fill_keyring,
+    next_start,
+    parameters,
+)
+from risk.commands import (
+    Command,
+    Deposit,
+    EndSessions,
+    Entry,
+    OpenAccount,
+    Origin,
+    SetParameters,
+    SetProduct,
+    StartSession,
+)
+from risk.exchange import Exchange
+from risk.risk_terms import LossPolicy
+from risk.state import INSURANCE
+from tests.gateway.harness import START
+from tests.gateway.server_fixtures import floor
+
+ALICE = '[[account]]\nname = "alice"\nclient_id = "a"\nclient_secret = "s"\n'
+BOB = '[[account]]\nname = "bob"\nclient_id = "b"\nclient_secret = "s"\ndeposits = { ETH = 5 }\n'
+
+
+def started(text: str, exchange: Exchange | None = None) -> Exchange:
+    """An exchange that a process with this configuration has started on."""
+    exchange = exchange or Exchange()
+    apply(exchange, differences(schema.parse(text), exchange.state, next_start(exchange.state)))
+    return exchange
+
+
+def apply(exchange: Exchange, commands: list[Command], session: int = 0) -> None:
+    """Apply commands one after the other."""
+    for command in commands:
+        number = exchange.state.sequence + 1
+        exchange.apply(Entry(number, START, Origin(session=session, request=number), command))
+
+
+def test_an_empty_venue_gets_products_fund_accounts_and_deposits() -> None:
+    """In an order in which each command finds what it needs."""
+    exchange = started(ALICE + "deposits = { BTC = 2 }\n" + BOB)
+    state = exchange.state
+    assert ["alice", "bob"] == [state.accounts[number].name for number in (101, 102)]
+    assert 2 * MONEY == state.wallet(101, "BTC").balance
+    assert 5 * MONEY == state.wallet(102, "ETH").balance
+    assert 10 * MONEY == state.wallet(INSURANCE, "BTC").balance
+    assert "BTC-PERPETUAL" in state.markets
+    exchange.check()
+
+
+def test_the_same_configuration_changes_nothing_at_the_next_start() -> None:
+    """Deposits are opening deposits: a restart does not make anybody richer."""
+    exchange = started(ALICE + BOB)
+    again = differences(schema.parse(ALICE + BOB), exchange.state, next_start(exchange.state))
+    assert [EndSessions(before=2 * SESSIONS_PER_START)] == again
+
+
+def test_a_new_account_gets_the_next_number_wherever_it_stands_in_the_file() -> None:
+    """Numbers belong to names, not to places."""
+    exchange = started(BOB)
+    parsed = schema.parse(ALICE + BOB)
+    assert {"bob": 101, "alice": 102} == account_numbers(parsed, exchange.state)
+    new = differences(parsed, exchange.state, 2)
+    assert [OpenAccount(account=102, name="alice")] == new[1:]
+    keyring = Keyring()
+    fill_keyring(keyring, parsed, exchange.state)
+    found = [keyring.get(client_id) for client_id in ("a", "b")]
+    assert [102, 101] == [each.account for each in found if each is not None]
+
+
+def test_changed_rules_and_terms_are_set_again() -> None:
+    """Configuration is compared with the state, not with an earlier configuration."""
+    exchange = started("")
+    text = '[risk]\nloss_policy = "socialise"\nsupervision_seconds = 9\n'
+    rules = parameters(schema.parse(text))
+    assert (LossPolicy.SOCIALISE, 9 * SECOND) == (rules.loss_policy, rules.supervision)
+    changed = exchange.state.products["BTC", False]
+    exchange.state.products["BTC", False] = SetProduct(
+        contract=changed.contract, terms=exchange.state.products["ETH", False].terms
+    )
+    new = differences(schema.parse(text), exchange.state, 2)
+    assert [SetParameters(parameters=rules), changed] == new[1:]
+
+
+def test_each_start_ends_the_sessions_of_those_before() -> None:
+    """A client of the crashed process cannot have orders that nobody can end."""
+    exchange = started(ALICE)
+    session = SESSIONS_PER_START + 1
+    apply(exchange, [StartSession(session=session, account=101)], session)
+    assert [session] == list(exchange.state.sessions)
+    started(ALICE, exchange)
+    assert {} == exchange.state.sessions
+    assert 3 == next_start(exchange.state)
+
+
+async def test_it_waits_until_the_venue_has_obeyed() -> None:
+    """More commands than one list holds, and the last of them is applied when it returns."""
+    async with floor() as venue:
+        commands: list[Command] = [
+            Deposit(account=101, currency="BTC", amount=MONEY) for _ in range(40)
+        ]
+        bootstrap = Bootstrap(commands, Origin())
+        venue.observers.append(bootstrap.observe)
+        with trio.fail_after(10):
+            await bootstrap.run(venue.intake.inbox)
+        assert 140 * MONEY == venue.harness.exchange.state.wallet(101, "BTC").balance
+
+
+async def test_a_configuration_that_the_venue_refuses_is_an_error() -> None:
+    """With the command and the reason; the process does not serve half of what was asked for."""
+    async with floor() as venue:
+        bootstrap = Bootstrap([Deposit(account=999, currency="BTC", amount=1)], Origin())
+        venue.observers.append(bootstrap.observe)
+        with trio.fail_after(10), pytest.raises(ConfigError, match=r"999.*user_not_found"):
+            await bootstrap.run(venue.intake.inbox)

@@ -1,0 +1,444 @@
+"""Running pieces of the gateway for tests: a venue without sockets, and one with.
+
+`Floor` runs log, matcher and connections over transports in memory; `running` is the whole
+server on free ports of the loopback interface.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count, islice
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio_websocket
+from attrs import Factory, define, field
+
+from book.units import Millis
+from gateway.api.session import Session
+from gateway.clock import Clock
+from gateway.config import schema
+from gateway.log import Durable, Log, Proposal, Source
+from gateway.log.memory import MemoryLog
+from gateway.network.connection import Connection
+from gateway.network.outbox import Outbox
+from gateway.network.read_scheduler import ReadScheduler
+from gateway.network.reply_encoder import Encoder
+from gateway.network.transport import DisconnectedError, Library
+from gateway.network.transport.interface import Stream
+from gateway.network.writer import FlushScheduler
+from gateway.sequencer.command_source import CommandSource
+from gateway.sequencer.inbox import COMMANDS_PER_LIST
+from gateway.sequencer.matcher import Matcher, Observer
+from gateway.server.server import Running, serve
+from risk.commands import CancelAll, Entry, Origin
+from tests.gateway.harness import ACCOUNTS, START, Harness, Json, unlimited
+
+SEND_SECONDS = 10.0
+
+# What `running` serves with; tests that use the fixture of this name run over each.
+library: Library = "websockets"
+
+
+@define
+class TrioClock:
+    """A gateway.clock.Clock that goes with trio's, which tests own."""
+
+    def now(self) -> Millis:
+        """Milliseconds."""
+        return Millis(START + round(trio.current_time() * 1_000))
+
+    def micros(self) -> int:
+        """Microseconds."""
+        return self.now() * 1_000
+
+
+@define(eq=False)
+class GatedLog:
+    """A log that a test can stop: while the gate is shut, nothing becomes durable.
+
+    The batch that it has taken by then, or takes first, waits in it.
+    """
+
+    log: Log
+    gate: trio.Event = field(factory=trio.Event)
+
+    @classmethod
+    def open(cls, log: Log) -> GatedLog:
+        """With the gate open."""
+        gated = cls(log)
+        gated.gate.set()
+        return gated
+
+    def shut(self) -> None:
+        """Pass nothing on from now on."""
+        self.gate = trio.Event()
+
+    async def run(self, source: Source, durable: Durable) -> None:
+        """The log's own work, behind the gate."""
+        await self.log.run(_Gated(self, source), durable)
+
+
+@define(eq=False)
+class _Gated:
+    gated: GatedLog
+    source: Source
+
+    async def take(self) -> Sequence[Proposal]:
+        batch = await self.source.take()
+        await self.gated.gate.wait()
+        return batch
+
+
+@define(eq=False)
+class Wire:
+    """A gateway.network.transport.Transport in memory, and the client at its other end.
+
+    `window` is how many messages the client's side holds unread before sending to it blocks.
+    """
+
+    window: int = 1_000
+    closed: tuple[int, str] | None = field(default=None, init=False)
+    parted: trio.Event = field(factory=trio.Event, init=False)
+    _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
+    _unsent: deque[bytes] = field(factory=deque, init=False)
+    _to_venue: tuple[
+        trio.MemorySendChannel[Sequence[bytes]], trio.MemoryReceiveChannel[Sequence[bytes]]
+    ] = field(factory=lambda: trio.open_memory_channel[Sequence[bytes]](0), init=False)
+    _to_client: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = field(
+        default=Factory(lambda self: trio.open_memory_channel[bytes](self.window), takes_self=True),
+        init=False,
+    )
+
+    # The venue's end.
+
+    @property
+    def direct(self) -> None:
+        """There is no socket."""
+
+    @property
+    def closing(self) -> bool:
+        """The client ends without a close frame."""
+        return False
+
+    async def receive(self) -> Sequence[str | bytes]:
+        """The next frames of the client."""
+        try:
+            return await self._to_venue[1].receive()
+        except trio.EndOfChannel as end:
+            raise DisconnectedError from end
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the client's window is full."""
+        return bool(self._unsent)
+
+    def write(self, messages: Sequence[bytes]) -> None:
+        """Send what the client's window takes."""
+        self._unsent += messages
+        try:
+            while self._unsent:
+                self._to_client[0].send_nowait(self._unsent[0])
+                self._unsent.popleft()
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return
+
+    async def drain(self) -> None:
+        """Block while the client's window is full."""
+        while self._unsent:
+            try:
+                await self._to_client[0].send(self._unsent[0])
+            except trio.BrokenResourceError as broken:
+                raise DisconnectedError from broken
+            self._unsent.popleft()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Keep the farewell for the test."""
+        self.closed = (code, reason)
+        self.parted.set()
+        self._to_client[0].close()
+        self._to_venue[1].close()
+
+    # The client's end.
+
+    async def ask(self, method: str, /, **params: object) -> int:
+        """Send a request; returns its id. Blocks while the venue does not read."""
+        (number,) = await self.ask_at_once(1, method, **params)
+        return number
+
+    async def ask_at_once(self, times: int, method: str, /, **params: object) -> list[int]:
+        """Send a request so many times, in one chunk; returns the ids."""
+        numbers = list(islice(self._ids, times))
+        frames = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            for number in numbers
+        ]
+        await self._to_venue[0].send([msgspec.json.encode(frame) for frame in frames])
+        return numbers
+
+    async def read(self) -> Json:
+        """The next message of the venue."""
+        message: Json = msgspec.json.decode(await self._to_client[1].receive())
+        return message
+
+    async def call(self, method: str, /, **params: object) -> Json:
+        """A request and its whole reply; pushes in between are passed over."""
+        number = await self.ask(method, **params)
+        while True:
+            message = await self.read()
+            if message.get("id") == number:
+                return message
+
+    async def login(self, name: str) -> None:
+        """Log in with the client's secret."""
+        reply = await self.call("public/auth", **credentials(name))
+        assert "result" in reply, reply
+
+    def hang_up(self) -> None:
+        """The client is gone, without a word."""
+        self._to_venue[0].close()
+        self._to_client[1].close()
+
+
+def credentials(name: str) -> dict[str, str]:
+    """Parameters of public/auth."""
+    return {
+        "grant_type": "client_credentials",
+        "client_id": f"{name}-key",
+        "client_secret": f"{name}-secret",
+    }
+
+
+ORDER: dict[str, object] = {
+    "instrument_name": "BTC-PERPETUAL",
+    "amount": 10,
+    "type": "limit",
+    "price": 64_500,
+}
+
+
+@define(eq=False)
+class Floor:
+    """Log and matcher over a harness's venue, and connections over wires.
+
+    `applied` are the entries since the start; `log` can be stopped.
+    """
+
+    nursery: trio.Nursery
+    harness: Harness = field(factory=Harness)
+    intake: CommandSource = field(factory=CommandSource)
+    applied: list[Entry] = field(factory=list)
+    freed: list[int] = field(factory=list)
+    dropped: list[str] = field(factory=list)
+    writers: FlushScheduler = field(factory=FlushScheduler)
+    hearing: ReadScheduler = field(factory=ReadScheduler)
+    encoder: Encoder = field(init=False)
+    crashes: list[Exception] = field(factory=list, init=False)
+    log: GatedLog = field(init=False)
+    observers: list[Observer] = field(init=False)
+    _numbers: count[int] = field(default=Factory(lambda: count(1)), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Start the core."""
+        self.encoder = Encoder(self.writers.flush, self.crashes.append)
+        self.harness.venue.feed.encode = self.encoder.add
+        log = MemoryLog(self.harness.clock)
+        log.sequence = self.harness.exchange.state.sequence
+        self.log = GatedLog.open(log)
+        self.observers = [
+            lambda entry, _events: self.applied.append(entry),
+            self.harness.venue.feed.publish,
+        ]
+        matcher = Matcher(
+            self.harness.exchange,
+            propose=self.intake.propose,
+            on_session_end=self.freed.append,
+            observers=self.observers,
+            on_slice_done=self.writers.flush,
+            # However slow the machine is, the same steps come in every run.
+            clock=trio.current_time,
+        )
+        durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
+        self.nursery.start_soon(self.log.run, self.intake, durable)
+        self.nursery.start_soon(matcher.run, entries)
+        self.nursery.start_soon(self.hearing.run)
+        self.nursery.start_soon(self.encoder.run)
+
+    def open(self, window: int = 1_000) -> tuple[Wire, Connection]:
+        """A client that has shaken hands; nobody converses with it yet."""
+        wire = Wire(window)
+        outbox = Outbox(next(self._numbers), self.dropped.append, self.encoder.add)
+        now = trio.current_time()
+        session = Session(self.harness.venue, outbox, "127.0.0.1", websocket=True, opened_at=now)
+        connection = Connection(
+            session,
+            outbox,
+            wire,
+            self.intake.inbox,
+            self.intake.propose,
+            self.freed.append,
+            self.writers,
+            self.hearing,
+            SEND_SECONDS,
+        )
+        return wire, connection
+
+    def connect(self, window: int = 1_000) -> tuple[Wire, Connection]:
+        """The same, with the conversation running in the nursery."""
+        wire, connection = self.open(window)
+        self.nursery.start_soon(self._converse, connection)
+        return wire, connection
+
+    async def _converse(self, connection: Connection) -> None:
+        await connection.run()
+        await connection.close()
+
+    async def client(self, name: str, window: int = 1_000) -> Wire:
+        """A client that has logged in."""
+        wire, _ = self.connect(window)
+        await wire.login(name)
+        return wire
+
+    async def fill_inbox(self) -> None:
+        """Stop the log and leave no room: what comes now has to wait."""
+        self.log.shut()
+        proposal = Proposal(CancelAll(account=101), Origin(start=99))
+        while True:
+            with trio.move_on_after(0.001) as scope:
+                await self.intake.inbox.put([proposal] * COMMANDS_PER_LIST)
+            if scope.cancelled_caught:
+                break
+        while self.intake.inbox.put_priority(proposal):
+            pass
+
+    @property
+    def orders(self) -> int:
+        """How many orders the venue ever took."""
+        return self.harness.exchange.state.orders
+
+
+COUNTED = """
+[limits]
+enabled = true
+undecided_requests = 1000
+matching_per_second = 1_000_000
+matching_burst = 1_000_000
+"""
+"""For who wants to know how many requests are undecided; without a limit nobody counts them."""
+
+
+@asynccontextmanager
+async def floor(settings: str = "") -> AsyncIterator[Floor]:
+    """A running floor; what is left of it is cancelled at the end."""
+    async with trio.open_nursery() as nursery:
+        yield Floor(nursery, Harness(settings))
+        nursery.cancel_scope.cancel()
+
+
+def settings_of(text: str, *, strict: bool = True) -> schema.Config:
+    """A configuration on free ports, with the harness's accounts."""
+    server = (
+        '[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\n'
+        f'strict = {str(strict).lower()}\ntransport = "{library}"\n'
+    )
+    return schema.parse(server + unlimited(text) + ACCOUNTS)
+
+
+@asynccontextmanager
+async def running(
+    text: str = "", *, strict: bool = True, log: Log | None = None, clock: Clock | None = None
+) -> AsyncIterator[Running]:
+    """The whole server, stopped in order at the end."""
+    settings = settings_of(text, strict=strict)
+    async with trio.open_nursery() as nursery:
+        venue = await nursery.start(partial(serve, settings, log=log, clock=clock))
+        yield venue
+        venue.stop()
+        nursery.cancel_scope.deadline = trio.current_time() + 5
+
+
+@define(eq=False)
+class Caller:
+    """A client over a real WebSocket."""
+
+    websocket: trio_websocket.WebSocketConnection
+    _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
+
+    async def ask(self, method: str, /, **params: object) -> int:
+        """Send a request; returns its id."""
+        number = next(self._ids)
+        frame = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        await self.websocket.send_message(msgspec.json.encode(frame).decode())
+        return number
+
+    async def read(self) -> Json:
+        """The next message."""
+        message: Json = msgspec.json.decode(await self.websocket.get_message())
+        return message
+
+    async def call(self, method: str, /, **params: object) -> Any:
+        """The result of a request that must succeed; pushes in between are passed over."""
+        number = await self.ask(method, **params)
+        while True:
+            message = await self.read()
+            if message.get("id") == number:
+                assert "result" in message, message
+                return message["result"]
+
+    async def login(self, name: str) -> None:
+        """Log in with the client's secret."""
+        await self.call("public/auth", **credentials(name))
+
+    async def closed(self) -> tuple[int, str | None]:
+        """Read to the end; the close code and reason."""
+        with pytest.raises(trio_websocket.ConnectionClosed) as caught:
+            await self._read_for_ever()
+        reason = caught.value.reason
+        assert reason is not None
+        return reason.code, reason.reason
+
+    async def _read_for_ever(self) -> None:
+        while True:
+            await self.websocket.get_message()
+
+
+@asynccontextmanager
+async def connect(
+    venue: Running, name: str = "", path: str = "/ws/api/v2", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Caller]:
+    """A WebSocket client, logged in where a name is given; over TLS with what it trusts.
+
+    Raises an ExceptionGroup of trio_websocket.ConnectionRejected where the server refuses it. The
+    stream is ours to close: the library leaves it open after a refusal and after a server's end.
+    """
+    host = str(venue.websocket)
+    connected = await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
+    stream: Stream = connected
+    if tls is not None:
+        stream = trio.SSLStream(
+            connected, tls, server_hostname=venue.websocket.host, https_compatible=True
+        )
+    async with stream, trio.open_nursery() as nursery:
+        caller = Caller(await trio_websocket.wrap_client_stream(nursery, stream, host, path))
+        if name:
+            await caller.login(name)
+        yield caller
+        with trio.move_on_after(1):
+            await caller.websocket.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def refusal(venue: Running, path: str = "/ws/api/v2") -> int:
+    """The HTTP status that a handshake is refused with."""
+    with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as caught:
+        async with connect(venue, path=path):
+            pass
+    (rejected,) = caught.value.exceptions
+    assert isinstance(rejected, trio_websocket.ConnectionRejected)
+    return rejected.status_code

@@ -1,0 +1,81 @@
+"""A standing that is kept says what a new one would, whatever moved money or positions since."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from risk import insurance, margin
+from risk.adl_rankings import AdlRanking
+from risk.commands import Liquidate
+from risk.state import INSURANCE, State
+from tests.risk.random_commands import ORDINARY, STORM, Chance, small_venue
+from tests.risk.venue import BTC, open_venue
+
+
+def stale(state: State) -> list[tuple[str, int]]:
+    """Kept standings of the present marks that rank otherwise than a new look does."""
+    found = []
+    for (name, sign), kept in list(state.watch.standings.kept.items()):
+        if kept.marks != state.marks or not kept.complete:
+            continue
+        kept.next(state, None, 1)
+        fresh = AdlRanking(state.markets[name], sign, state.marks)
+        fresh.advance(state, len(fresh.market.positions) + 1)
+        if list(fresh.ranked) != list(kept.ranked):
+            found.append((name, sign))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kept_standing_is_as_good_as_a_new_one(seed: int) -> None:
+    """After every entry of a run in which fees, losses, funding and shares move money about."""
+    venue = small_venue()
+    venue.checked = False
+    looks = 0
+    random = Random(seed)
+    chance = Chance(venue, Random(seed), STORM if seed % 2 else ORDINARY)
+
+    def look(*_: object) -> None:
+        nonlocal looks
+        state = venue.exchange.state
+        assert [] == stale(state)
+        looks += len(state.watch.standings.kept)
+        if random.random() < 0.3:
+            for market in state.markets.values():
+                for sign in (1, -1):
+                    standing = state.watch.standings.of(state, market, sign)
+                    standing.advance(state, len(market.positions) + 1)
+
+    venue.followers.append(look)
+    for _ in range(130):
+        chance.step()
+    assert looks
+
+
+def test_a_liquidation_fee_moves_the_fund_in_its_standing() -> None:
+    """The fund is short of what Lou is liquidated in, and the fee makes it richer."""
+    venue = open_venue(
+        insurance={"BTC": "0.3"},
+        lou={"BTC": "0.06"},
+        sho={"BTC": "1"},
+        mia={"BTC": "50"},
+        zed={"BTC": "0.25"},
+        checked=False,
+    )
+    state = venue.exchange.state
+    venue.trade("mia", "zed", BTC, "100000", "50000")
+    held = venue.position("zed", BTC)
+    assert held is not None
+    margin.refresh(state, held.wallet)
+    insurance.take_over(state, held, 0)
+    venue.trade("lou", "sho", BTC, "100000", "50000")
+    venue.tick(btc_usd="48950")
+    standing = state.watch.standings.of(state, venue.market(BTC), -1)
+    standing.advance(state, 1000)
+    venue.buy("mia", BTC, "50000", "48950")
+    before = venue.wallet(INSURANCE, "BTC").balance
+    venue.do(Liquidate(account=venue.number("lou"), currency="BTC"))
+    assert before < venue.wallet(INSURANCE, "BTC").balance
+    assert [] == stale(state)

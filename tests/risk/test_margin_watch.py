@@ -1,0 +1,251 @@
+"""Whether the watch finds exactly those whom a full scan finds, whatever happens."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from attrs import define
+from msgspec.structs import replace
+
+from book.order import Side, TimeInForce
+from book.units import HOUR, MONEY, SCALE, SECOND
+from risk import liquidation, margin, standard_margin
+from risk.commands import Cancel, Deposit, Liquidate, Place, SetProduct, Withdraw
+from risk.contract_specs import LEGACY_2025
+from risk.margin_watch import Key
+from risk.market import Market
+from risk.reasons import Reason
+from risk.state import FIRST_CLIENT, INSURANCE, ROUNDING
+from tests.risk import venue as scene
+from tests.risk.venue import BTC, Venue, open_venue
+
+FAMILIES = ("BTC", "ETH", "BTC_USDC", "SOL_USDC")
+CLIENTS = [f"client {number}" for number in range(12)]
+LARGEST = {"BTC": 10**6, "ETH": 10**7, "USDC": 10**6}
+"""The most contracts of a trade, by currency: enough for the margin's slope to be felt."""
+
+
+def busy_venue() -> Venue:
+    """Some families, without limits; a maker who can trade anything; clients without money."""
+    catalogue = [
+        (contract, replace(terms, position_limit=10**30))
+        for contract, terms in LEGACY_2025
+        if contract.family in FAMILIES
+    ]
+    # A slice so small that most Ticks need Continue entries.
+    venue = open_venue(
+        catalogue=catalogue,
+        insurance=dict.fromkeys(LARGEST, "1000"),
+        checked=False,
+        parameters={"slice": 7},
+    )
+    venue.open("maker", **{currency: str(10**12) for currency in LARGEST})
+    for name in CLIENTS:
+        venue.open(name)
+    return venue
+
+
+@define
+class Bustle:
+    """Random things that happen at a venue."""
+
+    venue: Venue
+    chance: random.Random
+
+    def anything(self) -> None:
+        """Mostly trades."""
+        chance = self.chance.random()
+        if chance < 0.7:
+            self.trade()
+        elif chance < 0.9:
+            self.move_money()
+        elif chance < 0.95:
+            self.venue.liquidate()
+        else:
+            self.retune()
+
+    def trade(self) -> None:
+        """A client pays in what makes a trade more or less safe, and meets the maker."""
+        venue, chance = self.venue, self.chance
+        account = venue.number(chance.choice(CLIENTS))
+        market = chance.choice(list(venue.exchange.state.markets.values()))
+        most = LARGEST[market.currency]
+        contracts = chance.choice([1, 10, chance.randint(1, most // 50), chance.randint(1, most)])
+        amount = contracts * market.instrument.contract.contract_size
+        taker_fee = margin.fee(market, amount, market.mark, market.instrument.taker_rate)
+        paid = (standard_margin.initial(market, amount) + taker_fee) * chance.choice([0, 1, 2, 5])
+        if paid:
+            venue.do(Deposit(account=account, currency=market.currency, amount=paid))
+        self._meet(account, market, chance.choice(list(Side)), amount)
+
+    def _meet(self, account: int, market: Market, side: Side, amount: int) -> None:
+        venue = self.venue
+        maker = venue.number("maker")
+        order = Place(
+            account=maker,
+            instrument=market.name,
+            side=side.opposite,
+            amount=amount,
+            price=market.instrument.floor_to_tick(market.mark),
+        )
+        quote = scene.order(venue.do(order))
+        kind = TimeInForce.IMMEDIATE_OR_CANCEL
+        venue.do(replace(order, account=account, side=side, time_in_force=kind))
+        venue.do(Cancel(account=maker, order_id=quote.order_id))
+
+    def move_money(self) -> None:
+        """A client takes out what is free, to the last unit, or pays a little in."""
+        venue, chance = self.venue, self.chance
+        state = venue.exchange.state
+        account = venue.number(chance.choice(CLIENTS))
+        currency = chance.choice(state.currencies())
+        free = margin.withdrawable(state, state.wallet(account, currency))
+        if free and chance.random() < 0.7:
+            venue.do(Withdraw(account=account, currency=currency, amount=free))
+        else:
+            amount = chance.randint(1, MONEY)
+            venue.do(Deposit(account=account, currency=currency, amount=amount))
+
+    def retune(self) -> None:
+        """A family gets another maintenance margin."""
+        product = self.chance.choice(list(self.venue.exchange.state.products.values()))
+        base = product.terms.initial_base // self.chance.choice([1, 2, 3])
+        terms = replace(product.terms, maintenance_base=base)
+        self.venue.do(SetProduct(contract=product.contract, terms=terms))
+
+    def pass_time(self) -> None:
+        """Prices step or jump; sometimes hours pass, in which funding is paid."""
+        venue, chance = self.venue, self.chance
+        for name, price in venue.prices.items():
+            step = chance.choice([0, 0, 0.0005, 0.01, 0.05])
+            factor = chance.gauss(1, step)
+            if chance.random() < 0.02:
+                factor = chance.choice([0.5, 3])
+            venue.prices[name] = max(SCALE, int(price * max(factor, 0.1)))
+        venue.tick(after=chance.choice([SECOND, SECOND, 10 * SECOND, HOUR, 5 * HOUR]))
+        venue.finish()
+
+
+def scanned(venue: Venue) -> list[Key]:
+    """Who is below maintenance margin, by looking at everybody."""
+    state = venue.exchange.state
+    return [
+        (account.number, currency)
+        for account in state.accounts.values()
+        if account.number >= FIRST_CLIENT or account.number == INSURANCE
+        for currency, wallet in sorted(account.wallets.items())
+        if margin.is_locked(state, wallet)
+    ]
+
+
+def watched(venue: Venue) -> list[Key]:
+    """Whom the watch calls endangered, accounts that only keep books left aside."""
+    keys = sorted(venue.exchange.state.watch.endangered)
+    return [key for key in keys if key[0] >= FIRST_CLIENT or key[0] == INSURANCE]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_watch_finds_whom_a_full_scan_finds(seed: int) -> None:
+    """After every Tick: through trades, money in and out, liquidation, gaps, settlement."""
+    bustle = Bustle(busy_venue(), random.Random(seed))
+    venue = bustle.venue
+    seen = 0
+    for _ in range(120):
+        for _ in range(bustle.chance.randint(0, 3)):
+            bustle.anything()
+        bustle.pass_time()
+        expected = scanned(venue)
+        assert expected == watched(venue)
+        seen += len(expected)
+    assert seen > 100, "the run endangers many"
+    venue.exchange.check()
+
+
+def test_new_terms_are_felt_at_the_next_tick() -> None:
+    """A higher maintenance margin endangers without that any price moves."""
+    venue = open_venue(alice={"BTC": "0.1"}, bob={"BTC": "0.1"})
+    venue.trade("alice", "bob", BTC, "200000", "50000")
+    venue.tick()
+    assert [] == watched(venue)
+    product = venue.exchange.state.products["BTC", False]
+    terms = replace(product.terms, maintenance_base=5 * product.terms.maintenance_base)
+    venue.do(SetProduct(contract=product.contract, terms=terms))
+    venue.tick()
+    both = [(venue.number("alice"), "BTC"), (venue.number("bob"), "BTC")]
+    assert both == scanned(venue)
+    assert both == watched(venue)
+
+
+def test_a_wallet_far_from_danger_is_not_looked_at() -> None:
+    """Prices that stay within all intervals cost no look at anybody."""
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
+    venue.trade("alice", "bob", BTC, "10000", "50000")
+    venue.tick()
+    looks = venue.exchange.state.watch.looks
+    for price in ("50100", "49000", "52000", "45000"):
+        venue.tick(btc_usd=price)
+    assert looks == venue.exchange.state.watch.looks
+    venue.tick(btc_usd="2000")
+    assert looks < venue.exchange.state.watch.looks
+
+
+def test_ends_stay_in_proportion_to_what_is_watched() -> None:
+    """Ten thousand new intervals of two wallets leave no more than a few ends."""
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"}, checked=False)
+    venue.trade("alice", "bob", BTC, "10000", "50000")
+    for _ in range(5000):
+        for name in ("alice", "bob"):
+            venue.exchange.state.watch.mark_dirty(venue.wallet(name, "BTC"))
+        venue.exchange.state.watch.advance(venue.exchange.state, 6)
+    kept = [len(ends.fresh) + len(ends.older) for ends in venue.exchange.state.watch.ends.values()]
+    assert max(kept) <= 8
+
+
+def test_a_wallet_with_many_orders_counts_for_more_than_one() -> None:
+    """Its orders are looked at as well, so fewer such wallets fit into one entry."""
+    names = ("alice", "bob", "carol")
+    venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"}, carol={"BTC": "10"}, checked=False)
+    watch = venue.exchange.state.watch
+    venue.tick()
+    for name in names:
+        for _ in range(320):
+            venue.buy(name, BTC, "10", "50000")
+        watch.mark_dirty(venue.wallet(name, "BTC"))
+    watch.on_marks_changed()
+    watch.advance(venue.exchange.state, 60)
+    assert [(venue.number("carol"), "BTC")] == list(watch.unwatched)
+    assert watch.incomplete
+    watch.advance(venue.exchange.state, 60)
+    assert not watch.unwatched
+    assert not watch.incomplete
+
+
+def test_the_worst_is_proposed_first_and_each_once_a_tick() -> None:
+    """By shortfall as a part of maintenance margin; who has had a round waits for the next Tick."""
+    venue = open_venue(rich={"BTC": "100"}, mild={"BTC": "0.29"}, worse={"BTC": "0.28"})
+    for name in ("mild", "worse"):
+        venue.trade(name, "rich", BTC, "100000", "50000")
+    venue.buy("rich", BTC, "100000", "43990")
+    venue.tick(btc_usd="44000")
+    mild, worse = ((venue.number(name), "BTC") for name in ("mild", "worse"))
+    state = venue.exchange.state
+    assert [worse, mild] == liquidation.pending(state)
+    assert [worse] == liquidation.pending(state, limit=1)
+    venue.do(Liquidate(account=worse[0], currency="BTC"))
+    assert [mild] == liquidation.pending(state)
+    venue.tick()
+    assert worse in liquidation.pending(state)
+
+
+def test_the_accounts_that_only_keep_books_are_not_liquidated() -> None:
+    """Rounding may stand below zero; neither is that proposed nor would it be done."""
+    venue = open_venue(insurance={"BTC": "1"}, checked=False)
+    state = venue.exchange.state
+    state.rounding("BTC").balance -= 1
+    state.watch.mark_dirty(state.rounding("BTC"))
+    venue.tick()
+    assert [] == liquidation.pending(state)
+    events = venue.do(Liquidate(account=ROUNDING, currency="BTC"))
+    assert Reason.ACCOUNT_UNKNOWN == scene.reason(events)
+    assert MONEY == state.insurance("BTC").balance
