@@ -120,7 +120,7 @@ def test_the_wheel_has_one_import_name(wheel: Path) -> None:
     """Nothing of it can meet a user's module of another name."""
     with ZipFile(wheel) as files:
         tops = {name.split("/")[0] for name in files.namelist()}
-        assert "tidegate/_venue/gateway/cli.py" in files.namelist()
+        assert "tidegate/_venue/gateway/cli/__init__.py" in files.namelist()
     assert {"tidegate"} == {top for top in tops if not top.endswith(".dist-info")}
 
 
