@@ -228,6 +228,16 @@ def test_fill_or_kill_foresees_a_position_that_turns(desk: Desk, amount: int, wh
     assert whole is fillable(desk.book, order, 102, REJECT_TAKER, long_10(orders[1:]), 99)
 
 
+@pytest.mark.parametrize(("amount", "whole"), [(10, True), (11, False), (13, False)])
+def test_fill_or_kill_foresees_an_order_that_is_cut_twice(
+    desk: Desk, amount: int, whole: bool
+) -> None:
+    """Bob is long 10: each plain sell of 3 takes 3 of his reduce-only sell of 10, and 4 stay."""
+    orders = desk.rest((BOB, SELL, 101, 3), (BOB, SELL, 102, 3), (BOB, SELL, 103, 10))
+    order = taker(ALICE, BUY, 103, amount)
+    assert whole is fillable(desk.book, order, 103, REJECT_TAKER, long_10(orders[2:]), 99)
+
+
 @pytest.mark.parametrize(("most", "whole"), [(2, False), (3, False), (4, True)])
 def test_fill_or_kill_foresees_a_fill_that_would_cut_too_many_orders(
     desk: Desk, most: int, whole: bool
