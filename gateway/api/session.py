@@ -20,6 +20,7 @@ from gateway.api.methods import METHODS, NOT_IMPLEMENTED, READER
 from gateway.api.registry import Call, Cost, IdempotentParams, Method, Params, Submission
 from gateway.api.request import HttpRequest, ParsedRequest, from_query, from_rpc
 from gateway.protocol import jsonrpc, large_results
+from gateway.protocol.close_codes import POLICY_VIOLATION
 from gateway.protocol.errors import ApiError, Code, not_implemented
 from gateway.protocol.large_results import LargeReply
 from gateway.protocol.message_sink import MessageSink
@@ -30,7 +31,6 @@ from risk.commands import Origin
 
 __all__ = ["Close", "HttpRequest", "Outcome", "Push", "Reply", "Session", "Submit"]
 
-POLICY_CLOSE: Final = 1008
 
 _MATCHING: Final = (Cost.MATCHING, Cost.CANCEL_ALL)
 
@@ -156,7 +156,7 @@ class Session:
             case HeartbeatAction.HEARTBEAT | HeartbeatAction.TEST_REQUEST as sign:
                 return [Push(jsonrpc.heartbeat(sign.value))]
             case sign:
-                return [Close(POLICY_CLOSE, sign.value)]
+                return [Close(POLICY_VIOLATION, sign.value)]
 
     def _receive(self, frame: bytes | str, http: HttpRequest | None) -> list[Outcome]:
         limit = self._frame_bytes if http is None else self.venue.config.limits.body_bytes
@@ -357,5 +357,5 @@ class Session:
     def _refuse(self, stamp: jsonrpc.RequestMeta, error: ApiError) -> list[Outcome]:
         reply = Reply(jsonrpc.fault(stamp, error, self.venue.clock.micros()), error.status)
         if isinstance(error, _OverdrawnError) and self.websocket:
-            return [reply, Close(POLICY_CLOSE, error.message)]
+            return [reply, Close(POLICY_VIOLATION, error.message)]
         return [reply]

@@ -15,10 +15,8 @@ from attrs import define, field
 from gateway.feed.channel_names import Channel
 from gateway.feed.login_subscriptions import Lease
 from gateway.protocol import jsonrpc
+from gateway.protocol.close_codes import TOO_SLOW
 from gateway.protocol.message_sink import MessageSink
-
-TOO_SLOW: Final = "connection_too_slow"
-POLICY_VIOLATION: Final = 1008
 
 _TAIL: Final = b"}}"
 
@@ -176,7 +174,7 @@ class LosslessStream(StatelessStream):
             frame = audience.frame(data)
             for listener in listeners:
                 if not listener.sink.try_send_public(frame):
-                    listener.sink.disconnect(POLICY_VIOLATION, TOO_SLOW)
+                    listener.sink.disconnect(*TOO_SLOW)
 
 
 class StateStream(ChannelStream):
@@ -240,7 +238,7 @@ class StateStream(ChannelStream):
     def _miss(self, listener: Subscription) -> None:
         self.behind[listener] = True
         if not self.conflated:
-            listener.sink.disconnect(POLICY_VIOLATION, TOO_SLOW)
+            listener.sink.disconnect(*TOO_SLOW)
 
 
 def join(items: list[bytes]) -> bytes:

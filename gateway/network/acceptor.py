@@ -19,13 +19,14 @@ from gateway.config.schema import Limits
 from gateway.metrics import Metrics
 from gateway.network.connection import Connection
 from gateway.network.connection_limiter import ConnectionLimiter, Refusal
-from gateway.network.outbox import INTERNAL_ERROR, POLICY_VIOLATION, Outbox
+from gateway.network.outbox import Outbox
 from gateway.network.read_scheduler import ReadScheduler
 from gateway.network.reply_encoder import Encoder
 from gateway.network.slow_readers import Progress, Reader, watch
 from gateway.network.transport import PEER_ERRORS, InboundMeter, Policy, Transport, shake_hands
 from gateway.network.transport.meter import unmetered
 from gateway.network.writer import FlushScheduler
+from gateway.protocol.close_codes import CRASHED, POLICY_VIOLATION, TOO_SLOW
 from gateway.sequencer.command_source import CommandSource
 
 logger = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ class WebSocketAcceptor:
         def too_slow() -> None:
             if outbox.farewell is None:
                 outbox.dropped("unread")
-                outbox.disconnect(POLICY_VIOLATION, "connection_too_slow")
+                outbox.disconnect(*TOO_SLOW)
 
         connection = Connection(
             Session(self.venue, outbox, address, websocket=True, opened_at=now),
@@ -230,7 +231,7 @@ class WebSocketAcceptor:
         try:
             await connection.run()
         except Exception as error:  # noqa: BLE001 - raised again after the goodbye
-            outbox.disconnect(INTERNAL_ERROR, "internal error")
+            outbox.disconnect(*CRASHED)
             crash = error
         finally:
             del self._connections[connection]

@@ -16,10 +16,11 @@ import trio
 from attrs import define, field
 
 from gateway.api.session import Session
-from gateway.network.outbox import GOING_AWAY, NORMAL, CloseReason, Outbox
+from gateway.network.outbox import Outbox
 from gateway.network.read_scheduler import ReadResult, ReadScheduler
 from gateway.network.transport import DisconnectedError, Transport
 from gateway.network.writer import FlushScheduler, Writer
+from gateway.protocol.close_codes import CLOSED_BY_PEER, SERVER_STOPPING, CloseReason
 from gateway.protocol.outcome import Close, Push, Reply, Submit
 from gateway.sequencer.inbox import COMMANDS_PER_LIST, Inbox
 from gateway.sequencer.system_queue import SystemCommand
@@ -76,7 +77,7 @@ class Connection:
     _reading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _nap: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _writer: Writer = field(init=False)
-    _parting: CloseReason = field(default=CloseReason(GOING_AWAY, "server is stopping"), init=False)
+    _parting: CloseReason = field(default=SERVER_STOPPING, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._writer = Writer(self.outbox, self.transport, self.send_seconds)
@@ -109,7 +110,7 @@ class Connection:
 
     async def close(self) -> None:
         """Say goodbye within what is left of its second, cancelled or not."""
-        farewell = self.outbox.farewell or CloseReason(NORMAL, "")
+        farewell = self.outbox.farewell or CLOSED_BY_PEER
         now = trio.current_time()
         with trio.CancelScope(
             shield=True, deadline=min(self._writer.part_by, now + GOODBYE_SECONDS)
@@ -167,7 +168,7 @@ class Connection:
         all_heard = self._heard == len(self._frames)
         if all_heard and self.transport.closing:
             # Answered, all of it, before the goodbye.
-            self._closing, self._parting = True, CloseReason(NORMAL, "")
+            self._closing, self._parting = True, CLOSED_BY_PEER
         if self._closing or self.outbox.replies_full:
             return ReadResult.BLOCKED
         if all_heard:

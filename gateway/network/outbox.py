@@ -15,6 +15,7 @@ import trio
 from attrs import Factory, define, field
 
 from gateway.network.reply_encoder import Job
+from gateway.protocol.close_codes import CRASHED, TOO_SLOW, CloseReason
 from gateway.protocol.large_results import LargeReply
 from tidegate.auto_reset_event import AutoResetEvent
 
@@ -35,19 +36,6 @@ PUBLIC_BYTES: Final = 2**20
 REPLY_BYTES: Final = 4 * 2**20
 # One write: enough to fill a packet train, small enough to be sent within one send deadline.
 WRITE_BYTES: Final = 64 * 2**10
-
-NORMAL: Final = 1000
-GOING_AWAY: Final = 1001
-POLICY_VIOLATION: Final = 1008
-INTERNAL_ERROR: Final = 1011
-
-
-@define(frozen=True)
-class CloseReason:
-    """The close code and reason that a connection ends with."""
-
-    code: int
-    reason: str
 
 
 @define(eq=False)
@@ -142,7 +130,7 @@ class Outbox:
             self._replies.clear()
             self._unfinished.clear()
             self.size = self._taken = self._reply_bytes = 0
-            self.disconnect(POLICY_VIOLATION, "connection_too_slow")
+            self.disconnect(*TOO_SLOW)
             return
         if not queue:
             self.filled()
@@ -203,7 +191,7 @@ class Outbox:
         try:
             data = reply.advance()
         except Exception:
-            self.disconnect(INTERNAL_ERROR, "internal error")
+            self.disconnect(*CRASHED)
             raise
         if data is None:
             return False

@@ -13,8 +13,9 @@ from typing import Final
 import trio
 from attrs import define, field
 
-from gateway.network.outbox import POLICY_VIOLATION, Outbox
+from gateway.network.outbox import Outbox
 from gateway.network.transport import DisconnectedError, Transport
+from gateway.protocol.close_codes import TOO_SLOW
 
 # Most of a write is the kernel's, 8 us; so many hold the loop for two or three milliseconds.
 TURN: Final = 256
@@ -68,7 +69,7 @@ class Writer:
             if self._sending.cancelled_caught:
                 # Half a frame is out: no other may follow, not even a close frame.
                 outbox.dropped("unread")
-                outbox.disconnect(POLICY_VIOLATION, "connection_too_slow")
+                outbox.disconnect(*TOO_SLOW)
                 return
 
     def _write(self) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from gateway.access.authenticator import AuthError, AuthParams, AuthResult, Principal
 from gateway.api.authentication import api_error
 from gateway.api.registry import ANY_SCOPE, Call, Params, Submission, method
+from gateway.protocol.close_codes import NORMAL
 from gateway.protocol.outcome import Close
 from gateway.protocol.pending_request import ReplyFormat
 from risk.commands import StartSession
 from risk.events import Answer
-
-NORMAL_CLOSE = 1000
 
 
 class LogoutParams(Params, frozen=True):
@@ -81,4 +80,4 @@ def logout(call: Call, params: LogoutParams) -> Close:
     assert call.login is not None
     if params.invalidate_token:
         call.venue.authenticator.tokens.invalidate(call.login)
-    return Close(NORMAL_CLOSE, "logout", quietly=True)
+    return Close(NORMAL, "logout", quietly=True)

@@ -14,8 +14,9 @@ from enum import Enum
 from attrs import Factory, define, field
 
 from gateway.network.transport import frames
-from gateway.network.transport.frames import Header, MessageTracker, Violation
+from gateway.network.transport.frames import Header, MessageTracker
 from gateway.network.transport.meter import InboundMeter
+from gateway.protocol.close_codes import CloseReason
 
 
 class Kind(Enum):
@@ -40,7 +41,7 @@ class FrameFilter:
     limit: int
     meter: InboundMeter
     kinds: deque[Kind] = field(factory=deque, init=False)
-    violation: Violation | None = field(default=None, init=False)
+    violation: CloseReason | None = field(default=None, init=False)
     ended: bool = field(default=False, init=False)
     passes_close: bool = field(default=False, init=False)
     _message: MessageTracker = field(

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 from attrs import define, field
 
+from gateway.protocol.close_codes import PROTOCOL_ERROR, TOO_BIG, CloseReason
+
 FIN: Final = 0x80
 RESERVED: Final = 0x70
 OPCODE: Final = 0x0F
@@ -27,20 +29,9 @@ EIGHT_BYTES: Final = 127
 CONTROL_BYTES: Final = 125
 MASK_BYTES: Final = 4
 
-PROTOCOL_ERROR: Final = 1002
-INVALID_DATA: Final = 1007
-TOO_BIG: Final = 1009
-
 # A message that is too long is read to its end and answered, if it is longer by no more than this.
 # Clients send such a message by mistake; who sends more is disconnected.
 DISCARD_BYTES: Final = 2**20
-
-
-class Violation(NamedTuple):
-    """The close code and reason of a connection whose peer broke the protocol."""
-
-    code: int
-    reason: str
 
 
 class Header(NamedTuple):
@@ -57,7 +48,7 @@ class Header(NamedTuple):
         return self.first & OPCODE
 
     @property
-    def violation(self) -> Violation | None:
+    def violation(self) -> CloseReason | None:
         """Which rule the header alone breaks."""
         reason = ""
         if not self.masked:
@@ -70,7 +61,7 @@ class Header(NamedTuple):
             reason = "fragmented control frame"
         elif self.opcode & CONTROL and self.length > CONTROL_BYTES:
             reason = "control frame too long"
-        return Violation(PROTOCOL_ERROR, reason) if reason else None
+        return CloseReason(PROTOCOL_ERROR, reason) if reason else None
 
 
 def read_header(data: bytes, at: int) -> Header | None:
@@ -111,18 +102,18 @@ class MessageTracker:
             return False
         return header.length + (self.size if self.open else 0) > self.limit
 
-    def add(self, header: Header) -> Violation | None:
+    def add(self, header: Header) -> CloseReason | None:
         """Count a data frame. Returns what it breaks, if anything."""
         if header.opcode == CONTINUATION:
             if not self.open:
-                return Violation(PROTOCOL_ERROR, "unexpected continuation frame")
+                return CloseReason(PROTOCOL_ERROR, "unexpected continuation frame")
         else:
             if self.open:
-                return Violation(PROTOCOL_ERROR, "expected a continuation frame")
+                return CloseReason(PROTOCOL_ERROR, "expected a continuation frame")
             self.size, self.text = 0, header.opcode == TEXT
         self.size += header.length
         if self.size > self.limit + DISCARD_BYTES:
-            return Violation(TOO_BIG, f"message of over {self.limit} bytes")
+            return CloseReason(TOO_BIG, f"message of over {self.limit} bytes")
         self.open = not header.first & FIN
         return None
 

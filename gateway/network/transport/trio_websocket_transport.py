@@ -11,10 +11,11 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 
 from gateway.network.transport import frames
 from gateway.network.transport.frame_filter import FrameFilter, Kind
-from gateway.network.transport.frames import Violation, oversized
+from gateway.network.transport.frames import oversized
 from gateway.network.transport.handshake import LINGER_BYTES
 from gateway.network.transport.interface import CHUNK_BYTES, DisconnectedError, Stream, half_close
 from gateway.network.transport.meter import InboundMeter
+from gateway.protocol.close_codes import INVALID_DATA, CloseReason
 
 # The library stops answering pings while its queue is full, and ours is never far behind; what
 # waits here is memory of a client that we do not read.
@@ -168,7 +169,7 @@ class WebSocketTransport:
                     return (str(message, "utf-8"),)
                 except UnicodeDecodeError as error:
                     reason = f"{error.reason} at {error.start}"
-                    filter_.violation = Violation(frames.INVALID_DATA, reason)
+                    filter_.violation = CloseReason(INVALID_DATA, reason)
                     filter_.ended = self._closing = True
                     return ()
             case Kind.LAST:

@@ -23,7 +23,6 @@ from websockets.server import ServerProtocol
 from gateway.network.transport import frames
 from gateway.network.transport.frames import (
     MessageTracker,
-    Violation,
     emptied,
     oversized,
     text_head,
@@ -38,6 +37,7 @@ from gateway.network.transport.interface import (
     read_chunk,
 )
 from gateway.network.transport.meter import InboundMeter
+from gateway.protocol.close_codes import INVALID_DATA, CloseReason
 
 # The protocol allows to answer the latest ping only. Of a client that sends more, and does not read
 # the answers, no more than these are kept.
@@ -267,9 +267,9 @@ class WebSocketTransport:
             messages.append(str(whole, "utf-8") if message.text else whole)
 
     def _refuse_text(self, error: UnicodeDecodeError) -> None:
-        self._fail(Violation(frames.INVALID_DATA, f"{error.reason} at {error.start}"))
+        self._fail(CloseReason(INVALID_DATA, f"{error.reason} at {error.start}"))
 
-    def _fail(self, violation: Violation) -> None:
+    def _fail(self, violation: CloseReason) -> None:
         self._protocol.fail(*violation)
         self._collect()
 

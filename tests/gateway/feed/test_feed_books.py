@@ -13,8 +13,8 @@ from book.depth import depth
 from book.order import SelfTrading, Side, TimeInForce
 from book.units import SCALE
 from gateway.feed import book_side_view
-from gateway.feed.channel import TOO_SLOW
 from gateway.network.reply_encoder import Job
+from gateway.protocol.close_codes import TOO_SLOW
 from risk.commands import CancelAll, SetSelfTrading
 from tests.gateway.feed_fixture import ALICE, BOB, BTC, Desk, Reader
 from tests.hypothesis_settings import thorough
@@ -175,7 +175,7 @@ def test_a_raw_reader_without_room_is_cut() -> None:
     slow.reader.stalled = True
     desk.place(ALICE, Side.BUY, 10, 49_900)
     quick.read()
-    assert (1008, TOO_SLOW) == slow.reader.end
+    assert TOO_SLOW == slow.reader.end
     assert (None, {49_900.0: 10.0}) == (quick.reader.end, quick.bids)
 
 

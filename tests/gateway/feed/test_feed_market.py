@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from book.order import Side
-from gateway.feed.channel import TOO_SLOW
+from gateway.protocol.close_codes import TOO_SLOW
 from tests.gateway.feed_fixture import ALICE, BTC, SOL, Desk
 
 
@@ -31,7 +31,7 @@ def test_trades_are_never_thinned() -> None:
     desk.trade()
     assert reader.end is None
     desk.feed.flush("100ms")
-    assert (1008, TOO_SLOW) == reader.end
+    assert TOO_SLOW == reader.end
 
 
 def test_a_quote_is_told_when_the_top_of_the_book_changes() -> None:
@@ -72,7 +72,7 @@ def test_a_raw_ticker_without_room_is_cut() -> None:
     raw.stalled = thinned.stalled = True
     desk.tick(btc_usd=50_100)
     desk.feed.flush("100ms")
-    assert ((1008, TOO_SLOW), None) == (raw.end, thinned.end)
+    assert (TOO_SLOW, None) == (raw.end, thinned.end)
 
 
 def test_a_ticker_is_told_only_when_something_in_it_changed() -> None:

@@ -15,11 +15,11 @@ from gateway.network.outbox import (
     REPLIES,
     REPLY_BYTES,
     WRITE_BYTES,
-    CloseReason,
     Outbox,
 )
 from gateway.network.reply_encoder import Job
 from gateway.protocol import jsonrpc, large_results
+from gateway.protocol.close_codes import CloseReason
 from gateway.protocol.large_results import LargeReply
 from tests.gateway.harness import HandClock
 
