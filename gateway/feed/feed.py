@@ -22,7 +22,7 @@ from gateway.feed.login_subscriptions import Lease, Leases, Passed
 from gateway.feed.router import Router
 from gateway.feed.subscriptions import Subscriptions
 from gateway.history.archive import Archive
-from gateway.network.reply_encoder import Job, at_once
+from gateway.protocol.large_results import EncodingJob, run_to_end
 from gateway.protocol.message_sink import MessageSink
 from gateway.protocol.order_json_cache import OrderJsonCache
 from gateway.protocol.pending_request import PendingRequest
@@ -63,7 +63,7 @@ class Feed:
     archive: Archive
     most: int = 1_000
     leases: Leases = field(factory=Leases)
-    encode: Callable[[Job], None] = at_once
+    encode: Callable[[EncodingJob], None] = run_to_end
     texts: OrderJsonCache = field(init=False)
     # By the session that asked, and by its number of the request.
     _waiting: dict[int, dict[int, Waiting]] = field(factory=dict, init=False)

@@ -14,9 +14,8 @@ from typing import Any, Final
 import trio
 from attrs import Factory, define, field
 
-from gateway.network.reply_encoder import Job
 from gateway.protocol.close_codes import CRASHED, TOO_SLOW, CloseReason
-from gateway.protocol.large_results import LargeReply
+from gateway.protocol.large_results import EncodingJob, LargeReply
 from tidegate.auto_reset_event import AutoResetEvent
 
 # Requests of one connection that are read and not answered. A client that pipelines more than
@@ -53,7 +52,7 @@ class Outbox:
 
     number: int
     dropped: Callable[[str], None]
-    encode: Callable[[Job], None]
+    encode: Callable[[EncodingJob], None]
     filled: Callable[[], None] = field(
         default=Factory(lambda self: self.wake, takes_self=True), init=False
     )

@@ -11,17 +11,8 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
-from gateway.protocol.large_results import LargeReply
+from gateway.protocol.large_results import EncodingJob, LargeReply
 from tidegate.auto_reset_event import AutoResetEvent
-
-Job = Callable[[], bool]
-"""Does a bounded piece of work, and returns whether that was the last."""
-
-
-def at_once(job: Job) -> None:
-    """Do a job, where there is no loop that could be held."""
-    while not job():
-        pass
 
 
 @define(eq=False)
@@ -35,10 +26,10 @@ class Encoder:
     flush: Callable[[], None]
     crashed: Callable[[Exception], None]
     pieces: int = field(default=0, init=False)
-    _jobs: deque[Job] = field(factory=deque, init=False)
+    _jobs: deque[EncodingJob] = field(factory=deque, init=False)
     _added: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
-    def add(self, job: Job) -> None:
+    def add(self, job: EncodingJob) -> None:
         """Have a job done. A plain call."""
         self._jobs.append(job)
         self._added.set()

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+EncodingJob = Callable[[], bool]
+"""Encode one slice; return whether it was the last."""
+
 ROWS: Final = 256
 """Rows of a slice, some 2 us each. An answer of no more than these is encoded at once."""
+
+
+def run_to_end(job: EncodingJob) -> None:
+    """Run all slices of a job in one go, where no event loop is held up by them."""
+    while not job():
+        pass
 
 
 class Listing(msgspec.Struct, frozen=True):

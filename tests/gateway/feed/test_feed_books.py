@@ -13,8 +13,8 @@ from book.depth import depth
 from book.order import SelfTrading, Side, TimeInForce
 from book.units import SCALE
 from gateway.feed import book_side_view
-from gateway.network.reply_encoder import Job
 from gateway.protocol.close_codes import TOO_SLOW
+from gateway.protocol.large_results import EncodingJob
 from risk.commands import CancelAll, SetSelfTrading
 from tests.gateway.feed_fixture import ALICE, BOB, BTC, Desk, Reader
 from tests.hypothesis_settings import thorough
@@ -262,7 +262,7 @@ def test_no_call_writes_more_of_a_large_book_than_a_step_may(
     desk = Desk()
     for n in range(10):
         desk.place(ALICE, Side.BUY, 10, 49_000 + n)
-    jobs: list[Job] = []
+    jobs: list[EncodingJob] = []
     desk.feed.encode = jobs.append
     first = follow(desk, 1, "100ms")
     (job,) = jobs

@@ -17,14 +17,13 @@ from gateway.network.outbox import (
     WRITE_BYTES,
     Outbox,
 )
-from gateway.network.reply_encoder import Job
 from gateway.protocol import jsonrpc, large_results
 from gateway.protocol.close_codes import CloseReason
-from gateway.protocol.large_results import LargeReply
+from gateway.protocol.large_results import EncodingJob, LargeReply
 from tests.gateway.harness import HandClock
 
 
-def make(dropped: list[str] | None = None, jobs: list[Job] | None = None) -> Outbox:
+def make(dropped: list[str] | None = None, jobs: list[EncodingJob] | None = None) -> Outbox:
     """An outbox of session 7."""
     dropped, jobs = dropped if dropped is not None else [], jobs if jobs is not None else []
     return Outbox(7, dropped.append, jobs.append)
@@ -38,7 +37,7 @@ def large(slices: int = 2) -> LargeReply:
     return reply
 
 
-def finish(jobs: list[Job]) -> None:
+def finish(jobs: list[EncodingJob]) -> None:
     """Do what is to be done, a piece of each job in turn."""
     while jobs:
         job = jobs.pop(0)
@@ -216,7 +215,7 @@ def test_a_place_is_free_when_its_reply_leaves_in_whatever_company() -> None:
 
 def test_what_follows_a_large_reply_waits_until_it_is_encoded() -> None:
     """The state that it tells is of the moment of its place in the queue."""
-    jobs: list[Job] = []
+    jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     outbox.send_private(b"before")
     outbox.reserve()
@@ -236,7 +235,7 @@ def test_what_follows_a_large_reply_waits_until_it_is_encoded() -> None:
 
 def test_several_large_replies_keep_their_order_whichever_is_encoded_first() -> None:
     """A long one is not overtaken by a shorter one."""
-    jobs: list[Job] = []
+    jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     for slices in (5, 2):
         outbox.reserve()
@@ -252,7 +251,7 @@ def test_several_large_replies_keep_their_order_whichever_is_encoded_first() -> 
 
 async def test_a_reader_waits_while_a_large_reply_is_encoded() -> None:
     """One client has one at a time: whoever pipelines them does not have them all kept."""
-    jobs: list[Job] = []
+    jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     outbox.reserve()
     outbox.reply(large())
@@ -275,7 +274,7 @@ def test_a_large_reply_leaves_room_for_public_data() -> None:
 @pytest.mark.parametrize("advanced", [0, 1, 3])
 def test_a_cut_drops_what_is_not_encoded_and_all_behind_it(advanced: int) -> None:
     """What stands before it still goes out; nothing more is encoded."""
-    jobs: list[Job] = []
+    jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     outbox.send_private(b"before")
     ask(outbox, b"reply")
@@ -292,7 +291,7 @@ def test_a_cut_drops_what_is_not_encoded_and_all_behind_it(advanced: int) -> Non
 
 async def test_a_writer_waits_while_nothing_can_be_written_yet() -> None:
     """It neither spins nor ends."""
-    jobs: list[Job] = []
+    jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     outbox.reserve()
     outbox.reply(large())

@@ -15,11 +15,11 @@ from websockets.frames import Frame, Opcode
 
 from gateway.network import connection, writer
 from gateway.network.outbox import Outbox
-from gateway.network.reply_encoder import at_once
 from gateway.network.transport import DisconnectedError
 from gateway.network.transport.meter import unmetered
 from gateway.network.transport.websockets_transport import WebSocketTransport, shake_hands
 from gateway.network.writer import FlushScheduler, Writer
+from gateway.protocol.large_results import run_to_end
 from gateway.sequencer import matcher
 from tests.gateway.server_fixtures import ORDER, Wire, floor
 
@@ -83,7 +83,7 @@ async def line() -> AsyncIterator[Line]:
             theirs.settimeout(0)
             assert theirs.recv(4_096).startswith(b"HTTP/1.1 101 ")
             dropped: list[str] = []
-            outbox, writers = Outbox(1, dropped.append, at_once), FlushScheduler()
+            outbox, writers = Outbox(1, dropped.append, run_to_end), FlushScheduler()
             writer = Writer(outbox, transport, SECONDS)
             outbox.filled = partial(writers.schedule, writer)
             async with trio.open_nursery() as nursery:
