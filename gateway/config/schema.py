@@ -27,8 +27,10 @@ from gateway.files import open_regular
 from gateway.log.event_hash import CHECKPOINT_ENTRIES
 from gateway.log.follower import SNAPSHOT_ENTRIES
 from gateway.log.writer import SEGMENT_BYTES
-from gateway.network.transport import Library
 from gateway.printable import printable, shortened
+
+Library = Literal["websockets", "trio-websocket"]
+"""The library below the WebSocket connections."""
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**24)]

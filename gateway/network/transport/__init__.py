@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ssl
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Final
 
 import trio
 from trio_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
+from gateway.config.schema import Library
 from gateway.network.transport import trio_websocket_transport, websockets_transport
 from gateway.network.transport.handshake import PATH, Policy, Rejection, judge, read_head, reject
 from gateway.network.transport.interface import DisconnectedError, Stream, Transport
@@ -29,8 +30,6 @@ __all__ = [
     "Transport",
     "shake_hands",
 ]
-
-Library = Literal["websockets", "trio-websocket"]
 
 PEER_ERRORS: Final = (
     DisconnectedError,
