@@ -16,7 +16,7 @@ import msgspec
 from attrs import Factory, define, field
 from msgspec import UNSET, UnsetType
 
-from gateway.access.login_attempts import Guesses
+from gateway.access.login_attempts import LoginGuard
 from gateway.access.scope import Scope, ScopeError, parse_scope
 from gateway.access.tokens import (
     HTTP,
@@ -131,7 +131,7 @@ class Authenticator:
 
     keys: Keyring
     tokens: Tokens
-    guesses: Guesses = field(default=Factory(Guesses))
+    login_guard: LoginGuard = field(default=Factory(LoginGuard))
     _replays: dict[str, "_Signatures"] = field(default=Factory(dict), init=False)
 
     def login(
@@ -270,17 +270,17 @@ class Authenticator:
     def _key_to_try(self, client_id: str, address: str) -> ApiKey | None:
         """The key whose secret may be compared. Raises AuthError 12003 where none may be."""
         key = self.keys.get(client_id)
-        if self.guesses.refuses(client_id, address, known=key is not None):
-            raise _too_many_guesses()
+        if self.login_guard.blocks(client_id, address, known=key is not None):
+            raise _over_limit()
         return key
 
     def _judged(self, key: ApiKey | None, client_id: str, address: str, *, right: bool) -> ApiKey:
         """The key, where what was given for it is right; a guess is counted, and refused."""
         if right and key is not None:
-            self.guesses.right(client_id, address)
+            self.login_guard.record_success(client_id, address)
             return key
-        if self.guesses.wrong(client_id, address, known=key is not None):
-            raise _too_many_guesses()
+        if self.login_guard.record_failure(client_id, address, known=key is not None):
+            raise _over_limit()
         raise _bad_credentials()
 
     def _require_key(self, principal: Principal) -> None:
@@ -371,7 +371,7 @@ def _bad_credentials(reason: str | None = None) -> AuthError:
     return AuthError(13004, "invalid_credentials", {"reason": reason} if reason else None)
 
 
-def _too_many_guesses() -> AuthError:
+def _over_limit() -> AuthError:
     return AuthError(12003, "login_over_limit")
 
 

@@ -15,7 +15,6 @@ from typing import Final, Generic, TypeVar
 from attrs import Factory, define, field
 
 from gateway.access.rate_limits import SUBJECTS, network_of
-from gateway.config.schema import Limits
 
 ADDRESS_SECONDS: Final = 60.0
 KEY_SECONDS: Final = 3_600.0
@@ -72,7 +71,7 @@ class Failures(Generic[Subject]):
 
 
 @define
-class Guesses:
+class LoginGuard:
     """Wrong secrets, and whom they cost what.
 
     The key is what is guarded: after `per_key` guesses in an hour, wherever they came from, no
@@ -100,7 +99,7 @@ class Guesses:
         self._unknown = Failures(self.per_key, KEY_SECONDS, UNKNOWN_KEYS)
         self._own = Failures(self.per_address, KEY_SECONDS, SUBJECTS)
 
-    def refuses(self, client_id: str, address: str, *, known: bool) -> bool:
+    def blocks(self, client_id: str, address: str, *, known: bool) -> bool:
         """Whether no secret may be compared for that key now; `known` keys exist."""
         now = self.now()
         failures = self._keys if known else self._unknown
@@ -110,7 +109,7 @@ class Guesses:
         own = network in self._used_from.get(client_id, ())
         return not own or self._own.over((client_id, network), now)
 
-    def wrong(self, client_id: str, address: str, *, known: bool) -> bool:
+    def record_failure(self, client_id: str, address: str, *, known: bool) -> bool:
         """Count a guess; returns whether its address had made too many before."""
         now, network = self.now(), network_of(address)
         failures = self._keys if known else self._unknown
@@ -122,7 +121,7 @@ class Guesses:
         self._addresses.add(network, now)
         return False
 
-    def right(self, client_id: str, address: str) -> None:
+    def record_success(self, client_id: str, address: str) -> None:
         """A key has been used from an address."""
         network = network_of(address)
         networks = self._used_from.setdefault(client_id, OrderedDict())
@@ -130,8 +129,3 @@ class Guesses:
         networks.move_to_end(network)
         if len(networks) > ADDRESSES_PER_KEY:
             networks.popitem(last=False)
-
-
-def guesses_of(limits: Limits, now: Callable[[], float]) -> Guesses:
-    """The limits as configured."""
-    return Guesses(limits.login_attempts, limits.login_attempts_per_key, now)

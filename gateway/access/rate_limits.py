@@ -7,15 +7,13 @@ answer is a Verdict. All memory is bounded, whatever the number of addresses.
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 import msgspec
 from attrs import Factory, define, field
-
-from gateway.api.registry import Cost
-from gateway.config.schema import Limits
 
 # Nothing waits longer for its address's rate of HTTP requests.
 LONGEST_PACE_SECONDS: Final = 5.0
@@ -24,6 +22,18 @@ LONGEST_PACE_SECONDS: Final = 5.0
 # forgetting it changes nothing. Whoever makes us forget an earlier one needs
 # this many addresses of their own, and with those needs no such trick.
 SUBJECTS: Final = 20_000
+
+
+class Cost(StrEnum):
+    """Which pool of rate-limit credits a method is paid from."""
+
+    GENERAL = "general"
+    GET_INSTRUMENTS = "get_instruments"
+    SUBSCRIBE = "subscribe"
+    TRANSACTION_LOG = "transaction_log"
+    MOVE_POSITIONS = "move_positions"
+    MATCHING = "matching"
+    CANCEL_ALL = "cancel_all"
 
 
 class RateDecision(msgspec.Struct, frozen=True, gc=False):
@@ -85,31 +95,11 @@ class PoolTerms(msgspec.Struct, frozen=True, gc=False):
     price: float
 
 
-def tariffs(limits: Limits) -> dict[Cost, PoolTerms]:
-    """The API's pools, with the numbers of the configuration."""
-    refill = limits.credits_per_second
-    return {
-        Cost.GENERAL: PoolTerms(limits.general_pool, refill, limits.general_cost),
-        Cost.GET_INSTRUMENTS: PoolTerms(
-            limits.get_instruments_pool, refill, limits.get_instruments_cost
-        ),
-        Cost.SUBSCRIBE: PoolTerms(limits.subscribe_pool, refill, limits.subscribe_cost),
-        Cost.TRANSACTION_LOG: PoolTerms(
-            limits.transaction_log_pool, refill, limits.transaction_log_cost
-        ),
-        Cost.MOVE_POSITIONS: PoolTerms(
-            limits.move_positions_pool, refill, limits.move_positions_cost
-        ),
-        Cost.MATCHING: PoolTerms(limits.matching_burst, limits.matching_per_second, 1),
-        Cost.CANCEL_ALL: PoolTerms(limits.cancel_all_burst, limits.cancel_all_per_second, 1),
-    }
-
-
 @define
 class CreditPools:
     """The pools of every account (by number) and of every address (by text)."""
 
-    tariffs: Mapping[Cost, PoolTerms]
+    terms: Mapping[Cost, PoolTerms]
     most: int = SUBJECTS
     # In order of use, the longest unused first.
     _pools: OrderedDict[tuple[int | str, Cost], CreditPool] = field(
@@ -127,18 +117,18 @@ class CreditPools:
 
     def spend(self, subject: int | str, cost: Cost, now: float) -> RateDecision:
         """Pay for one request of this cost."""
-        tariff = self.tariffs[cost]
+        terms = self.terms[cost]
         key = (subject, cost)
         pool = self._pools.get(key)
         if pool is not None:
             self._pools.move_to_end(key)
-            return pool.take(tariff.price, now)
-        return self._make(key, now).take(tariff.price, now)
+            return pool.take(terms.price, now)
+        return self._make(key, now).take(terms.price, now)
 
     def _make(self, key: tuple[int | str, Cost], now: float) -> CreditPool:
         """A full pool, in place of the one that was unused the longest where there are too many."""
-        tariff = self.tariffs[key[1]]
-        pool = self._pools[key] = CreditPool(tariff.size, tariff.per_second, now)
+        terms = self.terms[key[1]]
+        pool = self._pools[key] = CreditPool(terms.size, terms.per_second, now)
         if len(self._pools) > self.most:
             self._pools.popitem(last=False)
         return pool
@@ -189,11 +179,6 @@ class RateLimits:
         """Take credits for the size of an answer, on top of those of its request."""
         paying = network_of(subject) if isinstance(subject, str) else subject
         self.pools.charge(paying, cost, credits_, self.now())
-
-
-def rate_limits(limits: Limits, now: Callable[[], float]) -> RateLimits:
-    """The limits as configured. Whether credits are asked for at all is up to the caller."""
-    return RateLimits(CreditPools(tariffs(limits)), now)
 
 
 @lru_cache(maxsize=4_096)

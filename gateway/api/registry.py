@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_args
 
 import msgspec
 from attrs import Factory, define, field
 
 from book.units import Millis
+from gateway.access.rate_limits import Cost
 from gateway.access.scope import LEVELS
 from gateway.protocol import jsonrpc
 from gateway.protocol.errors import ApiError, Code, invalid
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from gateway.access.authenticator import Principal
     from gateway.api.context import VenueContext
     from gateway.api.session import Session
-
-
-class Cost(StrEnum):
-    """Which pool of rate-limit credits a method is paid from."""
-
-    GENERAL = "general"
-    GET_INSTRUMENTS = "get_instruments"
-    SUBSCRIBE = "subscribe"
-    TRANSACTION_LOG = "transaction_log"
-    MOVE_POSITIONS = "move_positions"
-    MATCHING = "matching"
-    CANCEL_ALL = "cancel_all"
 
 
 ANY_SCOPE: Final = "any"

@@ -13,11 +13,12 @@ from attrs import Factory, define, field
 from msgspec import Raw
 
 from gateway.access.authenticator import HTTP, Principal
+from gateway.access.rate_limits import Cost
 from gateway.api.authentication import authenticate
 from gateway.api.context import VenueContext
 from gateway.api.heartbeat import Heartbeat, HeartbeatAction
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED, READER
-from gateway.api.registry import Call, Cost, IdempotentParams, Method, Params, Submission
+from gateway.api.registry import Call, IdempotentParams, Method, Params, Submission
 from gateway.api.request import HttpRequest, ParsedRequest, from_query, from_rpc
 from gateway.protocol import jsonrpc, large_results
 from gateway.protocol.close_codes import POLICY_VIOLATION

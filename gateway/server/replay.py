@@ -21,8 +21,6 @@ from attrs import define, field
 
 from book.units import Millis
 from gateway.access.authenticator import ApiKey, Authenticator, Keyring
-from gateway.access.login_attempts import guesses_of
-from gateway.access.rate_limits import rate_limits
 from gateway.access.scope import parse_scope
 from gateway.access.tokens import TOKEN_SECRET_BYTES, Tokens
 from gateway.api.context import VenueContext
@@ -42,6 +40,7 @@ from gateway.network.descriptors import raise_limit, shares
 from gateway.network.frontend import Address, Frontend
 from gateway.network.sockets import bind_both
 from gateway.sequencer.command_source import CommandSource
+from gateway.server.access_limits import login_guard, rate_limits
 from gateway.server.process import stop_at_signal
 from risk.commands import EndSessions, Entry
 
@@ -250,7 +249,7 @@ def _venue(
         authenticator=Authenticator(
             keyring,
             Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES)),
-            guesses_of(config.limits, trio.current_time),
+            login_guard(config.limits, trio.current_time),
         ),
         limits=rate_limits(config.limits, trio.current_time),
         feed=Feed(state, archive, config.limits.subscriptions_per_connection),

@@ -15,8 +15,6 @@ import trio
 from attrs import define, field
 
 from gateway.access.authenticator import Authenticator, Keyring
-from gateway.access.login_attempts import guesses_of
-from gateway.access.rate_limits import rate_limits
 from gateway.access.tokens import TOKEN_SECRET_BYTES, Tokens
 from gateway.api.context import VenueContext
 from gateway.clock import Clock, RealClock, SteadyClock, lead_of
@@ -40,6 +38,7 @@ from gateway.sequencer.command_source import CommandSource
 from gateway.sequencer.index_prices import IndexSources, open_board
 from gateway.sequencer.matcher import Matcher, Observer
 from gateway.sequencer.supervisor import Supervisor
+from gateway.server.access_limits import login_guard, rate_limits
 from gateway.server.failure import VENUE_ERRORS, Failure
 from gateway.server.persistence import Persistence, open_keeper
 from risk import liquidation
@@ -173,7 +172,7 @@ class _Server:
             authenticator=Authenticator(
                 keyring,
                 Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES)),
-                guesses_of(config.limits, trio.current_time),
+                login_guard(config.limits, trio.current_time),
             ),
             limits=rate_limits(config.limits, trio.current_time),
             feed=Feed(state, archive, config.limits.subscriptions_per_connection),

@@ -15,8 +15,6 @@ from attrs import Factory, define, field
 
 from book.units import SCALE, Millis
 from gateway.access.authenticator import Authenticator, Keyring
-from gateway.access.login_attempts import guesses_of
-from gateway.access.rate_limits import rate_limits
 from gateway.access.tokens import Tokens
 from gateway.api.context import VenueContext
 from gateway.api.session import Close, HttpRequest, Outcome, Reply, Session, Submit
@@ -25,6 +23,7 @@ from gateway.feed import Feed
 from gateway.history.archive import Archive
 from gateway.protocol.large_results import LargeReply
 from gateway.sequencer.bootstrap import differences, fill_keyring
+from gateway.server.access_limits import login_guard, rate_limits
 from risk.commands import Command, Continue, EndSession, Entry, Origin, Tick
 from risk.events import Event
 from risk.exchange import Exchange
@@ -141,7 +140,7 @@ class Harness:
             wall=self.clock,
             exchange=exchange,
             authenticator=Authenticator(
-                keyring, Tokens(b"0" * 32), guesses_of(parsed.limits, lambda: self.seconds)
+                keyring, Tokens(b"0" * 32), login_guard(parsed.limits, lambda: self.seconds)
             ),
             limits=rate_limits(parsed.limits, lambda: self.seconds),
             feed=Feed(exchange.state, archive),

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gateway.api.registry import ANY_SCOPE, Call, Cost, NoParams, Params, method
+from gateway.access.rate_limits import Cost
+from gateway.api.registry import ANY_SCOPE, Call, NoParams, Params, method
 from gateway.feed.channel_names import Channel, parse
 from gateway.protocol.errors import ApiError, Code, invalid
 

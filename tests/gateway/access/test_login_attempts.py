@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access import login_attempts
-from gateway.access.login_attempts import ADDRESSES_PER_KEY, Failures, Guesses
+from gateway.access.login_attempts import ADDRESSES_PER_KEY, Failures, LoginGuard
 from gateway.api.session import HttpRequest
 from tests.gateway.harness import Client, Harness, Json
 
@@ -192,18 +192,18 @@ steps = st.lists(
 def test_no_hour_holds_more_guesses_than_allowed(steps: list[tuple[str, bool, float]]) -> None:
     """By any pattern of guesses: at most the key's, and the owner's address's on top."""
     now = 0.0
-    counted = Guesses(3, 6, lambda: now)
-    counted.right("key", "own")
+    guard = LoginGuard(3, 6, lambda: now)
+    guard.record_success("key", "own")
     tried: list[float] = []
     for address, right, pause in steps:
         now += pause
-        if counted.refuses("key", address, known=True):
+        if guard.blocks("key", address, known=True):
             assert len([at for at in tried if at + 3_600 > now]) >= 6
             continue
         if right and address == "own":
-            counted.right("key", address)
+            guard.record_success("key", address)
         else:
-            counted.wrong("key", address, known=True)
+            guard.record_failure("key", address, known=True)
             tried.append(now)
         assert len([at for at in tried if at + 3_600 > now]) <= 6 + 3
 
@@ -212,13 +212,13 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is guessed and from wherever; what a key's owner used last is not forgotten."""
     monkeypatch.setattr(login_attempts, "UNKNOWN_KEYS", 10)
     monkeypatch.setattr(login_attempts, "SUBJECTS", 10)
-    counted = Guesses()
+    guard = LoginGuard()
     for number in range(1_000):
-        counted.wrong(f"no-key{number}", f"10.{number // 250}.{number % 250}.1", known=False)
-        counted.right("alice-key", f"10.{number // 250}.{number % 250}.1")
-    sizes = [len(counted._addresses), len(counted._unknown), len(counted._keys), len(counted._own)]
+        guard.record_failure(f"no-key{number}", f"10.{number // 250}.{number % 250}.1", known=False)
+        guard.record_success("alice-key", f"10.{number // 250}.{number % 250}.1")
+    sizes = [len(guard._addresses), len(guard._unknown), len(guard._keys), len(guard._own)]
     assert [10, 10, 0, 0] == sizes
-    assert ADDRESSES_PER_KEY == len(counted._used_from["alice-key"])
+    assert ADDRESSES_PER_KEY == len(guard._used_from["alice-key"])
 
 
 def test_the_failures_of_a_subject_are_bounded() -> None:
@@ -238,11 +238,11 @@ def test_no_window_has_more_failures_than_allowed(pauses: list[float], most: int
     """However attempts are spaced, any window holds at most that many failures."""
     failures: Failures[str] = Failures(most, 60.0, 5)
     now = 0.0
-    counted: list[float] = []
+    guard: list[float] = []
     for pause in pauses:
         now += pause
-        recent = [at for at in counted if at + 60 > now]
+        recent = [at for at in guard if at + 60 > now]
         assert failures.over("a", now) == (len(recent) >= most)
         if len(recent) < most:
             failures.add("a", now)
-            counted.append(now)
+            guard.append(now)

@@ -8,17 +8,15 @@ from hypothesis import strategies as st
 
 from gateway.access.rate_limits import (
     LONGEST_PACE_SECONDS,
+    Cost,
     CreditPool,
     CreditPools,
     Pacer,
     PoolTerms,
     RateDecision,
+    RateLimits,
     network_of,
-    rate_limits,
-    tariffs,
 )
-from gateway.api.registry import Cost
-from gateway.config.schema import Limits
 
 
 def test_a_pool_gives_its_burst_and_then_its_rate() -> None:
@@ -87,31 +85,6 @@ def test_the_wait_that_a_verdict_gives_is_enough(
             assert pool.take(cost, now)
 
 
-@pytest.mark.parametrize(
-    ("cost", "burst", "per_minute"),
-    [
-        (Cost.GENERAL, 100, 1_200),
-        (Cost.GET_INSTRUMENTS, 50, 60),
-        (Cost.SUBSCRIBE, 10, 200),
-        (Cost.TRANSACTION_LOG, 8, 60),
-        (Cost.MOVE_POSITIONS, 6, 6),
-        (Cost.MATCHING, 100, 1_800),
-        (Cost.CANCEL_ALL, 100, 1_800),
-    ],
-)
-def test_the_defaults_are_those_of_the_api(cost: Cost, burst: int, per_minute: int) -> None:
-    """Bursts and sustained rates of each class of methods, as the API publishes them."""
-    pools = CreditPools(tariffs(Limits()))
-    assert burst == sum(bool(pools.spend(7, cost, 0.0)) for _ in range(burst + 50))
-    tariff = tariffs(Limits())[cost]
-    assert per_minute == pytest.approx(tariff.per_second / tariff.price * 60)
-
-
-def test_every_cost_has_a_tariff() -> None:
-    """No method can be without a pool."""
-    assert set(Cost) == set(tariffs(Limits()))
-
-
 def test_subjects_and_classes_have_pools_of_their_own() -> None:
     """Neither another account, an address, nor another class of methods drains a pool."""
     pools = CreditPools({Cost.MATCHING: PoolTerms(1, 1, 1), Cost.CANCEL_ALL: PoolTerms(1, 1, 1)})
@@ -150,10 +123,10 @@ def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> No
     assert network == network_of(address)
 
 
-def test_a_venues_limits_follow_its_clock_and_configuration() -> None:
-    """One network has one pool, and time fills it."""
+def test_the_addresses_of_one_ipv6_network_share_a_pool() -> None:
+    """The pool refills by the clock that the limits were given."""
     now = 0.0
-    limits = rate_limits(Limits(matching_burst=1), lambda: now)
+    limits = RateLimits(CreditPools({Cost.MATCHING: PoolTerms(1, 30.0, 1)}), lambda: now)
     assert limits.spend("2001:db8::1", Cost.MATCHING)
     assert not limits.spend("2001:db8::2", Cost.MATCHING)
     assert limits.spend(7, Cost.MATCHING)

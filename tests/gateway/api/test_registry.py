@@ -6,8 +6,9 @@ from enum import Enum
 import msgspec
 import pytest
 
+from gateway.access.rate_limits import Cost
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED
-from gateway.api.registry import Call, Cost, IdempotentParams, Method, NoParams, Params, method
+from gateway.api.registry import Call, IdempotentParams, Method, NoParams, Params, method
 from gateway.protocol.errors import ApiError
 from gateway.protocol.pending_request import ReplyFormat
 
