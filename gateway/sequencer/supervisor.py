@@ -16,6 +16,7 @@ from attrs import define, field
 
 from book.units import SECOND
 from gateway.clock import Clock
+from gateway.restart_backoff import RestartBackoff
 from gateway.sequencer.index_prices import IndexSources
 from gateway.sequencer.system_queue import SystemCommand
 from risk.commands import Continue, Entry, Liquidate, Tick
@@ -26,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 # The first restart comes within the lease of five seconds, so that one bad moment costs nothing;
 # a supervisor that keeps crashing writes two tracebacks a minute.
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 30.0
+FIRST_RESTART_SECONDS: Final = 1.0
+LONGEST_RESTART_SECONDS: Final = 30.0
 
 Wallet = tuple[int, str]
 """(account, currency)."""
@@ -76,7 +77,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Supervise until cancelled. One of the two boundaries that outlive an exception."""
-        pause = FIRST_PAUSE
+        backoff = RestartBackoff(FIRST_RESTART_SECONDS, LONGEST_RESTART_SECONDS)
         while True:
             began = trio.current_time()
             self._proposed.clear()
@@ -89,10 +90,7 @@ class Supervisor:
                     raise
                 logger.exception("the supervisor crashed")
                 self.crashed()
-            if trio.current_time() - began > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
-            await trio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await trio.sleep(backoff.delay_after(trio.current_time() - began))
 
     async def _tick_each_second(self) -> None:
         while True:

@@ -15,11 +15,12 @@ import trio
 
 from gateway.config.schema import LogSettings
 from gateway.log.errors import DivergenceError
+from gateway.restart_backoff import RestartBackoff
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 60.0
+FIRST_RESTART_SECONDS: Final = 1.0
+LONGEST_RESTART_SECONDS: Final = 60.0
 """One that comes to another state than the venue does so every time, and says so once a minute."""
 
 
@@ -45,7 +46,7 @@ async def run_follower(data_dir: Path, settings: LogSettings, crashed: Callable[
         # A Ctrl-C is for the venue, which has goodbyes to say.
         process_group=0,
     )
-    pause = FIRST_PAUSE
+    backoff = RestartBackoff(FIRST_RESTART_SECONDS, LONGEST_RESTART_SECONDS)
     while True:
         began = trio.current_time()
         try:
@@ -55,11 +56,9 @@ async def run_follower(data_dir: Path, settings: LogSettings, crashed: Callable[
         else:
             _tell(ended.returncode)
         crashed()
-        if trio.current_time() - began > LONGEST_PAUSE:
-            pause = FIRST_PAUSE
-        logger.info("a follower of the log is started again in %.0f s", pause)
-        await trio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        delay = backoff.delay_after(trio.current_time() - began)
+        logger.info("a follower of the log is started again in %.0f s", delay)
+        await trio.sleep(delay)
 
 
 def _tell(status: int) -> None:

@@ -29,7 +29,7 @@ async def test_one_that_fails_is_told_and_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With a pause, and counted."""
-    monkeypatch.setattr(follower_process, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(follower_process, "FIRST_RESTART_SECONDS", 0.01)
     caplog.set_level(logging.INFO)
     ends: list[float] = []
     with trio.fail_after(20):
