@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from risk.commands import Entry
 from risk.events import Event, Liquidated, Traded
@@ -23,9 +22,9 @@ from risk.events import Event, Liquidated, Traded
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 # Waits span a batch in memory (under a millisecond) to the time limit of the inbox (seconds).
-_WAITS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5)
+WAIT_BOUNDS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5)
 # No step holds the loop over 50 ms. Twice a second costs nothing and meets what lasts.
-_LAGS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_LAG_BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LAG_PERIOD: Final = 0.5
 
 
@@ -88,7 +87,8 @@ class FastHistogram(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What was observed, for a scrape; each bucket holds all that is smaller, too."""
-        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        # The exposition format writes bounds as Go does, which is as Python does below 1e6.
+        names = [*map(repr, self._bounds), "+Inf"]
         buckets = list(zip(names, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(*self._told, buckets=buckets, sum_value=self._sum)
 
@@ -110,10 +110,12 @@ class Metrics:
         self.http_requests = gauge("http_requests", "HTTP requests being served.")
         self.inbox_depth = gauge("inbox_depth", "Lists of commands in the inbox.")
         self.inbox_wait = FastHistogram(
-            "tidegate_inbox_wait_seconds", "How long a list of commands waited for the log.", _WAITS
+            "tidegate_inbox_wait_seconds",
+            "How long a list of commands waited for the log.",
+            WAIT_BOUNDS,
         )
         self.log_write = FastHistogram(
-            "tidegate_log_write_seconds", "How long a batch took to be on the disk.", _WAITS
+            "tidegate_log_write_seconds", "How long a batch took to be on the disk.", WAIT_BOUNDS
         )
         self.commands = TypeCounter("tidegate_commands", "Commands applied, by kind.", "command")
         self.unserved_channels = Counts(
@@ -142,7 +144,9 @@ class Metrics:
         )
         self.crashes = counter("crashes", "Exceptions caught at a boundary: bugs.", ["boundary"])
         self.loop_lag = histogram(
-            "loop_lag_seconds", "How late a timer fires: the event loop was busy.", buckets=_LAGS
+            "loop_lag_seconds",
+            "How late a timer fires: the event loop was busy.",
+            buckets=_LAG_BOUNDS,
         )
 
     def applied(self, entry: Entry, events: Sequence[Event]) -> None:
