@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -20,14 +19,9 @@ import trio
 from attrs import define, field
 
 from book.units import Millis
-from gateway.access.authenticator import ApiKey, Authenticator, Keyring
+from gateway.access.authenticator import ApiKey, Keyring
 from gateway.access.scope import parse_scope
-from gateway.access.tokens import TOKEN_SECRET_BYTES, Tokens
-from gateway.api.context import VenueContext
-from gateway.clock import RealClock, SteadyClock
 from gateway.config.schema import Config, load
-from gateway.feed import Feed
-from gateway.history.archive import Archive
 from gateway.log.data_directory import DataDirectory
 from gateway.log.entry_format import accounts
 from gateway.log.errors import LogError
@@ -40,7 +34,7 @@ from gateway.network.descriptors import raise_limit, shares
 from gateway.network.frontend import Address, Frontend
 from gateway.network.sockets import bind_both
 from gateway.sequencer.command_source import CommandSource
-from gateway.server.access_limits import login_guard, rate_limits
+from gateway.server.assembly import build_venue
 from gateway.server.process import stop_at_signal
 from risk.commands import EndSessions, Entry
 
@@ -178,7 +172,8 @@ class Player:
         if reader is None:
             raise LogError(f"{directory.path}: there are no entries")
         replay, clock = start.replay(found.skips), RecordedClock(speed)
-        venue, metrics = _venue(config, directory, replay, clock), Metrics()
+        keyring, metrics = _keyring(config, directory), Metrics()
+        venue = build_venue(config, clock, replay.exchange, keyring, recorded=True)
         replay.observers += [metrics.applied, venue.feed.publish]
         descriptors = shares()
         slots = ConnectionLimiter(config.limits.connections_per_address, descriptors.websocket)
@@ -228,31 +223,12 @@ class Player:
                 return
 
 
-def _venue(
-    config: Config, directory: DataDirectory, replay: LogReplayer, clock: RecordedClock
-) -> VenueContext:
-    state = replay.exchange.state
-    archive = Archive(state)
+def _keyring(config: Config, directory: DataDirectory) -> Keyring:
+    """Return the configured keys of those accounts that the recording has."""
     keyring, known = Keyring(), accounts(directory)
     for account in config.account:
         if account.name in known:
             scope = parse_scope(account.scope, strict=True)
             key = (account.client_id, account.client_secret, known[account.name], scope)
             keyring.add(ApiKey(*key))
-    real = RealClock()
-    return VenueContext(
-        config=config,
-        clock=clock,
-        exchange=replay.exchange,
-        wall=SteadyClock(real),
-        signers=real.wall,
-        authenticator=Authenticator(
-            keyring,
-            Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES)),
-            login_guard(config.limits, trio.current_time),
-        ),
-        limits=rate_limits(config.limits, trio.current_time),
-        feed=Feed(state, archive, config.limits.subscriptions_per_connection),
-        archive=archive,
-        recorded=True,
-    )
+    return keyring

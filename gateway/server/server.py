@@ -7,21 +7,17 @@ listeners: started from the outside in, stopped from the inside out.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 
 import trio
 from attrs import define, field
 
-from gateway.access.authenticator import Authenticator, Keyring
-from gateway.access.tokens import TOKEN_SECRET_BYTES, Tokens
+from gateway.access.authenticator import Keyring
 from gateway.api.context import VenueContext
-from gateway.clock import Clock, RealClock, SteadyClock, lead_of
+from gateway.clock import Clock, RealClock, lead_of
 from gateway.config.schema import Config
 from gateway.config.toml_reader import Endpoint
-from gateway.feed import Feed
-from gateway.history.archive import Archive
 from gateway.log import Log
 from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
@@ -38,7 +34,7 @@ from gateway.sequencer.command_source import CommandSource
 from gateway.sequencer.index_prices import IndexSources, open_board
 from gateway.sequencer.matcher import Matcher, Observer
 from gateway.sequencer.supervisor import Supervisor
-from gateway.server.access_limits import login_guard, rate_limits
+from gateway.server.assembly import build_venue
 from gateway.server.failure import VENUE_ERRORS, Failure
 from gateway.server.persistence import Persistence, open_keeper
 from risk import liquidation
@@ -158,27 +154,11 @@ class _Server:
         metrics = Metrics()
         intake = CommandSource(Origin(start=start), metrics.inbox_wait.observe)
         metrics.inbox_depth.set_function(lambda: intake.inbox.depth)
-        archive = keeper.archive if keeper else Archive(state)
         keyring = Keyring()
         fill_keyring(keyring, config, state)
-        real = clock if isinstance(clock, RealClock) else RealClock()
         metrics.clock_lead.set_function(lambda: lead_of(clock) / 1_000)
-        venue = VenueContext(
-            config=config,
-            clock=clock,
-            exchange=exchange,
-            wall=SteadyClock(real),
-            signers=real.wall,
-            authenticator=Authenticator(
-                keyring,
-                Tokens(secrets.token_bytes(TOKEN_SECRET_BYTES)),
-                login_guard(config.limits, trio.current_time),
-            ),
-            limits=rate_limits(config.limits, trio.current_time),
-            feed=Feed(state, archive, config.limits.subscriptions_per_connection),
-            archive=archive,
-            start=start,
-        )
+        archive = keeper.archive if keeper else None
+        venue = build_venue(config, clock, exchange, keyring, archive=archive, start=start)
         supervisor = Supervisor(
             clock=clock,
             board=board,

@@ -14,16 +14,13 @@ import msgspec
 from attrs import Factory, define, field
 
 from book.units import SCALE, Millis
-from gateway.access.authenticator import Authenticator, Keyring
-from gateway.access.tokens import Tokens
+from gateway.access.authenticator import Keyring
 from gateway.api.context import VenueContext
 from gateway.api.session import Close, HttpRequest, Outcome, Reply, Session, Submit
 from gateway.config import schema
-from gateway.feed import Feed
-from gateway.history.archive import Archive
 from gateway.protocol.large_results import LargeReply
 from gateway.sequencer.bootstrap import differences, fill_keyring
-from gateway.server.access_limits import login_guard, rate_limits
+from gateway.server.assembly import build_venue
 from risk.commands import Command, Continue, EndSession, Entry, Origin, Tick
 from risk.events import Event
 from risk.exchange import Exchange
@@ -131,24 +128,18 @@ class Harness:
     def __attrs_post_init__(self) -> None:
         """Start it as the real one is started."""
         parsed = schema.parse(unlimited(self.settings) + ACCOUNTS)
-        exchange = Exchange()
-        archive = Archive(exchange.state)
-        keyring = Keyring()
-        self.venue = VenueContext(
-            config=parsed,
-            clock=self.clock,
+        exchange, keyring = Exchange(), Keyring()
+        fill_keyring(keyring, parsed, exchange.state)
+        self.venue = build_venue(
+            parsed,
+            self.clock,
+            exchange,
+            keyring,
             wall=self.clock,
-            exchange=exchange,
-            authenticator=Authenticator(
-                keyring, Tokens(b"0" * 32), login_guard(parsed.limits, lambda: self.seconds)
-            ),
-            limits=rate_limits(parsed.limits, lambda: self.seconds),
-            feed=Feed(exchange.state, archive),
-            archive=archive,
+            seconds=lambda: self.seconds,
         )
         for command in differences(parsed, exchange.state, 0):
             self.apply(command)
-        fill_keyring(keyring, parsed, exchange.state)
         self.tick()
 
     @property
