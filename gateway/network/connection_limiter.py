@@ -12,7 +12,7 @@ from attrs import define, field
 
 # Every connection may have a session end waiting in the lane, five tasks and, at worst, a full
 # outbox; a machine that carries more than this needs the operator's thought anyway.
-CONNECTIONS: Final = 8_192
+MAX_CONNECTIONS: Final = 8_192
 
 
 class Refusal(Enum):
@@ -31,7 +31,7 @@ class ConnectionLimiter:
     """
 
     per_address: int
-    total: int = CONNECTIONS
+    total: int = MAX_CONNECTIONS
     _sessions: dict[int, str] = field(factory=dict, init=False)
     _addresses: Counter[str] = field(factory=Counter, init=False)
     # Slots that are taken by no connection, by the time on trio's clock at which they are free.
@@ -44,7 +44,7 @@ class ConnectionLimiter:
     def take(self, session: int, address: str) -> Refusal | None:
         """Take a slot, or say why not."""
         while self._penalties and self._penalties[0][0] <= trio.current_time():
-            self._give_back(self._penalties.popleft()[1])
+            self._release(self._penalties.popleft()[1])
         if len(self._sessions) >= self.total:
             return Refusal.VENUE
         if self._addresses[address] >= self.per_address:
@@ -58,14 +58,14 @@ class ConnectionLimiter:
         address = self._sessions.pop(session, None)
         if address is None:
             return
-        self._give_back(address)
+        self._release(address)
 
     def penalise(self, address: str, until: float) -> None:
         """Take up a slot of an address until a time on trio's clock, not before earlier ones."""
         self._addresses[address] += 1
         self._penalties.append((until, address))
 
-    def _give_back(self, address: str) -> None:
+    def _release(self, address: str) -> None:
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]

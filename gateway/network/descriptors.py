@@ -12,9 +12,9 @@ from typing import Final
 
 from attrs import frozen
 
-from gateway.network.connection_limiter import CONNECTIONS
-from gateway.network.http_server import HTTP_CONNECTIONS
-from gateway.network.http_server import REFUSALS as HTTP_REFUSALS
+from gateway.network.connection_limiter import MAX_CONNECTIONS
+from gateway.network.http_acceptor import MAX_HTTP_CONNECTIONS
+from gateway.network.http_acceptor import MAX_HTTP_REJECTIONS as HTTP_REFUSALS
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +24,11 @@ RESERVED: Final = 64
 # As the door has them for WebSocket: those that are being told 429 or 503.
 _REFUSALS: Final = 256
 # With fewer the venue would be of no use.
-LEAST: Final = 16
+MIN_CONNECTIONS: Final = 16
 
 
 @frozen
-class Shares:
+class ConnectionQuotas:
     """How many connections there may be on each port, in all, and how many are refused politely."""
 
     websocket: int
@@ -36,7 +36,7 @@ class Shares:
     refusals: int
 
 
-WANTED: Final = RESERVED + CONNECTIONS + HTTP_CONNECTIONS + _REFUSALS + HTTP_REFUSALS
+WANTED: Final = RESERVED + MAX_CONNECTIONS + MAX_HTTP_CONNECTIONS + _REFUSALS + HTTP_REFUSALS
 
 
 def raise_limit() -> None:
@@ -48,30 +48,30 @@ def raise_limit() -> None:
     if most != soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most < WANTED:
-        shares = shares_of(most)
+        connection_quotas = quotas_of(most)
         logger.warning(
             "the system allows %d open files (ulimit -Hn): at most %d WebSocket and %d HTTP"
             " connections at once; %d allow all",
             most,
-            shares.websocket,
-            shares.http,
+            connection_quotas.websocket,
+            connection_quotas.http,
             WANTED,
         )
 
 
-def shares() -> Shares:
+def connection_quotas() -> ConnectionQuotas:
     """What clients may have under the limit of this process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return shares_of(WANTED if _enough(soft) else soft)
+    return quotas_of(WANTED if _enough(soft) else soft)
 
 
-def shares_of(descriptors: int) -> Shares:
+def quotas_of(descriptors: int) -> ConnectionQuotas:
     """How so many descriptors are shared: a fifth of what is not reserved is for HTTP."""
     left = max(descriptors - RESERVED, 0)
     refusals = min(_REFUSALS, HTTP_REFUSALS, left // 8)
     left -= 2 * refusals
-    http = max(min(HTTP_CONNECTIONS, left // 5), LEAST)
-    return Shares(max(min(CONNECTIONS, left - http), LEAST), http, refusals)
+    http = max(min(MAX_HTTP_CONNECTIONS, left // 5), MIN_CONNECTIONS)
+    return ConnectionQuotas(max(min(MAX_CONNECTIONS, left - http), MIN_CONNECTIONS), http, refusals)
 
 
 def _enough(limit: int) -> bool:

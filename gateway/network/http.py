@@ -28,7 +28,7 @@ from gateway.api.session import HttpRequest, Session
 from gateway.clock import FOLLOWED_MILLIS, lead_of
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.network.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
-from gateway.network.reply_encoder import Encoder
+from gateway.network.reply_encoder import ReplyEncoder
 from gateway.network.transport import PATH
 from gateway.protocol import jsonrpc
 from gateway.protocol.errors import ApiError, Code
@@ -39,7 +39,7 @@ from gateway.sequencer.inbox import Inbox
 logger = logging.getLogger(__name__)
 
 # About a tenth of a second of work for one process, which is as late as anybody else should be.
-REQUESTS: Final = 128
+MAX_REQUESTS: Final = 128
 METHODS: Final = ("GET", "POST")
 
 _JSON: Final = "application/json"
@@ -82,10 +82,10 @@ class HttpGateway:
     venue: VenueContext
     inbox: Inbox
     metrics: Metrics
-    encoder: Encoder
+    encoder: ReplyEncoder
     websocket_port: int
     _limiter: trio.CapacityLimiter = field(
-        factory=lambda: trio.CapacityLimiter(REQUESTS), init=False
+        factory=lambda: trio.CapacityLimiter(MAX_REQUESTS), init=False
     )
 
     def application(self) -> ASGIApp:
@@ -111,12 +111,12 @@ class HttpGateway:
         served.router.redirect_slashes = False
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            refusal = self._not_served(scope)
+            refusal = self._reject_unserved(scope)
             await (refusal or served)(scope, receive, send)
 
         return application
 
-    def _not_served(self, scope: Scope) -> Response | None:
+    def _reject_unserved(self, scope: Scope) -> Response | None:
         """The answer to what is no request of HTTP to this venue, None for what may be one."""
         headers = Headers(scope=scope)
         upgrade = headers.get("upgrade", "").lower()
@@ -221,7 +221,7 @@ class HttpGateway:
         healthy = supervised and not self.venue.closing
         lead = lead_of(self.venue.clock)
         report = {
-            "status": self._condition(lead, supervised=supervised),
+            "status": self._health_status(lead, supervised=supervised),
             "sequence": state.sequence,
             "heartbeat_age": silent,
             "clock_lead": lead,
@@ -229,7 +229,7 @@ class HttpGateway:
         status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(jsonrpc.encode(report), status.value, media_type=_JSON)
 
-    def _condition(self, lead: int, *, supervised: bool) -> str:
+    def _health_status(self, lead: int, *, supervised: bool) -> str:
         if self.venue.closing:
             return "closing"
         if not supervised:

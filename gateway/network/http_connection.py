@@ -19,13 +19,13 @@ from attrs import Factory, define, field, frozen
 from starlette.types import ASGIApp
 
 from gateway.config.schema import Limits
-from gateway.network.http_protocol import Closed, Context, Protocol, RawData, Updated
+from gateway.network.http_protocol import Closed, Context, HttpProtocol, RawData, Updated
 
 # For the whole head of a request, from the end of the one before it.
 HEAD_SECONDS: Final = 5.0
 # A client that takes less than this a second is cut: 2 bytes at a time would hold a response for
 # hours. It comes on top of `send_seconds`.
-READ_BYTES_PER_SECOND: Final = 16_384
+MIN_BYTES_PER_SECOND: Final = 16_384
 # How long, and for how many bytes, a connection that we end is read on: closed with something
 # unread, TCP takes back what was sent, and the client never sees why.
 LINGER_SECONDS: Final = 1.0
@@ -33,13 +33,13 @@ LINGER_BYTES: Final = 2**20
 # What a connection costs, and a request that is not like others, in requests.
 CONNECTION_COST: Final = 1
 TLS_COST: Final = 5
-COSTLY: Final = {b"/metrics": 10}
+PATH_COSTS: Final = {b"/metrics": 10}
 _CHUNK: Final = 2**16
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
 @frozen
-class Service:
+class HttpServices:
     """What connections serve with.
 
     `explain` makes the body of a refusal, `crashed` is called with an exception of the application,
@@ -61,7 +61,7 @@ class Service:
 class HttpConnection:
     """Made at accept. `run` serves it; `end` may be called at any time."""
 
-    service: Service
+    services: HttpServices
     socket: trio.SocketStream
     address: str
     _stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = field(
@@ -70,7 +70,7 @@ class HttpConnection:
     _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _end_at: float = field(default=inf, init=False)
     _nursery: trio.Nursery | None = field(default=None, init=False)
-    _protocol: Protocol | None = field(default=None, init=False)
+    _protocol: HttpProtocol | None = field(default=None, init=False)
     _writing: trio.Lock = field(factory=trio.Lock, init=False)
     _idle: bool = field(default=True, init=False)
     _paced: bool = field(default=False, init=False)
@@ -85,7 +85,7 @@ class HttpConnection:
         return self._idle or self._closing
 
     @property
-    def waiting(self) -> bool:
+    def waiting_for_client(self) -> bool:
         """Whether it waits for its client, rather than for the venue; not if it is being ended."""
         if self._end_at < inf:
             return False
@@ -100,7 +100,7 @@ class HttpConnection:
     async def run(self) -> None:
         """Serve it until either side ends it. The socket is left to be closed."""
         with self._scope:
-            await self._pace(CONNECTION_COST if self.service.tls is None else TLS_COST)
+            await self._pace(CONNECTION_COST if self.services.tls is None else TLS_COST)
             if await self._shake_hands():
                 await self._serve()
                 if self._closing:
@@ -110,20 +110,20 @@ class HttpConnection:
 
     async def _shake_hands(self) -> bool:
         """Whether what follows is HTTP: after a TLS handshake, where there is a certificate."""
-        if self.service.tls is None:
+        if self.services.tls is None:
             return True
         stream = trio.SSLStream(
-            self.socket, self.service.tls, server_side=True, https_compatible=True
+            self.socket, self.services.tls, server_side=True, https_compatible=True
         )
         try:
-            with trio.move_on_after(self.service.limits.handshake_seconds):
+            with trio.move_on_after(self.services.limits.handshake_seconds):
                 await stream.do_handshake()
                 self._stream = stream
                 return True
         except trio.BrokenResourceError:
             # Scanners, and clients that do not trust the certificate.
             pass
-        self.service.failed("tls_handshake")
+        self.services.failed("tls_handshake")
         return False
 
     async def _serve(self) -> None:
@@ -132,38 +132,38 @@ class HttpConnection:
         except OSError:
             # Gone before anything was read.
             return
-        self._allow(HEAD_SECONDS)
+        self._set_deadline(HEAD_SECONDS)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._protocol = Protocol(
-                self.service.application,
-                self.service.context,
+            self._protocol = HttpProtocol(
+                self.services.application,
+                self.services.context,
                 nursery,
-                tls=self.service.tls is not None,
+                tls=self.services.tls is not None,
                 client=(self.address, 0),
                 server=(server[0], server[1]),
                 send=self._handle,
-                body_bytes=self.service.limits.body_bytes,
-                explain=self.service.explain,
-                crashed=self.service.crashed,
+                body_bytes=self.services.limits.body_bytes,
+                explain=self.services.explain,
+                crashed=self.services.crashed,
                 begun=self._begin,
             )
             await self._read(self._protocol)
         if self._protocol.refused:
-            self.service.failed("bad_request")
+            self.services.failed("bad_request")
 
     async def _begin(self, target: bytes) -> None:
         """A request has begun: it is let through when it is its address's turn."""
-        await self._pace(COSTLY.get(target.partition(b"?")[0], 1))
+        await self._pace(PATH_COSTS.get(target.partition(b"?")[0], 1))
 
     async def _pace(self, cost: float) -> None:
-        seconds = self.service.pace(self.address, cost)
+        seconds = self.services.pace(self.address, cost)
         if seconds:
             self._paced = True
             await trio.sleep(seconds)
             self._paced = False
 
-    async def _read(self, protocol: Protocol) -> None:
+    async def _read(self, protocol: HttpProtocol) -> None:
         """Read until the client ends it. A request that came before that is still answered."""
         data = b"-"
         while data:
@@ -184,29 +184,29 @@ class HttpConnection:
             await self._write(event.data)
         elif isinstance(event, Updated):
             self._idle = event.idle
-            self._allow(HEAD_SECONDS if event.idle else inf)
+            self._set_deadline(HEAD_SECONDS if event.idle else inf)
         if isinstance(event, Closed) or (self._idle and self._read_all):
             self._closing = True
             self._cancel()
 
     async def _write(self, data: bytes) -> None:
         """Send, unless the client takes too long to read."""
-        limits = self.service.limits
+        limits = self.services.limits
         async with self._writing:
             try:
                 with trio.move_on_after(
-                    limits.send_seconds + len(data) / READ_BYTES_PER_SECOND
+                    limits.send_seconds + len(data) / MIN_BYTES_PER_SECOND
                 ) as patience:
                     await self._stream.send_all(data)
             except trio.BrokenResourceError:
                 self._cancel()
         if patience.cancelled_caught:
-            self.service.failed("slow_reader")
+            self.services.failed("slow_reader")
             # Otherwise the kernel keeps what is unsent, and tries for minutes.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._cancel()
 
-    def _allow(self, seconds: float) -> None:
+    def _set_deadline(self, seconds: float) -> None:
         """Wait so long for what comes next, unless the connection is being ended."""
         self._scope.deadline = min(self._end_at, trio.current_time() + seconds)
 
@@ -218,7 +218,7 @@ class HttpConnection:
     def _timed_out(self) -> None:
         """A deadline has passed: not for silence between two requests, which is how most end."""
         if self._protocol is not None and self._protocol.receiving:
-            self.service.failed("slow_request")
+            self.services.failed("slow_request")
 
     async def _linger(self) -> None:
         """Read what still comes, so that the client can read why it was the last."""

@@ -25,7 +25,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from starlette.types import ASGIApp, Message, Receive, Scope
 
-__all__ = ["Closed", "Context", "Protocol", "RawData", "Updated"]
+__all__ = ["Closed", "Context", "HttpProtocol", "RawData", "Updated"]
 
 Context = WorkerContext
 """Shared by all connections; `terminated` ends each after the response that it is at."""
@@ -43,14 +43,14 @@ def settings() -> hypercorn.Config:
     return config
 
 
-class _RefusedError(h11.RemoteProtocolError):
+class _RejectedError(h11.RemoteProtocolError):
     """A request that is valid for h11, and not for this port."""
 
     def __init__(self, reason: str, status: HTTPStatus) -> None:
         super().__init__(reason, error_status_hint=status.value)
 
 
-class _Requests(h11.Connection):
+class _RequestParser(h11.Connection):
     """h11, stricter: `refusal` says what was wrong with the last request that was refused."""
 
     def __init__(self, body_bytes: int) -> None:
@@ -83,18 +83,18 @@ class _Requests(h11.Connection):
 def _check(request: h11.Request, body_bytes: int) -> None:
     """Raise _RefusedError where the request must not be served."""
     if request.http_version not in _VERSIONS:
-        raise _RefusedError("HTTP version not supported", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        raise _RejectedError("HTTP version not supported", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
     headers = dict(request.headers)
     length = headers.get(b"content-length")
     if length is not None and b"transfer-encoding" in headers:
         # Two servers in a row that disagree about which one counts see different requests.
-        raise _RefusedError("Content-Length with Transfer-Encoding", HTTPStatus.BAD_REQUEST)
+        raise _RejectedError("Content-Length with Transfer-Encoding", HTTPStatus.BAD_REQUEST)
     if length is not None and int(length) > body_bytes:
         raise _too_large()
 
 
-def _too_large() -> _RefusedError:
-    return _RefusedError("request entity too large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+def _too_large() -> _RejectedError:
+    return _RejectedError("request entity too large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 def origin_form(target: bytes) -> bytes:
@@ -108,7 +108,7 @@ def origin_form(target: bytes) -> bytes:
 
 
 @define(eq=False)
-class _Applications:
+class _ApplicationRunner:
     """What hypercorn calls a task group: it runs the application for each request."""
 
     nursery: trio.Nursery
@@ -141,7 +141,7 @@ class _Applications:
         await send(None)
 
 
-class Protocol(H11Protocol):
+class HttpProtocol(H11Protocol):
     """Serves the requests of one connection, one after the other.
 
     `send` is called with RawData to write, Closed to end the connection, and Updated when a request
@@ -149,7 +149,7 @@ class Protocol(H11Protocol):
     before it is served. `explain` makes the body of a refusal.
     """
 
-    connection: _Requests
+    connection: _RequestParser
 
     def __init__(
         self,
@@ -170,14 +170,14 @@ class Protocol(H11Protocol):
             app,  # type: ignore[arg-type]
             _SETTINGS,
             context,
-            _Applications(nursery, crashed),  # type: ignore[arg-type]
+            _ApplicationRunner(nursery, crashed),  # type: ignore[arg-type]
             ConnectionState({}),
             tls,
             client,
             server,
             send,
         )
-        self.connection = _Requests(body_bytes)
+        self.connection = _RequestParser(body_bytes)
         self.refused = 0
         self._head = b""
         self._explain = explain

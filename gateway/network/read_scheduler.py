@@ -22,11 +22,11 @@ from attrs import define, field
 from outcome import Error, Outcome, Value
 
 # Of each turn of the loop. The matcher takes twice as much, so that more is decided than refused.
-ROUND_SECONDS: Final = 0.001
+MAX_ROUND_SECONDS: Final = 0.001
 # Until whoever would be refused is asked again, where no decision gave reason to ask sooner.
-PAUSE_SECONDS: Final = 0.005
+RETRY_SECONDS: Final = 0.005
 # Sockets that are looked up at once; the kernel gives those first that it has not named lately.
-SOCKETS: Final = 256
+SOCKETS_PER_POLL: Final = 256
 
 
 class ReadResult(Enum):
@@ -46,11 +46,11 @@ class _Registration:
     """
 
     task: trio.lowlevel.Task
-    hear: Callable[[], ReadResult]
+    read: Callable[[], ReadResult]
     descriptor: int | None
     queued: bool = False
-    busy: bool = False
-    gone: bool = False
+    paused: bool = False
+    removed: bool = False
 
 
 @define(eq=False)
@@ -60,63 +60,63 @@ class ReadScheduler:
     Where the system has no epoll nobody is heard by their socket, and `listens` is false.
     """
 
-    round_seconds: float = ROUND_SECONDS
+    round_seconds: float = MAX_ROUND_SECONDS
     clock: Callable[[], float] = time.perf_counter
     _poll: select.epoll | None = field(init=False)
-    _speakers: dict[int, _Registration] = field(factory=dict, init=False)
-    _turns: deque[_Registration] = field(factory=deque, init=False)
-    _later: deque[tuple[float, _Registration]] = field(factory=deque, init=False)
-    _nap: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _registrations: dict[int, _Registration] = field(factory=dict, init=False)
+    _ready: deque[_Registration] = field(factory=deque, init=False)
+    _throttled: deque[tuple[float, _Registration]] = field(factory=deque, init=False)
+    _sleep: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._poll = select.epoll() if hasattr(select, "epoll") else None
 
     @property
-    def listens(self) -> bool:
+    def has_epoll(self) -> bool:
         """Whether sockets can be listened to."""
         return self._poll is not None
 
     async def serve_reads(
-        self, hear: Callable[[], ReadResult], descriptor: int | None = None
+        self, read: Callable[[], ReadResult], descriptor: int | None = None
     ) -> None:
         """Have `hear` called in turn with others, until it is stuck; what it raises is raised here.
 
         With the descriptor of a socket it is called whenever there is something to read; without
         one it is heard out: until there is no more, or it is stuck.
         """
-        speaker = _Registration(trio.lowlevel.current_task(), hear, descriptor)
+        speaker = _Registration(trio.lowlevel.current_task(), read, descriptor)
         if descriptor is not None:
             assert self._poll is not None, "nobody can be heard by a socket"
             self._poll.register(descriptor, select.EPOLLIN)
-            self._speakers[descriptor] = speaker
+            self._registrations[descriptor] = speaker
         self._queue(speaker)
-        self._nap.cancel()
+        self._sleep.cancel()
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            self._leave(speaker)
+            self._remove(speaker)
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def retry_throttled(self) -> None:
         """Those who would have been refused may not be now. A plain call."""
-        if self._later:
-            while self._later:
-                self._queue(self._later.popleft()[1])
-            self._nap.cancel()
+        if self._throttled:
+            while self._throttled:
+                self._queue(self._throttled.popleft()[1])
+            self._sleep.cancel()
 
     async def run(self) -> None:
         """Hear whoever has something to say, until cancelled."""
         while True:
-            if self._turns:
+            if self._ready:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._wait()
             self._run_once()
 
     async def _wait(self) -> None:
-        due = self._later[0][0] if self._later else math.inf
-        with trio.CancelScope(deadline=due) as self._nap:
+        due = self._throttled[0][0] if self._throttled else math.inf
+        with trio.CancelScope(deadline=due) as self._sleep:
             if self._poll is None:
                 await trio.sleep_forever()
             else:
@@ -124,70 +124,70 @@ class ReadScheduler:
 
     def _run_once(self) -> None:
         until = self.clock() + self.round_seconds
-        while self._later and self._later[0][0] <= trio.current_time():
-            self._queue(self._later.popleft()[1])
+        while self._throttled and self._throttled[0][0] <= trio.current_time():
+            self._queue(self._throttled.popleft()[1])
         if self._poll is not None:
-            for descriptor, _ in self._poll.poll(0, SOCKETS):
-                speaker = self._speakers[descriptor]
+            for descriptor, _ in self._poll.poll(0, SOCKETS_PER_POLL):
+                speaker = self._registrations[descriptor]
                 # That it has hung up is told in any case.
-                if not speaker.busy:
+                if not speaker.paused:
                     self._queue(speaker)
         # Whoever has more is heard again in the next round only.
-        for _ in range(len(self._turns)):
-            if self._turns:
-                self._hear_next()
+        for _ in range(len(self._ready)):
+            if self._ready:
+                self._read_next()
             if self.clock() >= until:
                 break
 
-    def _hear_next(self) -> None:
-        speaker = self._turns.popleft()
+    def _read_next(self) -> None:
+        speaker = self._ready.popleft()
         speaker.queued = False
         try:
-            heard = speaker.hear()
+            heard = speaker.read()
         except Exception as error:
             # It is its own task's, unless that has been cancelled by what it heard.
-            if not self._end(speaker, Error(error)):
+            if not self._finish(speaker, Error(error)):
                 raise
             return
-        if speaker.gone:
+        if speaker.removed:
             return
         if heard is ReadResult.MORE:
             self._queue(speaker)
         elif heard is ReadResult.THROTTLED:
-            self._look(speaker, busy=True)
-            self._later.append((trio.current_time() + PAUSE_SECONDS, speaker))
+            self._set_paused(speaker, busy=True)
+            self._throttled.append((trio.current_time() + RETRY_SECONDS, speaker))
         elif heard is ReadResult.BLOCKED or speaker.descriptor is None:
-            self._end(speaker, Value(None))
+            self._finish(speaker, Value(None))
         else:
-            self._look(speaker, busy=False)
+            self._set_paused(speaker, busy=False)
 
-    def _look(self, speaker: _Registration, *, busy: bool) -> None:
+    def _set_paused(self, speaker: _Registration, *, busy: bool) -> None:
         """Look at its socket or not."""
-        if speaker.busy is not busy:
-            speaker.busy = busy
+        if speaker.paused is not busy:
+            speaker.paused = busy
             if speaker.descriptor is not None and self._poll is not None:
                 self._poll.modify(speaker.descriptor, 0 if busy else select.EPOLLIN)
 
     def _queue(self, speaker: _Registration) -> None:
-        if not (speaker.queued or speaker.gone):
+        if not (speaker.queued or speaker.removed):
             speaker.queued = True
-            self._turns.append(speaker)
+            self._ready.append(speaker)
 
-    def _end(self, speaker: _Registration, outcome: Outcome[None]) -> bool:
+    def _finish(self, speaker: _Registration, outcome: Outcome[None]) -> bool:
         """Wake its task, unless that has left; returns whether it was here."""
-        here = self._leave(speaker)
+        here = self._remove(speaker)
         if here:
             trio.lowlevel.reschedule(speaker.task, outcome)
         return here
 
-    def _leave(self, speaker: _Registration) -> bool:
+    def _remove(self, speaker: _Registration) -> bool:
         """Hear it no more; returns whether it was here."""
-        if speaker.gone:
+        if speaker.removed:
             return False
-        speaker.gone = True
+        speaker.removed = True
         if speaker.descriptor is not None and self._poll is not None:
-            del self._speakers[speaker.descriptor]
+            del self._registrations[speaker.descriptor]
             self._poll.unregister(speaker.descriptor)
         if speaker.queued:
-            self._turns.remove(speaker)
+            self._ready.remove(speaker)
         return True

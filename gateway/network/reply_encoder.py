@@ -16,7 +16,7 @@ from tidegate.auto_reset_event import AutoResetEvent
 
 
 @define(eq=False)
-class Encoder:
+class ReplyEncoder:
     """Does jobs in turn while `run` runs, and after each piece of one calls `flush`.
 
     A job that raises is over, and `crashed` gets the exception: the others are other clients'.
@@ -56,7 +56,7 @@ class Encoder:
         """The bytes of a reply, once they are there. Raises what encoding it raises."""
         if isinstance(reply, bytes):
             return reply
-        waiting = _Waiting(reply)
+        waiting = _AwaitedReply(reply)
         self.add(waiting.advance)
         try:
             await waiting.finished.wait()
@@ -68,7 +68,7 @@ class Encoder:
 
 
 @define(eq=False)
-class _Waiting:
+class _AwaitedReply:
     """A reply that a task waits for, as long as it is `wanted`; an `error` is that task's."""
 
     reply: LargeReply

@@ -24,10 +24,10 @@ _INFO_BYTES: Final = 192
 _ACKNOWLEDGED: Final = struct.Struct("=120xQ")
 _OUTSTANDING: Final = struct.Struct("=i")
 # A look takes a few microseconds; so many hold the loop for less than a millisecond.
-_TURN: Final = 128
+_CHECKS_PER_TURN: Final = 128
 
 
-def outstanding(sock: trio.socket.SocketType) -> int:
+def unacknowledged_bytes(sock: trio.socket.SocketType) -> int:
     """Bytes in the kernel that the peer has not acknowledged; 0 where the system does not tell."""
     try:
         (size,) = _OUTSTANDING.unpack(ioctl(sock.fileno(), TIOCOUTQ, bytes(_OUTSTANDING.size)))
@@ -36,7 +36,7 @@ def outstanding(sock: trio.socket.SocketType) -> int:
     return int(size)
 
 
-def acknowledged(sock: trio.socket.SocketType) -> int | None:
+def acknowledged_bytes(sock: trio.socket.SocketType) -> int | None:
     """How many bytes the peer has acknowledged so far; None where the system does not tell."""
     option = getattr(socket, "TCP_INFO", None)
     if option is None:
@@ -49,7 +49,7 @@ def acknowledged(sock: trio.socket.SocketType) -> int | None:
 
 
 @define
-class Progress:
+class ReadProgress:
     """Whether what was queued at one moment leaves within `seconds`.
 
     Of much that is queued, WRITE_BYTES have to: that is the least rate at which a client may read.
@@ -74,11 +74,11 @@ class Progress:
 
 
 @define(eq=False)
-class Reader:
+class WatchedConnection:
     """A connection that is watched; `cut` ends it, and is called again until it is gone."""
 
     socket: trio.socket.SocketType
-    progress: Progress
+    progress: ReadProgress
     cut: Callable[[], None]
 
     def look(self, now: float) -> None:
@@ -86,8 +86,8 @@ class Reader:
         if self.socket.fileno() < 0:
             # It was closed since the list of connections was made.
             return
-        left = outstanding(self.socket)
-        done = acknowledged(self.socket) if left else None
+        left = unacknowledged_bytes(self.socket)
+        done = acknowledged_bytes(self.socket) if left else None
         if done is None:
             self.progress.clear()
         elif self.progress.too_slow(now, done, left):
@@ -96,7 +96,9 @@ class Reader:
             self.cut()
 
 
-async def watch(readers: Callable[[], Iterable[Reader]], seconds: float) -> None:
+async def disconnect_slow_readers(
+    readers: Callable[[], Iterable[WatchedConnection]], seconds: float
+) -> None:
     """Look at all connections several times in `seconds`, until cancelled.
 
     The kernel's time counts, by which the peer's acknowledges; tests have another one on trio's
@@ -105,6 +107,6 @@ async def watch(readers: Callable[[], Iterable[Reader]], seconds: float) -> None
     while True:
         await trio.sleep(seconds / 4)
         for place, reader in enumerate(list(readers())):
-            if place % _TURN == _TURN - 1:
+            if place % _CHECKS_PER_TURN == _CHECKS_PER_TURN - 1:
                 await trio.lowlevel.checkpoint()
             reader.look(time.monotonic())

@@ -37,7 +37,7 @@ Sockets = tuple[socket.socket, ...]
 
 
 @frozen
-class Bound:
+class BoundSockets:
     """The sockets of both ports, and where they are."""
 
     http: Sockets
@@ -47,7 +47,7 @@ class Bound:
 
 
 @contextmanager
-def bind_both(http: Endpoint, websocket: Endpoint) -> Iterator[Bound]:
+def bind_ports(http: Endpoint, websocket: Endpoint) -> Iterator[BoundSockets]:
     """The sockets of both ports; closed in the end. Raises ConfigError as `bind`."""
     with ExitStack() as stack:
         ports = (
@@ -56,7 +56,7 @@ def bind_both(http: Endpoint, websocket: Endpoint) -> Iterator[Bound]:
         )
         for each in chain(*ports):
             stack.enter_context(each)
-        yield Bound(*ports, address_of(http, ports[0]), address_of(websocket, ports[1]))
+        yield BoundSockets(*ports, address_of(http, ports[0]), address_of(websocket, ports[1]))
 
 
 def bind(endpoint: Endpoint, *, send_bytes: int = 0, receive_bytes: int = 0) -> Sockets:

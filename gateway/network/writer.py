@@ -18,7 +18,7 @@ from gateway.network.transport import DisconnectedError, Transport
 from gateway.protocol.close_codes import TOO_SLOW
 
 # Most of a write is the kernel's, 8 us; so many hold the loop for two or three milliseconds.
-TURN: Final = 256
+WRITERS_PER_TURN: Final = 256
 
 
 @define(eq=False)
@@ -32,9 +32,9 @@ class Writer:
 
     outbox: Outbox
     transport: Transport
-    seconds: float
-    part_by: float = field(default=float("inf"), init=False)
-    _sending: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    send_seconds: float
+    close_deadline: float = field(default=float("inf"), init=False)
+    _drain_scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     def flush(self) -> None:
         """Write what the kernel takes at once; the task does the rest."""
@@ -43,10 +43,10 @@ class Writer:
         if self.transport.unsent:
             self.outbox.wake()
 
-    def hurry(self, part_by: float) -> None:
+    def set_close_deadline(self, part_by: float) -> None:
         """Have everything written by then, or give it up."""
-        self.part_by = part_by
-        self._sending.deadline = min(self._sending.deadline, part_by)
+        self.close_deadline = part_by
+        self._drain_scope.deadline = min(self._drain_scope.deadline, part_by)
 
     async def run(self) -> None:
         """Write until the peer is gone, or all that came before a farewell is written."""
@@ -56,19 +56,19 @@ class Writer:
                 await outbox.wait()
                 self._write()
             if not self.transport.unsent:
-                if outbox.farewell is not None:
+                if outbox.close_reason is not None:
                     return
                 continue
             # For each part that is sent, so that a large reply has time.
-            deadline = min(trio.current_time() + self.seconds, self.part_by)
-            with trio.CancelScope(deadline=deadline) as self._sending:
+            deadline = min(trio.current_time() + self.send_seconds, self.close_deadline)
+            with trio.CancelScope(deadline=deadline) as self._drain_scope:
                 try:
                     await self.transport.drain()
                 except DisconnectedError:
                     return
-            if self._sending.cancelled_caught:
+            if self._drain_scope.cancelled_caught:
                 # Half a frame is out: no other may follow, not even a close frame.
-                outbox.dropped("unread")
+                outbox.on_drop("unread")
                 outbox.disconnect(*TOO_SLOW)
                 return
 
@@ -90,15 +90,15 @@ class FlushScheduler:
     requests.
     """
 
-    _noted: deque[Writer] = field(factory=deque, init=False)
+    _scheduled: deque[Writer] = field(factory=deque, init=False)
 
     def schedule(self, writer: Writer) -> None:
         """This one has something to write."""
-        self._noted.append(writer)
+        self._scheduled.append(writer)
 
     def flush(self) -> None:
         """Write everything, as far as the kernel takes it. A plain call; it does not raise."""
-        noted, self._noted = self._noted, deque()
+        noted, self._scheduled = self._scheduled, deque()
         for writer in noted:
             writer.flush()
 
@@ -108,11 +108,11 @@ class FlushScheduler:
         What anybody is told before its turn is written then. Cancelled, it leaves the rest to the
         next flush.
         """
-        noted, self._noted = self._noted, deque()
+        noted, self._scheduled = self._scheduled, deque()
         try:
             while noted:
-                for _ in range(min(TURN, len(noted))):
+                for _ in range(min(WRITERS_PER_TURN, len(noted))):
                     noted.popleft().flush()
                 await trio.lowlevel.checkpoint()
         finally:
-            self._noted += noted
+            self._scheduled += noted

@@ -30,9 +30,9 @@ from gateway.log.scan import survey
 from gateway.log.segments import SegmentReader, reader_after
 from gateway.metrics import Metrics
 from gateway.network.connection_limiter import ConnectionLimiter
-from gateway.network.descriptors import raise_limit, shares
+from gateway.network.descriptors import connection_quotas, raise_limit
 from gateway.network.frontend import Address, Frontend
-from gateway.network.sockets import bind_both
+from gateway.network.sockets import bind_ports
 from gateway.sequencer.command_source import CommandSource
 from gateway.server.assembly import build_venue
 from gateway.server.process import stop_at_signal
@@ -175,10 +175,10 @@ class Player:
         keyring, metrics = _keyring(config, directory), Metrics()
         venue = build_venue(config, clock, replay.exchange, keyring, recorded=True)
         replay.observers += [metrics.applied, venue.feed.publish]
-        descriptors = shares()
+        descriptors = connection_quotas()
         slots = ConnectionLimiter(config.limits.connections_per_address, descriptors.websocket)
-        front = Frontend(venue, CommandSource(), slots, metrics, shares=descriptors)
-        replay.observers.append(lambda *_: front.writers.flush())
+        front = Frontend(venue, CommandSource(), slots, metrics, quotas=descriptors)
+        replay.observers.append(lambda *_: front.flush_scheduler.flush())
         return cls(config, clock, replay, reader, found.last, front, announce)
 
     def stop(self) -> None:
@@ -194,11 +194,11 @@ class Player:
     async def run(self) -> None:
         """Play, and serve what was played, until stopped."""
         server = self.config.server
-        with bind_both(server.http, server.websocket) as bound:
+        with bind_ports(server.http, server.websocket) as bound:
             encrypted = server.tls is not None
             where = Address(bound.http_endpoint, bound.websocket_endpoint, encrypted)
             async with trio.open_nursery() as helpers:
-                helpers.start_soon(self.front.flush)
+                helpers.start_soon(self.front.flush_feed)
                 helpers.start_soon(self.front.metrics.watch_loop)
                 helpers.start_soon(self._play)
                 await self.front.serve(bound, lambda: self.announce(where))

@@ -26,9 +26,9 @@ from gateway.log.file import FileLog
 from gateway.log.memory import MemoryLog
 from gateway.metrics import Metrics
 from gateway.network.connection_limiter import ConnectionLimiter
-from gateway.network.descriptors import shares
+from gateway.network.descriptors import connection_quotas
 from gateway.network.frontend import Address, Frontend
-from gateway.network.sockets import Bound, bind_both
+from gateway.network.sockets import BoundSockets, bind_ports
 from gateway.sequencer.bootstrap import Bootstrap, differences, fill_keyring, next_start
 from gateway.sequencer.command_source import CommandSource
 from gateway.sequencer.index_prices import IndexSources, open_board
@@ -116,7 +116,7 @@ async def serve(
     """
     clock = clock or RealClock()
     with ExitStack() as stack:
-        bound = stack.enter_context(bind_both(config.server.http, config.server.websocket))
+        bound = stack.enter_context(bind_ports(config.server.http, config.server.websocket))
         keeper = None
         if log is None and config.server.data_dir is not None:
             directory = DataDirectory(config.server.data_dir)
@@ -168,10 +168,10 @@ class _Server:
             busy=lambda: exchange.busy,
             strict=config.server.strict,
         )
-        descriptors = shares()
+        descriptors = connection_quotas()
         slots = ConnectionLimiter(config.limits.connections_per_address, descriptors.websocket)
         metrics.connections.set_function(lambda: len(slots))
-        front = Frontend(venue, intake, slots, metrics, shares=descriptors)
+        front = Frontend(venue, intake, slots, metrics, quotas=descriptors)
         matcher = Matcher(
             exchange,
             propose=intake.propose,
@@ -187,7 +187,7 @@ class _Server:
             board.resume({name: i.price for name, i in state.indices.items()}, clock.now())
         return cls(venue, log, keeper, board, intake, metrics, matcher, supervisor, front)
 
-    async def run(self, bound: Bound, ready: Callable[[Running], None]) -> None:
+    async def run(self, bound: BoundSockets, ready: Callable[[Running], None]) -> None:
         """The tree. It ends from the inside, by the end of the stream through the core."""
         await self._run_core(bound, ready)
         self.log_closed.set()
@@ -203,7 +203,7 @@ class _Server:
             self.failure.set(error)
             raise
 
-    async def _run_core(self, bound: Bound, ready: Callable[[Running], None]) -> None:
+    async def _run_core(self, bound: BoundSockets, ready: Callable[[Running], None]) -> None:
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
         try:
             async with trio.open_nursery() as core:
@@ -213,7 +213,7 @@ class _Server:
                 async with trio.open_nursery() as helpers:
                     helpers.start_soon(self.supervisor.run)
                     helpers.start_soon(self.metrics.watch_loop)
-                    helpers.start_soon(self.front.flush)
+                    helpers.start_soon(self.front.flush_feed)
                     running = self._running(bound)
                     await self.front.serve(bound, lambda: ready(running))
                     helpers.cancel_scope.cancel()
@@ -235,7 +235,7 @@ class _Server:
         await bootstrap.run(self.intake.inbox)
         self.matcher.observers.remove(bootstrap.observe)
 
-    def _running(self, bound: Bound) -> Running:
+    def _running(self, bound: BoundSockets) -> Running:
         return Running(
             bound.http_endpoint,
             bound.websocket_endpoint,

@@ -29,7 +29,7 @@ from gateway.log.memory import MemoryLog
 from gateway.network.connection import Connection
 from gateway.network.outbox import Outbox
 from gateway.network.read_scheduler import ReadScheduler
-from gateway.network.reply_encoder import Encoder
+from gateway.network.reply_encoder import ReplyEncoder
 from gateway.network.transport import DisconnectedError, Library
 from gateway.network.transport.interface import Stream
 from gateway.network.writer import FlushScheduler
@@ -119,7 +119,7 @@ class Wire:
     # The venue's end.
 
     @property
-    def direct(self) -> None:
+    def nonblocking_reader(self) -> None:
         """There is no socket."""
 
     @property
@@ -238,7 +238,7 @@ class Floor:
     dropped: list[str] = field(factory=list)
     writers: FlushScheduler = field(factory=FlushScheduler)
     hearing: ReadScheduler = field(factory=ReadScheduler)
-    encoder: Encoder = field(init=False)
+    encoder: ReplyEncoder = field(init=False)
     crashes: list[Exception] = field(factory=list, init=False)
     log: GatedLog = field(init=False)
     observers: list[Observer] = field(init=False)
@@ -246,7 +246,7 @@ class Floor:
 
     def __attrs_post_init__(self) -> None:
         """Start the core."""
-        self.encoder = Encoder(self.writers.flush, self.crashes.append)
+        self.encoder = ReplyEncoder(self.writers.flush, self.crashes.append)
         self.harness.venue.feed.encode = self.encoder.add
         log = MemoryLog(self.harness.clock)
         log.sequence = self.harness.exchange.state.sequence

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from gateway.network.connection_limiter import CONNECTIONS
-from gateway.network.descriptors import RESERVED, WANTED, shares_of
-from gateway.network.http_server import HTTP_CONNECTIONS
+from gateway.network.connection_limiter import MAX_CONNECTIONS
+from gateway.network.descriptors import RESERVED, WANTED, quotas_of
+from gateway.network.http_acceptor import MAX_HTTP_CONNECTIONS
 from tests.system.process import ACCOUNTS, venue
 
 # What a service manager or a shell may allow; most allow 1,024.
@@ -63,7 +63,7 @@ def test_connections_leave_the_log_its_descriptors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("descriptors", [WANTED, 4_096, 1_024, 512, 160])
 def test_shares_leave_what_is_reserved(descriptors: int) -> None:
     """Also counting those that are being refused."""
-    found = shares_of(descriptors)
+    found = quotas_of(descriptors)
     taken = found.websocket + found.http + 2 * found.refusals
     assert taken <= descriptors - RESERVED
     assert taken >= 0.9 * (descriptors - RESERVED)
@@ -73,8 +73,8 @@ def test_shares_leave_what_is_reserved(descriptors: int) -> None:
 def test_with_enough_of_them_connections_have_their_own_bounds() -> None:
     """More descriptors do not mean more connections."""
     for descriptors in (WANTED, 10 * WANTED):
-        found = shares_of(descriptors)
-        assert (CONNECTIONS, HTTP_CONNECTIONS) == (found.websocket, found.http)
+        found = quotas_of(descriptors)
+        assert (MAX_CONNECTIONS, MAX_HTTP_CONNECTIONS) == (found.websocket, found.http)
 
 
 def test_the_soft_limit_is_raised_as_far_as_the_system_allows(tmp_path: Path) -> None:

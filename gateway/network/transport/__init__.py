@@ -16,7 +16,14 @@ from wsproto.utilities import LocalProtocolError
 
 from gateway.config.schema import Library
 from gateway.network.transport import trio_websocket_transport, websockets_transport
-from gateway.network.transport.handshake import PATH, Policy, Rejection, judge, read_head, reject
+from gateway.network.transport.handshake import (
+    PATH,
+    HandshakePolicy,
+    Rejection,
+    check_head,
+    read_head,
+    reject,
+)
 from gateway.network.transport.interface import DisconnectedError, Stream, Transport
 from gateway.network.transport.meter import InboundMeter
 
@@ -24,9 +31,9 @@ __all__ = [
     "PATH",
     "PEER_ERRORS",
     "DisconnectedError",
+    "HandshakePolicy",
     "InboundMeter",
     "Library",
-    "Policy",
     "Transport",
     "shake_hands",
 ]
@@ -51,7 +58,7 @@ async def shake_hands(
     frame_bytes: int,
     seconds: float,
     refusal: HTTPStatus | None,
-    policy: Policy,
+    policy: HandshakePolicy,
     meter: InboundMeter,
 ) -> Transport | None:
     """Open a WebSocket connection; None where that failed within `seconds` or was refused.
@@ -69,7 +76,7 @@ async def shake_hands(
         if received is None:
             return None
         ahead = received[1]
-        head = judge(received[0], policy, refusal)
+        head = check_head(received[0], policy, refusal)
         if isinstance(head, Rejection):
             await reject(stream, head)
             return None

@@ -19,7 +19,7 @@ from gateway.network.transport.meter import InboundMeter
 from gateway.protocol.close_codes import CloseReason
 
 
-class Kind(Enum):
+class MessageKind(Enum):
     """What a message that comes out of the library is."""
 
     TEXT = "text"
@@ -40,7 +40,7 @@ class FrameFilter:
 
     limit: int
     meter: InboundMeter
-    kinds: deque[Kind] = field(factory=deque, init=False)
+    kinds: deque[MessageKind] = field(factory=deque, init=False)
     violation: CloseReason | None = field(default=None, init=False)
     ended: bool = field(default=False, init=False)
     passes_close: bool = field(default=False, init=False)
@@ -72,10 +72,10 @@ class FrameFilter:
             header = None if self._payload else frames.read_header(buffer, at)
             if header is None:
                 break
-            if not self._begin(header):
-                passed += self._end()
+            if not self._start_frame(header):
+                passed += self._end_marker()
                 break
-            passed += self._head(header, buffer[at : header.start])
+            passed += self._rewrite_head(header, buffer[at : header.start])
             at = header.start
         self._rest = buffer[at:]
         self.meter.chunk(len(data), len(self.kinds) - before)
@@ -86,13 +86,13 @@ class FrameFilter:
         rest, self._rest = self._rest, b""
         return rest
 
-    def _begin(self, header: Header) -> bool:
+    def _start_frame(self, header: Header) -> bool:
         """Take a frame's header; false where no more is to be passed on."""
         self.violation = header.violation
         if self.violation is None:
             if header.opcode == frames.CLOSE and not self.passes_close:
                 return False
-            if not self._whole(header) and not self.meter.frame():
+            if not self._is_whole_message(header) and not self.meter.frame():
                 return False
             if not header.opcode & frames.CONTROL:
                 self.violation = self._message.add(header)
@@ -103,30 +103,30 @@ class FrameFilter:
         if not header.opcode & frames.CONTROL:
             self._passing = not self._message.oversized
             if not self._message.open:
-                self.kinds.append(self._kind())
+                self.kinds.append(self._message_kind())
         return True
 
-    def _whole(self, header: Header) -> bool:
+    def _is_whole_message(self, header: Header) -> bool:
         """Whether the frame is a whole message that counts as a request."""
         first = frames.FIN | frames.TEXT
         return header.first == first and 0 < header.length <= self.limit
 
-    def _kind(self) -> Kind:
+    def _message_kind(self) -> MessageKind:
         if self._message.oversized:
-            return Kind.OVERSIZED
-        return Kind.TEXT if self._message.text else Kind.BINARY
+            return MessageKind.OVERSIZED
+        return MessageKind.TEXT if self._message.text else MessageKind.BINARY
 
-    def _end(self) -> bytes:
+    def _end_marker(self) -> bytes:
         """The end of all messages, as one that the library gives out behind them."""
         self.ended = True
-        self.kinds.append(Kind.LAST)
+        self.kinds.append(MessageKind.LAST)
         opcode = frames.CONTINUATION if self._message.open else frames.BINARY
-        return frames.emptied(frames.FIN | opcode)
+        return frames.empty_frame(frames.FIN | opcode)
 
-    def _head(self, header: Header, head: bytes) -> bytes:
+    def _rewrite_head(self, header: Header, head: bytes) -> bytes:
         if header.opcode & frames.CONTROL:
             return head
         first = header.first
         if header.opcode == frames.TEXT:
             first += frames.BINARY - frames.TEXT
-        return bytes((first,)) + head[1:] if self._passing else frames.emptied(first)
+        return bytes((first,)) + head[1:] if self._passing else frames.empty_frame(first)

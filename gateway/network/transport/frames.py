@@ -24,14 +24,14 @@ PING: Final = 0x9
 PONG: Final = 0xA
 
 # Lengths from which on the real one follows, in two bytes or in eight.
-TWO_BYTES: Final = 126
-EIGHT_BYTES: Final = 127
-CONTROL_BYTES: Final = 125
+LENGTH_16_BIT: Final = 126
+LENGTH_64_BIT: Final = 127
+MAX_CONTROL_BYTES: Final = 125
 MASK_BYTES: Final = 4
 
 # A message that is too long is read to its end and answered, if it is longer by no more than this.
 # Clients send such a message by mistake; who sends more is disconnected.
-DISCARD_BYTES: Final = 2**20
+MAX_DISCARD_BYTES: Final = 2**20
 
 
 class Header(NamedTuple):
@@ -59,7 +59,7 @@ class Header(NamedTuple):
             reason = "invalid opcode"
         elif self.opcode & CONTROL and not self.first & FIN:
             reason = "fragmented control frame"
-        elif self.opcode & CONTROL and self.length > CONTROL_BYTES:
+        elif self.opcode & CONTROL and self.length > MAX_CONTROL_BYTES:
             reason = "control frame too long"
         return CloseReason(PROTOCOL_ERROR, reason) if reason else None
 
@@ -69,8 +69,8 @@ def read_header(data: bytes, at: int) -> Header | None:
     if len(data) - at < 2:
         return None
     length, start = data[at + 1] & ~MASKED, at + 2
-    if length >= TWO_BYTES:
-        size = 2 if length == TWO_BYTES else 8
+    if length >= LENGTH_16_BIT:
+        size = 2 if length == LENGTH_16_BIT else 8
         length = int.from_bytes(data[start : start + size])
         start += size
     masked = bool(data[at + 1] & MASKED)
@@ -112,19 +112,19 @@ class MessageTracker:
                 return CloseReason(PROTOCOL_ERROR, "expected a continuation frame")
             self.size, self.text = 0, header.opcode == TEXT
         self.size += header.length
-        if self.size > self.limit + DISCARD_BYTES:
+        if self.size > self.limit + MAX_DISCARD_BYTES:
             return CloseReason(TOO_BIG, f"message of over {self.limit} bytes")
         self.open = not header.first & FIN
         return None
 
 
-def emptied(first: int) -> bytes:
+def empty_frame(first: int) -> bytes:
     """A client's frame with this first byte and no payload."""
     return bytes((first, MASKED, 0, 0, 0, 0))
 
 
 @lru_cache(maxsize=4_096)
-def text_head(length: int) -> bytes:
+def text_frame_head(length: int) -> bytes:
     """What comes before the payload of a server's text frame of so many bytes.
 
     The library's own makes a copy of the payload, and takes ten times as long. What many are told
@@ -138,6 +138,6 @@ def text_head(length: int) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def oversized(limit: int) -> bytes:
+def oversized_placeholder(limit: int) -> bytes:
     """What is received in place of a message of more than `limit` bytes, whose content is gone."""
     return bytes(limit + 1)

@@ -57,7 +57,7 @@ class Rejection(NamedTuple):
 
 
 @frozen
-class Policy:
+class HandshakePolicy:
     """Which handshakes are accepted.
 
     `origins` are origins of web pages that may connect besides those of the venue's own host; "*"
@@ -67,7 +67,7 @@ class Policy:
     origins: tuple[str, ...] = ()
     hint: str = "HTTP requests go to the venue's HTTP port."
 
-    def judge(self, head: bytes) -> Rejection | bytes:
+    def check(self, head: bytes) -> Rejection | bytes:
         """The head that a library may have of this one, or why the request is refused.
 
         It holds only what opens a connection without extensions and subprotocols, of which there
@@ -145,13 +145,15 @@ async def read_head(stream: Stream) -> tuple[bytes, bytes] | None:
     return bytes(received[:size]), bytes(received[size:])
 
 
-def judge(head: bytes, policy: Policy, refusal: HTTPStatus | None) -> Rejection | bytes:
+def check_head(
+    head: bytes, policy: HandshakePolicy, refusal: HTTPStatus | None
+) -> Rejection | bytes:
     """The head for a library, or why the request is refused: any one with `refusal`, if given."""
     if not head.endswith(_BLANK_LINE):
         too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         return Rejection(too_large, f"The request head is over {HEAD_BYTES} bytes, or drips.")
     # Refusals for want of a slot come in floods, and are made at the least expense.
-    return policy.judge(head) if refusal is None else Rejection(refusal, refusal.phrase)
+    return policy.check(head) if refusal is None else Rejection(refusal, refusal.phrase)
 
 
 async def reject(stream: Stream, rejection: Rejection) -> None:

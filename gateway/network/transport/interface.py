@@ -65,7 +65,7 @@ class Transport(Protocol):
     """
 
     @property
-    def direct(self) -> NonblockingReader | None:
+    def nonblocking_reader(self) -> NonblockingReader | None:
         """How to receive without waiting, where that can be."""
         ...
 

@@ -10,8 +10,8 @@ from attrs import define, field
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from gateway.network.transport import frames
-from gateway.network.transport.frame_filter import FrameFilter, Kind
-from gateway.network.transport.frames import oversized
+from gateway.network.transport.frame_filter import FrameFilter, MessageKind
+from gateway.network.transport.frames import oversized_placeholder
 from gateway.network.transport.handshake import LINGER_BYTES
 from gateway.network.transport.interface import CHUNK_BYTES, DisconnectedError, Stream, half_close
 from gateway.network.transport.meter import InboundMeter
@@ -46,36 +46,36 @@ class BufferedStream(trio.abc.Stream):
     released: trio.Event = field(factory=trio.Event, init=False)
     closed: trio.Event = field(factory=trio.Event, init=False)
     # The end of the stream follows the close frame: no other is awaited.
-    final: bool = field(default=False, init=False)
-    _gatherer: trio.lowlevel.Task | None = field(default=None, init=False)
-    _kept: bytearray = field(factory=bytearray, init=False)
+    ends_with_close: bool = field(default=False, init=False)
+    _buffering_task: trio.lowlevel.Task | None = field(default=None, init=False)
+    _buffered: bytearray = field(factory=bytearray, init=False)
     _writing: trio.Lock = field(factory=trio.Lock, init=False)
     # How many bytes are still read without a pause while the connection closes.
-    _unpaused: int = field(default=LINGER_BYTES, init=False)
+    _unpaused_bytes: int = field(default=LINGER_BYTES, init=False)
 
-    def gather(self) -> None:
+    def start_buffering(self) -> None:
         """Keep back what the current task writes from now on."""
-        self._gatherer = trio.lowlevel.current_task()
+        self._buffering_task = trio.lowlevel.current_task()
 
     async def flush(self) -> None:
         """Write what was kept back, and keep back nothing more."""
-        self._gatherer = None
-        if self._kept:
+        self._buffering_task = None
+        if self._buffered:
             await self._write()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write, or keep back."""
-        self._kept += data
-        if trio.lowlevel.current_task() is not self._gatherer:
+        self._buffered += data
+        if trio.lowlevel.current_task() is not self._buffering_task:
             await self._write()
-        if self.final and data[0] == _CLOSE_FRAME:
+        if self.ends_with_close and data[0] == _CLOSE_FRAME:
             await half_close(self._stream)
 
     async def _write(self) -> None:
         async with self._writing:
             # Whoever wrote before us may have taken ours along.
-            while self._kept:
-                data, self._kept = self._kept, bytearray()
+            while self._buffered:
+                data, self._buffered = self._buffered, bytearray()
                 await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -111,8 +111,8 @@ class BufferedStream(trio.abc.Stream):
 
     async def _slow_down(self, size: int, period: float) -> None:
         """Pause between reads, because a client may send for as long as its close is awaited."""
-        self._unpaused -= size
-        if self._unpaused < 0:
+        self._unpaused_bytes -= size
+        if self._unpaused_bytes < 0:
             await trio.sleep(period)
 
     async def send_eof(self) -> None:
@@ -127,7 +127,7 @@ class BufferedStream(trio.abc.Stream):
 
 
 @define(eq=False)
-class WebSocketTransport:
+class TrioWebSocketTransport:
     """A Transport over trio-websocket, whose own task runs in a nursery of the caller's."""
 
     _stream: BufferedStream
@@ -137,7 +137,7 @@ class WebSocketTransport:
     _closing: bool = field(default=False, init=False)
 
     @property
-    def direct(self) -> None:
+    def nonblocking_reader(self) -> None:
         """The library reads by itself."""
         return
 
@@ -162,9 +162,9 @@ class WebSocketTransport:
             raise DisconnectedError from closed
         filter_ = self._stream.filter
         match filter_.kinds.popleft():
-            case Kind.OVERSIZED:
-                return (oversized(filter_.limit),)
-            case Kind.TEXT:
+            case MessageKind.OVERSIZED:
+                return (oversized_placeholder(filter_.limit),)
+            case MessageKind.TEXT:
                 try:
                     return (str(message, "utf-8"),)
                 except UnicodeDecodeError as error:
@@ -172,10 +172,10 @@ class WebSocketTransport:
                     filter_.violation = CloseReason(INVALID_DATA, reason)
                     filter_.ended = self._closing = True
                     return ()
-            case Kind.LAST:
+            case MessageKind.LAST:
                 self._closing = True
                 return ()
-            case Kind.BINARY:
+            case MessageKind.BINARY:
                 return (message,)
 
     def write(self, messages: Sequence[bytes]) -> None:
@@ -188,7 +188,7 @@ class WebSocketTransport:
         broken, self._broken = self._broken, True
         try:
             if len(messages) > 1:
-                self._stream.gather()
+                self._stream.start_buffering()
             for message in messages:
                 await self._connection.send_message(message.decode())
             await self._stream.flush()
@@ -204,7 +204,7 @@ class WebSocketTransport:
             return
         filter_.passes_close = True
         if filter_.failed:
-            stream.final = True
+            stream.ends_with_close = True
             code, reason = filter_.violation or (code, reason)
         stream.released.set()
         if self._closing and not filter_.failed:
@@ -221,7 +221,7 @@ async def shake_hands(
     ahead: bytes,
     frame_bytes: int,
     meter: InboundMeter,
-) -> WebSocketTransport | None:
+) -> TrioWebSocketTransport | None:
     """Open a connection by the request in `head`; None where the library refuses it.
 
     The library's task runs in the nursery.
@@ -234,7 +234,7 @@ async def shake_hands(
         )
         connection = await request.accept()
         gathering.accepted.set()
-        return WebSocketTransport(gathering, connection)
+        return TrioWebSocketTransport(gathering, connection)
     return None
 
 

@@ -23,9 +23,9 @@ from websockets.server import ServerProtocol
 from gateway.network.transport import frames
 from gateway.network.transport.frames import (
     MessageTracker,
-    emptied,
-    oversized,
-    text_head,
+    empty_frame,
+    oversized_placeholder,
+    text_frame_head,
 )
 from gateway.network.transport.handshake import LINGER_BYTES
 from gateway.network.transport.interface import (
@@ -41,7 +41,7 @@ from gateway.protocol.close_codes import INVALID_DATA, CloseReason
 
 # The protocol allows to answer the latest ping only. Of a client that sends more, and does not read
 # the answers, no more than these are kept.
-PONGS: Final = 16
+MAX_QUEUED_PONGS: Final = 16
 # What one call of `drain` sends, for which a writer has a deadline.
 DRAIN_BYTES: Final = 64 * 2**10
 
@@ -52,12 +52,12 @@ _CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
 _MASKED: Final = frames.MASKED
 _HEAD_BYTES: Final = 2
 # A longer text message is the library's, as its bytes come.
-_PLAIN_BYTES: Final = 64 * 2**10
+_MAX_INLINE_BYTES: Final = 64 * 2**10
 # How often a client is read that goes on sending while the close frame is on its way.
 _LINGER_PERIOD: Final = 0.1
 
 # What a peer, or its network, may do to a stream.
-_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+_PEER_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 # It would tell of every connection that opens and closes.
 _logger = logging.getLogger(f"{__name__}.protocol")
@@ -89,28 +89,28 @@ class WebSocketTransport:
     _discarding: int = field(default=0, init=False)
     _passing: int = field(default=0, init=False)
     _unsent: bytearray = field(factory=bytearray, init=False)
-    _control: deque[bytes] = field(factory=lambda: deque(maxlen=PONGS), init=False)
+    _queued_pongs: deque[bytes] = field(factory=lambda: deque(maxlen=MAX_QUEUED_PONGS), init=False)
     # The message whose last frame has not come yet, and what it holds.
     _message: MessageTracker = field(
         default=Factory(lambda self: MessageTracker(self._frame_bytes), takes_self=True), init=False
     )
     _fragments: bytearray = field(factory=bytearray, init=False)
     # Sending, or cancelled in the midst of it.
-    _midway: bool = field(default=False, init=False)
+    _draining: bool = field(default=False, init=False)
     # The library's close frame, once it has one, and the end of the stream behind it.
-    _goodbye: bytes = field(default=b"", init=False)
-    _ending: bool = field(default=False, init=False)
-    _parted: bool = field(default=False, init=False)
+    _close_frame: bytes = field(default=b"", init=False)
+    _eof_pending: bool = field(default=False, init=False)
+    _close_sent: bool = field(default=False, init=False)
     _socket: trio.socket.SocketType | None = field(init=False)
-    _plain_bytes: int = field(init=False)
+    _max_inline_bytes: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         plain = isinstance(self._stream, trio.SocketStream)
         self._socket = self._stream.socket if plain else None
-        self._plain_bytes = min(self._frame_bytes, _PLAIN_BYTES)
+        self._max_inline_bytes = min(self._frame_bytes, _MAX_INLINE_BYTES)
 
     @property
-    def direct(self) -> NonblockingReader | None:
+    def nonblocking_reader(self) -> NonblockingReader | None:
         """The socket, unless it is under TLS."""
         return (
             NonblockingReader(self._socket.fileno(), self._receive_nowait) if self._socket else None
@@ -119,13 +119,13 @@ class WebSocketTransport:
     @property
     def unsent(self) -> bool:
         """Whether something is left for `drain`."""
-        return bool(self._unsent or self._control) or self._midway
+        return bool(self._unsent or self._queued_pongs) or self._draining
 
     async def receive(self) -> Sequence[str | bytes]:
         """All messages that end in the next chunk of bytes."""
         self._require_open()
         data, self._ahead = self._ahead or await self._read(), b""
-        return self._take(data)
+        return self._process_chunk(data)
 
     def _receive_nowait(self) -> Sequence[str | bytes]:
         """The same, of what is there."""
@@ -139,40 +139,40 @@ class WebSocketTransport:
                 return ()
             except OSError as error:
                 raise DisconnectedError from error
-        return self._take(data)
+        return self._process_chunk(data)
 
     def _require_open(self) -> None:
         if self.closing:
             raise DisconnectedError
 
-    def _take(self, data: bytes) -> list[str | bytes]:
+    def _process_chunk(self, data: bytes) -> list[str | bytes]:
         """Messages that end in a chunk; an empty one is the end of them all."""
         if not data:
             self._protocol.receive_eof()
-            self._collect()
+            self._collect_output()
             raise DisconnectedError
-        messages = self._cut(self._rest + data if self._rest else data)
+        messages = self._parse(self._rest + data if self._rest else data)
         self._meter.chunk(len(data), len(messages))
-        if self._control and not (self._unsent or self._midway):
+        if self._queued_pongs and not (self._unsent or self._draining):
             self.write(())
         return messages
 
-    def _cut(self, data: bytes) -> list[str | bytes]:
+    def _parse(self, data: bytes) -> list[str | bytes]:
         """All messages that end in here; `_rest` is what is left behind them."""
         messages: list[str | bytes] = []
-        at, size, limit = 0, len(data), self._plain_bytes
+        at, size, limit = 0, len(data), self._max_inline_bytes
         if self._discarding:
             at = self._discard(0, size)
         elif self._passing:
             at = min(self._passing, size)
             self._passing -= at
             self._protocol.receive_data(data[:at])
-            messages += self._messages()
+            messages += self._library_messages()
         whole = not self._message.open
         while size - at >= _HEAD_BYTES:
             length, start = data[at + 1] - _MASKED, at + 6
             if length > 125:
-                octets = 2 if length == frames.TWO_BYTES else 8
+                octets = 2 if length == frames.LENGTH_16_BIT else 8
                 start += octets
                 # While the header is not complete this is less than the length, and never its end.
                 length = int.from_bytes(data[at + 2 : at + 2 + octets])
@@ -184,11 +184,11 @@ class WebSocketTransport:
                 try:
                     messages.append(str(text, "utf-8"))
                 except UnicodeDecodeError as error:
-                    self._refuse_text(error)
+                    self._fail_encoding(error)
                     break
                 at = end
             else:
-                taken = self._take_other(data, at, messages)
+                taken = self._parse_frame(data, at, messages)
                 if not taken:
                     break
                 at += taken
@@ -196,7 +196,7 @@ class WebSocketTransport:
         self._rest = b"" if self.closing else data[at:]
         return messages
 
-    def _take_other(self, data: bytes, at: int, messages: list[str | bytes]) -> int:
+    def _parse_frame(self, data: bytes, at: int, messages: list[str | bytes]) -> int:
         """Take a frame that is not a text message; returns its size, 0 to stop before it."""
         header = frames.read_header(data, at)
         if header is None:
@@ -204,7 +204,7 @@ class WebSocketTransport:
         violation, end = header.violation, header.start + header.length
         discard = self._message.exceeds(header)
         # To keep the beginning of a large frame until it is whole would copy it with each chunk.
-        waits = end > len(data) and header.length <= _PLAIN_BYTES and not discard
+        waits = end > len(data) and header.length <= _MAX_INLINE_BYTES and not discard
         if violation is None:
             if waits or not self._meter.frame():
                 return 0
@@ -217,13 +217,13 @@ class WebSocketTransport:
             return end - at
         if header.first == _WHOLE_PING:
             payload = apply_mask(data[header.start : end], data[header.start - 4 : header.start])
-            self._control.append(bytes((_WHOLE_PONG, header.length)) + payload)
+            self._queued_pongs.append(bytes((_WHOLE_PONG, header.length)) + payload)
             return end - at
         if header.opcode == frames.CLOSE:
             # It may come in the midst of a message, which the library would not let pass.
             self._protocol.current_size = None
-        self._protocol.receive_data(emptied(header.first) if discard else data[at:end])
-        messages += self._messages()
+        self._protocol.receive_data(empty_frame(header.first) if discard else data[at:end])
+        messages += self._library_messages()
         if self.closing:
             return 0
         if discard:
@@ -238,7 +238,7 @@ class WebSocketTransport:
         self._discarding -= end - at
         return end
 
-    def _messages(self) -> list[str | bytes]:
+    def _library_messages(self) -> list[str | bytes]:
         """What the library has found, and what it wants to say."""
         messages: list[str | bytes] = []
         try:
@@ -247,8 +247,8 @@ class WebSocketTransport:
                 if not frame.opcode & frames.CONTROL:
                     self._assemble(frame, messages)
         except UnicodeDecodeError as error:
-            self._refuse_text(error)
-        self._collect()
+            self._fail_encoding(error)
+        self._collect_output()
         return messages
 
     def _assemble(self, frame: Frame, messages: list[str | bytes]) -> None:
@@ -262,52 +262,52 @@ class WebSocketTransport:
             return
         whole, self._fragments = bytes(self._fragments), bytearray()
         if message.oversized:
-            messages.append(oversized(message.limit))
+            messages.append(oversized_placeholder(message.limit))
         else:
             messages.append(str(whole, "utf-8") if message.text else whole)
 
-    def _refuse_text(self, error: UnicodeDecodeError) -> None:
+    def _fail_encoding(self, error: UnicodeDecodeError) -> None:
         self._fail(CloseReason(INVALID_DATA, f"{error.reason} at {error.start}"))
 
     def _fail(self, violation: CloseReason) -> None:
         self._protocol.fail(*violation)
-        self._collect()
+        self._collect_output()
 
-    def _collect(self) -> None:
+    def _collect_output(self) -> None:
         """Take over what the library has to say: pongs, or a goodbye, which comes last."""
         for data in self._protocol.data_to_send():
             if data == SEND_EOF:
-                self._ending = True
+                self._eof_pending = True
             elif data[0] == _CLOSE_FRAME:
-                self._goodbye = data
+                self._close_frame = data
             else:
-                self._control.append(data)
+                self._queued_pongs.append(data)
         self.closing = self._protocol.state is not OPEN
 
     def write(self, messages: Sequence[bytes]) -> None:
         """Frame and write; nothing once the goodbye was said, which comes last."""
-        if self._parted:
+        if self._close_sent:
             return
         parts: list[bytes] = []
-        if self._control:
-            parts += self._control
-            self._control.clear()
+        if self._queued_pongs:
+            parts += self._queued_pongs
+            self._queued_pongs.clear()
         large = False
         for message in messages:
             size = len(message)
             if size > DRAIN_BYTES:
                 large = True
-            parts += text_head(size), message
+            parts += text_frame_head(size), message
         # To join what is large would copy it once more than to keep what the kernel does not take.
         for data in parts if large else (b"".join(parts),):
-            if self._unsent or self._midway:
+            if self._unsent or self._draining:
                 self._unsent += data
                 continue
-            sent = self._push(data)
+            sent = self._write_nowait(data)
             if sent < len(data):
                 self._unsent += memoryview(data)[sent:]
 
-    def _push(self, data: bytes) -> int:
+    def _write_nowait(self, data: bytes) -> int:
         """How many bytes the kernel took."""
         if self._socket is None:
             return 0
@@ -320,34 +320,34 @@ class WebSocketTransport:
     async def drain(self) -> None:
         """Send a part of what is unsent, or all of it, answers to pings included."""
         await trio.lowlevel.checkpoint()
-        self._unsent += b"".join(self._control)
-        self._control.clear()
+        self._unsent += b"".join(self._queued_pongs)
+        self._queued_pongs.clear()
         data = bytes(self._unsent[:DRAIN_BYTES])
         del self._unsent[:DRAIN_BYTES]
         if not data:
             return
-        self._midway = True
+        self._draining = True
         try:
             await self._stream.send_all(data)
-        except _GONE as gone:
+        except _PEER_GONE as gone:
             raise DisconnectedError from gone
-        self._midway = False
+        self._draining = False
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a close frame, unless something is unsent that the peer does not read."""
-        if not (self._unsent or self._midway):
+        if not (self._unsent or self._draining):
             with suppress(DisconnectedError):
-                await self._part(code, reason)
+                await self._close_handshake(code, reason)
         await trio.aclose_forcefully(self._stream)
 
-    async def _part(self, code: int, reason: str) -> None:
+    async def _close_handshake(self, code: int, reason: str) -> None:
         protocol = self._protocol
         if protocol.state is OPEN:
             if self._meter.exceeded:
                 protocol.fail(code, reason)
             else:
                 protocol.send_close(code, reason)
-        await self.speak()
+        await self.send_protocol_output()
         # Once both have sent a close frame nothing more comes, and the server closes first. A peer
         # that broke the rules may still be sending: closing over unread bytes would be a reset,
         # which overtakes the close frame. It may send for ever, and is read slowly.
@@ -363,7 +363,7 @@ class WebSocketTransport:
             data = b""
             # Messages are not answered any more.
             protocol.events_received()
-            await self.speak()
+            await self.send_protocol_output()
             if left < 0:
                 await trio.sleep(_LINGER_PERIOD)
 
@@ -371,23 +371,23 @@ class WebSocketTransport:
         """The next chunk; empty at the end. Raises DisconnectedError."""
         try:
             return await read_chunk(self._stream)
-        except _GONE as gone:
+        except _PEER_GONE as gone:
             raise DisconnectedError from gone
 
-    async def speak(self) -> None:
+    async def send_protocol_output(self) -> None:
         """Send what the library has to say, and after its last word the end of the stream."""
-        self._collect()
-        if self._goodbye and not self._parted:
-            self._parted = True
-            self._unsent += b"".join(self._control) + self._goodbye
-            self._control.clear()
+        self._collect_output()
+        if self._close_frame and not self._close_sent:
+            self._close_sent = True
+            self._unsent += b"".join(self._queued_pongs) + self._close_frame
+            self._queued_pongs.clear()
         while self.unsent:
             await self.drain()
-        if self._ending:
-            self._ending = False
+        if self._eof_pending:
+            self._eof_pending = False
             try:
                 await half_close(self._stream)
-            except _GONE as gone:
+            except _PEER_GONE as gone:
                 raise DisconnectedError from gone
 
 
@@ -404,5 +404,5 @@ async def shake_hands(
         assert isinstance(request, Request)
         protocol.send_response(protocol.accept(request))
     transport = WebSocketTransport(stream, protocol, frame_bytes, meter, ahead)
-    await transport.speak()
+    await transport.send_protocol_output()
     return transport if protocol.state is OPEN else None

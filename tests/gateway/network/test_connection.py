@@ -5,8 +5,13 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gateway.network import connection
-from gateway.network.connection import GOODBYE_SECONDS, INBOX_SECONDS, SLICE, THROTTLE_SECONDS
-from gateway.network.outbox import REPLIES
+from gateway.network.connection import (
+    CLOSE_SECONDS,
+    INBOX_SECONDS,
+    REQUESTS_PER_SLICE,
+    THROTTLE_SECONDS,
+)
+from gateway.network.outbox import MAX_REPLIES
 from risk.commands import Place
 from tests.gateway.server_fixtures import COUNTED, ORDER, SEND_SECONDS, floor
 
@@ -113,7 +118,7 @@ async def test_the_socket_is_not_read_when_all_places_are_taken(autojump_clock: 
             while True:
                 await wire.ask("private/buy", **ORDER)
                 sent += 1
-        assert REPLIES == sent
+        assert MAX_REPLIES == sent
 
 
 async def test_a_held_client_gets_its_heartbeats_and_is_not_taken_for_silent(
@@ -125,7 +130,7 @@ async def test_a_held_client_gets_its_heartbeats_and_is_not_taken_for_silent(
         wire = await venue.client("alice")
         await wire.call("public/set_heartbeat", interval=10)
         venue.log.shut()
-        for _ in range(REPLIES):
+        for _ in range(MAX_REPLIES):
             await wire.ask("private/buy", **ORDER)
         await trio.sleep(35)
         for _ in range(3):
@@ -211,7 +216,7 @@ async def test_a_stop_does_not_wait_for_ever(autojump_clock: MockClock) -> None:
         conversation.stop()
         began = trio.current_time()
         await wire.parted.wait()
-        assert trio.current_time() - began <= 2 * GOODBYE_SECONDS
+        assert trio.current_time() - began <= 2 * CLOSE_SECONDS
 
 
 async def test_an_order_of_a_full_inbox_does_not_outlive_its_client() -> None:
@@ -252,9 +257,9 @@ async def test_a_burst_beyond_what_may_be_undecided_is_refused_at_once(
     async with floor(LIMITED) as venue:
         wire = await venue.client("alice")
         venue.log.shut()
-        numbers = await wire.ask_at_once(SLICE, "private/buy", **ORDER)
+        numbers = await wire.ask_at_once(REQUESTS_PER_SLICE, "private/buy", **ORDER)
         began = trio.current_time()
-        refused = [await wire.read() for _ in range(SLICE - UNDECIDED)]
+        refused = [await wire.read() for _ in range(REQUESTS_PER_SLICE - UNDECIDED)]
         assert numbers[UNDECIDED:] == [each["id"] for each in refused]
         assert {10047} == {each["error"]["code"] for each in refused}
         assert began == trio.current_time()
@@ -264,7 +269,7 @@ async def test_a_flood_waits_for_room_rather_than_be_refused(autojump_clock: Moc
     """As the venue decides, all of it is heard, eight at a time."""
     async with floor(LIMITED) as venue:
         wire = await venue.client("alice")
-        numbers = await wire.ask_at_once(10 * SLICE, "private/buy", **ORDER)
+        numbers = await wire.ask_at_once(10 * REQUESTS_PER_SLICE, "private/buy", **ORDER)
         replies = [await wire.read() for _ in numbers]
         assert numbers == [each["id"] for each in replies]
         assert not any("error" in each for each in replies)
@@ -279,8 +284,8 @@ async def test_what_waits_for_room_in_vain_is_refused(
     async with floor(LIMITED) as venue:
         wire = await venue.client("alice")
         venue.log.shut()
-        await wire.ask_at_once(3 * SLICE, "private/buy", **ORDER)
-        for slice_ in (SLICE, SLICE, SLICE - UNDECIDED):
+        await wire.ask_at_once(3 * REQUESTS_PER_SLICE, "private/buy", **ORDER)
+        for slice_ in (REQUESTS_PER_SLICE, REQUESTS_PER_SLICE, REQUESTS_PER_SLICE - UNDECIDED):
             began = trio.current_time()
             refused = [await wire.read() for _ in range(slice_)]
             assert {10047} == {each["error"]["code"] for each in refused}

@@ -21,7 +21,7 @@ import websockets.sync.client
 from attrs import define
 from websockets.frames import Frame, Opcode
 
-from gateway.network.transport.frames import DISCARD_BYTES
+from gateway.network.transport.frames import MAX_DISCARD_BYTES
 from gateway.network.transport.interface import Stream, half_close, socket_stream
 from gateway.server.server import Running
 from tests.gateway.harness import Json
@@ -180,7 +180,7 @@ WAYS: Final[dict[str, tuple[Way, int | None]]] = {
         sending(frame(Opcode.TEXT, b"\xff", fin=False) + frame(Opcode.CONT)),
         1007,
     ),
-    "far too long": (sending(b"\x81\xff" + (2 * DISCARD_BYTES).to_bytes(8) + bytes(100)), 1009),
+    "far too long": (sending(b"\x81\xff" + (2 * MAX_DISCARD_BYTES).to_bytes(8) + bytes(100)), 1009),
     "pings": (sending(frame(Opcode.PING) * 1_000), 1008),
     "pongs": (sending(frame(Opcode.PONG, b"x") * 1_000), 1008),
     "empty fragments": (

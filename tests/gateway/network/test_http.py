@@ -132,7 +132,7 @@ async def test_more_requests_than_can_be_served_at_once_are_told_503(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The loop stays free for those who are inside."""
-    monkeypatch.setattr(http, "REQUESTS", 3)
+    monkeypatch.setattr(http, "MAX_REQUESTS", 3)
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with running(log=log) as venue, client(venue) as web:
         log.shut()

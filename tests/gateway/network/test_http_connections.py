@@ -14,10 +14,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway.log.memory import MemoryLog
 from gateway.network import http_connection
-from gateway.network.acceptor import WebSocketAcceptor
-from gateway.network.descriptors import Shares
+from gateway.network.descriptors import ConnectionQuotas
 from gateway.network.http_connection import HttpConnection
-from gateway.network.http_protocol import Protocol
+from gateway.network.http_protocol import HttpProtocol
+from gateway.network.websocket_acceptor import WebSocketAcceptor
 from gateway.server import server
 from gateway.server.server import Running
 from tests.gateway.network.raw_http import (
@@ -70,7 +70,7 @@ async def occupied(
 
 def shared(monkeypatch: pytest.MonkeyPatch, http: int, refusals: int = 8) -> None:
     """Let there be so many HTTP connections in all."""
-    monkeypatch.setattr(server, "shares", lambda: Shares(100, http, refusals))
+    monkeypatch.setattr(server, "connection_quotas", lambda: ConnectionQuotas(100, http, refusals))
 
 
 async def test_an_address_has_its_share_of_connections() -> None:
@@ -260,7 +260,7 @@ async def test_a_client_that_reads_too_slowly_is_cut(
     monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
     """2 bytes at a time would hold a response for hours."""
-    monkeypatch.setattr(http_connection, "READ_BYTES_PER_SECOND", 10**7)
+    monkeypatch.setattr(http_connection, "MIN_BYTES_PER_SECOND", 10**7)
     async with running("[limits]\nsend_seconds = 0.3\n") as venue:
         async with opened(venue) as stream, trio.open_nursery() as nursery:
 
@@ -327,7 +327,7 @@ async def test_an_exception_in_one_connection_ends_that_one_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the library raises, and wherever: it is counted, and the others are served."""
-    real = Protocol.handle
+    real = HttpProtocol.handle
     raised: list[BaseException] = [
         ValueError("x"),
         OSError("x"),
@@ -337,12 +337,12 @@ async def test_an_exception_in_one_connection_ends_that_one_alone(
         UnboundLocalError("x"),
     ]
 
-    async def handle(self: Protocol, event: object) -> None:
+    async def handle(self: HttpProtocol, event: object) -> None:
         if b"raise" in getattr(event, "data", b""):
             raise raised.pop()
         await real(self, event)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Protocol, "handle", handle)
+    monkeypatch.setattr(HttpProtocol, "handle", handle)
     async with running(strict=False) as venue, opened(venue) as honest:
         for number in range(1, len(raised) + 1):
             assert [] == await exchange(venue, b"raise")
@@ -391,10 +391,10 @@ async def test_an_exception_while_the_venue_ends_is_no_ones_but_its_connections(
 async def test_in_strict_mode_an_exception_ends_the_venue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is what tests want."""
 
-    async def handle(self: Protocol, event: object) -> None:
+    async def handle(self: HttpProtocol, event: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(Protocol, "handle", handle)
+    monkeypatch.setattr(HttpProtocol, "handle", handle)
     bug = pytest.RaisesExc(ValueError, match="a bug")
     with pytest.RaisesGroup(bug, flatten_subgroups=True):
         async with running() as venue:
@@ -453,10 +453,10 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending() -> None:
 
 def test_the_port_uses_the_library_as_it_was_read() -> None:
     """Where an update of hypercorn takes away what is overridden, nothing would be overridden."""
-    base = Protocol.__mro__[1]
+    base = HttpProtocol.__mro__[1]
     assert "hypercorn.protocol.h11" == base.__module__
     for name in ("_check_protocol", "_create_stream", "_send_error_response"):
         assert name in vars(base)
-        assert name in vars(Protocol)
+        assert name in vars(HttpProtocol)
     for name in ("handle", "stream_send", "_maybe_recycle", "_send_h11_event"):
         assert name in vars(base)

@@ -8,12 +8,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from gateway.network.outbox import (
-    PRIVATE,
-    PRIVATE_BYTES,
-    PUBLIC,
-    PUBLIC_BYTES,
-    REPLIES,
-    REPLY_BYTES,
+    MAX_PRIVATE_BYTES,
+    MAX_PRIVATE_MESSAGES,
+    MAX_PUBLIC_BYTES,
+    MAX_PUBLIC_MESSAGES,
+    MAX_REPLIES,
+    MAX_REPLY_BYTES,
     WRITE_BYTES,
     Outbox,
 )
@@ -71,7 +71,7 @@ def test_messages_leave_in_the_order_in_which_they_came() -> None:
 async def test_a_reader_waits_when_all_places_for_replies_are_taken() -> None:
     """One more request is read as soon as one reply is on its way."""
     outbox = make()
-    for _ in range(REPLIES):
+    for _ in range(MAX_REPLIES):
         await outbox.wait_for_reply_capacity()
         outbox.reserve()
     async with trio.open_nursery() as nursery:
@@ -89,7 +89,7 @@ async def test_a_reader_waits_when_all_places_for_replies_are_taken() -> None:
 async def test_a_reader_waits_while_large_replies_are_unread() -> None:
     """Few places filled with much are full too."""
     outbox = make()
-    ask(outbox, bytes(REPLY_BYTES))
+    ask(outbox, bytes(MAX_REPLY_BYTES))
     with trio.move_on_after(0) as scope:
         await outbox.wait_for_reply_capacity()
     assert scope.cancelled_caught
@@ -110,17 +110,17 @@ def test_public_data_without_room_is_refused_by_count() -> None:
     """The feed is told, and what is queued stays."""
     dropped: list[str] = []
     outbox = make(dropped)
-    assert all(outbox.try_send_public(b"x") for _ in range(PUBLIC))
+    assert all(outbox.try_send_public(b"x") for _ in range(MAX_PUBLIC_MESSAGES))
     assert not outbox.try_send_public(b"x")
     assert ["public"] == dropped
-    assert PUBLIC == len(drain(outbox))
-    assert outbox.farewell is None
+    assert MAX_PUBLIC_MESSAGES == len(drain(outbox))
+    assert outbox.close_reason is None
 
 
 def test_public_data_without_room_is_refused_by_size() -> None:
     """A few snapshots can be as much as many changes."""
     outbox = make()
-    assert outbox.try_send_public(bytes(PUBLIC_BYTES))
+    assert outbox.try_send_public(bytes(MAX_PUBLIC_BYTES))
     assert not outbox.try_send_public(b"x")
 
 
@@ -128,11 +128,11 @@ def test_private_data_without_room_costs_the_connection() -> None:
     """An account's events are never left out: it is cut with 1008, and what it missed is clear."""
     dropped: list[str] = []
     outbox = make(dropped)
-    for _ in range(PRIVATE):
+    for _ in range(MAX_PRIVATE_MESSAGES):
         outbox.send_private(b"x")
-    assert (None, []) == (outbox.farewell, dropped)
+    assert (None, []) == (outbox.close_reason, dropped)
     outbox.send_private(b"x")
-    assert CloseReason(1008, "connection_too_slow") == outbox.farewell
+    assert CloseReason(1008, "connection_too_slow") == outbox.close_reason
     assert ["private"] == dropped
     assert [] == drain(outbox), "it does not read what is queued either"
 
@@ -140,10 +140,10 @@ def test_private_data_without_room_costs_the_connection() -> None:
 def test_private_data_is_bounded_in_bytes_too() -> None:
     """A few events of an account that says much in each are as much memory as many small ones."""
     outbox = make()
-    outbox.send_private(bytes(PRIVATE_BYTES))
-    assert (None, PRIVATE_BYTES) == (outbox.farewell, outbox.size)
+    outbox.send_private(bytes(MAX_PRIVATE_BYTES))
+    assert (None, MAX_PRIVATE_BYTES) == (outbox.close_reason, outbox.size)
     outbox.send_private(b"x")
-    assert CloseReason(1008, "connection_too_slow") == outbox.farewell
+    assert CloseReason(1008, "connection_too_slow") == outbox.close_reason
     assert 0 == outbox.size
 
 
@@ -158,7 +158,7 @@ def test_after_a_cut_nothing_is_queued_and_nobody_is_told() -> None:
     outbox.send_private(b"x")
     assert outbox.try_send_public(b"x")
     assert [b"before"] == drain(outbox)
-    assert CloseReason(1001, "going away") == outbox.farewell
+    assert CloseReason(1001, "going away") == outbox.close_reason
     assert [] == dropped
 
 
@@ -267,7 +267,7 @@ async def test_a_reader_waits_while_a_large_reply_is_encoded() -> None:
 def test_a_large_reply_leaves_room_for_public_data() -> None:
     """Its reader has asked for it, and is not slow because it came."""
     outbox = make()
-    ask(outbox, bytes(PUBLIC_BYTES))
+    ask(outbox, bytes(MAX_PUBLIC_BYTES))
     assert outbox.try_send_public(b"trade")
 
 

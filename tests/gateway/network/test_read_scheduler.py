@@ -10,9 +10,9 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock
 
-from gateway.network.read_scheduler import PAUSE_SECONDS, ReadResult, ReadScheduler
+from gateway.network.read_scheduler import RETRY_SECONDS, ReadResult, ReadScheduler
 
-pytestmark = pytest.mark.skipif(not ReadScheduler().listens, reason="needs epoll")
+pytestmark = pytest.mark.skipif(not ReadScheduler().has_epoll, reason="needs epoll")
 
 
 @define
@@ -179,7 +179,7 @@ async def test_whoever_would_be_refused_is_asked_again_after_a_while() -> None:
     async with running(hearing):
         await hearing.serve_reads(client.hear, client.ours.fileno())
     assert [b"a", b"b", b"c"] == client.heard
-    assert all(after - before >= PAUSE_SECONDS for before, after in pairwise(came))
+    assert all(after - before >= RETRY_SECONDS for before, after in pairwise(came))
     client.close()
 
 
@@ -213,10 +213,10 @@ async def test_whoever_leaves_meanwhile_is_not_asked_again() -> None:
     hearing, client = ReadScheduler(), Client.open(lambda _: ReadResult.THROTTLED)
     client.theirs.send(b"ab")
     async with running(hearing):
-        with trio.move_on_after(PAUSE_SECONDS / 2):
+        with trio.move_on_after(RETRY_SECONDS / 2):
             await hearing.serve_reads(client.hear, client.ours.fileno())
         client.close()
-        await trio.sleep(2 * PAUSE_SECONDS)
+        await trio.sleep(2 * RETRY_SECONDS)
     assert 1 >= len(client.heard)
 
 
@@ -233,5 +233,5 @@ async def test_whoever_hangs_up_while_it_is_to_wait_is_heard_after_that() -> Non
     client.theirs.close()
     async with running(hearing):
         await hearing.serve_reads(client.hear, client.ours.fileno())
-    assert all(after - before >= PAUSE_SECONDS for before, after in pairwise(came))
+    assert all(after - before >= RETRY_SECONDS for before, after in pairwise(came))
     client.close()

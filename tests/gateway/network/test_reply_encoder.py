@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from book.order import Side
 from book.units import SCALE
-from gateway.network.reply_encoder import Encoder
+from gateway.network.reply_encoder import ReplyEncoder
 from gateway.protocol import jsonrpc, large_results
 from gateway.protocol.large_results import ROWS, LargeReply
 from risk.commands import Place
@@ -26,7 +26,7 @@ METHOD = "private/get_open_orders"
 class Turns(trio.abc.Instrument):
     """Counts the pieces that are encoded in each turn of the loop."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: ReplyEncoder) -> None:
         self.encoder, self.before = encoder, encoder.pieces
         self.most = self.turns = 0
 
@@ -151,7 +151,7 @@ async def test_nothing_is_encoded_for_a_client_that_has_gone(autojump_clock: obj
 async def test_a_reply_is_completed_for_a_task(autojump_clock: object) -> None:
     """As an HTTP request waits for it; bytes are there at once."""
     flushed: list[None] = []
-    encoder = Encoder(lambda: flushed.append(None), _never)
+    encoder = ReplyEncoder(lambda: flushed.append(None), _never)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(encoder.run)
         assert b"x" == await encoder.complete(b"x")
@@ -162,7 +162,7 @@ async def test_a_reply_is_completed_for_a_task(autojump_clock: object) -> None:
 
 async def test_a_task_that_waits_no_more_has_no_more_encoded(autojump_clock: object) -> None:
     """A client of the HTTP port has gone away."""
-    encoder = Encoder(lambda: None, _never)
+    encoder = ReplyEncoder(lambda: None, _never)
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -176,7 +176,7 @@ async def test_a_task_that_waits_no_more_has_no_more_encoded(autojump_clock: obj
 @pytest.mark.parametrize("jobs", [1, 2, 5])
 async def test_jobs_take_turns(jobs: int, autojump_clock: object) -> None:
     """A short one is over before a long one that came first."""
-    encoder = Encoder(lambda: None, _never)
+    encoder = ReplyEncoder(lambda: None, _never)
     over: list[int] = []
 
     def add(number: int) -> None:
@@ -238,7 +238,7 @@ async def test_a_reply_that_cannot_be_encoded_ends_its_connection_alone(
 
 async def test_a_task_is_told_that_its_reply_cannot_be_encoded(autojump_clock: object) -> None:
     """So that the HTTP request ends as any that crashes, and no other."""
-    encoder = Encoder(lambda: None, _never)
+    encoder = ReplyEncoder(lambda: None, _never)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(encoder.run)
         with pytest.raises(ZeroDivisionError):

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from gateway.network.outbox import WRITE_BYTES
-from gateway.network.slow_readers import Progress
+from gateway.network.slow_readers import ReadProgress
 from tests.gateway.network.test_connection_ends import Client, asking
 from tests.gateway.network.test_websocket import connections
 from tests.gateway.server.test_server import until
@@ -30,7 +30,7 @@ SECONDS = 10.0
 )
 def test_what_is_queued_has_to_leave_in_time(rate: int, queued: int, cut: bool) -> None:
     """All of it, or WRITE_BYTES in each period, of a client that reads at some rate a second."""
-    progress = Progress(SECONDS)
+    progress = ReadProgress(SECONDS)
     found = []
     for second in range(1_000):
         done = min(rate * second, queued)
@@ -44,7 +44,7 @@ def test_what_is_queued_has_to_leave_in_time(rate: int, queued: int, cut: bool) 
 
 def test_a_client_that_takes_everything_in_time_is_never_cut() -> None:
     """However much is outstanding at every look, because more follows."""
-    progress = Progress(SECONDS)
+    progress = ReadProgress(SECONDS)
     sent = 0
     for second in range(0, 1_000, 2):
         sent += 10_000

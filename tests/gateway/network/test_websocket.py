@@ -15,7 +15,7 @@ from websockets.frames import Frame, Opcode
 
 from gateway.config.toml_reader import ConfigError
 from gateway.log.memory import MemoryLog
-from gateway.network.outbox import REPLIES
+from gateway.network.outbox import MAX_REPLIES
 from gateway.server.server import Running
 from tests.gateway.server_fixtures import ORDER, Caller, GatedLog, TrioClock, connect, running
 
@@ -54,7 +54,7 @@ async def test_pings_are_answered_while_orders_wait() -> None:
 async def test_a_burst_of_requests_is_answered_in_order() -> None:
     """More in one write than there are places for replies: the rest waits its turn."""
     async with running() as venue, connect(venue) as client:
-        count = 2 * REPLIES
+        count = 2 * MAX_REPLIES
         burst = b"".join(asking(n, "public/test") for n in range(count))
         stream = client.websocket._stream
         await stream.send_all(burst)

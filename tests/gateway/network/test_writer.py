@@ -85,7 +85,7 @@ async def line() -> AsyncIterator[Line]:
             dropped: list[str] = []
             outbox, writers = Outbox(1, dropped.append, run_to_end), FlushScheduler()
             writer = Writer(outbox, transport, SECONDS)
-            outbox.filled = partial(writers.schedule, writer)
+            outbox.on_filled = partial(writers.schedule, writer)
             async with trio.open_nursery() as nursery:
                 yield Line(nursery, outbox, transport, writer, writers, theirs, dropped)
                 nursery.cancel_scope.cancel()
@@ -131,10 +131,10 @@ async def test_a_client_that_does_not_read_is_cut_also_when_others_write_for_it(
         await it.writer.run()
         assert SECONDS == pytest.approx(trio.current_time() - began)
         assert ["unread"] == it.dropped
-        assert it.outbox.farewell is not None
+        assert it.outbox.close_reason is not None
         assert (1008, "connection_too_slow") == (
-            it.outbox.farewell.code,
-            it.outbox.farewell.reason,
+            it.outbox.close_reason.code,
+            it.outbox.close_reason.reason,
         )
 
 
@@ -166,7 +166,7 @@ async def crowd(size: int) -> AsyncIterator[list[Line]]:
     async with AsyncExitStack() as stack:
         lines = [await stack.enter_async_context(line()) for _ in range(size)]
         for each in lines:
-            each.outbox.filled = partial(lines[0].writers.schedule, each.writer)
+            each.outbox.on_filled = partial(lines[0].writers.schedule, each.writer)
         yield lines
 
 
@@ -179,7 +179,7 @@ async def test_a_round_of_many_lets_others_have_the_loop_in_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And who is told something before its turn is written to once, in order."""
-    monkeypatch.setattr(writer, "TURN", 2)
+    monkeypatch.setattr(writer, "WRITERS_PER_TURN", 2)
     async with crowd(5) as lines:
         seen: list[int] = []
 
@@ -202,7 +202,7 @@ async def test_who_was_left_out_of_a_cancelled_round_is_written_to_by_the_next_f
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing that was said waits for more to be said."""
-    monkeypatch.setattr(writer, "TURN", 2)
+    monkeypatch.setattr(writer, "WRITERS_PER_TURN", 2)
     async with crowd(5) as lines:
         for each in lines:
             each.outbox.send_private(b"one")

@@ -8,20 +8,20 @@ import trio
 from gateway.network.transport.handshake import (
     HEAD_BYTES,
     HEAD_READS,
-    Policy,
+    HandshakePolicy,
     Rejection,
-    judge,
+    check_head,
     read_head,
 )
 from tests.gateway.network.test_connection_ends import REQUEST, opened
 from tests.gateway.server_fixtures import running
 
-POLICY = Policy(("https://desk.example",), "HTTP requests go to port 8080 of this host.")
+POLICY = HandshakePolicy(("https://desk.example",), "HTTP requests go to port 8080 of this host.")
 
 
-def status(head: bytes, policy: Policy = POLICY) -> int:
+def status(head: bytes, policy: HandshakePolicy = POLICY) -> int:
     """The status of the refusal, 0 for none."""
-    rejection = judge(head, policy, None)
+    rejection = check_head(head, policy, None)
     return int(rejection.status) if isinstance(rejection, Rejection) else 0
 
 
@@ -63,7 +63,7 @@ def test_pages_of_the_venues_own_host_and_of_the_list_may_connect(
 def test_a_star_lets_all_pages_connect() -> None:
     """Also those that have no origin to tell."""
     for origin in ("https://evil.example", "null"):
-        assert 0 == status(from_page(origin), Policy(("*",)))
+        assert 0 == status(from_page(origin), HandshakePolicy(("*",)))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from attrs import define, field
 
 from gateway.config.schema import Limits
-from gateway.network.acceptor import inbound_meter
 from gateway.network.transport.meter import SMALL_READ_BYTES, InboundMeter, TokenBucket
+from gateway.network.websocket_acceptor import inbound_meter
 
 
 @define

@@ -13,13 +13,19 @@ import trio_websocket
 from trio.testing import wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
-from gateway.network.transport import DisconnectedError, Library, Policy, Transport, shake_hands
+from gateway.network.transport import (
+    DisconnectedError,
+    HandshakePolicy,
+    Library,
+    Transport,
+    shake_hands,
+)
 from gateway.network.transport.frame_filter import FrameFilter
-from gateway.network.transport.frames import DISCARD_BYTES, text_head
+from gateway.network.transport.frames import MAX_DISCARD_BYTES, text_frame_head
 from gateway.network.transport.handshake import LINGER_BYTES
 from gateway.network.transport.meter import unmetered
 from gateway.network.transport.trio_websocket_transport import BufferedStream
-from gateway.network.transport.websockets_transport import PONGS
+from gateway.network.transport.websockets_transport import MAX_QUEUED_PONGS
 
 FRAME_BYTES = 1_000
 REQUEST = (
@@ -57,7 +63,7 @@ async def opened(
         frame_bytes=frame_bytes,
         seconds=1,
         refusal=None,
-        policy=Policy(),
+        policy=HandshakePolicy(),
         meter=unmetered(),
     )
 
@@ -156,7 +162,7 @@ def test_our_heads_are_the_librarys() -> None:
     for length in (0, 1, 125, 126, 127, 65_535, 65_536, 70_000):
         payload = b"x" * length
         whole = Frame(Opcode.TEXT, payload).serialize(mask=False)
-        assert whole == text_head(length) + payload
+        assert whole == text_frame_head(length) + payload
 
 
 async def test_a_message_in_fragments_is_one_and_a_ping_in_between_is_answered(
@@ -238,7 +244,7 @@ async def test_what_the_kernel_does_not_take_waits_and_keeps_its_order() -> None
         await client.send_all(frame(Opcode.PING, b"p"))
         assert [] == list(await transport.receive())
         expected = (
-            (text_head(len(large)) + large + text_head(6) + b"second"),
+            (text_frame_head(len(large)) + large + text_frame_head(6) + b"second"),
             frame(Opcode.PONG, b"p", masked=False),
         )
         got = bytearray()
@@ -256,7 +262,9 @@ async def test_unread_answers_to_pings_do_not_pile_up() -> None:
         await client.send_all(b"".join(frame(Opcode.PING, b"%d" % n) for n in range(100)))
         await transport.receive()
         await transport.drain()
-        latest = [frame(Opcode.PONG, b"%d" % n, masked=False) for n in range(100 - PONGS, 100)]
+        latest = [
+            frame(Opcode.PONG, b"%d" % n, masked=False) for n in range(100 - MAX_QUEUED_PONGS, 100)
+        ]
         assert b"".join(latest) == await client.receive_some()
 
 
@@ -265,7 +273,7 @@ async def test_unread_answers_to_pings_do_not_pile_up() -> None:
     [
         (frame(Opcode.TEXT, b"\xff\xfe"), 1007),
         (frame(Opcode.TEXT, b"\xe2\x82", fin=False) + frame(Opcode.CONT, b"x"), 1007),
-        (frame(Opcode.TEXT, b"x" * (FRAME_BYTES + DISCARD_BYTES + 1))[:100], 1009),
+        (frame(Opcode.TEXT, b"x" * (FRAME_BYTES + MAX_DISCARD_BYTES + 1))[:100], 1009),
         (frame(Opcode.BINARY, b"", fin=False) + b"\x80\xff" + b"\x7f" * 8 + bytes(100), 1009),
         (frame(Opcode.CONT, b"x"), 1002),
         (frame(Opcode.TEXT, b"x", fin=False) + frame(Opcode.TEXT, b"x"), 1002),
@@ -328,7 +336,7 @@ EURO = "\u20ac".encode()
         frame(Opcode.TEXT, LONG),
         frame(Opcode.TEXT, b"\xff" * (FRAME_BYTES + 1)),
         frame(Opcode.BINARY, LONG),
-        frame(Opcode.TEXT, b"x" * (FRAME_BYTES + DISCARD_BYTES)),
+        frame(Opcode.TEXT, b"x" * (FRAME_BYTES + MAX_DISCARD_BYTES)),
         frame(Opcode.TEXT, b"x" * 600, fin=False) + frame(Opcode.CONT, b"x" * 600),
         frame(Opcode.TEXT, b"x" + EURO[:1], fin=False) + frame(Opcode.CONT, LONG),
         frame(Opcode.TEXT, LONG, fin=False)
@@ -503,12 +511,12 @@ async def test_a_batch_is_one_write_and_others_keep_their_place() -> None:
             writes.append(bytes(ours.send_stream.get_data_nowait()))
 
         ours.send_stream.send_all_hook = note
-        gathering.gather()
+        gathering.start_buffering()
         await gathering.send_all(b"1")
         await gathering.send_all(b"2")
         assert [] == writes
         await gathering.flush()
-        gathering.gather()
+        gathering.start_buffering()
         await gathering.send_all(b"3")
         nursery.start_soon(gathering.send_all, b"pong")
         await wait_all_tasks_blocked()

@@ -21,9 +21,15 @@ from gateway.network.connection import Connection
 from gateway.network.connection_limiter import ConnectionLimiter, Refusal
 from gateway.network.outbox import Outbox
 from gateway.network.read_scheduler import ReadScheduler
-from gateway.network.reply_encoder import Encoder
-from gateway.network.slow_readers import Progress, Reader, watch
-from gateway.network.transport import PEER_ERRORS, InboundMeter, Policy, Transport, shake_hands
+from gateway.network.reply_encoder import ReplyEncoder
+from gateway.network.slow_readers import ReadProgress, WatchedConnection, disconnect_slow_readers
+from gateway.network.transport import (
+    PEER_ERRORS,
+    HandshakePolicy,
+    InboundMeter,
+    Transport,
+    shake_hands,
+)
 from gateway.network.transport.meter import unmetered
 from gateway.network.writer import FlushScheduler
 from gateway.protocol.close_codes import CRASHED, POLICY_VIOLATION, TOO_SLOW
@@ -33,18 +39,18 @@ logger = logging.getLogger(__name__)
 
 # Clients that are told 429 or 503 in peace; each holds a socket for up to the handshake's
 # deadline. Beyond these it is an attack, and the socket is closed without a word.
-REFUSALS: Final = 256
+MAX_REJECTIONS: Final = 256
 # How long a client that was cut for sending too much takes up a slot of its address: longer than it
 # takes to spend a new connection's burst, so that reconnecting in a loop gains nothing.
-PENALTY_SECONDS: Final = 10.0
+FLOOD_PENALTY_SECONDS: Final = 10.0
 # How often an address may renew all the connections it may have, where requests are limited; after
 # that its handshakes wait for their turn. One over TLS costs as much as some without.
-RENEWALS_PER_SECOND: Final = 2
-RENEWALS_AT_ONCE: Final = 8
+RECONNECTS_PER_SECOND: Final = 2
+RECONNECTS_BURST: Final = 8
 TLS_COST: Final = 3
 # Requests that are paid for with credits are refused one by one; a client that sends ten times as
 # many as it has credits for, and goes on, is cut.
-REQUESTS_ALLOWED: Final = 10
+OVERSPEND_FACTOR: Final = 10
 
 
 def _session_numbers(door: WebSocketAcceptor) -> Iterator[int]:
@@ -60,25 +66,25 @@ class WebSocketAcceptor:
     """
 
     venue: VenueContext
-    intake: CommandSource
-    slots: ConnectionLimiter
+    commands: CommandSource
+    limiter: ConnectionLimiter
     metrics: Metrics
-    writers: FlushScheduler
-    hearing: ReadScheduler
-    encoder: Encoder
+    flush_scheduler: FlushScheduler
+    read_scheduler: ReadScheduler
+    encoder: ReplyEncoder
     tls: ssl.SSLContext | None = None
-    refusals: int = REFUSALS
-    policy: Policy = field(factory=Policy)
+    max_rejections: int = MAX_REJECTIONS
+    policy: HandshakePolicy = field(factory=HandshakePolicy)
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
-    _connections: dict[Connection, Reader] = field(factory=dict, init=False)
+    _connections: dict[Connection, WatchedConnection] = field(factory=dict, init=False)
     _pacer: Pacer = field(init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
-    _refusing: int = field(default=0, init=False)
+    _rejecting: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        at_once = self.slots.per_address
-        self._pacer = Pacer(RENEWALS_PER_SECOND * at_once, RENEWALS_AT_ONCE * at_once)
+        at_once = self.limiter.per_address
+        self._pacer = Pacer(RECONNECTS_PER_SECOND * at_once, RECONNECTS_BURST * at_once)
 
     def stop(self) -> None:
         """Let every client finish what it has sent, and part with 1001. A plain call.
@@ -93,7 +99,9 @@ class WebSocketAcceptor:
 
     async def watch_readers(self) -> None:
         """Cut clients that read too slowly, until cancelled."""
-        await watch(self._connections.values, self.venue.config.limits.send_seconds)
+        await disconnect_slow_readers(
+            self._connections.values, self.venue.config.limits.send_seconds
+        )
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One client. One of the two boundaries that outlive an exception."""
@@ -114,7 +122,7 @@ class WebSocketAcceptor:
             # Gone before we looked.
             return
         number = next(self._numbers)
-        refusal = self.slots.take(number, network_of(address))
+        refusal = self.limiter.take(number, network_of(address))
         wait = self._pace(address)
         try:
             if refusal is None:
@@ -125,15 +133,15 @@ class WebSocketAcceptor:
             pass
 
     async def _reject(self, stream: trio.SocketStream, refusal: Refusal) -> None:
-        if self._refusing >= self.refusals:
+        if self._rejecting >= self.max_rejections:
             return
-        self._refusing += 1
+        self._rejecting += 1
         try:
             async with trio.open_nursery() as nursery:
                 await self._shake_hands(nursery, stream, refusal.value, unmetered())
                 nursery.cancel_scope.cancel()
         finally:
-            self._refusing -= 1
+            self._rejecting -= 1
 
     def _pace(self, address: str) -> float:
         """Count a connection of an address; how many seconds it has to wait for its handshake."""
@@ -154,7 +162,7 @@ class WebSocketAcceptor:
         def cut(reason: str) -> None:
             outbox.disconnect(POLICY_VIOLATION, reason)
             self.metrics.floods.labels(reason).inc()
-            self.slots.penalise(network_of(address), trio.current_time() + PENALTY_SECONDS)
+            self.limiter.penalise(network_of(address), trio.current_time() + FLOOD_PENALTY_SECONDS)
 
         # A library's task runs in here, and ends when the goodbye has closed the stream.
         async with trio.open_nursery() as nursery:
@@ -164,7 +172,7 @@ class WebSocketAcceptor:
                 transport = await self._shake_hands(nursery, stream, None, meter, wait)
             finally:
                 if transport is None:
-                    self.slots.free(number)
+                    self.limiter.free(number)
             if transport is not None:
                 await self._run_connection(transport, outbox, address, stream.socket)
             nursery.cancel_scope.cancel()
@@ -209,22 +217,24 @@ class WebSocketAcceptor:
         now = trio.current_time()
 
         def too_slow() -> None:
-            if outbox.farewell is None:
-                outbox.dropped("unread")
+            if outbox.close_reason is None:
+                outbox.on_drop("unread")
                 outbox.disconnect(*TOO_SLOW)
 
         connection = Connection(
             Session(self.venue, outbox, address, websocket=True, opened_at=now),
             outbox,
             transport,
-            self.intake.inbox,
-            self.intake.propose,
-            self.slots.free,
-            self.writers,
-            self.hearing,
+            self.commands.inbox,
+            self.commands.propose,
+            self.limiter.free,
+            self.flush_scheduler,
+            self.read_scheduler,
             limits.send_seconds,
         )
-        self._connections[connection] = Reader(socket, Progress(limits.send_seconds), too_slow)
+        self._connections[connection] = WatchedConnection(
+            socket, ReadProgress(limits.send_seconds), too_slow
+        )
         if self._stopping:
             connection.stop()
         crash: Exception | None = None
@@ -256,7 +266,7 @@ def inbound_meter(
             + limits.matching_burst
             + limits.cancel_all_burst
         )
-        cost = min(frames[0] / steady, frames[1] / at_once) / REQUESTS_ALLOWED
+        cost = min(frames[0] / steady, frames[1] / at_once) / OVERSPEND_FACTOR
     return InboundMeter.of(
         frames=frames,
         octets=(limits.bytes_per_second, limits.bytes_burst),

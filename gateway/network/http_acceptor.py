@@ -15,23 +15,23 @@ from starlette.responses import Response
 from gateway.access.rate_limits import Pacer, network_of
 from gateway.network.connection_limiter import Refusal
 from gateway.network.http import HttpGateway
-from gateway.network.http_connection import CONNECTION_COST, HttpConnection, Service
+from gateway.network.http_connection import CONNECTION_COST, HttpConnection, HttpServices
 from gateway.network.http_protocol import Context
 from gateway.protocol.errors import ApiError, Code
 
 logger = logging.getLogger(__name__)
 
 # Connections at once. Most last for a request; half a gigabyte if all had a body half sent.
-HTTP_CONNECTIONS: Final = 2_048
+MAX_HTTP_CONNECTIONS: Final = 2_048
 # Clients beyond these limits that are being answered with 429 or 503. Beyond this number it is an
 # attack, and the socket is closed without an answer.
-REFUSALS: Final = 256
+MAX_HTTP_REJECTIONS: Final = 256
 # For a body that is half sent when the venue stops.
-GRACE_SECONDS: Final = 0.5
+STOP_GRACE_SECONDS: Final = 0.5
 
 
 @define(eq=False)
-class HttpServer:
+class HttpAcceptor:
     """Serves each accepted stream; an exception ends that stream alone.
 
     Where all places are taken, a newcomer takes that of a connection which waits for its client:
@@ -41,9 +41,9 @@ class HttpServer:
     gateway: HttpGateway
     tls: ssl.SSLContext | None
     crashed: Callable[[Exception], None]
-    total: int = HTTP_CONNECTIONS
-    refusals: int = REFUSALS
-    _service: Service = field(init=False)
+    total: int = MAX_HTTP_CONNECTIONS
+    refusals: int = MAX_HTTP_REJECTIONS
+    _service: HttpServices = field(init=False)
     _pacer: Pacer = field(init=False)
     _connections: dict[str, dict[HttpConnection, None]] = field(factory=dict, init=False)
     _by_age: dict[HttpConnection, None] = field(factory=dict, init=False)
@@ -53,7 +53,7 @@ class HttpServer:
     def __attrs_post_init__(self) -> None:
         metrics, limits = self.gateway.metrics, self.gateway.venue.config.limits
         self._pacer = Pacer(limits.http_requests_per_second, limits.http_requests_burst)
-        self._service = Service(
+        self._service = HttpServices(
             self.gateway.application(),
             limits,
             self.gateway.explain,
@@ -76,8 +76,8 @@ class HttpServer:
         for connection in self._refused.union(self._by_age):
             if connection.idle:
                 connection.end()
-            elif connection.waiting:
-                connection.end(within=GRACE_SECONDS)
+            elif connection.waiting_for_client:
+                connection.end(within=STOP_GRACE_SECONDS)
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One client, to its end."""
@@ -124,7 +124,7 @@ class HttpServer:
             return None
         most = max(self._connections.values(), key=len)
         candidates = chain(most if len(most) > mine + 1 else (), self._by_age)
-        oldest = next((each for each in candidates if each.waiting), None)
+        oldest = next((each for each in candidates if each.waiting_for_client), None)
         if oldest is None:
             return Refusal.VENUE
         oldest.end()
