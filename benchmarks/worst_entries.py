@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from attrs import define, field
+from msgspec.structs import replace
 
 from benchmarks.figures import Figure, show
 from book.calendar import Period, next_settlement
@@ -449,10 +450,8 @@ def deleverage(size: int, *, ready: bool = True, reduce_only: int = 0) -> float:
             venue.order(account, Side.BUY, 1, 49_500, reduce_only=True)
     venue.tick(btc_usd=45_000)
     venue.finish()
-    for _ in range(10_000 if ready else 0):
-        if pending(venue.exchange.state):
-            break
-        venue.do(Continue())
+    if ready:
+        ranked(venue)
     return venue.longest(Liquidate(account=loser, currency="BTC"))
 
 
@@ -485,11 +484,48 @@ def ranked(venue: Venue) -> float:
         nonlocal found
         found = bool(pending(venue.exchange.state))
 
-    while not found:
+    for _ in range(10_000):
         longest = max(longest, measured(ask))
-        if not found:
-            longest = max(longest, measured(lambda: venue.do(Continue())))
-    return longest
+        if found:
+            return longest
+        longest = max(longest, measured(lambda: venue.do(Continue())))
+    raise AssertionError("liquidation is never proposed")
+
+
+def deleverage_everywhere(size: int) -> float:
+    """A bankrupt account that holds something in so many markets, with many winners in each."""
+    venue = Venue()
+    contract, terms = LEGACY_2025[0]
+    for number in range(size // 5):
+        # Each brings a perpetual and four dated futures.
+        family = replace(contract, family=f"B{number}", dated=True)
+        venue.do(SetProduct(contract=family, terms=terms))
+    venue.tick()
+    markets = [m.name for m in venue.exchange.state.markets.values() if m.currency == "BTC"]
+    winners = venue.crowd(20, 1_000)
+    loser = winners.stop
+    venue.open(loser, 0.06 * len(winners) * len(markets) * 100 / 50_000)
+    for account in winners:
+        for name in markets:
+            venue.trade(loser, account, 10, name)
+    venue.tick(btc_usd=45_000)
+    venue.finish()
+    longest = ranked(venue)
+    return max(longest, venue.longest(Liquidate(account=loser, currency="BTC")))
+
+
+def choose_next(size: int) -> float:
+    """Seconds that the choice takes of who is liquidated next, among accounts with many orders."""
+    venue = Venue()
+    accounts = venue.crowd(40, 0.05)
+    venue.hold(accounts, 4_000)
+    for account in accounts:
+        for _ in range(size):
+            venue.order(account, Side.SELL, 1, 50_700, reduce_only=True)
+    venue.tick(btc_usd=45_100)
+    venue.finish()
+    venue.tick(btc_usd=45_101)
+    return measured(lambda: pending(venue.exchange.state))
 
 
 def deleverage_with_orders(size: int) -> float:
@@ -563,6 +599,8 @@ CASES: dict[str, tuple[Callable[[int], float], int]] = {
     "deleveraging": (deleverage, 10_000),
     "deleveraging that was not foreseen": (partial(deleverage, ready=False), 5_000),
     "deleveraging that cuts reduce-only orders": (deleverage_cutting, ORDERS),
+    "deleveraging in many markets": (deleverage_everywhere, 45),
+    "choice of whom to liquidate": (choose_next, 2_000),
     "deleveraging of accounts with many orders": (deleverage_with_orders, 2_000),
     "deleveraging after a settlement": (deleverage_after_settlement, 20_000),
     "new terms for a product": (set_product, 10_000),

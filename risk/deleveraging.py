@@ -80,12 +80,14 @@ class Deleverage:
         standing = state.watch.standings.of(state, market, -1 if position.size > 0 else 1)
         found = standing.next(state, below, RANKED)
         self.cursor, self.scanned = len(found), True
+        # Nothing changes while they are looked at, so one look at the bankrupt wallet is enough.
+        share = self._share(state, position)
         # The last of many is where the next begin, and stays, whether it bears anything or not.
         self.ranking = [
             place
             for number, place in enumerate(found)
             if (not number and len(found) == RANKED)
-            or self._bears(state, position, market.positions[-place[1]])
+            or _bears(state, position, market.positions[-place[1]], share)
         ]
 
     def _close_next(self, state: State, market: Market, position: Position, budget: int) -> int:
@@ -100,23 +102,24 @@ class Deleverage:
         place = self.ranking[-1]
         other = market.positions.get(-place[1])
         cut = 0
+        share = self._share(state, position)
         opposite = other is not None and other.size * position.size < 0
-        if other is not None and opposite and self._bears(state, position, other):
-            amount = self._terms(state, position, other)[0]
+        if other is not None and opposite and _bears(state, position, other, share):
+            amount = min(abs(position.size), abs(other.size))
             if orders.room_to_trade(other, _signed(amount, position), budget) < amount:
                 newest = reversed(other.reducing.values())
                 return orders.cancel_first(state, newest, budget, CancelReason.REDUCE_ONLY)
             cut = len(other.orders)
-            self._close(state, position, other)
+            self._close(state, position, other, share)
             cut -= len(other.orders)
         self.ranking.pop()
         if not self.ranking and not self.closed and self.cursor == RANKED:
             self.ranking, self.cursor, self.scanned = [place], 0, False
         return cut
 
-    def _close(self, state: State, position: Position, other: Position) -> None:
+    def _close(self, state: State, position: Position, other: Position, share: int) -> None:
         self.closed = True
-        amount, part = self._terms(state, position, other)
+        amount, part = _terms(position, other, share)
         price = insurance.transfer_position(state, position, other, amount, part)
         state.emit(
             Liquidated(
@@ -129,22 +132,13 @@ class Deleverage:
             )
         )
 
-    def _bears(self, state: State, position: Position, other: Position) -> bool:
-        """Whether a client stays at or above zero; two units are left for rounding."""
-        wallet = other.wallet
-        if wallet.account < FIRST_CLIENT:
-            return False
-        return margin.balance(state, wallet) + self._terms(state, position, other)[1] >= 2
+    def _share(self, state: State, position: Position) -> int:
+        """The part of the margin balance that stands behind the whole position.
 
-    def _terms(self, state: State, position: Position, other: Position) -> tuple[int, int]:
-        """How much the two can close, and the part of the margin balance that goes with it."""
-        wallet = position.wallet
-        margin.refresh(state, wallet)
-        share = insurance.bankruptcy_shares(wallet)[self.market]
-        amount = min(abs(position.size), abs(other.size))
-        if amount < abs(position.size):
-            share = round_half_even(share * amount, abs(position.size))
-        return amount, share
+        This takes a look at all positions of the wallet.
+        """
+        margin.refresh(state, position.wallet)
+        return insurance.bankruptcy_shares(position.wallet)[self.market]
 
     def _rank_again(self, state: State, position: Position) -> None:
         """From the highest on, who was passed over too: with less left, it may bear its part."""
@@ -157,11 +151,24 @@ class Deleverage:
         """Nobody is left: the fund takes the rest, and what it lacks becomes a deficit."""
         self.done = True
         if self.account != INSURANCE:
-            wallet = position.wallet
-            margin.refresh(state, wallet)
-            share = insurance.bankruptcy_shares(wallet)[self.market]
-            insurance.take_over(state, position, share)
+            insurance.take_over(state, position, self._share(state, position))
         insurance.cover(state, state.insurance(position.market.currency))
+
+
+def _bears(state: State, position: Position, other: Position, share: int) -> bool:
+    """Whether a client stays at or above zero; two units are left for rounding."""
+    wallet = other.wallet
+    if wallet.account < FIRST_CLIENT:
+        return False
+    return margin.balance(state, wallet) + _terms(position, other, share)[1] >= 2
+
+
+def _terms(position: Position, other: Position, share: int) -> tuple[int, int]:
+    """How much the two can close, and the part of the share that goes with it."""
+    amount = min(abs(position.size), abs(other.size))
+    if amount < abs(position.size):
+        share = round_half_even(share * amount, abs(position.size))
+    return amount, share
 
 
 def _signed(amount: int, like: Position) -> int:

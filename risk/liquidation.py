@@ -70,7 +70,8 @@ def _likely_deleveraged(state: State, accounts: list[tuple[int, str]]) -> list[P
     """What is likely to be deleveraged: all that must be handed over, if the fund lacks any of it.
 
     Two guesses that cost little; where they are wrong, a standing is worked out that is of no
-    use, or one at one go.
+    use, or one at one go. Initial margins are taken as the watch last saw them: to bring them to
+    new marks would be to go through all open orders of all these accounts at once.
     """
     if state.parameters.loss_policy is not LossPolicy.DELEVERAGE:
         return []
@@ -78,11 +79,10 @@ def _likely_deleveraged(state: State, accounts: list[tuple[int, str]]) -> list[P
     free: dict[str, int] = {}
     for account, currency in accounts:
         if 2 * state.watch.endangered.get((account, currency), 0) < -RATE:
-            wallet, fund = state.wallet(account, currency), state.insurance(currency)
-            for each in (wallet, fund):
-                margin.refresh(state, each)
-            free.setdefault(currency, fund.margin_balance - fund.initial)
-            free[currency] -= wallet.initial - wallet.margin_balance
+            wallet = state.wallet(account, currency)
+            if currency not in free:
+                free[currency] = _free_fund(state, currency)
+            free[currency] -= wallet.initial - margin.balance(state, wallet)
             given.setdefault(currency, []).extend(wallet.positions.values())
     return [
         position
@@ -90,6 +90,13 @@ def _likely_deleveraged(state: State, accounts: list[tuple[int, str]]) -> list[P
         for position in positions
         if free[currency] < 0 and position.size
     ]
+
+
+def _free_fund(state: State, currency: str) -> int:
+    """What the insurance fund has above its initial margin."""
+    fund = state.insurance(currency)
+    margin.refresh(state, fund)
+    return fund.margin_balance - fund.initial
 
 
 def liquidate(state: State, command: Liquidate) -> None:
@@ -221,14 +228,17 @@ def clip(position: Position) -> int:
 def _hand_over(state: State, wallet: Wallet, positions: list[Position]) -> None:
     """Steps 3 and 4: to the fund, or to the other side, or to everybody."""
     shares = insurance.bankruptcy_shares(wallet)
+    started = []
     for position in positions:
         share = shares[position.market.name]
         if wallet.account != INSURANCE and insurance.accepts(state, position, share):
             insurance.take_over(state, position, share)
         elif state.parameters.loss_policy is LossPolicy.DELEVERAGE:
-            background_work.begin(state, Deleverage(wallet.account, position.market.name))
+            started.append(Deleverage(wallet.account, position.market.name))
         else:
             insurance.take_over(state, position, share)
+    # All of them share one slice of work, so that an account with many markets takes no longer.
+    background_work.begin(state, *started)
     if state.parameters.loss_policy is LossPolicy.SOCIALISE:
         insurance.cover(state, state.insurance(wallet.currency))
 

@@ -32,10 +32,12 @@ BY_SIZE = {
     "liquidation of an account with orders": 6,
     "expiry for accounts with many orders": 30,
     "deleveraging of accounts with many orders": 30,
+    "deleveraging in many markets": 200,
     "deleveraging that was not foreseen": 80,
 }
 """Cases whose longest entry looks at every order of one account, which the house limits, at every
-session or at every holder of one market; and the most lines for each of these."""
+session, at every holder of one market or at every market of one account; and the most lines for
+each of these."""
 
 SIZES = {
     "jump of the clock, days": (60, 240),
