@@ -8,8 +8,7 @@ from gateway.access.authenticator import AuthError, Principal
 from gateway.protocol.errors import ApiError
 
 if TYPE_CHECKING:
-    from gateway.api.request import HttpRequest
-    from gateway.api.session import Session
+    from gateway.api.context import HttpRequest, SessionState
 
 
 def api_error(error: AuthError) -> ApiError:
@@ -18,7 +17,7 @@ def api_error(error: AuthError) -> ApiError:
 
 
 def authenticate(
-    session: Session, token: str | None, http: HttpRequest | None, *, public: bool
+    session: SessionState, token: str | None, http: HttpRequest | None, *, public: bool
 ) -> Principal | None:
     """Whom a request acts for: its own credentials, else the connection's; None for nobody.
 
@@ -40,7 +39,7 @@ def authenticate(
     return session.login
 
 
-def _from_token(session: Session, token: str) -> Principal:
+def _from_token(session: SessionState, token: str) -> Principal:
     venue = session.venue
     try:
         return venue.authenticator.verify(
@@ -50,7 +49,7 @@ def _from_token(session: Session, token: str) -> Principal:
         raise api_error(error) from error
 
 
-def _from_header(session: Session, request: HttpRequest) -> Principal:
+def _from_header(session: SessionState, request: HttpRequest) -> Principal:
     venue = session.venue
     try:
         return venue.authenticator.authorize(
@@ -66,7 +65,7 @@ def _from_header(session: Session, request: HttpRequest) -> Principal:
         raise api_error(error) from error
 
 
-def _require_valid(session: Session, principal: Principal) -> None:
+def _require_valid(session: SessionState, principal: Principal) -> None:
     venue = session.venue
     try:
         venue.authenticator.require_valid(principal, venue.wall.now())

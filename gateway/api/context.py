@@ -1,12 +1,18 @@
-"""The venue as a request handler sees it: everything that it may read, in one place."""
+"""What a method handler works with: the venue, the session of the client, and the call.
+
+Everything here is data. `gateway.api.session` processes requests with it, and the methods read it.
+"""
 
 from __future__ import annotations
 
 from itertools import count
 from typing import TYPE_CHECKING
 
+import msgspec
 from attrs import Factory, define, field
 
+from gateway.access.authenticator import HTTP
+from gateway.api.heartbeat import Heartbeat
 from gateway.clock import SteadyClock
 from gateway.feed.unknown_channels import Unserved
 from gateway.history.archive import find
@@ -17,12 +23,15 @@ from risk.market import Market
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.access.authenticator import Authenticator
+    from book.units import Millis
+    from gateway.access.authenticator import Authenticator, Principal
     from gateway.access.rate_limits import RateLimits
     from gateway.clock import Clock, RealClock
     from gateway.config.schema import Config
     from gateway.feed import Feed
     from gateway.history.archive import Archive
+    from gateway.protocol.message_sink import MessageSink
+    from gateway.protocol.pending_request import ReplyFormat
     from risk.exchange import Exchange
 
 
@@ -105,3 +114,75 @@ class VenueContext:
         if market is None:
             raise ApiError(Code.NOT_FOUND)
         return market
+
+
+class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The parts of an HTTP request that the API uses.
+
+    `target` is path and query exactly as sent, since signatures cover it; `method` is what
+    follows `/api/v2/`, empty for the bare path; `query` are its decoded pairs in order.
+    """
+
+    verb: str
+    target: str
+    method: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    authorization: str = ""
+
+
+def _heartbeat(session: SessionState) -> Heartbeat:
+    return Heartbeat(session.venue.config.limits.idle_seconds, session.opened_at)
+
+
+@define(eq=False)
+class SessionState:
+    """The state of one WebSocket connection, or of one HTTP request, that methods read and set.
+
+    `opened_at` is in seconds of the connection's clock, as are all times that are passed in later.
+    `login` is the principal that the connection acts for; `confirmed` is the latest principal for
+    which the exchange has started the session. `started` is set with the first StartSession, after
+    which the end of the connection has to be submitted too; `starting` counts the StartSession
+    commands in flight, and `account` is the account of the latest that took effect.
+    """
+
+    venue: VenueContext
+    sink: MessageSink
+    address: str
+    websocket: bool = field(kw_only=True)
+    opened_at: float = field(default=0.0, kw_only=True)
+    login: Principal | None = field(default=None, init=False)
+    confirmed: Principal | None = field(default=None, init=False)
+    started: bool = field(default=False, init=False)
+    starting: int = field(default=0, init=False)
+    account: int | None = field(default=None, init=False)
+    heartbeat: Heartbeat = field(default=Factory(_heartbeat, takes_self=True), init=False)
+
+    @property
+    def connection(self) -> str:
+        """The connection that tokens of scope `connection` are bound to."""
+        return str(self.sink.number) if self.websocket else HTTP
+
+    def runs_for(self, account: int) -> bool:
+        """Whether the session runs for that account and no StartSession is in flight."""
+        return self.account == account and not self.starting
+
+
+class Call(msgspec.Struct, frozen=True):
+    """The context of a method call. `login` is the principal it acts for, None without a log-in.
+
+    A session makes one Call for each login and uses it for all requests of that login.
+    `account` is the account of the login and 0 without one, so that only methods with a scope may
+    read it. `reply_formats` caches the cacheable reply formats by method name.
+    """
+
+    venue: VenueContext
+    session: SessionState
+    login: Principal | None
+    account: int
+    reply_formats: dict[str, ReplyFormat] = msgspec.field(default_factory=dict)
+
+    @property
+    def now(self) -> Millis:
+        """Venue time."""
+        return self.venue.clock.now()

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_args
+from typing import Annotated, Final, TypeVar, get_args
 
 import msgspec
 from attrs import Factory, define, field
 
-from book.units import Millis
 from gateway.access.rate_limits import Cost
 from gateway.access.scope import LEVELS
+from gateway.api.context import Call
 from gateway.protocol import jsonrpc
 from gateway.protocol.errors import ApiError, Code, invalid
 from gateway.protocol.pending_request import ReplyFormat
 from risk.commands import Command
-
-if TYPE_CHECKING:
-    from gateway.access.authenticator import Principal
-    from gateway.api.context import VenueContext
-    from gateway.api.session import Session
-
 
 ANY_SCOPE: Final = "any"
 """The scope of methods that need a log-in and no particular permission."""
@@ -61,26 +55,6 @@ class Submission(msgspec.Struct, frozen=True):
     telling: ReplyFormat | None = None
     undo: Callable[[], None] | None = None
     account: int | None = None
-
-
-class Call(msgspec.Struct, frozen=True):
-    """Who asks a handler, and where. `login` is whom a request acts for, None for nobody.
-
-    It is the same for all requests that a session makes for one login: `tellings` are by method
-    what is told alike for all of them. `account` is that of the login; only methods with a scope
-    may ask, for without a login it is 0, which is none.
-    """
-
-    venue: VenueContext
-    session: Session
-    login: Principal | None
-    account: int
-    tellings: dict[str, ReplyFormat] = msgspec.field(default_factory=dict)
-
-    @property
-    def now(self) -> Millis:
-        """Venue time."""
-        return self.venue.clock.now()
 
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -142,7 +116,7 @@ class Method:
         assert self.tell is not None, "what changes the venue has Keyed parameters"
         telling = self.tell(call, params)
         if self.alike:
-            call.tellings[self.name] = telling
+            call.reply_formats[self.name] = telling
         return telling
 
     def decode(self, raw: msgspec.Raw) -> msgspec.Struct:

@@ -7,23 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.api.context import HttpRequest
 from gateway.api.registry import Method
 from gateway.protocol import jsonrpc
-
-
-class HttpRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """An HTTP request as far as the API cares.
-
-    `target` is path and query exactly as sent, since signatures cover it; `method` is what
-    follows `/api/v2/`, empty for the bare path; `query` are its decoded pairs in order.
-    """
-
-    verb: str
-    target: str
-    method: str
-    query: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    authorization: str = ""
 
 
 class ParsedRequest(msgspec.Struct, frozen=True, gc=False):

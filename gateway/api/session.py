@@ -9,29 +9,25 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from attrs import Factory, define, field
+from attrs import define, field
 from msgspec import Raw
 
-from gateway.access.authenticator import HTTP, Principal
+from gateway.access.authenticator import Principal
 from gateway.access.rate_limits import Cost
 from gateway.api.authentication import authenticate
-from gateway.api.context import VenueContext
-from gateway.api.heartbeat import Heartbeat, HeartbeatAction
+from gateway.api.context import Call, HttpRequest, SessionState
+from gateway.api.heartbeat import HeartbeatAction
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED, READER
-from gateway.api.registry import Call, IdempotentParams, Method, Params, Submission
-from gateway.api.request import HttpRequest, ParsedRequest, from_query, from_rpc
+from gateway.api.registry import IdempotentParams, Method, Params, Submission
+from gateway.api.request import ParsedRequest, from_query, from_rpc
 from gateway.protocol import jsonrpc, large_results
 from gateway.protocol.close_codes import POLICY_VIOLATION
 from gateway.protocol.errors import ApiError, Code, not_implemented
 from gateway.protocol.large_results import LargeReply
-from gateway.protocol.message_sink import MessageSink
 from gateway.protocol.outcome import Close, Outcome, Push, Reply, Submit
 from gateway.protocol.pending_request import PendingRequest
 from risk import idempotency
 from risk.commands import Origin
-
-__all__ = ["Close", "HttpRequest", "Outcome", "Push", "Reply", "Session", "Submit"]
-
 
 _MATCHING: Final = (Cost.MATCHING, Cost.CANCEL_ALL)
 
@@ -51,32 +47,10 @@ class _OverdrawnError(ApiError):
         super().__init__(Code.TOO_MANY_REQUESTS)
 
 
-def _liveness(session: Session) -> Heartbeat:
-    return Heartbeat(session.venue.config.limits.idle_seconds, session.opened_at)
-
-
 @define(eq=False)
-class Session:
-    """One WebSocket connection, or one HTTP request.
+class Session(SessionState):
+    """One WebSocket connection, or one HTTP request, and what its requests come to."""
 
-    `opened_at` is the time of the connection's clock, in seconds, as are all times passed in
-    later. `login` is whom the connection acts for, and `confirmed` the latest of those that the
-    venue has started the session for. `started` says that the venue was asked to start it, and so
-    has to be told when the connection ends; `starting` counts the requests for that which are
-    undecided, and `account` is whom the venue said it has started it for.
-    """
-
-    venue: VenueContext
-    sink: MessageSink
-    address: str
-    websocket: bool = field(kw_only=True)
-    opened_at: float = field(default=0.0, kw_only=True)
-    login: Principal | None = field(default=None, init=False)
-    confirmed: Principal | None = field(default=None, init=False)
-    started: bool = field(default=False, init=False)
-    starting: int = field(default=0, init=False)
-    account: int | None = field(default=None, init=False)
-    liveness: Heartbeat = field(default=Factory(_liveness, takes_self=True), init=False)
     _requests: int = field(default=0, init=False)
     # Of the last request.
     _call: Call | None = field(default=None, init=False)
@@ -94,18 +68,9 @@ class Session:
         self._testnet = config.server.testnet
 
     @property
-    def connection(self) -> str:
-        """What connection-bound tokens are bound to."""
-        return str(self.sink.number) if self.websocket else HTTP
-
-    @property
     def full(self) -> bool:
         """Whether its account has as many requests undecided as it may."""
         return self.login is not None and self.venue.undecided.full(self.login.account)
-
-    def runs_for(self, account: int) -> bool:
-        """Whether the venue has the session for that account, and for no other soon."""
-        return self.account == account and not self.starting
 
     def arrived(self) -> None:
         """Requests have come; call it for all that are received in one go, before the first."""
@@ -142,16 +107,16 @@ class Session:
 
     def heard(self, now: float) -> None:
         """Something came from the client; call it for every chunk, before `receive`."""
-        self.liveness.heard(now)
+        self.heartbeat.heard(now)
         self.arrived()
 
     def due(self) -> float:
         """When `wake` should be called next, if nothing is heard until then."""
-        return self.liveness.due
+        return self.heartbeat.due
 
     def wake(self, now: float) -> list[Push | Close]:
         """Heartbeats that are due, or the end of a client that is no longer there."""
-        match self.liveness.wake(now):
+        match self.heartbeat.wake(now):
             case None:
                 return []
             case HeartbeatAction.HEARTBEAT | HeartbeatAction.TEST_REQUEST as sign:
@@ -306,7 +271,9 @@ class Session:
         key: str,
     ) -> Submit:
         venue, undo = self.venue, wish.undo
-        telling = wish.telling or call.tellings.get(method.name) or method.telling(call, params)
+        telling = (
+            wish.telling or call.reply_formats.get(method.name) or method.telling(call, params)
+        )
         account = call.account if wish.account is None else wish.account
         try:
             undecided = venue.admit(account, matching=method.matching)

@@ -23,8 +23,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.api.context import VenueContext
-from gateway.api.session import HttpRequest, Session
+from gateway.api.context import HttpRequest, VenueContext
+from gateway.api.session import Session
 from gateway.clock import FOLLOWED_MILLIS, lead_of
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.network.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL

@@ -15,10 +15,11 @@ from attrs import Factory, define, field
 
 from book.units import SCALE, Millis
 from gateway.access.authenticator import Keyring
-from gateway.api.context import VenueContext
-from gateway.api.session import Close, HttpRequest, Outcome, Reply, Session, Submit
+from gateway.api.context import HttpRequest, VenueContext
+from gateway.api.session import Session
 from gateway.config import schema
 from gateway.protocol.large_results import LargeReply
+from gateway.protocol.outcome import Close, Outcome, Reply, Submit
 from gateway.sequencer.bootstrap import differences, fill_keyring
 from gateway.server.assembly import build_venue
 from risk.commands import Command, Continue, EndSession, Entry, Origin, Tick

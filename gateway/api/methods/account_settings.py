@@ -8,8 +8,7 @@ from gateway.protocol import jsonrpc
 from gateway.protocol.account_json import Json
 
 if TYPE_CHECKING:
-    from gateway.api.context import VenueContext
-    from gateway.api.registry import Call
+    from gateway.api.context import Call, VenueContext
 
 
 def profile_json(call: Call) -> Json:

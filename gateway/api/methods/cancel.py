@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import Enum
 
 from gateway.access.rate_limits import Cost
+from gateway.api.context import Call
 from gateway.api.methods import reply_formats
 from gateway.api.methods.currencies import ANY, Kind, all_listed, listed
 from gateway.api.methods.order_lookup import cancelling, find_order
 from gateway.api.methods.reply_formats import CancelManyParams
-from gateway.api.registry import Call, IdempotentParams, Submission, method
+from gateway.api.registry import IdempotentParams, Submission, method
 from gateway.protocol.errors import invalid
 from risk.commands import Cancel, CancelAll
 

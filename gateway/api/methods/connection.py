@@ -8,8 +8,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from gateway.api.context import Call
 from gateway.api.methods import reply_formats
-from gateway.api.registry import Call, IdempotentParams, NoParams, Params, Submission, method
+from gateway.api.registry import IdempotentParams, NoParams, Params, Submission, method
 from gateway.protocol.errors import ApiError, Code
 from risk.commands import SetCancelOnDisconnect
 
@@ -92,14 +93,14 @@ def status(call: Call, params: NoParams) -> object:  # noqa: ARG001
 @method("public/set_heartbeat", params=HeartbeatParams, websocket_only=True)
 def set_heartbeat(call: Call, params: HeartbeatParams) -> object:
     """Send a heartbeat every so many seconds, and hang up on a client that answers none."""
-    call.session.liveness.start(params.interval)
+    call.session.heartbeat.start(params.interval)
     return "ok"
 
 
 @method("public/disable_heartbeat", params=NoParams, websocket_only=True)
 def disable_heartbeat(call: Call, params: NoParams) -> object:  # noqa: ARG001
     """Stop the heartbeats."""
-    call.session.liveness.stop()
+    call.session.heartbeat.stop()
     return "ok"
 
 

@@ -13,9 +13,10 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from gateway.api.context import Call
 from gateway.api.methods.currencies import Kind, listed
 from gateway.api.methods.order_lookup import order_number
-from gateway.api.registry import Call, Params, method
+from gateway.api.registry import Params, method
 from gateway.history.archive import OwnTrade
 from gateway.history.paging import Range
 from gateway.protocol import jsonrpc, large_results, order_json

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gateway.access.authenticator import AuthError, AuthParams, AuthResult, Principal
 from gateway.api.authentication import api_error
-from gateway.api.registry import ANY_SCOPE, Call, Params, Submission, method
+from gateway.api.context import Call
+from gateway.api.registry import ANY_SCOPE, Params, Submission, method
 from gateway.protocol.close_codes import NORMAL
 from gateway.protocol.outcome import Close
 from gateway.protocol.pending_request import ReplyFormat

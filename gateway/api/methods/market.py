@@ -12,8 +12,9 @@ from msgspec import Meta
 from book.calendar import date_code, day_of
 from book.order import Side
 from gateway.access.rate_limits import Cost
+from gateway.api.context import Call
 from gateway.api.methods.currencies import ANY, Kind, listed
-from gateway.api.registry import Call, NoParams, Params, method
+from gateway.api.registry import NoParams, Params, method
 from gateway.protocol import jsonrpc, large_results, market_json
 from gateway.protocol.account_json import Json
 from gateway.protocol.errors import invalid

@@ -14,7 +14,7 @@ from risk.events import Refused
 from risk.reasons import Reason
 
 if TYPE_CHECKING:
-    from gateway.api.registry import Call
+    from gateway.api.context import Call
 
 # Digits, or digits behind a prefix: the families of instruments, but also those of order kinds
 # that other venues have, so that such an id is unknown rather than ill-formed. 15 digits are more

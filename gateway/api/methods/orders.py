@@ -9,9 +9,10 @@ from typing import Annotated, Final
 from msgspec import Meta, Raw
 
 from book.order import Order, OrderRecord
+from gateway.api.context import Call
 from gateway.api.methods.currencies import Kind, listed
 from gateway.api.methods.order_lookup import find_closed, order_number
-from gateway.api.registry import Call, Params, method
+from gateway.api.registry import Params, method
 from gateway.history.archive import find
 from gateway.protocol import jsonrpc, large_results, order_json
 from gateway.protocol.errors import ApiError, Code

@@ -21,8 +21,7 @@ from risk.events import Answer, CancelledAll, Done
 if TYPE_CHECKING:
     from book.instrument import Instrument
     from book.order import OrderRecord
-    from gateway.api.context import VenueContext
-    from gateway.api.registry import Call
+    from gateway.api.context import Call, VenueContext
 
 A = TypeVar("A", bound=Answer)
 

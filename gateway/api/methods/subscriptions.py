@@ -8,7 +8,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from gateway.access.rate_limits import Cost
-from gateway.api.registry import ANY_SCOPE, Call, NoParams, Params, method
+from gateway.api.context import Call
+from gateway.api.registry import ANY_SCOPE, NoParams, Params, method
 from gateway.feed.channel_names import Channel, parse
 from gateway.protocol.errors import ApiError, Code, invalid
 

@@ -12,9 +12,10 @@ from msgspec import Meta
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from gateway.access.rate_limits import Cost
+from gateway.api.context import Call
 from gateway.api.methods import reply_formats
 from gateway.api.methods.order_lookup import editing, find_by_label, find_order
-from gateway.api.registry import Call, IdempotentParams, Submission, method
+from gateway.api.registry import IdempotentParams, Submission, method
 from gateway.protocol import jsonrpc
 from gateway.protocol.amounts import amount_of, price_of, unused
 from gateway.protocol.errors import ApiError, Code, invalid, not_implemented

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.access import login_attempts
 from gateway.access.login_attempts import ADDRESSES_PER_KEY, Failures, LoginGuard
-from gateway.api.session import HttpRequest
+from gateway.api.context import HttpRequest
 from tests.gateway.harness import Client, Harness, Json
 
 ORDER = "instrument_name=BTC-PERPETUAL&amount=10&price=60000"

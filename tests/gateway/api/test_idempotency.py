@@ -10,9 +10,10 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
+from gateway.api.context import HttpRequest
 from gateway.api.methods import METHODS
 from gateway.api.registry import IdempotentParams
-from gateway.api.session import HttpRequest, Reply, Submit
+from gateway.protocol.outcome import Reply, Submit
 from risk import snapshot
 from risk.commands import CancelAll, Command, Continue, Entry, Origin
 from tests.gateway.harness import Client, Harness, Json

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from gateway.access.rate_limits import Cost
+from gateway.api.context import Call
 from gateway.api.methods import METHODS, NOT_IMPLEMENTED
-from gateway.api.registry import Call, IdempotentParams, Method, NoParams, Params, method
+from gateway.api.registry import IdempotentParams, Method, NoParams, Params, method
 from gateway.protocol.errors import ApiError
 from gateway.protocol.pending_request import ReplyFormat
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.api.session import HttpRequest
+from gateway.api.context import HttpRequest
 from gateway.protocol.outcome import Close, Outcome, Reply, Submit
 from risk.commands import StartSession
 from tests.gateway.harness import START, Client, Harness, whole
