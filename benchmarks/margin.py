@@ -279,9 +279,9 @@ def show_accounts(accounts: int, rounds: int) -> None:
     print(f"{'milliseconds':<34}{'median':>9} {'p99':>9} {'longest':>9}")
     watch = venue.exchange.state.watch
     for title, step, times in (("quiet", 0.0003, rounds), ("moving", 0.02, rounds // 10)):
-        before = watch.looks
+        before = watch.measurements
         whole, longest = ticks(venue, step, times)
-        looks = (watch.looks - before) / times
+        looks = (watch.measurements - before) / times
         print(f"{f'{title} tick, {looks:.1f} looks':<34}{milliseconds(whole)}")
         print(f"{'  its longest entry':<34}{milliseconds(longest)}")
     scans = []

@@ -541,8 +541,8 @@ def deleverage_after_settlement(size: int) -> float:
     """Winners who have been ranked, and are then settled."""
     venue, loser = crash(size)
     ranked(venue)
-    for standing in venue.exchange.state.watch.standings.kept.values():
-        standing.asked = True
+    for standing in venue.exchange.state.watch.rankings.by_side.values():
+        standing.used = True
     venue.time = next_settlement(venue.time)
     longest = venue.longest(venue.heartbeat())
     longest = max(longest, ranked(venue))

@@ -1,7 +1,7 @@
-"""Who can afford it and what it is worth. No I/O, no clock, no floats."""
+"""The clearing house: accounts, margin, positions, settlement. No I/O, no clock, no floats."""
 
 RULES = 2
-"""Version of what `apply` makes of a command: raised by every change that alters any result.
+"""Version of the rules of `apply`, increased by every change that alters a result.
 
-A log holds commands, not results, so it can only be read by the rules under which it was written.
+A log holds commands, not results, so it can only be replayed by the rules that wrote it.
 """

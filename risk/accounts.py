@@ -1,4 +1,4 @@
-"""Accounts and the money that comes in and goes out."""
+"""Accounts, deposits and withdrawals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def open_account(state: State, command: OpenAccount) -> None:
-    """Open a client account; opening one that is open already changes nothing."""
+    """Open a client account. Opening an existing account changes nothing."""
     if command.account < FIRST_CLIENT:
         return state.refuse(Reason.PERMISSION_DENIED)
     if command.account not in state.accounts:
@@ -29,17 +29,17 @@ def open_account(state: State, command: OpenAccount) -> None:
 
 
 def deposit(state: State, command: Deposit) -> None:
-    """Credit a client or the insurance fund."""
+    """Deposit to a client account or the insurance fund."""
     refusal = _refused(state, command, (INSURANCE,))
     if refusal is not None:
         return state.refuse(refusal)
     wallet = state.wallet(command.account, command.currency)
-    _move(state, wallet, command.amount, BookingKind.DEPOSIT)
+    _change_balance(state, wallet, command.amount, BookingKind.DEPOSIT)
     return state.emit(Done(state.origin))
 
 
 def withdraw(state: State, command: Withdraw) -> None:
-    """Debit a client, the insurance fund or the fees by what no margin needs."""
+    """Withdraw money not needed as margin from a client, the insurance fund or the fee account."""
     refusal = _refused(state, command, (INSURANCE, FEES))
     if refusal is not None:
         return state.refuse(refusal)
@@ -50,12 +50,12 @@ def withdraw(state: State, command: Withdraw) -> None:
         return state.refuse(Reason.NOT_ENOUGH_FUNDS)
     if wallet.positions and not prices_fresh(state, wallet):
         return state.refuse(Reason.UNSUPERVISED)
-    _move(state, wallet, -command.amount, BookingKind.WITHDRAWAL)
+    _change_balance(state, wallet, -command.amount, BookingKind.WITHDRAWAL)
     return state.emit(Done(state.origin))
 
 
 def set_self_trading(state: State, command: SetSelfTrading) -> None:
-    """Choose what happens when the account meets its own orders."""
+    """Set what happens when an order would trade with an order of the same account."""
     account = state.accounts.get(command.account)
     if account is None:
         return state.refuse(Reason.ACCOUNT_UNKNOWN)
@@ -73,6 +73,6 @@ def _refused(state: State, command: Deposit | Withdraw, system: tuple[int, ...])
     return None if command.amount > 0 else Reason.AMOUNT_BELOW_MINIMUM
 
 
-def _move(state: State, wallet: Wallet, amount: int, kind: BookingKind) -> None:
+def _change_balance(state: State, wallet: Wallet, amount: int, kind: BookingKind) -> None:
     ledger.book(state, wallet, amount, kind, state.sequence)
     state.deposited[wallet.currency] = state.deposited.get(wallet.currency, 0) + amount

@@ -1,13 +1,14 @@
-"""Standings: the clients on one side of a market, ranked by who is deleveraged first.
+"""Rankings for auto-deleveraging: the accounts on one side of a market, ordered by score.
 
-With a profit, the score is profit ratio x leverage; without, profit ratio / leverage; ties by
-account. Every move of a mark changes everybody's score, so a standing holds for one version of
-the marks; until the next, only those are scored again whose money or positions changed. So
-many accounts that go bankrupt at one Tick cost one look at everybody, and not one each.
+The score of a position with a profit is profit ratio x leverage, of any other position profit
+ratio / leverage. Ties are broken by account. A change of the marks changes all scores, so a
+ranking is valid for one version of the marks. Within that version only accounts whose money or
+positions changed are scored again. The bankruptcies of one Tick then share one scan of the
+positions.
 
-All of this is derived from the state: a standing that is asked for says what a scan of everybody
-would, whether it had been worked out before or not. Whether it had decides only how long that
-takes, which is why standings that will be wanted are worked out ahead, in slices.
+Rankings are a cache: a ranking equals what a full scan of the state would give, whether or not
+it was computed in advance. Computing it in advance, in slices, only bounds the duration of an
+entry.
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ if TYPE_CHECKING:
     from risk.state import State
 
 Place = tuple[int, int]
-"""(score, -account): the larger goes first."""
+"""(score, -account): the largest is deleveraged first."""
 
 Side = tuple[str, int]
-"""(instrument, 1 for who is long, -1 for who is short)."""
+"""(instrument, 1 for the long side or -1 for the short side)."""
 
-LOOKS_PER_STEP: Final = 4
-"""To score a position takes 6 µs and to watch a wallet 15, but we want to be done within a Tick."""
+SCORES_PER_STEP: Final = 4
+"""Positions scored per step. Scoring a position takes 6 µs, measuring a wallet 15 µs; the larger
+share lets rankings complete within a Tick."""
 
 CHANGED: Final = 1_024
-"""How many changed accounts a standing scores again at one go. A settlement changes all of them."""
+"""Changed accounts that a ranking scores again in one step. A settlement changes all accounts."""
 
 
 def score(state: State, position: Position) -> int:
-    """Who is deleveraged first, in 1e-12; see the module."""
+    """Return a position's score in 1e-12, by the formula in the module docstring."""
     market = position.market
     wallet = position.wallet
     notional = market.instrument.notional(position.size, market.mark)
@@ -54,10 +56,11 @@ def score(state: State, position: Position) -> int:
 
 @define(eq=False)
 class AdlRanking:
-    """Everybody on one side of a market, at version `marks` of the marks.
+    """The ranking of one side of a market at version `marks` of the marks.
 
-    `cursor` is the last account that was looked at, until all were. `changed` are accounts that
-    may score otherwise by now. `asked` tells whether it has been of use.
+    `cursor` is the last account scored by the first scan, which is over when `complete` is set.
+    `changed` holds accounts whose score may have changed since. `used` is whether any place has
+    been read from this ranking.
     """
 
     market: Market
@@ -65,38 +68,38 @@ class AdlRanking:
     marks: int = -1
     cursor: int = 0
     complete: bool = False
-    asked: bool = False
+    used: bool = False
     scores: dict[int, int] = field(factory=dict)
     ranked: SortedList[Place] = field(factory=SortedList)
     changed: dict[int, None] = field(factory=dict)
 
     @property
     def incomplete(self) -> bool:
-        """Whether there is more to look at than one step should."""
+        """Whether more accounts need scoring than `next` should score in one step."""
         return not self.complete or len(self.changed) > CHANGED
 
     def advance(self, state: State, budget: int) -> int:
-        """Look at the next accounts, at most `budget` of them; returns how many."""
-        used = 0
+        """Score the next accounts, at most `budget` of them, and return how many."""
+        scored = 0
         if not self.complete:
             for account in self.market.positions.irange(self.cursor, inclusive=(False, True)):
-                if used == budget:
-                    return used
-                used += 1
+                if scored == budget:
+                    return scored
+                scored += 1
                 self.cursor = account
                 self._rank(state, account)
             self.complete = True
         if len(self.changed) > CHANGED:
-            # In one go: to find the first key of a dict means to step over all that were deleted.
-            for account in list(islice(self.changed, budget - used)):
-                used += 1
+            # One iterator for all keys: finding the first key of a dict steps over deleted ones.
+            for account in list(islice(self.changed, budget - scored)):
+                scored += 1
                 del self.changed[account]
                 self._rank(state, account)
-        return used
+        return scored
 
     def next(self, state: State, below: Place | None, limit: int) -> list[Place]:
-        """The highest `limit` of them, those below a place if one is given; the highest last."""
-        self.asked = True
+        """Return up to `limit` of the highest places, below `below` if given, highest last."""
+        self.used = True
         if not self.complete:
             self.advance(state, len(self.market.positions) + 1)
         for account in self.changed:
@@ -106,61 +109,61 @@ class AdlRanking:
         return list(self.ranked.islice(max(0, end - limit), end))
 
     def _rank(self, state: State, account: int) -> None:
-        known = self.scores.pop(account, None)
-        if known is not None:
-            self.ranked.remove((known, -account))
+        previous = self.scores.pop(account, None)
+        if previous is not None:
+            self.ranked.remove((previous, -account))
         position = self.market.positions.get(account)
         if position is not None and position.size * self.sign > 0:
-            found = self.scores[account] = score(state, position)
-            self.ranked.add((found, -account))
+            current = self.scores[account] = score(state, position)
+            self.ranked.add((current, -account))
 
 
 @define(eq=False)
 class AdlRankings:
-    """The standings that are in use. In calm there are none.
+    """The rankings in use, by side. There are none while no account needs deleveraging.
 
-    They are `late` when the last move of the marks came before they were worked out: to wait for
-    them may then be to wait for ever.
+    `late` is set when the marks change before all rankings are complete. Waiting for complete
+    rankings could then take for ever.
     """
 
-    kept: dict[Side, AdlRanking] = field(factory=dict)
+    by_side: dict[Side, AdlRanking] = field(factory=dict)
     late: bool = False
 
     @property
     def incomplete(self) -> bool:
-        """Whether any is not worked out yet."""
-        return any(standing.incomplete for standing in self.kept.values())
+        """Whether any ranking is incomplete."""
+        return any(ranking.incomplete for ranking in self.by_side.values())
 
     def of(self, state: State, market: Market, sign: int) -> AdlRanking:
-        """The standing of one side at the present marks; it may have to be worked out first."""
-        standing = self.kept.get((market.name, sign))
-        if standing is None or standing.marks != state.marks:
-            standing = self.kept[market.name, sign] = AdlRanking(market, sign, state.marks)
-        return standing
+        """Return the ranking of one side at the present marks; a new one is still incomplete."""
+        ranking = self.by_side.get((market.name, sign))
+        if ranking is None or ranking.marks != state.marks:
+            ranking = self.by_side[market.name, sign] = AdlRanking(market, sign, state.marks)
+        return ranking
 
-    def changed(self, wallet: Wallet) -> None:
-        """A wallet's money or positions moved, other than by marks."""
-        for standing in self.kept.values():
-            if standing.market.currency == wallet.currency:
-                standing.changed[wallet.account] = None
+    def mark_changed(self, wallet: Wallet) -> None:
+        """Note that a wallet's money or positions changed, other than by the marks."""
+        for ranking in self.by_side.values():
+            if ranking.market.currency == wallet.currency:
+                ranking.changed[wallet.account] = None
 
     def on_marks_changed(self) -> None:
-        """The marks have moved. What was of use before will be wanted again, it is assumed."""
+        """Discard all rankings, and begin new ones for the sides that were used."""
         self.late = self.incomplete
-        self.kept = {
-            side: AdlRanking(standing.market, standing.sign)
-            for side, standing in self.kept.items()
-            if standing.asked
+        self.by_side = {
+            side: AdlRanking(ranking.market, ranking.sign)
+            for side, ranking in self.by_side.items()
+            if ranking.used
         }
 
     def forget_market(self, name: str) -> None:
-        """A market is gone."""
+        """Discard the rankings of a market that was removed."""
         for sign in (1, -1):
-            self.kept.pop((name, sign), None)
+            self.by_side.pop((name, sign), None)
 
     def advance(self, state: State, budget: int) -> None:
-        """Work out what is behind, `budget` looks of it."""
-        for kept in list(self.kept.values()):
-            standing = self.of(state, kept.market, kept.sign)
-            if budget > 0 and standing.incomplete:
-                budget -= standing.advance(state, budget)
+        """Score up to `budget` accounts of incomplete rankings."""
+        for outdated in list(self.by_side.values()):
+            ranking = self.of(state, outdated.market, outdated.sign)
+            if budget > 0 and ranking.incomplete:
+                budget -= ranking.advance(state, budget)

@@ -1,4 +1,4 @@
-"""Work too large for one entry: a phase in the state, advanced a bounded number of steps."""
+"""Background work: work too large for one entry is a phase, advanced in bounded slices."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class Phase(Protocol):
-    """One piece of work in progress: an attrs class of plain values, so that it can be kept."""
+    """Work in progress: an attrs class of plain values, so that a snapshot can hold it."""
 
     done: bool
 
     def advance(self, state: State, budget: int) -> int:
-        """Do at most `budget` steps, at least one where work is left; returns how many."""
+        """Do at most `budget` steps, at least one if work is left, and return how many."""
         ...
 
     def withheld(self, state: State, wallet: Wallet, /) -> int:
-        """How much of a wallet's money this work may still claim; it cannot be withdrawn."""
+        """Return the part of a wallet's money that this work may claim: it cannot be withdrawn."""
         ...
 
 
 def begin(state: State, *started: Phase) -> None:
-    """Start phases with a slice of work at once; what is left of them goes before all others.
+    """Start phases with a slice of work; the unfinished ones precede all other phases.
 
-    So an order that must go is gone before a settlement in progress lets anybody trade again.
+    Orders are thus cancelled before a settlement in progress reopens the market.
     """
     budget = state.parameters.slice
     for phase in started:
@@ -43,7 +43,7 @@ def begin(state: State, *started: Phase) -> None:
 
 
 def advance(state: State) -> None:
-    """One slice of the phases in line."""
+    """Advance the phases, in their order, by one slice of work."""
     budget = state.parameters.slice
     while state.phases and budget > 0:
         phase = state.phases[0]
@@ -54,7 +54,7 @@ def advance(state: State) -> None:
 
 @define(eq=False)
 class CancelOrders:
-    """Cancel these orders of an account, as far as they are still open; then tell who asked."""
+    """Cancel these orders of an account, if they are still open, then answer `origin`."""
 
     account: int
     order_ids: list[int]
@@ -67,11 +67,11 @@ class CancelOrders:
     done: bool = False
 
     def withheld(self, _state: State, _wallet: Wallet, /) -> int:
-        """Nothing: orders alone are concerned."""
+        """Return 0: cancelling orders needs no money."""
         return 0
 
     def advance(self, state: State, budget: int) -> int:
-        """Cancel the next orders; the last step reports."""
+        """Cancel the next orders; the last step emits the answer."""
         open_orders = state.accounts[self.account].orders
         end = min(self.next + budget, len(self.order_ids))
         for order_id in self.order_ids[self.next : end]:

@@ -1,4 +1,4 @@
-"""Everything that can be asked of the venue. A command is a request; its outcome is an event."""
+"""Commands: every request that can change the venue. Applying one yields events."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Command(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag=True, tag
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """Where a command came from: node, its start number, session, request number in it.
+    """The origin of a command: node, start number of its process, session, request number.
 
-    The venue copies it to its answer and decides nothing by it, except that a request number
-    does nothing twice in one session. Session 0 is nobody's: HTTP requests, timers. A `key` that
-    is not empty names the request for all time, whoever sends it again (see risk.idempotency).
+    The venue copies it to the answer. It affects the result only in that a request number is
+    applied at most once per session. Session 0 stands for HTTP requests and timers. A non-empty
+    `key` identifies the request across sessions and restarts (see risk.idempotency).
     """
 
     node: int = 0
@@ -29,7 +29,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A command in its place: sequence number, the time it was stamped with, its origin."""
+    """A command in the log, with its sequence number, time stamp and origin."""
 
     sequence: int
     time: int
@@ -38,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Place(Command, frozen=True, kw_only=True):
-    """A new order. `price` is 0 for market types; `valid_until` 0 is for ever."""
+    """Place an order. `price` is 0 for market orders; `valid_until` 0 means no limit."""
 
     account: int
     instrument: str
@@ -55,7 +55,7 @@ class Place(Command, frozen=True, kw_only=True):
 
 
 class Edit(Command, frozen=True, kw_only=True):
-    """A change of a resting order; None keeps what is. `amount` is the new total, with fills."""
+    """Change a resting order; None keeps a value. `amount` is the new total, fills included."""
 
     account: int
     order_id: int
@@ -68,7 +68,7 @@ class Edit(Command, frozen=True, kw_only=True):
 
 
 class ClosePosition(Command, frozen=True, kw_only=True):
-    """A reduce-only order for the whole position; `price` 0 is a market order."""
+    """Place a reduce-only order for the whole position; `price` 0 means a market order."""
 
     account: int
     instrument: str
@@ -76,14 +76,17 @@ class ClosePosition(Command, frozen=True, kw_only=True):
 
 
 class Cancel(Command, frozen=True, kw_only=True):
-    """The end of one order."""
+    """Cancel one order."""
 
     account: int
     order_id: int
 
 
 class CancelAll(Command, frozen=True, kw_only=True):
-    """The end of every order that fits; an empty filter fits all. `detailed` wants the orders."""
+    """Cancel all orders that match the filters; an empty filter matches all.
+
+    With `detailed`, the answer lists the cancelled orders.
+    """
 
     account: int
     currencies: tuple[str, ...] = ()
@@ -94,27 +97,27 @@ class CancelAll(Command, frozen=True, kw_only=True):
 
 
 class StartSession(Command, frozen=True, kw_only=True):
-    """A connection has logged in; its orders may now come. Idempotent."""
+    """Start the session of a connection that has logged in, before its first order. Idempotent."""
 
     session: int
     account: int
 
 
 class EndSession(Command, frozen=True, kw_only=True):
-    """A connection is gone. `quietly` is a log-out, which spares its orders."""
+    """End the session of a closed connection. With `quietly`, a log-out, its orders remain."""
 
     session: int
     quietly: bool = False
 
 
 class EndSessions(Command, frozen=True, kw_only=True):
-    """All sessions below a number are gone: a process has started anew."""
+    """End all sessions below a number, after a restart of the process."""
 
     before: int
 
 
 class SetCancelOnDisconnect(Command, frozen=True, kw_only=True):
-    """Whether orders end with their connection: this session's, or (session 0) the default."""
+    """Set whether orders are cancelled with their connection; session 0 sets the default."""
 
     account: int
     session: int
@@ -122,14 +125,14 @@ class SetCancelOnDisconnect(Command, frozen=True, kw_only=True):
 
 
 class OpenAccount(Command, frozen=True, kw_only=True):
-    """A new client account; client numbers start above the system's (see risk.accounts)."""
+    """Open a client account. Its number is `risk.state.FIRST_CLIENT` or above."""
 
     account: int
     name: str
 
 
 class Deposit(Command, frozen=True, kw_only=True):
-    """Money comes in."""
+    """Add money to an account."""
 
     account: int
     currency: str
@@ -137,7 +140,7 @@ class Deposit(Command, frozen=True, kw_only=True):
 
 
 class Withdraw(Command, frozen=True, kw_only=True):
-    """Money goes out, if it is free."""
+    """Remove money from an account, if it is not needed as margin."""
 
     account: int
     currency: str
@@ -145,46 +148,46 @@ class Withdraw(Command, frozen=True, kw_only=True):
 
 
 class SetSelfTrading(Command, frozen=True, kw_only=True):
-    """What happens when the account meets its own orders."""
+    """Set what happens when an order would trade with an order of the same account."""
 
     account: int
     mode: SelfTrading
 
 
 class SetProduct(Command, frozen=True, kw_only=True):
-    """A contract family is offered, or its risk terms change; instruments follow the calendar."""
+    """Add a contract family or change its risk terms. Instruments follow the calendar."""
 
     contract: Contract
     terms: Terms
 
 
 class SetParameters(Command, frozen=True, kw_only=True):
-    """New house rules."""
+    """Replace the venue's parameters."""
 
     parameters: Parameters
 
 
 class Tick(Command, frozen=True, kw_only=True):
-    """The supervisor's heartbeat with all index prices that it has, by name."""
+    """The supervisor's heartbeat, with all known index prices by name."""
 
     prices: tuple[tuple[str, int], ...]
 
 
 class Liquidate(Command, frozen=True, kw_only=True):
-    """One round of liquidation, if the account is still below maintenance margin."""
+    """Run one round of liquidation, if the account is still below maintenance margin."""
 
     account: int
     currency: str
 
 
 class Continue(Command, frozen=True, kw_only=True):
-    """Go on with work that is too large for one entry."""
+    """Continue work that is too large for one entry."""
 
 
 class Checkpoint(Command, frozen=True, kw_only=True):
-    """The trail of events up to an entry, as the live venue had it, for every replay to compare.
+    """The event hash of the live venue up to an entry, for replays to compare with their own.
 
-    Changes nothing but time. `digest` is hexadecimal.
+    It changes nothing but the time. `digest` is hexadecimal.
     """
 
     sequence: int
@@ -192,9 +195,9 @@ class Checkpoint(Command, frozen=True, kw_only=True):
 
 
 class Skip(Command, frozen=True, kw_only=True):
-    """An earlier entry, which no replay can apply either, is to be left out by all of them.
+    """Omit an earlier entry, which cannot be applied, from every replay.
 
-    Changes nothing but time itself: who reads the log has looked ahead for it.
+    Readers of the log look ahead for it. Applied itself, it changes nothing but the time.
     """
 
     sequence: int

@@ -1,6 +1,6 @@
-"""What is kept twice must agree: indexes with what they list, the schedule with the markets.
+"""Consistency of derived data: indexes and their contents, the schedule and the markets, caches.
 
-Part of `invariants.check`: all is recomputed from scratch, and AssertionError names what differs.
+Part of `invariants.check`. Everything is recomputed; an AssertionError names what differs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from risk import idempotency, margin, settlement
 from risk.adl_rankings import AdlRanking, score
 from risk.delivery import Delivery
 from risk.events import MarketState
-from risk.margin_watch import Edge, mark_of, value_of
+from risk.margin_watch import Edge, interval_id, value_of
 from risk.market import Market
 from risk.position import NOTHING
 from risk.sessions import CloseSessions
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def check(state: State) -> None:
-    """Check it all."""
+    """Check all derived data of the state."""
     _check_names(state)
     _check_due(state)
     _check_market_states(state)
@@ -43,12 +43,12 @@ def check(state: State) -> None:
     _check_outcomes(state)
     _check_entry_is_over(state)
     _check_watch(state)
-    for standing in state.watch.standings.kept.values():
-        _check_standing(state, standing)
+    for ranking in state.watch.rankings.by_side.values():
+        _check_ranking(state, ranking)
 
 
 def _check_names(state: State) -> None:
-    """Everything is found under its own name, and all wallets both ways."""
+    """Objects are stored under their own names, and wallets under account and currency alike."""
     for name, market in state.markets.items():
         assert (name, name) == (market.name, market.book.instrument), "markets"
         _check_terms(market)
@@ -63,11 +63,11 @@ def _check_names(state: State) -> None:
             assert wallet.key == (number, currency), "the key of a wallet"
     held = sum(len(account.wallets) for account in state.accounts.values())
     assert held == sum(len(wallets) for wallets in state.wallets.values()), "wallets"
-    assert not NOTHING, "nothing is shared"
+    assert not NOTHING, "the shared empty dict is empty"
 
 
 def _check_terms(market: Market) -> None:
-    """What the instrument and its terms say, and what was worked out from them."""
+    """A market's copies of values of its instrument are equal to these."""
     instrument = market.instrument
     contract = instrument.contract
     assert (market.name, market.currency) == (instrument.name, contract.currency), "names"
@@ -77,13 +77,13 @@ def _check_terms(market: Market) -> None:
 
 
 def _check_due(state: State) -> None:
-    """What time will bring follows from the markets, and stands in a heap."""
+    """The schedule follows from the markets and is a valid heap."""
     delivered = {phase.market for phase in state.phases if isinstance(phase, Delivery)}
     expected = []
     for name, market in state.markets.items():
         expiry = market.instrument.expiry
         if expiry is not None and name not in delivered:
-            assert expiry > state.time, "what has expired is delivered"
+            assert expiry > state.time, "expired markets are delivered"
             expected.append((expiry, Due.EXPIRY, name))
             if market.averaging is None:
                 expected.append((expiry - AVERAGING_WINDOW, Due.AVERAGING, name))
@@ -95,29 +95,29 @@ def _check_due(state: State) -> None:
 
 
 def _check_market_states(state: State) -> None:
-    """A market rests while it is settled or delivered, and only then."""
+    """A market is closed while it is settled or delivered, and only then."""
     delivered = {phase.market for phase in state.phases if isinstance(phase, Delivery)}
-    assert delivered <= set(state.markets), "what is delivered is a market"
+    assert delivered <= set(state.markets), "deliveries are of listed markets"
     for market in state.markets.values():
         settled = any(settlement.in_progress(state, market.currency))
-        resting = settled or market.name in delivered
-        expected = MarketState.SETTLEMENT if resting else MarketState.OPEN
+        closed = settled or market.name in delivered
+        expected = MarketState.SETTLEMENT if closed else MarketState.OPEN
         assert market.state is expected, f"the state of {market.name}"
         if market.mark:
             assert (market.low, market.high) == market.instrument.band(market.mark) or (
                 market.name in delivered
             ), f"the band of {market.name}"
     for market in state.expired:
-        assert market.state is MarketState.DELIVERED, "what has expired is delivered"
-        assert not market.book.orders, "and has no orders"
-        assert not market.positions, "and no positions"
+        assert market.state is MarketState.DELIVERED, "expired markets are delivered"
+        assert not market.book.orders, "expired markets have no orders"
+        assert not market.positions, "expired markets have no positions"
     numbers = [market.instrument.number for market in (*state.expired, *state.markets.values())]
     assert len(set(numbers)) == len(numbers), "numbers of instruments"
     assert max(numbers, default=0) <= state.instruments, "numbers of instruments"
 
 
 def _check_orders(state: State, market: Market, place: dict[int, int]) -> None:
-    """Open orders of a market, and all that lists them: each account's oldest first."""
+    """All lists of a market's open orders are complete, with each account's oldest first."""
     for order in market.book.orders.values():
         assert order.instrument == market.name, "an order's instrument"
         assert 0 < order.order_id <= state.orders, "numbers of orders"
@@ -126,7 +126,7 @@ def _check_orders(state: State, market: Market, place: dict[int, int]) -> None:
         assert order.average_price == average, "the average price of an order"
         assert (order.cost > 0) == (order.filled > 0), "the cost of an order"
         assert not order.liquidation, "a liquidation order never rests"
-        assert (order.state, order.cancel_reason) == (OrderState.OPEN, None), "it is open"
+        assert (order.state, order.cancel_reason) == (OrderState.OPEN, None), "state of an order"
     day = [order for order in market.book if order.time_in_force is TimeInForce.GOOD_TIL_DAY]
     _same(market.good_til_day, day, "good-til-day orders")
     _in_turn(market.good_til_day.values(), place, "good-til-day orders")
@@ -135,14 +135,14 @@ def _check_orders(state: State, market: Market, place: dict[int, int]) -> None:
         _in_turn(position.reducing.values(), place, "reduce-only orders")
     for side in (market.book.bids, market.book.asks):
         for level in side:
-            # An order that was edited may have lost its place, and no number tells when.
+            # An edit can move an order to the end of the queue without a new id.
             ids = [order.order_id for order in level if not order.replaced]
             assert ids == sorted(ids), f"the queue at {level.price}"
             _in_turn(level, place, f"the queue at {level.price}")
 
 
 def _in_turn(orders: Iterable[Order], place: dict[int, int], name: str) -> None:
-    """The orders of each account come in the order in which the account lists them."""
+    """The orders of each account are in the order of the account's list."""
     last: dict[int, int] = {}
     for order in orders:
         assert last.get(order.account, -1) < place[order.order_id], name
@@ -163,7 +163,7 @@ def _check_account(state: State, account: Account) -> None:
 
 
 def _check_sessions(state: State, place: dict[int, int]) -> None:
-    """A live session lists the open orders that came from it, and those that have ended none."""
+    """A live session lists its open orders; an ended session has none."""
     ending = {
         number
         for phase in state.phases
@@ -184,14 +184,14 @@ def _check_sessions(state: State, place: dict[int, int]) -> None:
 
 
 def _same(index: dict[int, Order], orders: Iterable[Order], name: str) -> None:
-    """The index holds these orders, whatever their order, each under its number."""
+    """The index holds exactly these orders, each under its id, in any order."""
     expected = {order.order_id: order for order in orders}
     assert index.keys() == expected.keys(), name
     assert all(index[number] is order for number, order in expected.items()), name
 
 
 def _check_outcomes(state: State) -> None:
-    """Kept outcomes are within their bounds, and counted."""
+    """Stored outcomes are within their limits, and their size is correct."""
     for owner, outcomes in state.outcomes.items():
         size = sum(idempotency.size_of(key, text) for key, text in outcomes.texts.items())
         assert size == outcomes.size, "the size of outcomes"
@@ -203,21 +203,21 @@ def _check_outcomes(state: State) -> None:
 
 
 def _check_entry_is_over(state: State) -> None:
-    """What lives for one entry has been reported, and no level has changes left to report."""
+    """No changes of an entry are left unreported, in the state or in the books."""
     assert state.first is None, "the first order touched"
     for touched in (state.touched_orders, state.touched_markets, state.touched_wallets):
         assert not touched, "touched"
     for changed in (state.touched_positions, state.booked):
-        assert not changed, "moved or booked"
+        assert not changed, "changed positions or bookings"
     for market in state.markets.values():
         for side in (market.book.bids, market.book.asks):
             assert not side.touched, "levels touched"
 
 
 def _check_watch(state: State) -> None:
-    """Every wallet that may come to owe is watched: to be looked at, endangered, or within ends.
+    """Every wallet with a position or debt is unwatched, endangered, or has valid intervals.
 
-    And whom no end was crossed for since it was looked at is sound.
+    A wallet whose interval ends have not been crossed meets its maintenance margin.
     """
     watch = state.watch
     assert len(watch.slots) == len(watch.keys) == len(watch.versions), "slots"
@@ -226,8 +226,8 @@ def _check_watch(state: State) -> None:
         assert watch.endangered.get(key) == part, "the worst are endangered"
     ends: dict[int, dict[Edge, int]] = {}
     for edge, heaps in watch.ends.items():
-        for end, mark in heaps.every():
-            ends.setdefault(mark, {})[edge] = end
+        for end, interval in heaps.every():
+            ends.setdefault(interval, {})[edge] = end
     for wallets in state.wallets.values():
         for wallet in wallets.values():
             held = [position for position in wallet.positions.values() if position.size]
@@ -236,8 +236,8 @@ def _check_watch(state: State) -> None:
             if known or not watched or not (held or wallet.balance < 0):
                 continue
             slot = watch.slots.get(wallet.key)
-            assert slot is not None, "who holds or owes something is watched"
-            own = ends.get(mark_of(slot, watch.versions[slot]), {})
+            assert slot is not None, "a wallet with positions or debt is watched"
+            own = ends.get(interval_id(slot, watch.versions[slot]), {})
             for position in held:
                 name = position.market.name
                 edges = ((name, "mark", -1), (name, "mark", 1))
@@ -248,20 +248,20 @@ def _check_watch(state: State) -> None:
             )
             if not crossed:
                 margin.refresh(state, wallet)
-                assert wallet.margin_balance >= wallet.maintenance, "who is watched is sound"
+                assert wallet.margin_balance >= wallet.maintenance, "a watched wallet is sound"
 
 
-def _check_standing(state: State, standing: AdlRanking) -> None:
-    """A ranking that is in use has the present score of every position."""
-    if standing.marks != state.marks:
+def _check_ranking(state: State, ranking: AdlRanking) -> None:
+    """A ranking at the present marks has the present score of every scored position."""
+    if ranking.marks != state.marks:
         return
     scores = {}
-    for account, position in standing.market.positions.items():
-        looked_at = standing.complete or account <= standing.cursor
-        if looked_at and account not in standing.changed and position.size * standing.sign > 0:
+    for account, position in ranking.market.positions.items():
+        scored = ranking.complete or account <= ranking.cursor
+        if scored and account not in ranking.changed and position.size * ranking.sign > 0:
             scores[account] = score(state, position)
-    known = {a: s for a, s in standing.scores.items() if a not in standing.changed}
+    known = {a: s for a, s in ranking.scores.items() if a not in ranking.changed}
     assert scores == known, "scores"
-    ranked = list(standing.ranked)
-    assert sorted((s, -a) for a, s in standing.scores.items()) == ranked, "ranking"
-    assert all(one < other for one, other in pairwise(ranked)), "ranking"
+    places = list(ranking.ranked)
+    assert sorted((s, -a) for a, s in ranking.scores.items()) == places, "ranking"
+    assert all(one < other for one, other in pairwise(places)), "ranking"

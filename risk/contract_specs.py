@@ -1,6 +1,6 @@
-"""Parameter set `legacy-2025`: contracts, ticks, fees, bands and margins of that year's venue.
+"""Parameter set `legacy-2025`: contracts, ticks, fees, bands and margins of Deribit in 2025.
 
-Percentages are written as people write them; `_rate` turns them into 1e-12.
+Rates are written in percent; `_rate` converts them to 1e-12.
 Margin slopes are per base coin: 0.005 % per BTC, 0.0004 % per ETH, 0.0005 % per SOL.
 """
 
@@ -43,7 +43,7 @@ def _contract(
 
 
 class _Margins(NamedTuple):
-    """What the parameter set says of a base coin, in percent; slopes per coin, ticks in quote."""
+    """Margin rates of a base coin in percent, slopes per coin; `mark_step` in quote currency."""
 
     initial: str
     maintenance: str
@@ -59,8 +59,8 @@ _MARGINS = {
 }
 
 
-def _offer(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
-    """A contract with the terms of its base coin; impact and position limit are its own."""
+def _product(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Terms]:
+    """Combine a contract with the terms of its base coin, its impact amount and position limit."""
     margins = _MARGINS[contract.base]
     terms = Terms(
         initial_base=_rate(margins.initial),
@@ -80,11 +80,11 @@ def _offer(contract: Contract, *, impact: str, limit: str) -> tuple[Contract, Te
 
 
 LEGACY_2025: tuple[tuple[Contract, Terms], ...] = (
-    _offer(_contract("BTC", size="10", tick="0.5"), impact="10000", limit="50000000"),
-    _offer(_contract("BTC", size="10", tick="2.5", dated=True), impact="10000", limit="50000000"),
-    _offer(_contract("ETH", size="1", tick="0.05"), impact="5000", limit="25000000"),
-    _offer(_contract("ETH", size="1", tick="0.25", dated=True), impact="5000", limit="25000000"),
-    _offer(_contract("BTC_USDC", size="0.0001", tick="0.5"), impact="0.1", limit="500"),
-    _offer(_contract("ETH_USDC", size="0.001", tick="0.05"), impact="2", limit="10000"),
-    _offer(_contract("SOL_USDC", size="0.1", tick="0.01"), impact="30", limit="200000"),
+    _product(_contract("BTC", size="10", tick="0.5"), impact="10000", limit="50000000"),
+    _product(_contract("BTC", size="10", tick="2.5", dated=True), impact="10000", limit="50000000"),
+    _product(_contract("ETH", size="1", tick="0.05"), impact="5000", limit="25000000"),
+    _product(_contract("ETH", size="1", tick="0.25", dated=True), impact="5000", limit="25000000"),
+    _product(_contract("BTC_USDC", size="0.0001", tick="0.5"), impact="0.1", limit="500"),
+    _product(_contract("ETH_USDC", size="0.001", tick="0.05"), impact="2", limit="10000"),
+    _product(_contract("SOL_USDC", size="0.1", tick="0.01"), impact="30", limit="200000"),
 )

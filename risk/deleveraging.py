@@ -1,8 +1,8 @@
-"""Auto-deleveraging: when the fund cannot take a position, its winners give theirs back.
+"""Auto-deleveraging: a position that the fund cannot take is closed against the opposite side.
 
-The opposite side is closed at the bankruptcy price, highest score first (see risk.adl_rankings).
-Whoever it would push below zero is passed over. It is a phase: it takes the best few who can
-bear it, and then checks each again when its turn comes.
+Opposite positions are closed at the bankruptcy price, highest score first (see
+risk.adl_rankings). Accounts that this would leave with a negative balance are skipped. The work
+is a phase: it selects a batch of candidates and checks each again before closing it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from risk.state import State
 
 RANKED = 64
-"""How many candidates are taken at a time. If they are not enough, more follow."""
+"""Candidates per batch. Further batches follow until the position is closed."""
 
 
 @define(eq=False)
 class Deleverage:
-    """Close one bankrupt position against the best-ranked of the other side.
+    """Close one bankrupt position against the highest-ranked positions of the opposite side.
 
-    `ranking` are those whose turn comes, the next one at its end, once it is `scanned`; until then
-    it holds at most one, below whom to go on. `cursor` counts the steps of ranking until then, and
-    afterwards tells how many were ranked. `closed` tells whether the ranking was of any use.
+    `ranking` holds the candidates, best last. Until `scanned` it holds at most the place below
+    which the next batch begins. `cursor` counts the steps of ranking until `scanned`, and is the
+    size of the batch afterwards. `closed` is whether any candidate of this pass has been closed.
     """
 
     account: int
@@ -45,7 +45,7 @@ class Deleverage:
     done: bool = False
 
     def advance(self, state: State, budget: int) -> int:
-        """Rank candidates, then close against them; stops when the account is sound."""
+        """Rank candidates, then close against them until the account meets its margin."""
         used = 0
         while used < budget and not self.done:
             market = state.markets.get(self.market)
@@ -60,7 +60,7 @@ class Deleverage:
         return used
 
     def withheld(self, _state: State, _wallet: Wallet, /) -> int:
-        """Nothing: who closes against it gets a price, and each is checked at its turn."""
+        """Return 0: each counterparty is checked when its position is closed."""
         return 0
 
     def _still_due(self, state: State, position: Position) -> bool:
@@ -69,32 +69,34 @@ class Deleverage:
         return margin.is_locked(state, position.wallet)
 
     def _rank_next(self, state: State, market: Market, position: Position) -> None:
-        """Count a step for each who may be ranked; the one after them ranks.
+        """Count one step per possible candidate, then select the batch.
 
-        So what an entry holds depends on the state alone, and not on what standings know already.
+        The steps of an entry then depend on the state alone, not on how much of the cached
+        ranking has been computed.
         """
         if self.cursor < min(len(market.positions), RANKED):
             self.cursor += 1
             return
         below = self.ranking[0] if self.ranking else None
-        standing = state.watch.standings.of(state, market, -1 if position.size > 0 else 1)
-        found = standing.next(state, below, RANKED)
-        self.cursor, self.scanned = len(found), True
-        # Nothing changes while they are looked at, so one look at the bankrupt wallet is enough.
+        ranking = state.watch.rankings.of(state, market, -1 if position.size > 0 else 1)
+        batch = ranking.next(state, below, RANKED)
+        self.cursor, self.scanned = len(batch), True
+        # Checking candidates changes nothing, so the share is computed once for all of them.
         share = self._share(state, position)
-        # The last of many is where the next begin, and stays, whether it bears anything or not.
+        # The lowest place of a full batch is kept even if it is not eligible: the next batch
+        # begins below it.
         self.ranking = [
             place
-            for number, place in enumerate(found)
-            if (not number and len(found) == RANKED)
-            or _bears(state, position, market.positions[-place[1]], share)
+            for number, place in enumerate(batch)
+            if (not number and len(batch) == RANKED)
+            or _is_eligible(state, position, market.positions[-place[1]], share)
         ]
 
     def _close_next(self, state: State, market: Market, position: Position, budget: int) -> int:
-        """Close against the next in line; returns steps that went into cutting its orders.
+        """Close against the next candidate; return the number of its orders that were cancelled.
 
-        Where that would cut more reduce-only orders than the budget allows, only these are cut,
-        and its turn comes again.
+        Where this would cancel more reduce-only orders than the budget allows, only these orders
+        are cancelled and the candidate stays next.
         """
         if not self.ranking:
             self._rank_again(state, position)
@@ -104,7 +106,7 @@ class Deleverage:
         cut = 0
         share = self._share(state, position)
         opposite = other is not None and other.size * position.size < 0
-        if other is not None and opposite and _bears(state, position, other, share):
+        if other is not None and opposite and _is_eligible(state, position, other, share):
             amount = min(abs(position.size), abs(other.size))
             if orders.room_to_trade(other, _signed(amount, position), budget) < amount:
                 newest = reversed(other.reducing.values())
@@ -133,30 +135,33 @@ class Deleverage:
         )
 
     def _share(self, state: State, position: Position) -> int:
-        """The part of the margin balance that stands behind the whole position.
+        """Return the whole position's share of the margin balance.
 
-        This takes a look at all positions of the wallet.
+        The cost is proportional to the number of positions of the wallet.
         """
         margin.refresh(state, position.wallet)
         return insurance.bankruptcy_shares(position.wallet)[self.market]
 
     def _rank_again(self, state: State, position: Position) -> None:
-        """From the highest on, who was passed over too: with less left, it may bear its part."""
+        """Start again from the highest score.
+
+        An account that was skipped may be able to bear its part of the smaller remainder.
+        """
         if not self.closed:
-            self._give_up(state, position)
+            self._fall_back_to_fund(state, position)
             return
         self.cursor, self.scanned, self.closed = 0, False, False
 
-    def _give_up(self, state: State, position: Position) -> None:
-        """Nobody is left: the fund takes the rest, and what it lacks becomes a deficit."""
+    def _fall_back_to_fund(self, state: State, position: Position) -> None:
+        """Transfer the rest to the fund; a loss that it cannot pay is added to the deficit."""
         self.done = True
         if self.account != INSURANCE:
             insurance.take_over(state, position, self._share(state, position))
         insurance.cover(state, state.insurance(position.market.currency))
 
 
-def _bears(state: State, position: Position, other: Position, share: int) -> bool:
-    """Whether a client stays at or above zero; two units are left for rounding."""
+def _is_eligible(state: State, position: Position, other: Position, share: int) -> bool:
+    """Return whether a client's balance stays positive, with two units left for rounding."""
     wallet = other.wallet
     if wallet.account < FIRST_CLIENT:
         return False
@@ -164,7 +169,7 @@ def _bears(state: State, position: Position, other: Position, share: int) -> boo
 
 
 def _terms(position: Position, other: Position, share: int) -> tuple[int, int]:
-    """How much the two can close, and the part of the share that goes with it."""
+    """Return the amount that the two can close and the corresponding part of the share."""
     amount = min(abs(position.size), abs(other.size))
     if amount < abs(position.size):
         share = round_half_even(share * amount, abs(position.size))

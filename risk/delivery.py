@@ -1,4 +1,4 @@
-"""Delivery: a dated future ends, and its positions are paid out at the delivery price."""
+"""Delivery: a dated future expires, and its positions are settled at the delivery price."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Delivery:
-    """The end of a dated future: orders cancelled, positions paid out at the delivery price.
+    """Delivery of a dated future: its orders are cancelled and its positions settled.
 
-    `fee_rate` is the one that held when it was due; it is None in the state of rules version 1.
+    `fee_rate` is the delivery fee rate at the time of expiry. It is None in a state of rules
+    version 1.
     """
 
     market: str
@@ -43,11 +44,11 @@ class Delivery:
     fee_rate: int | None = None
 
     def withheld(self, _state: State, _wallet: Wallet, /) -> int:
-        """Nothing by itself: the settlement that is due with it counts what it pays out."""
+        """Return 0: the settlement due at the same time withholds the profits of a delivery."""
         return 0
 
     def advance(self, state: State, budget: int) -> int:
-        """Cancel orders, deliver positions in account order, then take the market away."""
+        """Cancel orders, deliver positions in account order, then remove the market."""
         market = state.markets[self.market]
         used = orders.cancel_first(state, market.book, budget, CancelReason.SETTLEMENT)
         while used < budget and not self.done:
@@ -71,7 +72,7 @@ class Delivery:
         for phase in state.phases:
             if isinstance(phase, Settlement) and phase.ends_with(market.currency, self.time):
                 phase.count(wallet.account, result)
-        self._pass_on(state, market, position)
+        self._transfer_to_rounding(state, market, position)
         self._charge(state, market, wallet, size)
         if size or result:
             state.emit(
@@ -90,11 +91,11 @@ class Delivery:
         state.watch.mark_dirty(wallet)
         state.touched_positions[wallet.account, market.name] = position
         state.touch(wallet)
-        # At once: in the end there would be all of them to forget in one step.
+        # Removing all positions at the end would take one unbounded step.
         state.forget(position)
 
-    def _pass_on(self, state: State, market: Market, position: Position) -> None:
-        """Let `rounding` hold what is paid out, so that the market's sums hold until all are."""
+    def _transfer_to_rounding(self, state: State, market: Market, position: Position) -> None:
+        """Transfer a settled position to `rounding`, so that the sums of the market stay zero."""
         rounding = state.position(ROUNDING, market)
         market.open_interest -= max(position.size, 0) + max(rounding.size, 0)
         rounding.size += position.size
@@ -102,11 +103,11 @@ class Delivery:
         market.cost -= position.cost
         position.size = position.carry = position.cost = 0
         market.open_interest += max(rounding.size, 0)
-        for each in (position, rounding):
-            margin.update(each)
+        for changed in (position, rounding):
+            margin.update(changed)
 
     def _charge(self, state: State, market: Market, wallet: Wallet, size: int) -> None:
-        """The delivery fee; weeklies are free, and no account is brought below zero by it."""
+        """Charge the delivery fee, at most the account's balance. Weekly futures are free."""
         if not size or market.instrument.period is Period.WEEK:
             return
         rate = market.terms.delivery_rate if self.fee_rate is None else self.fee_rate
@@ -120,9 +121,9 @@ class Delivery:
         self.done = True
         market.state = MarketState.DELIVERED
         for position in list(market.positions.values()):
-            assert position.account == ROUNDING, "all others have been paid out"
-            assert not position.size, "and nothing is left over"
-            assert not position.carry, "and nothing is left over"
+            assert position.account == ROUNDING, "all other positions are delivered"
+            assert not position.size, "delivered sizes sum to zero"
+            assert not position.carry, "delivered values sum to zero"
             state.forget(position)
         del state.markets[market.name]
         state.expired.append(market)

@@ -1,4 +1,4 @@
-"""Everything that can happen. Events are facts, and a refusal is a fact too.
+"""Events: the results of applying an entry. A refusal is an event too.
 
 Prices and amounts are in 1e-8, money in 1e-12, times in milliseconds.
 """
@@ -16,42 +16,42 @@ from risk.commands import Origin
 from risk.reasons import Reason
 
 PLAIN_EVENTS: Final = 4
-"""Of an order that rests, changes or leaves: the answer, and the change of order, book and wallet.
-A trade makes more, and so does whatever time has brought with such an order."""
+"""Events of an entry that only rests, changes or removes one order: the answer, and the changes of
+order, book and wallet. Trades and scheduled events add more."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, tag=True, tag_field="event"):
-    """Something that happened, in the order of its list."""
+    """One result of an entry. The order of a list of events is significant."""
 
 
 class Answer(Event, frozen=True):
-    """What the sender of `origin` is told. Every request gets exactly one."""
+    """The answer to the request of `origin`. Every request gets exactly one."""
 
     origin: Origin
 
 
 class Refused(Answer, frozen=True):
-    """The request changed nothing. `detail` is the number or text that belongs to the reason."""
+    """The request was refused. `detail` is a number or text that complements the reason."""
 
     reason: Reason
     detail: str = ""
 
 
 class Ordered(Answer, frozen=True):
-    """An order as it stands after its request, and the trades that it made at once."""
+    """The order after its request, and the trades that the request caused."""
 
     order: OrderRecord
     trades: tuple[Traded, ...]
 
 
 class Cancelled(Answer, frozen=True):
-    """One order has ended by request."""
+    """One order was cancelled by request."""
 
     order: OrderRecord
 
 
 class CancelledAll(Answer, frozen=True):
-    """Orders have ended by request; they are listed where that was asked for."""
+    """Orders were cancelled by request; `orders` lists them if the request was `detailed`."""
 
     count: int
     orders: tuple[OrderRecord, ...]
@@ -62,7 +62,7 @@ class Done(Answer, frozen=True):
 
 
 class OrderChanged(Event, frozen=True):
-    """An order is new, or has changed, or has ended."""
+    """An order was placed, changed or ended."""
 
     order: OrderRecord
 
@@ -70,9 +70,9 @@ class OrderChanged(Event, frozen=True):
 class TradeSide(msgspec.Struct, frozen=True, gc=False):
     """One party to a trade, with its order as it stood after the trade.
 
-    `fee` is positive when paid. `profit` is what the trade realised, 0 when it opened, and
-    `funding` what the position had accrued and realised with it. `position` is the signed size
-    after the trade.
+    `fee` is positive when paid. `profit` is the profit that the trade realised, 0 when it
+    increased the position. `funding` is the accrued funding booked with it. `position` is the
+    signed size after the trade.
     """
 
     account: int
@@ -116,25 +116,25 @@ class BookingKind(StrEnum):
     LIQUIDATION_FEE = "liquidation fee"
     DELIVERY_FEE = "delivery fee"
     FUNDING = "funding"
-    """The funding pool's side of it. The other is a position's session result, which reaches the
-    balance with the settlement."""
+    """The funding pool's side of a funding payment. The other side is part of the position's
+    session result, which a settlement books to the balance."""
     SETTLEMENT = "settlement"
     DELIVERY = "delivery"
     INSURANCE = "insurance"
-    """The fund, and where it cannot the deficit, pays what a bankrupt account owes."""
+    """The insurance fund, or else the deficit, pays the negative balance of a bankrupt account."""
     SOCIALISED_LOSS = "socialised loss"
     BROUGHT_FORWARD = "brought forward"
-    """A balance from before bookings were kept. There is no event of it."""
+    """A balance from a snapshot without bookings. It has no event."""
 
 
 class Booked(Event, frozen=True, omit_defaults=True):
-    """A balance changed by `amount`, and is `balance` now.
+    """A balance changed by `amount` to `balance`.
 
-    A client's booking comes before the event that it belongs to. `reference` is the trade for fees
-    of trades; the entry for deposits, withdrawals and insurance; otherwise the time of the
-    settlement. `instrument` is what was settled or delivered.
-    Of a system account, all bookings of one kind in an entry are one event, without reference and
-    instrument, after all others of the entry.
+    The booking of a client precedes the event that caused it. `reference` is the trade id for
+    trading fees; the sequence number of the entry for deposits, withdrawals and insurance;
+    otherwise the time of the settlement. `instrument` is the settled or delivered instrument.
+    All bookings of one kind on a system account in one entry are one event, without reference and
+    instrument, after all other events of the entry.
     """
 
     account: int
@@ -147,32 +147,32 @@ class Booked(Event, frozen=True, omit_defaults=True):
 
 
 class BookChanged(Event, frozen=True):
-    """What an entry changed in a book, net, per price level."""
+    """The net changes of an entry to an order book, by price level."""
 
     instrument: str
     changes: tuple[LevelChange, ...]
 
 
 class PositionChanged(Event, frozen=True):
-    """Size, carry or session result of a position moved; read it from the state."""
+    """Size, carry or session result of a position changed. The values are read from the state."""
 
     account: int
     instrument: str
 
 
 class WalletChanged(Event, frozen=True):
-    """Balance, margin or profit of an account in a currency moved; read it from the state."""
+    """Balance, margin or profit of a wallet changed. The values are read from the state."""
 
     account: int
     currency: str
 
 
 class MarksChanged(Event, frozen=True):
-    """Index and mark prices have moved: every ticker is new."""
+    """Index and mark prices changed, and with them every ticker."""
 
 
 class MarketState(Enum):
-    """What a market is ready for; the values are the API's."""
+    """The state of a market, with the values of the API."""
 
     OPEN = "open"
     SETTLEMENT = "settlement"
@@ -180,14 +180,14 @@ class MarketState(Enum):
 
 
 class MarketChanged(Event, frozen=True):
-    """An instrument was listed, or its market changed its state."""
+    """An instrument was listed, or the state of its market changed."""
 
     instrument: str
     state: MarketState
 
 
 class SettlementKind(Enum):
-    """Why money moved at a settlement; the values are the API's."""
+    """The kind of a settlement, with the values of the API."""
 
     SETTLEMENT = "settlement"
     DELIVERY = "delivery"
@@ -195,7 +195,7 @@ class SettlementKind(Enum):
 
 
 class PositionSettled(Event, frozen=True):
-    """A position's session result went to the balance. `size` is what was held before."""
+    """A position's session result was booked to the balance. `size` is the size before that."""
 
     kind: SettlementKind
     account: int
@@ -209,7 +209,7 @@ class PositionSettled(Event, frozen=True):
 
 
 class MarketSettled(Event, frozen=True):
-    """A market was settled at `price`; `open_interest` is what was held before."""
+    """A market was settled at `price`. `open_interest` is the open interest before that."""
 
     kind: SettlementKind
     instrument: str
@@ -220,7 +220,7 @@ class MarketSettled(Event, frozen=True):
 
 
 class LossShared(Event, frozen=True):
-    """A deficit was spread over the session's winners, `taxed` out of their `profits`."""
+    """A deficit was shared among clients with a profit: `taxed` of `profits` was collected."""
 
     currency: str
     deficit: int
@@ -230,7 +230,7 @@ class LossShared(Event, frozen=True):
 
 
 class LiquidationStep(Enum):
-    """How far up the ladder a liquidation round went."""
+    """A step of the liquidation procedure (see risk.liquidation)."""
 
     CANCELLED = "orders cancelled"
     REDUCED = "reduced"
@@ -240,7 +240,7 @@ class LiquidationStep(Enum):
 
 
 class Liquidated(Event, frozen=True):
-    """One step of a liquidation: what was reduced or handed over, and the bound or price."""
+    """One step of a liquidation, with the amount reduced or transferred and its limit or price."""
 
     account: int
     currency: str
@@ -251,11 +251,12 @@ class Liquidated(Event, frozen=True):
 
 
 class Transferred(Event, frozen=True):
-    """A position passed outside the book, at the bankruptcy price, to fund or counterparty.
+    """A position was transferred outside the book, at the bankruptcy price.
 
-    `side` is the account's. `profit` and `counterparty_profit` are what each realised by it,
-    `funding` and `counterparty_funding` what their positions had accrued and realised with it.
-    `position` and `counterparty_position` are the signed sizes after it.
+    The counterparty is the insurance fund or a deleveraged account. `side` is the account's.
+    `profit` and `counterparty_profit` are the realised profits, `funding` and
+    `counterparty_funding` the accrued funding booked with the transfer, `position` and
+    `counterparty_position` the signed sizes after it.
     """
 
     trade_id: int
@@ -275,6 +276,6 @@ class Transferred(Event, frozen=True):
 
 
 class SessionEnded(Event, frozen=True):
-    """A session is over."""
+    """A session ended."""
 
     session: int

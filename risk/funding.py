@@ -1,13 +1,13 @@
-"""Funding: what one side of a perpetual pays the other while its mark strays from the index.
+"""Funding: payments between the two sides of a perpetual while its mark differs from the index.
 
 premium p = (mark - index) / index per 8 hours; rate = max(d, p) + min(-d, p), within the cap;
 payment = rate x notional at the index x time / 8 h; longs pay when it is positive
-(API reference, funding). It accrues in an index per market, and positions settle against
-that index when they are touched.
+(API reference, funding). Each market accrues funding in a funding index; a position books the
+difference to that index when it changes.
 
-Trades and hand-overs book funding up to their own moment, settlements up to theirs. Margin is
-as of the last Tick, like the marks it is measured at; when no Tick comes, `carry` brings funding
-to it by the second. How many entries lie between two moments makes no difference to any of them.
+Trades, transfers and settlements book funding up to their own time. Margin includes funding up
+to the last Tick, as it uses the marks of that Tick. Without Ticks, `carry` accrues funding every
+second. The amounts do not depend on how many entries lie between two points in time.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 INTERVAL = 8 * HOUR
 
 LATE: Final = 2 * SECOND
-"""After so long without a Tick, margin does not wait for it any longer. Ticks come once a second:
-as long as they do, funding moves nobody's margin in between, which would cost every account's next
-order a new look at its margin."""
+"""Time without a Tick after which funding accrues to margin without one. Normally Ticks arrive
+once a second and funding accrues only with them, since each accrual makes all cached margins
+stale."""
 
 
 def rate(market: Market) -> int:
-    """The 8-hour rate, in 1e-12, that the present mark and index give."""
+    """Return the 8-hour rate at the present mark and index, in 1e-12."""
     index = market.index.price
     if not market.instrument.perpetual or not index:
         return 0
@@ -40,7 +40,7 @@ def rate(market: Market) -> int:
 
 
 def accrue(market: Market, time: int) -> None:
-    """Carry the market's funding index forward to `time` at the rate in force."""
+    """Advance the market's funding index to `time` at the current rate."""
     elapsed = time - market.funding_time
     if elapsed <= 0:
         return
@@ -52,16 +52,16 @@ def accrue(market: Market, time: int) -> None:
 
 
 def fix(market: Market, time: int) -> None:
-    """The same before rate or index price change: what has accrued is final."""
+    """Accrue up to `time`, before a change of rate or index price."""
     accrue(market, time)
     market.funding_due = 0
 
 
 def index_at(market: Market, time: int) -> int:
-    """The market's funding index at `time`, not before it was last accrued.
+    """Return the market's funding index at `time`, or at its last accrual if that is later.
 
-    It is rounded once from all that is due since rate and index price last changed, so that any
-    number of accruals in between gives the same.
+    All funding since the last change of rate or index price is rounded once, so the result does
+    not depend on the number of accruals in between.
     """
     elapsed, due = time - market.funding_time, market.funding_due
     if not market.funding_rate or elapsed <= 0:
@@ -71,20 +71,20 @@ def index_at(market: Market, time: int) -> int:
 
 
 def carry(state: State) -> None:
-    """Bring funding to margin where no Tick has come, up to the last whole second after one."""
+    """Accrue funding without a Tick, up to a whole number of seconds after the last one."""
     time = state.time - (state.time - state.heartbeat) % SECOND
-    moved = False
+    changed = False
     for market in state.markets.values():
         if market.funding_rate and market.funding_time < time:
             accrue(market, time)
-            moved = True
-    if moved:
+            changed = True
+    if changed:
         state.marks += 1
         state.watch.on_marks_changed()
 
 
 def _per_unit(market: Market, due: int) -> int:
-    """What a size of one unit pays for `due` (rate x milliseconds), in 1e-24."""
+    """Return the payment per unit of size for `due` (rate x milliseconds), in 1e-24."""
     index = market.index.price
     if market.instrument.contract.inverse:
         return round_half_even(due * FUNDING * SCALE, RATE * INTERVAL * index)

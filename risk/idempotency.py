@@ -1,12 +1,12 @@
-"""At most once: a request that carries a key is done once, however often it is sent.
+"""Idempotency: a request with a key is applied at most once, however often it is sent.
 
-The first outcome is kept under the key and given again to every repetition, on any connection
-and after a restart. A refusal is an outcome too, with two exceptions: a request of a session that
-had ended, and a request refused with RETRY, were never considered and may come again.
+The first answer is stored under the key and repeated for every repetition of the request, on any
+connection and after a restart. A refusal is stored too, except in two cases: a request of a
+session that had ended and a request refused with RETRY were not considered and may be sent again.
 
-A key is `ACCOUNT:TEXT`. Each account has a table of its own, bounded in number and in bytes, so
-that no account can drop the outcomes of another. The operator opens accounts, therefore the
-number of accounts times OUTCOME_BYTES bounds all tables together.
+A key is `ACCOUNT:TEXT`. Each account has its own table, limited in number and in bytes, so that
+no account can displace the outcomes of another. Only the operator opens accounts, so the number
+of accounts times OUTCOME_BYTES limits the memory of all tables.
 """
 
 from __future__ import annotations
@@ -27,38 +27,39 @@ if TYPE_CHECKING:
     from risk.state import State
 
 OUTCOMES: Final = 1_000
-"""Outcomes kept for one account, the oldest dropped first. A client repeats within seconds of
-losing its connection, and at the default limit of 30 orders a second this is half a minute."""
+"""Maximum number of outcomes per account; the oldest is dropped first. A client repeats a request
+within seconds of losing its connection; at the default limit of 30 orders a second, this covers
+half a minute."""
 
 OUTCOME_BYTES: Final = 512 * 1024
-"""What the outcomes of one account may take up, keys and tables included: some 600 orders."""
+"""Maximum size of the outcomes of one account, including keys and tables: some 600 orders."""
 
 OVERHEAD: Final = 256
-"""Bytes counted for each outcome beside its key and its text: two objects and their places."""
+"""Bytes counted per outcome in addition to key and text: two objects and their table entries."""
 
 LISTED: Final = 10
-"""Trades, or cancelled orders, that one outcome keeps: the first ones. One order can make
-thousands; a repetition only has to learn that the order was placed, and as what."""
+"""Maximum number of trades or cancelled orders stored in one outcome: the first ones. One order
+can cause thousands of trades; a repetition only needs to know which order was placed."""
 
 UNDECIDED: Final = 32
-"""Requests of one account that may be in progress. Only a large cancel outlasts its entry."""
+"""Maximum number of requests in progress per account. Only a large cancel outlasts its entry."""
 
-_Kept = Refused | Ordered | Cancelled | CancelledAll | Done
-_decoder: Final = msgspec.json.Decoder(_Kept)
+_StoredAnswer = Refused | Ordered | Cancelled | CancelledAll | Done
+_decoder: Final = msgspec.json.Decoder(_StoredAnswer)
 
 
 @define(eq=False)
 class Outcomes:
     """The first answers to one account's keyed requests: JSON by key, oldest first.
 
-    `size` is what they take up in bytes.
+    `size` is their total size in bytes.
     """
 
     texts: OrderedDict[str, bytes] = field(factory=OrderedDict)
     size: int = 0
 
-    def keep(self, key: str, text: bytes) -> None:
-        """Add the newest, and drop the oldest while there are too many or they are too large."""
+    def add(self, key: str, text: bytes) -> None:
+        """Add an outcome, then drop the oldest ones while a limit is exceeded."""
         self.texts[key] = text
         self.size += size_of(key, text)
         while len(self.texts) > 1 and (len(self.texts) > OUTCOMES or self.size > OUTCOME_BYTES):
@@ -66,10 +67,10 @@ class Outcomes:
 
 
 def repeats(state: State) -> bool:
-    """Whether the present command was sent before; then it is answered, and must not be done.
+    """Return whether the current command is a repetition, which this answers.
 
-    While the first one is in progress, the repetition is refused with RETRY; so is a new request
-    of an account that has too many in progress.
+    The caller must not apply a repetition. While the first request is in progress, its repetition
+    is refused with RETRY, and so is a new request of an account with too many in progress.
     """
     key = state.origin.key
     if not key:
@@ -87,7 +88,7 @@ def repeats(state: State) -> bool:
 
 
 def remember(state: State) -> None:
-    """Keep the outcomes that the present entry brought."""
+    """Store the answers to keyed requests among the events of the current entry."""
     for event in state.events:
         if isinstance(event, Answer) and event.origin.key:
             key = event.origin.key
@@ -97,29 +98,29 @@ def remember(state: State) -> None:
                 del undecided[key]
                 if not undecided:
                     del state.undecided[account]
-                _keep(state, key, event)
+                _store(state, key, event)
 
 
 def first_answer(state: State, key: str) -> Answer | None:
-    """The first outcome of a request, None where none is known."""
+    """Return the first answer to a request, or None if none is stored."""
     outcomes = state.outcomes.get(owner(key))
     text = None if outcomes is None else outcomes.texts.get(key)
     return None if text is None else _decoder.decode(text)
 
 
 def in_progress(state: State, key: str) -> bool:
-    """Whether the request is being worked on."""
+    """Return whether the request is in progress."""
     return key in state.undecided.get(owner(key), ())
 
 
 def owner(key: str) -> str:
-    """The account whose key it is, as the key writes it; a key without one is the venue's own."""
+    """Return the account part of a key, or the empty string for a key of the venue itself."""
     account, colon, _ = key.partition(":")
     return account if colon else ""
 
 
-def kept(state: State) -> list[tuple[str, msgspec.Raw]]:
-    """All outcomes for a snapshot: account by account, each account's oldest first."""
+def dump(state: State) -> list[tuple[str, msgspec.Raw]]:
+    """Return all outcomes for a snapshot: account by account, the oldest of each first."""
     return [
         (key, msgspec.Raw(text))
         for outcomes in state.outcomes.values()
@@ -132,26 +133,26 @@ def restore(
     outcomes: Iterable[tuple[str, msgspec.Raw]],
     undecided: Iterable[tuple[str, Origin]],
 ) -> None:
-    """Set what a snapshot kept. Raises msgspec.DecodeError where an outcome is none.
+    """Restore the tables from a snapshot. Raise msgspec.DecodeError for an invalid outcome.
 
-    Snapshots of the first rules list the outcomes of all accounts in one order, whole: they are
-    brought within the bounds here.
+    Snapshots of rules version 1 contain the complete outcomes of all accounts in one order; the
+    limits are applied here.
     """
     for key, raw in outcomes:
-        _keep(state, key, _decoder.decode(raw))
+        _store(state, key, _decoder.decode(raw))
     for key, origin in undecided:
         state.undecided.setdefault(owner(key), {})[key] = origin
 
 
-def _keep(state: State, key: str, answer: Answer) -> None:
+def _store(state: State, key: str, answer: Answer) -> None:
     outcomes = state.outcomes.get(owner(key))
     if outcomes is None:
         outcomes = state.outcomes[owner(key)] = Outcomes()
-    outcomes.keep(key, msgspec.json.encode(_compact(answer)))
+    outcomes.add(key, msgspec.json.encode(_compact(answer)))
 
 
 def _compact(answer: Answer) -> Answer:
-    """What is kept of an answer: all but most trades, or most orders."""
+    """Limit the trades or orders of an answer to LISTED."""
     if isinstance(answer, Ordered) and len(answer.trades) > LISTED:
         return replace(answer, trades=answer.trades[:LISTED])
     if isinstance(answer, CancelledAll) and len(answer.orders) > LISTED:
@@ -160,5 +161,5 @@ def _compact(answer: Answer) -> Answer:
 
 
 def size_of(key: str, text: bytes) -> int:
-    """What an outcome takes up in bytes."""
+    """Return the size of an outcome in bytes."""
     return len(key.encode()) + len(text) + OVERHEAD

@@ -1,4 +1,4 @@
-"""The insurance fund: it takes over what cannot be liquidated, at the bankruptcy price."""
+"""The insurance fund: it takes over positions of failed liquidations at the bankruptcy price."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def bankruptcy_shares(wallet: Wallet) -> dict[str, int]:
-    """The part of the margin balance that stands behind each position, in Money.
+    """Divide the margin balance among the open positions; return Money by instrument.
 
-    In proportion to what each adds to maintenance margin, or in equal parts where none adds any;
-    rounded down; the last takes the rest, so that an account closed at all its bankruptcy prices
-    ends at exactly zero. Nothing stands behind a hedge, which takes away from the margin of others.
+    Shares are proportional to each position's contribution to maintenance margin, or equal where
+    no contribution is positive. They are rounded down and the last position takes the remainder,
+    so that an account whose positions all close at their bankruptcy prices ends at exactly zero.
+    A hedge reduces the maintenance margin and has a share of zero.
     """
     held = [position for position in wallet.positions.values() if position.size]
     weights = [max(0, position.maintenance) for position in held]
@@ -40,10 +41,11 @@ def bankruptcy_shares(wallet: Wallet) -> dict[str, int]:
 
 
 def bankruptcy_price(market: Market, size: int, share: int) -> int | None:
-    """The price at which closing `size` costs `share` against the mark, on the tick.
+    """Return the price at which closing `size` loses `share` against the mark, on the tick.
 
-    Inverse long S / (S/M + B), short |S| / (|S|/M - B); linear M -/+ B / |Q|. Rounded in the
-    account's favour: up for a sale, down for a purchase. None where no price costs so much.
+    For share B and mark M: inverse long S / (S/M + B), inverse short |S| / (|S|/M - B), linear
+    M -/+ B / |Q|. Rounded in the account's favour: up for a sale, down for a purchase. None where
+    no price loses that much.
     """
     instrument, held = market.instrument, abs(size)
     tick = instrument.contract.tick
@@ -64,11 +66,11 @@ def bankruptcy_price(market: Market, size: int, share: int) -> int | None:
 def transfer_position(
     state: State, giver: Position, taker: Position, amount: int, share: int
 ) -> int:
-    """Move `amount` of a position to another account, the giver losing `share` to it.
+    """Transfer `amount` of a position to another account and `share` from giver to taker.
 
-    `share` is Money against the mark, and may be negative: then the taker bears a loss. Both
-    sides book the same trade value, so money and carry are conserved exactly. Returns the price
-    of that value, to 1e-8 and not to the tick.
+    `share` is in Money, relative to the mark. A negative share is a loss of the taker. Both sides
+    book the same trade value, so money and carry are conserved exactly. Return the price that
+    corresponds to this value, in 1e-8, not rounded to the tick.
     """
     market = giver.market
     signed = -amount if giver.size > 0 else amount
@@ -112,7 +114,7 @@ def transfer_position(
 
 
 def implied_price(market: Market, size: int, value: int) -> int:
-    """The price, in 1e-8, at which a signed size has a trade value; the mark where none has."""
+    """Return the price in 1e-8 at which a signed size has this trade value, or else the mark."""
     if market.instrument.contract.inverse:
         price = round_half_even(abs(size) * MONEY, abs(value)) if value * size > 0 else 0
     else:
@@ -122,7 +124,7 @@ def implied_price(market: Market, size: int, value: int) -> int:
 
 
 def accepts(state: State, position: Position, share: int) -> bool:
-    """Whether the fund would still have its initial margin after taking this position over."""
+    """Return whether the fund would still meet its initial margin after taking the position."""
     market = position.market
     fund = state.insurance(market.currency)
     margin.refresh(state, fund)
@@ -135,7 +137,7 @@ def accepts(state: State, position: Position, share: int) -> bool:
 
 
 def take_over(state: State, position: Position, share: int) -> None:
-    """Move a whole position to the fund at its bankruptcy price."""
+    """Transfer a whole position to the fund at its bankruptcy price."""
     market, amount = position.market, abs(position.size)
     fund = state.position(INSURANCE, market)
     price = transfer_position(state, position, fund, amount, share)
@@ -152,9 +154,9 @@ def take_over(state: State, position: Position, share: int) -> None:
 
 
 def cover(state: State, wallet: Wallet) -> None:
-    """Bring an account that owes money and holds nothing back to zero, out of the fund.
+    """Pay an account's negative margin balance out of the insurance fund.
 
-    What the fund cannot pay and keep its own margin goes to the deficit.
+    The fund keeps its own initial margin. The part that it cannot pay is added to the deficit.
     """
     margin.refresh(state, wallet)
     owed = -wallet.margin_balance
@@ -169,7 +171,7 @@ def cover(state: State, wallet: Wallet) -> None:
 
 
 def repay(state: State, currency: str) -> None:
-    """Let the fund pay what it can of a deficit: others share only what it cannot."""
+    """Repay as much of the deficit as the fund can afford. Clients share only the rest."""
     fund, deficit = state.insurance(currency), state.deficit(currency)
     paid = min(-deficit.balance, margin.spare(state, fund))
     if paid > 0:

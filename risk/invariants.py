@@ -1,4 +1,4 @@
-"""What must hold after every entry, proved from scratch. AssertionError names what does not."""
+"""Invariants of the state after every entry. An AssertionError names the one that is violated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(state: State) -> None:
-    """Prove everything. Costs as much as the state is large; nothing but caches is touched."""
+    """Check all invariants. The cost is proportional to the state; only caches are changed."""
     for market in state.markets.values():
         market.book.check()
         _check_market(market)
@@ -34,9 +34,9 @@ def check(state: State) -> None:
 
 
 def _check_money(state: State, currency: str) -> None:
-    """Balance + session profit + carry, over all accounts, is deposits - withdrawals.
+    """The sum of balance, session profit and carry over all accounts is deposits - withdrawals.
 
-    What one account paid another got: those kinds of bookings sum to zero.
+    Bookings of payments between accounts sum to zero.
     """
     total, booked = 0, Counter[BookingKind]()
     for wallet in state.wallets[currency].values():
@@ -54,20 +54,21 @@ def _check_money(state: State, currency: str) -> None:
 
 
 def _check_funding(state: State, currency: str) -> None:
-    """The funding pool is what has been booked, and so what has accrued, within rounding."""
+    """The funding pool equals the exact sum of funding bookings, within their rounding."""
     markets = [market for market in state.markets.values() if market.currency == currency]
     exact = sum(market.funded for market in markets)
-    off = abs(state.funding_pool(currency).balance * FUNDED - exact)
-    most = sum(market.bookings for market in markets)
-    assert 2 * off <= most * FUNDED, f"the funding pool of {currency}"
+    difference = abs(state.funding_pool(currency).balance * FUNDED - exact)
+    bookings = sum(market.bookings for market in markets)
+    assert 2 * difference <= bookings * FUNDED, f"the funding pool of {currency}"
 
 
 def _check_market(market: Market) -> None:
     positions = market.positions.values()
     assert sum(position.size for position in positions) == 0, f"sizes of {market.name}"
-    # Closing moves carry to realised profit, and funding is the funding pool's affair.
+    # Closing a position turns carry into realised profit. Realised profit includes funding, whose
+    # other side is the funding pool.
     traded = sum(position.carry + position.realised - position.funding for position in positions)
-    assert traded == 0, f"what trading brought in {market.name} sums to zero"
+    assert traded == 0, f"trading results in {market.name} sum to zero"
     assert sum(position.cost for position in positions) == market.cost, f"costs in {market.name}"
     assert market.funded + market.accrued() == 0, f"funding in {market.name} sums to zero"
     long = sum(max(position.size, 0) for position in positions)
@@ -86,7 +87,7 @@ def _check_position(market: Market, position: Position) -> None:
     sums = {Side.BUY: 0, Side.SELL: 0}
     for order in position.orders.values():
         assert market.book.orders[order.order_id] is order, "an open order rests"
-        assert order.account == position.account, "an order is its account's"
+        assert order.account == position.account, "an order is listed with its account"
         if not order.reduce_only:
             sums[order.side] += order.remaining
     assert (position.buys, position.sells) == (sums[Side.BUY], sums[Side.SELL]), "exposure"
@@ -94,28 +95,26 @@ def _check_position(market: Market, position: Position) -> None:
     assert {o.order_id for o in reducing} == set(position.reducing), "reduce-only orders"
     assert position.reduced == sum(order.remaining for order in reducing), "reduce-only amount"
     assert position.reduced <= abs(position.size), "reduce-only orders fit the position"
-    assert all(order.side.sign * position.size < 0 for order in reducing), "they reduce"
+    assert all(order.side.sign * position.size < 0 for order in reducing), "reduce-only side"
     if position.account != ROUNDING:
         assert (position.cost > 0) == (position.size != 0), "an open position has a cost"
         assert position.size or not position.carry, "a flat position has no carry"
 
 
 def _check_wallet(state: State, wallet: Wallet) -> None:
-    """The wallet's sums are those of its positions, and its cache is what a recount gives."""
+    """The sums of a wallet equal those over its positions, and its cache a new measurement."""
     positions = wallet.positions.values()
     realised = sum(position.realised for position in positions)
     assert wallet.session_profit == realised, "session profit"
-    assert wallet.balance == sum(wallet.booked.values()), "the balance is what was booked"
+    assert wallet.balance == sum(wallet.booked.values()), "the balance is the sum of bookings"
     for name, position in wallet.positions.items():
         assert state.markets[name].positions[wallet.account] is position, "positions"
-    behind = [position for position in positions if position.initial_stale]
-    assert len(behind) == len(wallet.stale_positions), "positions to be measured anew"
-    assert all(position.initial_stale for position in wallet.stale_positions), (
-        "positions to be measured anew"
-    )
-    moved = [position for position in positions if position.margin_stale]
-    assert all(position.initial_stale for position in moved), "positions that moved"
-    assert wallet.stale or not moved, "whether positions moved"
+    initial_stale = [position for position in positions if position.initial_stale]
+    assert len(initial_stale) == len(wallet.stale_positions), "stale positions"
+    assert all(position.initial_stale for position in wallet.stale_positions), "stale positions"
+    margin_stale = [position for position in positions if position.margin_stale]
+    assert all(position.initial_stale for position in margin_stale), "stale margins"
+    assert wallet.stale or not margin_stale, "whether margins are stale"
     _check_reserves(state, wallet)
     if wallet.marks != state.marks:
         return
@@ -129,18 +128,18 @@ def _check_wallet(state: State, wallet: Wallet) -> None:
 
 
 def _check_reserves(state: State, wallet: Wallet) -> None:
-    """What open orders reserve at the present marks, where that is known."""
+    """Cached reserves of open orders equal a new computation, where they are at present marks."""
     for position in wallet.positions.values():
         assert position.reserved == sum(position.reserves.values()), "the sum of reserves"
         if position.reserves_at == state.marks:
-            known = {number: amount for number, amount in position.reserves.items() if amount}
+            cached = {number: amount for number, amount in position.reserves.items() if amount}
             position.reserves_at = -1
             margin.reserves(state, position)
             fresh = {number: amount for number, amount in position.reserves.items() if amount}
-            assert known == fresh, "reserves"
+            assert cached == fresh, "reserves"
 
 
 def _measured(wallet: Wallet) -> list[tuple[int, int, int]]:
-    """What is cached of a wallet and of each of its positions."""
+    """Return the cached sums of a wallet and of each of its positions."""
     whole = [(wallet.profit, wallet.initial, wallet.maintenance)]
     return whole + [(p.profit, p.initial, p.maintenance) for p in wallet.positions.values()]

@@ -1,7 +1,7 @@
 """The ledger: the only code that changes a balance. Each change is a `Booked` event.
 
-A client's booking is told of at once. The venue's own accounts are the other side of nearly all
-of them, often many times in an entry: theirs are summed by kind and told of at its end.
+A client's booking emits its event at once. System accounts are the counterparty of nearly every
+booking, often many times per entry: their bookings are summed by kind and emitted at its end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FEES: Final = (
     BookingKind.DELIVERY_FEE,
 )
 PAYMENTS: Final = (*_FEES, BookingKind.INSURANCE, BookingKind.SOCIALISED_LOSS)
-"""What one account pays another: over all accounts of a currency each of them sums to zero."""
+"""Payments between accounts: each kind sums to zero over all accounts of a currency."""
 
 
 def book(
@@ -46,17 +46,17 @@ def book(
             Booked(account, wallet.currency, kind, amount, balance, reference, instrument)
         )
     else:
-        key, house = (wallet, kind), state.booked
-        house[key] = house.get(key, 0) + amount
+        key, system_booked = (wallet, kind), state.booked
+        system_booked[key] = system_booked.get(key, 0) + amount
         if account != INSURANCE:
-            # No margin depends on it.
+            # No margin depends on the balances of the other system accounts.
             return
     state.touched_wallets[wallet] = None
     state.watch.mark_dirty(wallet)
 
 
 def report(state: State) -> None:
-    """Tell of what was booked on system accounts in this entry."""
+    """Emit the bookings of system accounts in this entry."""
     booked, emit = state.booked, state.events.append
     later: dict[Wallet, int] = {}
     if len(booked) > 1:
@@ -73,13 +73,13 @@ def report(state: State) -> None:
 
 
 def fees_paid(wallet: Wallet) -> int:
-    """The fees that a client has paid so far, less rebates."""
+    """Return the fees that a client has paid so far, less rebates."""
     if wallet.account < FIRST_CLIENT:
         return 0
     return wallet.fees - sum(wallet.booked.get(kind, 0) for kind in _FEES)
 
 
 def bring_forward(wallet: Wallet) -> None:
-    """Account for a balance from before bookings were kept."""
+    """Book the balance of a wallet from a snapshot that has no bookings."""
     if wallet.balance and not wallet.booked:
         wallet.booked[BookingKind.BROUGHT_FORWARD] = wallet.balance

@@ -1,9 +1,12 @@
-"""The liquidation ladder: one round a Tick, each re-checked against the state as it is.
+"""Liquidation in steps: one round per account and Tick, each checked against the current state.
 
-1. cancel the account's orders; 2. reduce the position that needs most maintenance margin, an
-eighth at a time, by an immediate order bounded by the bankruptcy price; 3. hand over to the
-insurance fund when a round finds no fill and half the maintenance margin is gone, or when
-nothing is left; 4. deleverage, or socialise, what the fund cannot carry.
+1. Cancel the account's orders.
+2. Reduce the position that frees most maintenance margin, an eighth at a time, by an
+   immediate-or-cancel order limited to the bankruptcy price.
+3. Transfer the position to the insurance fund when a round has no fill and the margin balance is
+   below half the maintenance margin; transfer all positions when the margin balance is not
+   positive.
+4. Deleverage a position that the fund cannot carry, or socialise its loss.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
 from book.units import RATE, ceil_div
 from risk import background_work, insurance, margin, settlement
-from risk.adl_rankings import LOOKS_PER_STEP
+from risk.adl_rankings import SCORES_PER_STEP
 from risk.commands import Liquidate
 from risk.deleveraging import Deleverage
 from risk.events import Done, Liquidated, LiquidationStep
@@ -29,22 +32,23 @@ if TYPE_CHECKING:
     from risk.state import State
 
 PARTS = 8
-"""A round reduces a position by this part of it, but at least by the smallest order."""
+"""A round reduces a position by one of this many parts, but at least by the smallest order."""
 
 PROPOSED = 512
-"""How many to list at a time: with more, what is proposed would be out of date."""
+"""Maximum length of the list of `pending`. A longer list would be out of date before its end."""
 
 
 def pending(
     state: State, limit: int = PROPOSED, tried: Container[tuple[int, str]] = ()
 ) -> list[tuple[int, str]]:
-    """(account, currency) of what should be liquidated and has had no round since the last Tick.
+    """Return the (account, currency) pairs that need liquidation and had no round in this Tick.
 
-    Worst first, as the watch last saw them: by shortfall as a part of maintenance margin, then by
-    account; at most `limit`, and none of those that were `tried`. The insurance fund comes last,
-    wherever it holds what it took over. Nobody while standings that these need are worked out,
-    which Continue entries do, unless a Tick came first: else the first of them would have to, at
-    one go.
+    They are ordered by shortfall relative to maintenance margin at the last measurement, largest
+    first, then by account; at most `limit`, without those in `tried`. The insurance fund follows,
+    for each currency in which it holds positions.
+    The list is empty while rankings that a deleveraging is likely to need are incomplete, since
+    the first deleveraging would otherwise compute them in one step. Continue entries complete
+    them in slices. If a Tick arrives before that, the list is returned all the same.
     """
     awaiting = (key for _, key in state.watch.worst if key[0] >= FIRST_CLIENT and key not in tried)
     accounts = list(islice(awaiting, limit))
@@ -53,29 +57,34 @@ def pending(
         held = any(position.size for position in fund.positions.values())
         if held and fund.round != state.ticks and (INSURANCE, currency) not in tried:
             accounts.append((INSURANCE, currency))
-    return accounts if _standings_ready(state, accounts) else []
+    return accounts if _rankings_ready(state, accounts) else []
 
 
-def _standings_ready(state: State, accounts: list[tuple[int, str]]) -> bool:
-    """Whether all standings are worked out that will be wanted; works out a slice of them."""
+def _rankings_ready(state: State, accounts: list[tuple[int, str]]) -> bool:
+    """Compute a slice of the rankings likely to be needed; return whether they are complete.
+
+    Also return True when a Tick has interrupted the computation.
+    """
     watch = state.watch
     for position in _likely_deleveraged(state, accounts):
-        watch.standings.of(state, position.market, -1 if position.size > 0 else 1)
-    watch.standings.advance(state, state.parameters.slice * LOOKS_PER_STEP)
-    watch.incomplete = watch.incomplete or watch.standings.incomplete
-    return watch.standings.late or not watch.standings.incomplete
+        watch.rankings.of(state, position.market, -1 if position.size > 0 else 1)
+    watch.rankings.advance(state, state.parameters.slice * SCORES_PER_STEP)
+    watch.incomplete = watch.incomplete or watch.rankings.incomplete
+    return watch.rankings.late or not watch.rankings.incomplete
 
 
 def _likely_deleveraged(state: State, accounts: list[tuple[int, str]]) -> list[Position]:
-    """What is likely to be deleveraged: all that must be handed over, if the fund lacks any of it.
+    """Return the positions that are likely to be deleveraged.
 
-    Two guesses that cost little; where they are wrong, a standing is worked out that is of no
-    use, or one at one go. Initial margins are taken as the watch last saw them: to bring them to
-    new marks would be to go through all open orders of all these accounts at once.
+    These are all positions of accounts with less than half their maintenance margin, in a
+    currency whose fund cannot carry all of them. Both conditions are cheap estimates. Where they
+    are wrong, a ranking is computed in vain, or in one step when it is needed. Initial margins
+    are those of the last measurement, since measuring at new marks would visit all open orders
+    of these accounts in one entry.
     """
     if state.parameters.loss_policy is not LossPolicy.DELEVERAGE:
         return []
-    given: dict[str, list[Position]] = {}
+    candidates: dict[str, list[Position]] = {}
     free: dict[str, int] = {}
     for account, currency in accounts:
         if 2 * state.watch.endangered.get((account, currency), 0) < -RATE:
@@ -83,31 +92,31 @@ def _likely_deleveraged(state: State, accounts: list[tuple[int, str]]) -> list[P
             if currency not in free:
                 free[currency] = _free_fund(state, currency)
             free[currency] -= wallet.initial - margin.balance(state, wallet)
-            given.setdefault(currency, []).extend(wallet.positions.values())
+            candidates.setdefault(currency, []).extend(wallet.positions.values())
     return [
         position
-        for currency, positions in given.items()
+        for currency, positions in candidates.items()
         for position in positions
         if free[currency] < 0 and position.size
     ]
 
 
 def _free_fund(state: State, currency: str) -> int:
-    """What the insurance fund has above its initial margin."""
+    """Return the insurance fund's margin balance above its initial margin."""
     fund = state.insurance(currency)
     margin.refresh(state, fund)
     return fund.margin_balance - fund.initial
 
 
 def liquidate(state: State, command: Liquidate) -> None:
-    """One round for a client or the insurance fund in one currency, if it is due."""
+    """Run one liquidation round for a client or the insurance fund in one currency, if due."""
     account = state.accounts.get(command.account)
     known = account is not None and command.currency in state.currencies()
     if not known or INSURANCE != command.account < FIRST_CLIENT:
         return state.refuse(Reason.ACCOUNT_UNKNOWN)
     wallet = state.wallet(command.account, command.currency)
     due = command.account == INSURANCE or margin.is_locked(state, wallet)
-    if due and wallet.round != state.ticks and not _unsettled(state, wallet):
+    if due and wallet.round != state.ticks and not _is_blocked(state, wallet):
         wallet.round = state.ticks
         _round(state, wallet)
         state.watch.mark_dirty(wallet)
@@ -115,12 +124,12 @@ def liquidate(state: State, command: Liquidate) -> None:
     return state.emit(Done(state.origin))
 
 
-def _unsettled(state: State, wallet: Wallet) -> bool:
-    """Whether a settlement or an earlier hand-over is still at work on this wallet."""
+def _is_blocked(state: State, wallet: Wallet) -> bool:
+    """Return whether a settlement or deleveraging in progress involves this wallet."""
     if any(not position.market.is_open for position in wallet.positions.values()):
         return True
     if any(settlement.in_progress(state, wallet.currency)):
-        # What the fund pays now, it could not repay of the deficit that is about to be shared.
+        # Payments of the fund would reduce what it can repay of the deficit about to be shared.
         return True
     return any(
         isinstance(phase, Deleverage)
@@ -153,12 +162,15 @@ def _round(state: State, wallet: Wallet) -> None:
 
 
 def _is_last(state: State, wallet: Wallet) -> bool:
-    """Whether nobody could take over from this one: the fund, where losses are socialised."""
+    """Return whether this is the fund and losses are socialised: no account can take over."""
     return wallet.account == INSURANCE and state.parameters.loss_policy is LossPolicy.SOCIALISE
 
 
 def _cancel_orders(state: State, wallet: Wallet) -> bool:
-    """Step 1. Whether it is done; what is left of it goes on before anything else."""
+    """Perform step 1 and return whether it is complete.
+
+    The rest of an incomplete step precedes all other work in progress.
+    """
     mine = [order_id for held in wallet.positions.values() for order_id in held.orders]
     if not mine:
         return True
@@ -169,7 +181,7 @@ def _cancel_orders(state: State, wallet: Wallet) -> bool:
 
 
 def _reduce(state: State, wallet: Wallet, position: Position) -> int:
-    """Step 2: sell or buy back one clip; returns what was filled."""
+    """Perform step 2: reduce the position by one clip and return the filled amount."""
     market = position.market
     bound = _bound(state, wallet, position)
     closing = Side.SELL if position.size > 0 else Side.BUY
@@ -197,11 +209,11 @@ def _reduce(state: State, wallet: Wallet, position: Position) -> int:
 
 
 def _bound(state: State, wallet: Wallet, position: Position) -> int:
-    """The worst price of a round: the bankruptcy price.
+    """Return the price limit of a round: the bankruptcy price.
 
-    The fund, which is in no hurry, also stays within the price band; and if nobody could take
-    over from it, the band is all that holds it, or it would sit on what it has until the market
-    came back.
+    The fund's orders also stay within the price band, since its positions are not urgent. Where
+    no account can take over from the fund, only the band applies: with the bankruptcy price the
+    fund could not sell until the market recovers.
     """
     market = position.market
     band = market.low if position.size > 0 else market.high
@@ -217,7 +229,7 @@ def _bound(state: State, wallet: Wallet, position: Position) -> int:
 
 
 def clip(position: Position) -> int:
-    """How much one round reduces: an eighth, rounded up to the contract, at least the minimum."""
+    """Return the amount of one round: an eighth, rounded up to contracts, at least the minimum."""
     contract = position.market.instrument.contract
     held = abs(position.size)
     part = ceil_div(held, PARTS)
@@ -226,7 +238,7 @@ def clip(position: Position) -> int:
 
 
 def _hand_over(state: State, wallet: Wallet, positions: list[Position]) -> None:
-    """Steps 3 and 4: to the fund, or to the other side, or to everybody."""
+    """Perform steps 3 and 4: transfer to the fund, deleverage, or socialise."""
     shares = insurance.bankruptcy_shares(wallet)
     started = []
     for position in positions:
@@ -237,7 +249,7 @@ def _hand_over(state: State, wallet: Wallet, positions: list[Position]) -> None:
             started.append(Deleverage(wallet.account, position.market.name))
         else:
             insurance.take_over(state, position, share)
-    # All of them share one slice of work, so that an account with many markets takes no longer.
+    # All phases share one slice of work, so an account with many markets needs no longer entry.
     background_work.begin(state, *started)
     if state.parameters.loss_policy is LossPolicy.SOCIALISE:
         insurance.cover(state, state.insurance(wallet.currency))

@@ -1,4 +1,4 @@
-"""Products and listings: families are data, and their instruments follow the calendar."""
+"""Products and listings: contract families are data, their instruments follow the calendar."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def set_parameters(state: State, command: SetParameters) -> None:
-    """Change the house rules."""
+    """Replace the venue's parameters."""
     state.parameters = command.parameters
     state.emit(Done(state.origin))
 
 
 def set_product(state: State, command: SetProduct) -> None:
-    """Offer a family and list what the calendar says, or give a listed one new risk terms.
+    """Add a contract family and list its instruments, or change the risk terms of a family.
 
-    What is listed keeps its contract: only instruments listed later get the new one.
+    Instruments that are already listed keep their contract; later ones get the new contract.
     """
     contract = command.contract
     state.products[contract.family, contract.dated] = command
@@ -38,7 +38,7 @@ def set_product(state: State, command: SetProduct) -> None:
         state.wallet(number, contract.currency)
     for market in state.markets.values():
         if market.instrument.contract.family == contract.family:
-            _retune(state, market, command)
+            _update_terms(state, market, command)
     state.marks += 1
     list_due(state, command)
     due = (next_settlement(state.time), Due.SETTLEMENT, "")
@@ -47,15 +47,15 @@ def set_product(state: State, command: SetProduct) -> None:
     state.emit(Done(state.origin))
 
 
-def _retune(state: State, market: Market, command: SetProduct) -> None:
+def _update_terms(state: State, market: Market, command: SetProduct) -> None:
     if market.instrument.contract.dated == command.contract.dated:
         market.terms = command.terms
         market.initials.clear()
-        state.watch.retuned(market)
+        state.watch.on_terms_changed(market)
 
 
 def list_due(state: State, product: SetProduct) -> None:
-    """List every instrument of a family that the calendar has now and the venue has not."""
+    """List every instrument of a family that the calendar requires and that is not listed yet."""
     contract = product.contract
     if not contract.dated:
         _list(state, perpetual(contract, state.instruments + 1, state.time), product.terms)
@@ -74,7 +74,8 @@ def _list(state: State, instrument: Instrument, terms: Terms) -> None:
     )
     market.funding_time = state.time
     if any(settlement.in_progress(state, market.currency)):
-        # It opens with the others: who is settled late must not trade against who was early.
+        # It opens after the settlement: accounts that are not settled yet must not trade with
+        # accounts that are.
         market.state = MarketState.SETTLEMENT
     state.markets[instrument.name] = market
     if instrument.expiry is not None:

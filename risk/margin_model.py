@@ -1,7 +1,7 @@
-"""The margin model of a wallet: what its positions need together, and what one of them adds to it.
+"""The margin model of a wallet: its total requirement and the contribution of each position.
 
-Requirements of positions need not add up: under scenario margin a hedge takes away from what the
-other position needs. Code outside a model therefore asks only what this interface offers.
+The total need not be the sum over the positions: under scenario margin, a hedge reduces the
+requirement of another position. Code outside a model therefore uses only this interface.
 """
 
 from __future__ import annotations
@@ -15,60 +15,62 @@ if TYPE_CHECKING:
     from risk.state import State
 
 Interval = tuple[str, str, int | None, int | None]
-"""(instrument, "mark" | "funding" | "index", low, high); ends are inclusive, None where none is."""
+"""(instrument, "mark" | "funding" | "index", low, high). Ends are inclusive; None is unbounded."""
 
 
 class MarginModel(Protocol):
-    """All in Money, rounded up, at the present marks.
+    """Margin requirements in Money, rounded up, at the present marks.
 
-    `measure` keeps `initial` and `maintenance` of a wallet, and as a position's `initial` and
-    `maintenance` its contributions: by how much less the wallet would need without the position
-    and its orders. Contributions need not add up, and that of a hedge is negative. `initial`
-    includes what open orders may make of positions, and what they reserve (see risk.margin).
+    `measure` sets `initial` and `maintenance` of a wallet and of its positions. Those of a
+    position are its contribution: the amount by which the requirement would fall without the
+    position and its orders. Contributions need not add up to the total, and that of a hedge is
+    negative. `initial` covers the worst case of the open orders and their reserves (see
+    risk.margin).
     """
 
     def measure(self, state: State, wallet: Wallet) -> None:
-        """Bring profit, requirements and contributions up to date.
+        """Update profit, requirements and contributions.
 
-        All of them where the wallet is not at `State.marks`; otherwise only what depends on the
-        positions that are `behind`.
+        All are computed anew if the wallet is not at `State.marks`; otherwise only those that
+        depend on positions with `initial_stale`.
         """
         ...
 
     def forget(self, position: Position) -> None:
-        """Take a position that is about to go out of the wallet's profit and requirements."""
+        """Subtract a position that is about to be removed from the wallet's sums."""
         ...
 
     def requirement(self, wallet: Wallet, positions: Iterable[Position]) -> tuple[int, int]:
-        """Initial and maintenance margin if the wallet held only these of its positions."""
+        """Return initial and maintenance margin if the wallet held only these positions."""
         ...
 
     def worst_case(self, wallet: Wallet, market: Market, low: int, high: int) -> int:
-        """What a position would add to initial margin whose orders can make it `low` or `high`.
+        """Return the contribution to initial margin of a position between `low` and `high`.
 
-        Without what these orders reserve.
+        These are the smallest and largest size that its orders can lead to. The reserves of the
+        orders are not included.
         """
         ...
 
     def maintenance(self, wallet: Wallet, market: Market, size: int) -> int:
-        """What a position of that size would add to maintenance margin."""
+        """Return the contribution to maintenance margin of a position of that size."""
         ...
 
     def frees_most(self, positions: list[Position]) -> Position:
-        """Which of a wallet's open positions frees most maintenance margin when it is closed."""
+        """Return the open position that frees most maintenance margin when it is closed."""
         ...
 
     def intervals(self, positions: list[Position], slack: int) -> Iterator[Interval]:
-        """Prices within which a wallet with these open positions loses at most `slack`.
+        """Yield price intervals within which a wallet with these positions loses at most `slack`.
 
-        To lose is the fall of profit and the rise of maintenance margin, together.
+        The loss is the decrease of profit plus the increase of maintenance margin.
         """
         ...
 
     def liquidation_price(self, wallet: Wallet, position: Position) -> int | None:
-        """The mark at which this market alone would bring the wallet to its maintenance margin."""
+        """Return the mark of this market alone that would start a liquidation, or None."""
         ...
 
     def liquidation_ratio(self, wallet: Wallet, positions: list[Position]) -> int | None:
-        """The factor (1e-12) by which the marks of these would have to move together for that."""
+        """Return the factor (1e-12) on the marks of these that would start a liquidation."""
         ...

@@ -1,4 +1,4 @@
-"""Where an instrument trades: its book, its mark, its funding, and who holds what."""
+"""The state of an instrument's market: order book, mark, funding and positions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Index:
     window: Averaging | None = None
 
     def set(self, price: int, time: int) -> None:
-        """A new price holds from `time` on."""
+        """Set the price that is valid from `time` on."""
         if not self.since:
             self.since = time
         elif averaging_start(time) > self.updated:
@@ -56,38 +56,40 @@ class Index:
         self.price, self.updated = price, time
 
     def integral_at(self, time: int) -> int:
-        """Price x milliseconds from `since` to a time not before the last update."""
+        """Return price x milliseconds from `since` to a time not before the last update."""
         return self.integral + self.price * (time - self.updated)
 
     def averaging_from(self, opens: int) -> Averaging:
-        """The averaging window that opens at `opens`, asked for then or while it is open.
+        """Return the averaging window that opens at `opens`. Called while it is open.
 
-        An index whose first price comes later counts from there. The state of rules version 1
-        has no `window`: what it lists late is averaged from the last price that it holds.
+        The average begins at the first price of the index if that is later. A state of rules
+        version 1 has no `window`: the average of an instrument that it lists during the window
+        begins at the last price.
         """
         if self.window is not None and self.window.since == opens:
             return self.window
         if not self.since or self.since >= opens:
             return Averaging(opens, 0)
-        known = max(opens, self.updated)
-        return Averaging(known, self.integral_at(known))
+        since = max(opens, self.updated)
+        return Averaging(since, self.integral_at(since))
 
 
 @define(eq=False)
 class Market:
-    """One instrument's trading state; what its contract says for ever stands here too.
+    """The state of one instrument's market.
 
-    `name`, `currency`, `maker_rate`, `taker_rate`, `contract_size` and `value` are the
-    instrument's.
-    `mark` is 0 until the index has a price; `low` and `high` are the band around it.
-    `premium` is the running average of fair price minus index, moved last at
-    `premium_second` (whole seconds). `funding_index` is what a size of one unit has paid
-    since listing, in 1e-24, as of `funding_time`; `funding_rate` is the rate per 8 hours now in
-    force, `funding_due` its sum over the milliseconds since it was set and `rate_integral` since
-    listing. `open_interest` is the long side's total, `cost` that of all positions.
-    `funded` is what all bookings of funding have come to, exactly, in size times funding index;
-    there were so many `bookings`, each rounded to Money.
-    `initials` is a cache of initial margins by (size, mark, index), for the terms it has.
+    `name`, `currency`, `maker_rate`, `taker_rate`, `contract_size` and `value` are copies of the
+    instrument's, for fast access.
+    `mark` is 0 until the index has a price; `low` and `high` are the price band around it.
+    `premium` is the running average of fair price minus index, last updated at
+    `premium_second` (whole seconds). `funding_index` is the funding paid per unit of size since
+    listing, in 1e-24, as of `funding_time`. `funding_rate` is the present rate per 8 hours,
+    `funding_due` the sum of rate x milliseconds since rate or index price last changed, and
+    `rate_integral` the same sum since listing. `open_interest` is the total of long positions,
+    `cost` the total cost of all positions.
+    `funded` is the exact sum of all funding bookings, in size times funding index; `bookings` is
+    their number, each of them rounded to Money.
+    `initials` caches initial margins by (size, mark, index), for the present terms.
     """
 
     instrument: Instrument
@@ -133,19 +135,19 @@ class Market:
         self.value = inverse_value if instrument.contract.inverse else instrument.value
 
     def accrued(self) -> int:
-        """What positions owe in funding that is not booked, in size times funding index.
+        """Return the positions' accrued funding that is not booked, in size times funding index.
 
-        Sizes sum to zero, so this does not depend on where the funding index is by now: with
-        what was `funded` it sums to zero, always.
+        Sizes sum to zero, so the result does not depend on the present funding index, and its
+        sum with `funded` is always zero.
         """
         return sum(p.size * (self.funding_index - p.funding_index) for p in self.positions.values())
 
     @property
     def is_open(self) -> bool:
-        """Whether orders may trade here."""
+        """Whether orders are accepted."""
         return self.state is OPEN
 
     def ended(self, time: int) -> bool:
-        """Whether the instrument has expired by `time`."""
+        """Return whether the instrument has expired by `time`."""
         expiry = self.instrument.expiry
         return expiry is not None and expiry <= time

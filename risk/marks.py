@@ -1,10 +1,11 @@
-"""Marks: from index to mark price and price bands.
+"""Marks: mark prices and price bands, computed from index and order book.
 
-mark = term + running average of (fair - term), where fair is the middle of what a small
-notional would trade at on either side. The average moves once per whole second towards the
-present sample, by 1/30. Sample and mark stay within the instrument's band around the term.
-The term is the index; in a dated future's last half hour it is the delivery price that the
-index gives if it stays where it is, for that is what the instrument is then worth.
+mark = term + running average of (fair - term). The fair price is the middle of the impact bid
+and ask, the prices at which a small notional would trade. Once per whole second the average
+moves towards the present sample by 1/30 of the difference. Sample and mark stay within the
+instrument's band around the term. The term is the index price. In the last half hour of a dated
+future it is the delivery price that results if the index does not change any more, which is then
+the value of the future.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from risk.market import Market
 
 HORIZON = 30
 _SETTLED_SECONDS = 40 * HORIZON
-"""After so many seconds the average has reached its sample to the last digit."""
+"""Seconds after which the average equals its sample to the last digit."""
 
 
 def update(market: Market, time: int) -> None:
-    """Move a market's mark and band to the present index and book; one that ended stays."""
+    """Update the mark and price band of a market, unless it has expired."""
     if not market.index.price or market.ended(time):
         return
     term = estimated_delivery(market, time)
@@ -30,9 +31,9 @@ def update(market: Market, time: int) -> None:
     if elapsed > 0:
         market.premium_second = second
         sample = _clamp(fair_price(market, term) - term, reach)
-        away = market.premium - sample
-        kept = round_half_even(away * (HORIZON - 1) ** elapsed, HORIZON**elapsed)
-        market.premium = sample + kept
+        distance = market.premium - sample
+        remaining = round_half_even(distance * (HORIZON - 1) ** elapsed, HORIZON**elapsed)
+        market.premium = sample + remaining
     step = market.terms.mark_step
     steps = _clamp(round_half_even(market.premium, step), reach // step)
     market.mark = max(term + steps * step, market.instrument.contract.tick)
@@ -40,9 +41,10 @@ def update(market: Market, time: int) -> None:
 
 
 def fair_price(market: Market, term: int | None = None) -> int:
-    """The middle of impact bid and ask; a side too thin to count is bounded by the term.
+    """Return the middle of impact bid and ask.
 
-    Without a term it is the index.
+    Where one side lacks the impact amount, return the other side's price, limited by the term;
+    where both do, the term. The default term is the index price.
     """
     if term is None:
         term = market.index.price
@@ -59,7 +61,7 @@ def fair_price(market: Market, term: int | None = None) -> int:
 
 
 def delivery_price(market: Market, time: int) -> int:
-    """Time-weighted index from the start of the averaging window to `time`, in 1e-8."""
+    """Return the time-weighted index from the start of the averaging window to `time`, in 1e-8."""
     window, index = market.averaging, market.index
     if window is None or not index.since:
         return index.price
@@ -70,7 +72,7 @@ def delivery_price(market: Market, time: int) -> int:
 
 
 def estimated_delivery(market: Market, time: int) -> int:
-    """The delivery price if the index stayed where it is; the index itself before the window."""
+    """Return the delivery price for an index that stays constant; before the window, the index."""
     window, index, expiry = market.averaging, market.index, market.instrument.expiry
     if window is None or expiry is None or time >= expiry:
         return index.price

@@ -1,10 +1,10 @@
-"""Why the venue refuses a command."""
+"""Reasons for which the venue refuses a command."""
 
 from enum import Enum
 
 
 class Reason(Enum):
-    """A refusal, named as the API names it; the gateway knows the number of each."""
+    """The reason of a refusal, by its name in the API; the gateway adds the error code."""
 
     ACCOUNT_LOCKED = "account_locked"
     ACCOUNT_UNKNOWN = "user_not_found"

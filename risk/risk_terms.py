@@ -1,4 +1,4 @@
-"""What a contract family costs to hold: margin, funding, marks, liquidation; and house rules."""
+"""Risk terms of a contract family (margin, funding, marks, liquidation) and venue parameters."""
 
 from enum import Enum
 
@@ -11,8 +11,8 @@ class Terms(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Risk terms of a contract family. Rates in 1e-12; slopes in 1e-12 per whole base coin.
 
     Initial margin is (initial_base + initial_slope * n) * n for n base coins, maintenance
-    likewise. `mark_band_rate` bounds how far a mark may stray from its index;
-    `impact_amount` (1e-8) is what must stand on a side before its price counts.
+    likewise. `mark_band_rate` limits the distance of a mark from its index. `impact_amount`
+    (1e-8) is the amount of orders on one side for which its average price is taken.
     `funding_dampener` and `funding_cap` are per 8 hours.
     """
 
@@ -31,18 +31,19 @@ class Terms(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class LossPolicy(Enum):
-    """Who bears a loss that neither its account nor the insurance fund can."""
+    """How a loss is covered that exceeds both the account and the insurance fund."""
 
     DELEVERAGE = "adl"
     SOCIALISE = "socialise"
 
 
 class Parameters(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """House rules; they change by command, so that every replay obeys the same ones.
+    """Venue parameters; they change by command, so that every replay applies the same ones.
 
-    `supervision` is how long, in milliseconds, the venue trades on without a heartbeat or an
-    index price. `slice` is how many accounts or orders one entry may work through. `fills` is
-    how many orders one order may trade with, or make end: what is left of it then is cancelled.
+    `supervision` is the time in milliseconds that trading continues without a heartbeat or an
+    index price. `open_orders` limits the open orders of an account. `slice` limits the accounts
+    or orders that one entry processes. `fills` limits the orders that one order may trade with or
+    cancel; the rest of it is cancelled then.
     """
 
     loss_policy: LossPolicy = LossPolicy.DELEVERAGE

@@ -1,7 +1,7 @@
-"""Sessions are state: an order of a session that is not live is refused.
+"""Sessions: an order is refused unless its session is live.
 
-So the end of a connection may overtake what that connection still had in the inbox, and
-nothing rests for the dead.
+The end of a connection can therefore overtake its own commands in the inbox without leaving
+resting orders of a closed connection.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from risk.state import State
 
 _ENDED = 1024
-"""How many ended sessions to remember. A start that its session's end has overtaken was in the
-inbox then, which holds 288 commands and is emptied into each batch of the log; a batch has at most
-16 ends. So such a start comes before a few dozen further ends."""
+"""Number of ended sessions to remember. When an end overtakes the start of its session, the start
+is in the inbox, which holds at most 288 commands and is emptied into each batch of the log. A
+batch has at most 16 ends, so the start follows within a few dozen further ends."""
 
 
 def start_session(state: State, command: StartSession) -> None:
-    """Make a session live, or live for another account."""
+    """Start a session, or switch a live session to another account."""
     account = state.accounts.get(command.account)
     if account is None:
         return state.refuse(Reason.ACCOUNT_UNKNOWN)
@@ -43,18 +43,18 @@ def start_session(state: State, command: StartSession) -> None:
         state.sessions[command.session] = session
     elif session.account != command.account:
         session.account = command.account
-        # What was asked of the connection holds for whoever takes it over: the orders of its
-        # former account would else outlive it, and no one would be told.
+        # A connection keeps cancel-on-disconnect when it changes accounts. Otherwise the orders
+        # of its former account would silently outlive the connection.
         session.cancel_on_disconnect |= account.cancel_on_disconnect
     return state.emit(Done(state.origin))
 
 
 def end_session(state: State, command: EndSession) -> None:
-    """End a session; unless it logged out, cancel its orders where that was asked for."""
+    """End a session and, unless it ended quietly, cancel its orders if it is set to do so."""
     _remember(state, command.session)
     session = state.sessions.get(command.session)
     if session is None or command.session < state.first_session:
-        # Also where an earlier start's sessions are still being closed: its orders go with them.
+        # `CloseSessions` cancels the orders of sessions below `first_session`.
         return None
     cancelling = _cancelling(session) if not command.quietly else []
     _end(state, session)
@@ -62,7 +62,7 @@ def end_session(state: State, command: EndSession) -> None:
 
 
 def end_sessions(state: State, command: EndSessions) -> None:
-    """End all sessions of earlier starts, as if their connections had dropped."""
+    """End all sessions of earlier process starts, as if their connections had dropped."""
     state.first_session = max(state.first_session, command.before)
     ended = [number for number in state.sessions if number < command.before]
     background_work.begin(state, CloseSessions(ended[::-1]))
@@ -71,20 +71,20 @@ def end_sessions(state: State, command: EndSessions) -> None:
 
 @define(eq=False)
 class CloseSessions:
-    """The end of the sessions of earlier starts; `sessions` are those that are left, next last.
+    """Close the sessions of earlier process starts: `sessions` in reverse order.
 
-    None of them is live any more: `first_session` says so.
+    None of them is live any more, since they are below `State.first_session`.
     """
 
     sessions: list[int]
     done: bool = False
 
     def withheld(self, _state: State, _wallet: Wallet, /) -> int:
-        """Nothing: orders alone are concerned."""
+        """Return 0: cancelling orders needs no money."""
         return 0
 
     def advance(self, state: State, budget: int) -> int:
-        """Cancel the orders of the next session, where it wants that, and end it."""
+        """End the next sessions; first cancel their orders if cancel-on-disconnect is set."""
         used = 0
         while used < budget and self.sessions:
             session = state.sessions.get(self.sessions[-1])
@@ -101,7 +101,7 @@ class CloseSessions:
 
 
 def set_cancel_on_disconnect(state: State, command: SetCancelOnDisconnect) -> None:
-    """Set a session's rule, or with session 0 the default of the account's later sessions."""
+    """Set cancel-on-disconnect of a session, or for session 0 the account's default."""
     account = state.accounts.get(command.account)
     if account is None:
         return state.refuse(Reason.ACCOUNT_UNKNOWN)
@@ -116,7 +116,7 @@ def set_cancel_on_disconnect(state: State, command: SetCancelOnDisconnect) -> No
 
 
 def _cancelling(session: Session) -> list[background_work.CancelOrders]:
-    """The end of a session's open orders, account by account, where it wants that."""
+    """Return phases that cancel a session's open orders, one per account, if it is set to."""
     if not session.cancel_on_disconnect:
         return []
     by_owner: dict[int, list[int]] = {}
@@ -139,7 +139,7 @@ def _end(state: State, session: Session) -> None:
 
 
 def _remember(state: State, number: int) -> None:
-    """Note that a session has ended, so that no start that comes late revives it."""
+    """Note that a session has ended, so that a late start does not revive it."""
     state.overtaken[number] = None
     if len(state.overtaken) > _ENDED:
         del state.overtaken[next(iter(state.overtaken))]

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 def settle_to_balance(
     state: State, position: Position, price: int, kind: BookingKind, time: int
 ) -> int:
-    """Move a position's session result at `price` to the balance; returns it.
+    """Book a position's session result at `price` to the balance and return the result.
 
-    Values of many positions, rounded one by one, need not sum to zero: `rounding` takes the
-    other side of all that trading brought, so that the market's sums still do. Once everybody
-    is settled, only what rounding left is with it.
+    The values of many positions, each rounded on its own, need not sum to zero. The system
+    account `rounding` takes the opposite of each trading result, so that the sums of the market
+    stay zero. After all positions are settled, it holds only the rounding differences.
     """
     wallet, market, funding = position.wallet, position.market, position.funding
     result = position.settle(price)
@@ -46,8 +46,8 @@ def settle_to_balance(
     return result
 
 
-class Marked(NamedTuple):
-    """What a market is settled at: mark and index price, and funding index."""
+class SettlementPrices(NamedTuple):
+    """The mark price, index price and funding index at which a market is settled."""
 
     mark: int
     index_price: int
@@ -58,18 +58,20 @@ class Marked(NamedTuple):
 class Settlement:
     """Daily settlement of a currency: session results become cash, market by market.
 
-    `marked` holds the prices of each market as they stood when it was due; `deficit` is what there
-    was then, and once all are settled what is to be shared.
-    Afterwards a deficit that the fund cannot repay is spread over the session's winners, in
-    proportion to their profits; what was delivered at the same time counts (see `count`).
-    It may take many entries, and what comes in between must not change who bears what: until all
-    is done, profits stay with the account (see `withheld`), nobody is liquidated in the currency,
-    and what anybody can bear is what they have been settled to, whatever the marks do.
+    `marked` holds the prices of each market at the time of the settlement. `deficit` is the
+    deficit at that time; once all accounts are settled, it is the deficit to be shared.
+    A deficit that the insurance fund cannot repay is shared among the clients with a profit in
+    this session, in proportion to that profit. The results of a delivery at the same time count
+    as well (see `count`).
+    A settlement can span many entries. Entries in between must not change the shares. Until the
+    settlement is done, profits cannot be withdrawn (see `withheld`), no account is liquidated in
+    the currency, and each account's share is limited by its settled balance, whatever the marks
+    are by then.
     """
 
     currency: str
     time: int
-    marked: dict[str, Marked]
+    marked: dict[str, SettlementPrices]
     deficit: int
     cursor: int = 0
     profits: dict[int, int] = field(factory=dict)
@@ -106,7 +108,7 @@ class Settlement:
         return self._settle_wallet(state, wallets[account])
 
     def _settle_wallet(self, state: State, wallet: Wallet) -> int:
-        """Settle an account's positions; returns how many, or 1."""
+        """Settle an account's positions and return the number of steps used, at least 1."""
         profit = 0
         settled = [p for name, p in wallet.positions.items() if name in self.marked]
         for position in settled:
@@ -140,16 +142,16 @@ class Settlement:
         return max(1, len(settled))
 
     def ends_with(self, currency: str, time: int) -> bool:
-        """Whether this is the end of the session in that currency at that time."""
+        """Return whether this settlement ends the session of `currency` at `time`."""
         return self.currency == currency and self.time == time
 
     def count(self, account: int, profit: int) -> None:
-        """Take into a client's result of the session, which may have to bear part of a deficit."""
+        """Add `profit` to a client's session result, from which a deficit is shared."""
         if profit and account >= FIRST_CLIENT:
             self.profits[account] = self.profits.get(account, 0) + profit
 
     def withheld(self, state: State, wallet: Wallet, /) -> int:
-        """A client's profit of the session, or what the fund may have to repay of a deficit."""
+        """Return a client's session profit, or for the insurance fund the open deficit."""
         if wallet.currency != self.currency:
             return 0
         if wallet.account == INSURANCE:
@@ -171,12 +173,14 @@ class Settlement:
                 )
             )
         insurance.repay(state, self.currency)
-        # As it is now: hand-overs that were still in progress may have added to it, and an earlier
-        # settlement, due with this one, may have shared part of it.
+        # The deficit may have changed since the settlement began: a deleveraging in progress adds
+        # to it, and an earlier settlement that was due at the same time shares part of it.
         self.deficit = -state.deficit(self.currency).balance
-        counted, self.profits = self.profits, {}
+        results, self.profits = self.profits, {}
         if self.deficit:
-            self.profits = {who: counted[who] for who in sorted(counted) if counted[who] > 0}
+            self.profits = {
+                number: results[number] for number in sorted(results) if results[number] > 0
+            }
         self.total = sum(self.profits.values())
         self.sharing = list(reversed(self.profits))
 
@@ -188,7 +192,8 @@ class Settlement:
         account = self.sharing.pop()
         profit = self.profits[account]
         wallet = state.wallet(account, self.currency)
-        # What fees have taken of it before is left to the next session.
+        # Fees may already have reduced the balance. The part of the deficit that cannot be
+        # collected remains for the next session.
         tax = min(profit, self.deficit * profit // self.total, max(0, wallet.balance))
         kind = BookingKind.SOCIALISED_LOSS
         ledger.book(state, wallet, -tax, kind, self.time)
@@ -203,7 +208,7 @@ class Settlement:
             state.emit(shared)
         if any(phase is not self for phase in in_progress(state, self.currency)):
             return
-        # Also what was listed meanwhile.
+        # This includes the instruments that were listed during the settlement.
         for market in state.markets.values():
             closed = market.currency == self.currency and not market.is_open
             if closed and not market.ended(state.time):
@@ -212,7 +217,7 @@ class Settlement:
 
 
 def in_progress(state: State, currency: str) -> Iterator[Settlement]:
-    """The settlements of a currency that are not over; while there is one, its markets rest."""
+    """Yield the unfinished settlements of a currency, during which its markets are closed."""
     for phase in state.phases:
         if isinstance(phase, Settlement) and phase.currency == currency:
             yield phase

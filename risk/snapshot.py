@@ -1,9 +1,10 @@
-"""The state as bytes and back, and its fingerprint.
+"""Snapshots: conversion of the state to bytes and back, and its digest.
 
-What is written is every fact that can decide anything, in an order that the state itself
-defines, as JSON: money can pass 64 bits, and people can read it. Caches, the watch and the
-events of the last entry are left out, since they follow from the rest. So two states have the
-same bytes if and only if they will answer every further entry alike.
+A snapshot contains every fact that affects the result of an entry, in an order that the state
+itself defines. The format is JSON, because amounts of money can exceed 64 bits, and for
+readability. Caches, the margin watch and the events of the last entry are omitted, since they
+can be derived. Two states therefore have equal bytes if and only if all further entries have
+equal results.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ from risk.state import Account, Due, Session, State
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Facts of one object, each named as the attribute that holds it.
+    """Facts of one object, each named as the attribute of the object.
 
-    A fact that an earlier version did not know needs a default, so that its snapshots load.
+    A fact that an earlier version lacks needs a default, so that earlier snapshots load.
     """
 
     @classmethod
     def of(cls, source: object, **others: object) -> Self:
-        """Read the facts off an object, but for those given."""
+        """Read the facts from an object, except those passed as `others`."""
         read = {name: getattr(source, name) for name in cls.__struct_fields__ if name not in others}
         return cls(**read, **others)
 
     def into(self, target: object, *others: str) -> None:
-        """Set them on an object, but for those named."""
+        """Set the facts on an object, except those named in `others`."""
         for name in self.__struct_fields__:
             if name not in others:
                 setattr(target, name, getattr(self, name))
 
 
 class OrderFacts(Facts, frozen=True, kw_only=True):
-    """An open order; its instrument and its place are those of the queue that lists it."""
+    """An open order. Its instrument and queue position follow from `MarketFacts.queue`."""
 
     order_id: int
     account: int
@@ -91,7 +92,7 @@ class PositionFacts(Facts, frozen=True, kw_only=True):
 
 
 class MarketFacts(Facts, frozen=True, kw_only=True):
-    """A market; `queue` has the open orders of both sides, best price first, oldest first."""
+    """A market; `queue` lists the open orders of both sides, best price first, oldest first."""
 
     instrument: Instrument
     terms: Terms
@@ -121,7 +122,7 @@ class MarketFacts(Facts, frozen=True, kw_only=True):
 
 
 class WalletFacts(Facts, frozen=True, kw_only=True):
-    """Money in one currency, and the positions it stands behind."""
+    """An account's money and positions in one currency."""
 
     currency: str
     balance: int
@@ -155,14 +156,14 @@ class SessionFacts(Facts, frozen=True, kw_only=True):
 
 
 class PhaseFacts(msgspec.Struct, frozen=True, gc=False):
-    """Work in progress: which kind, and its fields."""
+    """Work in progress: the name of its class, and its fields."""
 
     kind: str
     fields: msgspec.Raw
 
 
 class StateFacts(Facts, frozen=True, kw_only=True):
-    """The venue."""
+    """The state of the venue."""
 
     time: int
     sequence: int
@@ -195,7 +196,7 @@ _decoder = msgspec.json.Decoder(StateFacts)
 
 
 def dump(state: State) -> bytes:
-    """The state's facts."""
+    """Return the state as bytes."""
     facts = StateFacts.of(
         state,
         products=list(state.products.values()),
@@ -206,7 +207,7 @@ def dump(state: State) -> bytes:
         accounts=[_account(account) for account in state.accounts.values()],
         sessions=[_session(session) for session in state.sessions.values()],
         overtaken=list(state.overtaken),
-        outcomes=idempotency.kept(state),
+        outcomes=idempotency.dump(state),
         undecided=[item for table in state.undecided.values() for item in table.items()],
         due=sorted(state.due),
         phases=[_phase(phase) for phase in state.phases],
@@ -215,14 +216,14 @@ def dump(state: State) -> bytes:
 
 
 def digest(state: State) -> str:
-    """Hexadecimal BLAKE2b of the state's facts: the same entries give the same, everywhere."""
+    """Return the hexadecimal BLAKE2b hash of `dump`; equal entries give equal digests."""
     return blake2b(dump(state), digest_size=16).hexdigest()
 
 
 def load(data: bytes) -> State:
-    """The state that was dumped. Raises msgspec.DecodeError for what is no state.
+    """Return the state of a snapshot. Raise msgspec.DecodeError for invalid bytes.
 
-    The watch starts with every wallet unlooked at, and so in slices like any other work.
+    The margin watch starts with all wallets unmeasured, and measures them in slices.
     """
     facts = _decoder.decode(data)
     state = State()
@@ -237,29 +238,29 @@ def load(data: bytes) -> State:
         msgspec.json.decode(phase.fields, type=_PHASES[phase.kind]) for phase in facts.phases
     )
     orders: dict[int, Order] = {}
-    for kept in facts.markets:
-        state.markets[kept.instrument.name] = _load_market(state, kept, orders)
-    state.expired.extend(_load_market(state, kept, orders) for kept in facts.expired)
+    for market in facts.markets:
+        state.markets[market.instrument.name] = _load_market(state, market, orders)
+    state.expired.extend(_load_market(state, market, orders) for market in facts.expired)
     for currency in facts.currencies:
         state.add_currency(currency)
     for account in facts.accounts:
         _load_account(state, account, orders)
     for session in facts.sessions:
-        live = Session(session.number, session.account, orders=_chosen(orders, session.orders))
+        live = Session(session.number, session.account, orders=_select(orders, session.orders))
         session.into(live, "orders")
         state.sessions[live.number] = live
     if any(market.funded is None for market in facts.markets):
-        _bring_forward(state)
+        _upgrade_from_rules_1(state)
     state.watch.incomplete = True
     return state
 
 
-def _bring_forward(state: State) -> None:
+def _upgrade_from_rules_1(state: State) -> None:
     """Complete a state of rules version 1.
 
-    It did not count bookings of funding, left markets open that were listed while their currency
-    was settled, and let a session start again under the number of one that had ended: the orders
-    of that one are no session's any more.
+    Version 1 did not count funding bookings. It left markets open that were listed during a
+    settlement of their currency. It allowed a session to start under the number of an ended one:
+    the orders of the ended session now belong to no session.
     """
     for account in state.accounts.values():
         for order in account.orders.values():
@@ -274,9 +275,9 @@ def _bring_forward(state: State) -> None:
     for currency in state.currencies():
         markets = [market for market in state.markets.values() if market.currency == currency]
         exact = sum(market.funded for market in markets)
-        off = abs(state.funding_pool(currency).balance * FUNDED - exact)
-        if off:
-            markets[0].bookings = ceil_div(2 * off, FUNDED)
+        difference = abs(state.funding_pool(currency).balance * FUNDED - exact)
+        if difference:
+            markets[0].bookings = ceil_div(2 * difference, FUNDED)
 
 
 def _market(market: Market) -> MarketFacts:
@@ -314,27 +315,27 @@ def _load_market(state: State, facts: MarketFacts, orders: dict[int, Order]) -> 
     market = Market(facts.instrument, facts.terms, state.indices[facts.index], book)
     facts.into(market, "instrument", "terms", "index", "funded", "good_til_day", "queue")
     market.funded = facts.funded or 0
-    for kept in facts.queue:
+    for queued in facts.queue:
         order = Order(
-            instrument=name, **{field: getattr(kept, field) for field in kept.__struct_fields__}
+            instrument=name, **{field: getattr(queued, field) for field in queued.__struct_fields__}
         )
         orders[order.order_id] = order
         book.add(order)
     book.take_changes()
-    market.good_til_day = _chosen(orders, facts.good_til_day)
+    market.good_til_day = _select(orders, facts.good_til_day)
     return market
 
 
 def _load_account(state: State, facts: AccountFacts, orders: dict[int, Order]) -> None:
     account = Account(facts.number, facts.name, facts.created)
     facts.into(account, "orders", "wallets")
-    account.orders = _chosen(orders, facts.orders)
+    account.orders = _select(orders, facts.orders)
     state.accounts[account.number] = account
-    for kept in facts.wallets:
-        wallet = state.wallet(account.number, kept.currency)
-        kept.into(wallet, "positions")
+    for wallet_facts in facts.wallets:
+        wallet = state.wallet(account.number, wallet_facts.currency)
+        wallet_facts.into(wallet, "positions")
         ledger.bring_forward(wallet)
-        for position in kept.positions:
+        for position in wallet_facts.positions:
             _load_position(state, wallet, position, orders)
         if wallet.positions or wallet.balance < 0:
             state.watch.mark_dirty(wallet)
@@ -346,12 +347,12 @@ def _load_position(
     position = state.position(wallet.account, state.markets[facts.market])
     facts.into(position, "market", "orders")
     position.market.cost += position.cost
-    position.orders = _chosen(orders, facts.orders)
+    position.orders = _select(orders, facts.orders)
     for order in position.orders.values():
         if order.reduce_only:
             position.reduce_by(order)
         position.expose(order, order.remaining)
 
 
-def _chosen(orders: dict[int, Order], order_ids: Iterable[int]) -> dict[int, Order]:
+def _select(orders: dict[int, Order], order_ids: Iterable[int]) -> dict[int, Order]:
     return {order_id: orders[order_id] for order_id in order_ids}

@@ -1,4 +1,4 @@
-"""Supervision is state: the heartbeat with its prices, and what holds when it is late."""
+"""Supervision: the heartbeat with index prices, and the check that it is recent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def tick(state: State, command: Tick) -> None:
-    """Take the index prices, move every mark, and put up whom that endangers."""
+    """Set the index prices, update all marks, and queue the wallets this affects for the watch."""
     state.ticks += 1
     state.marks += 1
     state.heartbeat = state.time
@@ -33,9 +33,10 @@ def tick(state: State, command: Tick) -> None:
 
 
 def prices_fresh(state: State, wallet: Wallet) -> bool:
-    """Whether heartbeat and indices are fresh enough to take on risk.
+    """Return whether the heartbeat and the wallet's index prices are recent.
 
-    All that the wallet's margin depends on must be: a stale mark elsewhere may hide a loss.
+    This covers every market in which the wallet has a position, since the stale mark of any of
+    them can hide a loss.
     """
     oldest = state.time - state.parameters.supervision
     if state.heartbeat < oldest:

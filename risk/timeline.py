@@ -1,8 +1,8 @@
-"""What time brings: expiries, daily settlements, listings, averaging windows.
+"""Scheduled events: expiries, daily settlements, listings, averaging windows.
 
-`advance` takes everything that is due in the order (time, kind, name). What a settlement or
-delivery needs is fixed at its moment — marks, funding index, delivery price — and the work on
-all accounts then goes on in phases, while the markets concerned are in settlement.
+`advance` handles all that are due, ordered by (time, kind, name). Marks, funding index and
+delivery price are fixed at the time of a settlement or delivery. The work on the accounts
+follows in phases, during which the markets concerned are in settlement.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from risk.delivery import Delivery
 from risk.events import MarketChanged, MarketState
 from risk.funding import LATE
 from risk.market import Market
-from risk.settlement import Marked, Settlement
+from risk.settlement import Settlement, SettlementPrices
 from risk.state import Due
 
 if TYPE_CHECKING:
     from risk.state import State
 
 DAYS_AT_ONCE: Final = 30
-"""Days at the end of a jump of the clock that are settled one by one. To begin to settle one takes
-some 100 µs, and then all accounts are gone through for each."""
+"""Days at the end of a jump of the clock that are settled one by one. Starting a settlement takes
+some 100 µs, and each settlement then processes all accounts."""
 
 
 def advance(state: State, time: int) -> None:
-    """Set venue time to `time` (never back) and begin everything that has come due by then."""
+    """Advance venue time to `time`, never back, and start everything due by then."""
     while state.due and state.due[0][0] <= time:
         due, kind, name = heappop(state.due)
         state.time = max(state.time, due)
@@ -60,11 +60,11 @@ def _expire(state: State, market: Market, due: int) -> None:
 
 
 def _settlement_after(state: State, due: int, time: int) -> int:
-    """The settlement that follows one, on the way to `time`.
+    """Return the time of the settlement after `due`, when the clock jumps to `time`.
 
-    Where the clock jumps over more days than one entry should begin to settle, days on which
-    nothing that is held expires are left out: with the marks standing still, the next settlement
-    comes to the same.
+    Where the clock jumps over more days than one entry should settle, days on which no market
+    with positions expires are skipped: the marks are constant, so the next settlement has the
+    same result.
     """
     following: int = next_settlement(due)
     latest: int = next_settlement(time - DAYS_AT_ONCE * DAY)
@@ -80,14 +80,16 @@ def _settlement_after(state: State, due: int, time: int) -> int:
 def _settle(state: State, due: int) -> None:
     heappush(state.due, (due, Due.LISTING, ""))
     for currency in state.currencies():
-        marked = {}
+        prices = {}
         for market in state.markets.values():
             if market.currency == currency and not market.ended(due):
                 funding.accrue(market, due)
                 _close(state, market)
-                marked[market.name] = Marked(market.mark, market.index.price, market.funding_index)
+                prices[market.name] = SettlementPrices(
+                    market.mark, market.index.price, market.funding_index
+                )
         deficit = -state.deficit(currency).balance
-        state.phases.append(Settlement(currency, due, marked, deficit))
+        state.phases.append(Settlement(currency, due, prices, deficit))
     state.marks += 1
 
 

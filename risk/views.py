@@ -1,6 +1,6 @@
-"""What an account looks like from outside: summaries and positions, computed when asked.
+"""Views of an account: summaries and positions, computed on request.
 
-Views change nothing but caches, and are never part of a decision.
+Views change nothing but caches, and no command depends on them.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Summary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A position as its holder sees it. Size is signed, 1e-8; prices 1e-8; the rest 1e-12.
+    """A position with its margin and profit. Size is signed, 1e-8; prices 1e-8; the rest 1e-12.
 
     `delta` is the size in base coins. `floating` is unrealised profit of the session,
     `realised` its realised profit including `funding`, `total` the profit since the average
     price. `interest` is the market's funding per unit of size since listing. `leverage` is the
-    whole number nearest to what initial margin allows. `liquidation_price` is None where no
-    price of this market alone would liquidate.
+    leverage that initial margin allows, rounded to a whole number. `liquidation_price` is None
+    where no price of this market alone leads to a liquidation.
     """
 
     instrument: str
@@ -81,7 +81,7 @@ class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def summary(state: State, account: int, currency: str) -> Summary:
-    """An account in one currency, at the present marks."""
+    """Return the summary of an account in one currency, at the present marks."""
     wallet = _wallet(state, account, currency)
     margin.refresh(state, wallet)
     held = list(wallet.positions.values())
@@ -120,7 +120,7 @@ def summary(state: State, account: int, currency: str) -> Summary:
 def _ratios(
     wallet: Wallet, held: list[Position], indices: list[str]
 ) -> tuple[int | None, tuple[tuple[str, int], ...]]:
-    """The liquidation ratio of all positions together, and of those on each index alone."""
+    """Return the liquidation ratio of all positions together, and of those on each index alone."""
     together = wallet.model.liquidation_ratio(wallet, held)
     if len(indices) == 1:
         return together, () if together is None else ((indices[0], together),)
@@ -134,7 +134,7 @@ def _ratios(
 
 
 def position(state: State, account: int, market: Market) -> PositionView:
-    """A position at the present marks; one that is not held is all zero."""
+    """Return a position at the present marks; all zero where the account has none."""
     held: Position | None = market.positions.get(account)
     wallet = _wallet(state, account, market.currency)
     margin.refresh(state, wallet)
@@ -164,14 +164,14 @@ def position(state: State, account: int, market: Market) -> PositionView:
 
 
 def _wallet(state: State, account: int, currency: str) -> Wallet:
-    """An account's wallet, or an empty one that the state does not hear of: views only look."""
+    """Return an account's wallet, or an empty one that is not added to the state."""
     return state.accounts[account].wallets.get(currency) or Wallet(account, currency)
 
 
 def order_margin(
     state: State, account: int, market: Market, side: Side, amount: int, price: int
 ) -> int:
-    """Initial margin in Money that an order of its own would need, fee and loss included."""
+    """Return the initial margin in Money that a new order would need, with fee and loss."""
     wallet = _wallet(state, account, market.currency)
     size, worst_case = side.sign * amount, wallet.model.worst_case
     loss = margin.loss_at_mark(market, side, amount, price)
@@ -184,7 +184,7 @@ def order_margin(
 
 
 def delta(market: Market, size: int) -> int:
-    """A signed size in base coins, 1e-12."""
+    """Convert a signed size to base coins, in 1e-12."""
     if not size:
         return 0
     coins = base_size(market, size)
@@ -192,7 +192,7 @@ def delta(market: Market, size: int) -> int:
 
 
 def lifetime_profit(position: Position) -> int:
-    """Profit at the mark since the average price, settlements left aside."""
+    """Return the profit at the mark since the average price, regardless of settlements."""
     if not position.size:
         return 0
     instrument: Instrument = position.market.instrument
@@ -201,9 +201,9 @@ def lifetime_profit(position: Position) -> int:
 
 
 def _leverage(market: Market, size: int) -> int:
-    """The leverage that initial margin allows at this size, to the nearest whole number.
+    """Return the leverage that initial margin allows at this size, to the nearest whole number.
 
-    0 where no initial margin bounds it.
+    It is 0 where the initial margin is zero.
     """
     coins = base_size(market, size) if size and market.mark else 0
     terms = market.terms

@@ -1,4 +1,4 @@
-"""A standing that is kept says what a new one would, whatever moved money or positions since."""
+"""A ranking that is kept says what a new one would, whatever moved money or positions since."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.risk.venue import BTC, open_venue
 def stale(state: State) -> list[tuple[str, int]]:
     """Kept standings of the present marks that rank otherwise than a new look does."""
     found = []
-    for (name, sign), kept in list(state.watch.standings.kept.items()):
+    for (name, sign), kept in list(state.watch.rankings.by_side.items()):
         if kept.marks != state.marks or not kept.complete:
             continue
         kept.next(state, None, 1)
@@ -41,12 +41,12 @@ def test_a_kept_standing_is_as_good_as_a_new_one(seed: int) -> None:
         nonlocal looks
         state = venue.exchange.state
         assert [] == stale(state)
-        looks += len(state.watch.standings.kept)
+        looks += len(state.watch.rankings.by_side)
         if random.random() < 0.3:
             for market in state.markets.values():
                 for sign in (1, -1):
-                    standing = state.watch.standings.of(state, market, sign)
-                    standing.advance(state, len(market.positions) + 1)
+                    ranking = state.watch.rankings.of(state, market, sign)
+                    ranking.advance(state, len(market.positions) + 1)
 
     venue.followers.append(look)
     for _ in range(130):
@@ -72,8 +72,8 @@ def test_a_liquidation_fee_moves_the_fund_in_its_standing() -> None:
     insurance.take_over(state, held, 0)
     venue.trade("lou", "sho", BTC, "100000", "50000")
     venue.tick(btc_usd="48950")
-    standing = state.watch.standings.of(state, venue.market(BTC), -1)
-    standing.advance(state, 1000)
+    ranking = state.watch.rankings.of(state, venue.market(BTC), -1)
+    ranking.advance(state, 1000)
     venue.buy("mia", BTC, "50000", "48950")
     before = venue.wallet(INSURANCE, "BTC").balance
     venue.do(Liquidate(account=venue.number("lou"), currency="BTC"))

@@ -192,14 +192,14 @@ def test_a_standing_is_what_a_scan_says(seed: int) -> None:
     for _ in range(60):
         market, sign = venue.market(chance.choice(MARKETS)), chance.choice((1, -1))
         if chance.random() < 0.5:
-            state.watch.standings.of(state, market, sign).advance(state, 5)
+            state.watch.rankings.of(state, market, sign).advance(state, 5)
         if chance.random() < 0.7:
             trade(venue, chance.choice(CLIENTS), market.name, chance)
         if chance.random() < 0.1:
             venue.tick()
         expected = scanned(state, market, sign)
         below = chance.choice([None, *expected])
-        found = state.watch.standings.of(state, market, sign).next(state, below, 10)
+        found = state.watch.rankings.of(state, market, sign).next(state, below, 10)
         upper = expected if below is None else [place for place in expected if place < below]
         assert upper[-10:] == found
 
@@ -225,11 +225,11 @@ def test_standings_that_are_late_keep_nobody_waiting() -> None:
 
 
 def test_standings_that_were_of_no_use_are_dropped_at_the_next_tick() -> None:
-    """In calm nothing is kept, and nothing is worked out."""
+    """Rankings of sides without deleveraging are neither kept nor computed."""
     venue = fallen_venue(Random(1))
-    kept = venue.exchange.state.watch.standings
+    rankings = venue.exchange.state.watch.rankings
     assert liquidation.pending(venue.exchange.state)
-    assert kept.kept
+    assert rankings.by_side
     venue.tick()
     venue.finish()
-    assert not kept.kept
+    assert not rankings.by_side

@@ -206,7 +206,7 @@ def test_a_table_holds_the_newest_that_fit(lengths: list[int]) -> None:
     kept: list[tuple[str, bytes]] = []
     for n, length in enumerate(lengths):
         kept.append((f"101:{n}", b"x" * length))
-        outcomes.keep(*kept[-1])
+        outcomes.add(*kept[-1])
         while len(kept) > 1 and _taken(kept) > idempotency.OUTCOME_BYTES:
             del kept[0]
         assert kept == list(outcomes.texts.items())

@@ -182,8 +182,8 @@ def test_standings_are_worked_out_for_the_other_side() -> None:
         venue.tick(btc_usd=price_now)
         venue.finish()
         state = venue.exchange.state
-        liquidation._standings_ready(state, [(venue.number("lou"), "BTC")])
-        assert [(BTC, sign)] == list(state.watch.standings.kept)
+        liquidation._rankings_ready(state, [(venue.number("lou"), "BTC")])
+        assert [(BTC, sign)] == list(state.watch.rankings.by_side)
 
 
 @pytest.mark.parametrize(("shortfall", "wanted"), [(-RATE // 2, 0), (-RATE // 2 - 1, 1)])
@@ -265,9 +265,9 @@ def test_an_account_waits_while_its_position_is_handed_over() -> None:
     venue = fallen()
     state = venue.exchange.state
     lou, win = venue.wallet("lou", "BTC"), venue.wallet("win", "BTC")
-    assert not liquidation._unsettled(state, lou)
+    assert not liquidation._is_blocked(state, lou)
     state.phases.append(Deleverage(lou.account, BTC))
-    assert liquidation._unsettled(state, lou)
-    assert not liquidation._unsettled(state, win)
+    assert liquidation._is_blocked(state, lou)
+    assert not liquidation._is_blocked(state, win)
     state.phases[0] = Deleverage(lou.account, WEEKLY)
-    assert not liquidation._unsettled(state, lou)
+    assert not liquidation._is_blocked(state, lou)

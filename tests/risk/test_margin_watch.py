@@ -182,12 +182,12 @@ def test_a_wallet_far_from_danger_is_not_looked_at() -> None:
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
     venue.trade("alice", "bob", BTC, "10000", "50000")
     venue.tick()
-    looks = venue.exchange.state.watch.looks
+    looks = venue.exchange.state.watch.measurements
     for price in ("50100", "49000", "52000", "45000"):
         venue.tick(btc_usd=price)
-    assert looks == venue.exchange.state.watch.looks
+    assert looks == venue.exchange.state.watch.measurements
     venue.tick(btc_usd="2000")
-    assert looks < venue.exchange.state.watch.looks
+    assert looks < venue.exchange.state.watch.measurements
 
 
 def test_ends_stay_in_proportion_to_what_is_watched() -> None:

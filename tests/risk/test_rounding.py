@@ -240,7 +240,7 @@ def test_a_winner_bears_a_loss_down_to_two_units(left: int, bears: bool) -> None
     win.wallet.balance += left - share - win.wallet.margin_balance
     margin.refresh(state, win.wallet)
     assert left == win.wallet.margin_balance + share
-    assert bears == deleveraging._bears(state, lou, win, share)
+    assert bears == deleveraging._is_eligible(state, lou, win, share)
     before = lou.size
     while not phase.done:
         phase.advance(state, deleveraging.RANKED)
