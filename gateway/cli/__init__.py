@@ -1,7 +1,7 @@
-"""The command line: `tidegate serve` and what else can be started from it.
+"""The command line: `tidegate serve` and the other subcommands.
 
-A subcommand is a function that adds its own parser, with `run` among the defaults: called with
-the parsed arguments, it returns the exit status. More of them join `COMMANDS`.
+Each function in `COMMANDS` adds the parser of one subcommand, with a `run` default that takes the
+parsed arguments and returns the exit status.
 """
 
 from __future__ import annotations
@@ -11,42 +11,22 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import trio
-
+from gateway.cli.demo import add_demo, add_shock
 from gateway.cli.log import add_log
-from gateway.config.schema import Config, load
+from gateway.cli.percentages import escape_negative_percentages
+from gateway.cli.replay import add_replay
+from gateway.cli.serve import add_serve
 from gateway.config.toml_reader import ConfigError
-from gateway.demo.command import add_demo, add_shock
-from gateway.demo.percentages import escape_negative_percentages
 from gateway.log.errors import ApplyError, DiskError, LogError
 from gateway.printable import printable
 from gateway.server.failure import report
-from gateway.server.process import serve_until_signalled
-from gateway.server.replay import add_replay
-from gateway.server.server import Running
 
 if TYPE_CHECKING:
-    # argparse has no public name for what add_subparsers returns.
-    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    from gateway.cli.arguments import Subcommands
 
 USAGE_ERROR: Final = 2
-
-Failed = TypeVar("Failed", bound=Exception)
-
-
-def add_serve(subcommands: Subcommands) -> None:
-    """`tidegate serve`."""
-    parser = subcommands.add_parser(
-        "serve",
-        help="run the venue until it is stopped",
-        description="Run the venue until SIGTERM or SIGINT; a second signal ends it at once.",
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; all keys optional")
-    parser.set_defaults(run=_serve)
-
 
 COMMANDS: Final[list[Callable[[Subcommands], None]]] = [
     add_serve,
@@ -55,6 +35,8 @@ COMMANDS: Final[list[Callable[[Subcommands], None]]] = [
     add_log,
     add_replay,
 ]
+
+Failure = TypeVar("Failure", bound=Exception)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,23 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = chosen.run(chosen)
     except* ConfigError as errors:
-        # From inside the venue it comes wrapped by each nursery on its way.
-        print(f"tidegate: {printable(str(_first(errors)))}", file=sys.stderr)
+        # Raised inside the venue, it is wrapped in an exception group by each nursery it leaves.
+        print(f"tidegate: {printable(str(_innermost(errors)))}", file=sys.stderr)
     except* (DiskError, ApplyError, LogError) as errors:
-        status = report(_first(errors))
+        status = report(_innermost(errors))
     return status
 
 
-def _first(errors: ExceptionGroup[Failed]) -> Failed:
+def _innermost(errors: ExceptionGroup[Failure]) -> Failure:
     error = errors.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error
-
-
-def _serve(chosen: argparse.Namespace) -> int:
-    trio.run(serve_until_signalled, load(chosen.config) if chosen.config else Config(), announce)
-    return 0
-
-
-def announce(running: Running) -> None:
-    """Say where the venue is, for people and for the programs that start it."""
-    print(f"tidegate ready http={running.http_url} ws={running.websocket_url}", flush=True)
+    return _innermost(error) if isinstance(error, ExceptionGroup) else error

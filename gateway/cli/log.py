@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Final
 
+from gateway.cli.arguments import add_command, count, write_line
 from gateway.clock import RealClock
 from gateway.log import maintenance
 from gateway.log.data_directory import DataDirectory
@@ -26,8 +26,7 @@ from gateway.log.verify import CHECK_ENTRIES, Verification, Verified
 from gateway.printable import printable
 
 if TYPE_CHECKING:
-    # argparse has no public name for what add_subparsers returns.
-    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    from gateway.cli.arguments import Run, Subcommands
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +53,9 @@ def add_log(subcommands: Subcommands) -> None:
         add(commands)
 
 
-def _add(
-    commands: Subcommands, name: str, run: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    summary = re.split(r"[.:]", text)[0]
-    parser = commands.add_parser(name, help=summary[0].lower() + summary[1:], description=text)
+def _add(commands: Subcommands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+    parser = add_command(commands, name, run, text)
     parser.add_argument("directory", type=_directory, metavar="DIR", help="the data directory")
-    parser.set_defaults(run=run)
     return parser
 
 
@@ -69,12 +64,6 @@ def _directory(text: str) -> DataDirectory:
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is not a directory")
     return DataDirectory(path)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text}")
-    return int(text)
 
 
 def _reason(text: str) -> str:
@@ -99,7 +88,7 @@ def _add_snapshot(commands: Subcommands) -> None:
     )
     parser.add_argument(
         "--every",
-        type=_count,
+        type=count,
         default=SNAPSHOT_ENTRIES,
         metavar="N",
         help="entries between snapshots, with --follow (default: %(default)s)",
@@ -108,7 +97,7 @@ def _add_snapshot(commands: Subcommands) -> None:
         "--prune", action="store_true", help="remove segments that no snapshot needs any more"
     )
     # What a venue passes to the follower that it starts: a venue that is killed can end nobody.
-    parser.add_argument("--parent", type=_count, metavar="PID", help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=count, metavar="PID", help=argparse.SUPPRESS)
 
 
 def _snapshot(chosen: argparse.Namespace) -> int:
@@ -121,7 +110,7 @@ def _snapshot(chosen: argparse.Namespace) -> int:
         follower = Follower.open(directory, disk)
         follower.catch_up()
         sequence = follower.snapshot()
-    _say(f"snapshot of entry {sequence}")
+    write_line(f"snapshot of entry {sequence}")
     if chosen.prune:
         _tell_pruned(directory, disk)
     return 0
@@ -155,7 +144,7 @@ def _add_verify(commands: Subcommands) -> None:
     )
     parser.add_argument(
         "--check-every",
-        type=_count,
+        type=count,
         default=CHECK_ENTRIES,
         metavar="N",
         help="entries between proofs that money and margin add up (default: %(default)s)",
@@ -173,7 +162,7 @@ def _verify(chosen: argparse.Namespace) -> int:
         found = Verification(chosen.directory, Meter(Console()), chosen.check_every).run()
     except KeyboardInterrupt:
         return 128 + 2
-    _say(report(found, perf_counter() - began))
+    write_line(report(found, perf_counter() - began))
     return 0
 
 
@@ -211,8 +200,8 @@ def report(found: Verified, seconds: float) -> str:
 
 def _add_show(commands: Subcommands) -> None:
     parser = _add(commands, "show", _show, "Print entries, one a line.")
-    parser.add_argument("--from", dest="first", type=_count, default=1, metavar="N")
-    parser.add_argument("--to", dest="last", type=_count, metavar="N")
+    parser.add_argument("--from", dest="first", type=count, default=1, metavar="N")
+    parser.add_argument("--to", dest="last", type=count, metavar="N")
     parser.add_argument("--account", metavar="NAME", help="a name or a number")
     parser.add_argument(
         "--follow", action="store_true", help="go on, with each entry once it is durable"
@@ -240,7 +229,7 @@ def _print_entries(wanted: Selection, *, follow: bool, json: bool) -> None:
         """Print what is wanted of the frames; whether nothing more is wanted."""
         for frame in frames:
             for entry in wanted.of(frame, tail.reader.entries):
-                _say(record(entry) if json else line(entry, wanted.who))
+                write_line(record(entry) if json else line(entry, wanted.who))
             if wanted.past(frame.last + 1):
                 return True
         return False
@@ -287,7 +276,7 @@ def _add_skip(commands: Subcommands) -> None:
         "Leave an entry out: the one that a venue stopped at since it cannot be applied. Every"
         " start and replay honours it.",
     )
-    parser.add_argument("sequence", type=_count, metavar="SEQ", help="number of the entry")
+    parser.add_argument("sequence", type=count, metavar="SEQ", help="number of the entry")
     parser.add_argument(
         "--reason", type=_reason, required=True, metavar="TEXT", help="why, for the log's readers"
     )
@@ -297,7 +286,7 @@ def _skip(chosen: argparse.Namespace) -> int:
     poison = maintenance.skip(
         chosen.directory, chosen.sequence, chosen.reason, clock=RealClock(), disk=Disk()
     )
-    _say(f"entry {poison.sequence} is left out from now on: {poison}")
+    write_line(f"entry {poison.sequence} is left out from now on: {poison}")
     return 0
 
 
@@ -319,10 +308,8 @@ def _prune(chosen: argparse.Namespace) -> int:
 def _tell_pruned(directory: DataDirectory, disk: Disk) -> None:
     removed = maintenance.prune(directory, disk)
     for segment in removed:
-        _say(f"{segment.path} removed")
+        write_line(f"{segment.path} removed")
     if not removed:
-        _say("nothing to remove: every segment holds entries after the older of two snapshots")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+        write_line(
+            "nothing to remove: every segment holds entries after the older of two snapshots"
+        )

@@ -6,14 +6,9 @@ is written.
 
 from __future__ import annotations
 
-import argparse
 import logging
-import math
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 import trio
 from attrs import define, field
@@ -21,7 +16,7 @@ from attrs import define, field
 from book.units import Millis
 from gateway.access.authenticator import ApiKey, Keyring
 from gateway.access.scope import parse_scope
-from gateway.config.schema import Config, load
+from gateway.config.schema import Config
 from gateway.log.data_directory import DataDirectory
 from gateway.log.entry_format import accounts
 from gateway.log.errors import LogError
@@ -30,7 +25,7 @@ from gateway.log.scan import survey
 from gateway.log.segments import SegmentReader, reader_after
 from gateway.metrics import Metrics
 from gateway.network.connection_limiter import ConnectionLimiter
-from gateway.network.descriptors import connection_quotas, raise_limit
+from gateway.network.descriptors import connection_quotas
 from gateway.network.frontend import Address, Frontend
 from gateway.network.sockets import bind_ports
 from gateway.sequencer.command_source import CommandSource
@@ -38,61 +33,7 @@ from gateway.server.assembly import build_venue
 from gateway.server.process import stop_at_signal
 from risk.commands import EndSessions, Entry
 
-if TYPE_CHECKING:
-    # argparse has no public name for what add_subparsers returns.
-    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
-
 logger = logging.getLogger(__name__)
-
-FASTEST: Final = 1_000_000.0
-"""Eleven days in a second: faster than any machine replays them."""
-
-
-def add_replay(subcommands: Subcommands) -> None:
-    """`tidegate replay`."""
-    parser = subcommands.add_parser(
-        "replay",
-        help="serve a recorded venue again, read-only",
-        description="Play a venue's log again and serve its market data. Nothing can be changed.",
-    )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="the data directory")
-    parser.add_argument(
-        "--speed",
-        type=_speed,
-        default=1.0,
-        metavar="X",
-        help="how many times as fast as it was (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="TOML file: where to listen, limits, and the keys of accounts that may look",
-    )
-    parser.set_defaults(run=_run)
-
-
-def _speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = math.nan
-    if not 0 < speed <= FASTEST:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, to {FASTEST:.0f}, not {text}")
-    return speed
-
-
-def _run(chosen: argparse.Namespace) -> int:
-    config = load(chosen.config) if chosen.config else Config()
-    raise_limit()
-    trio.run(play_until_signalled, config, DataDirectory(chosen.directory), chosen.speed, _tell)
-    return 0
-
-
-def _tell(address: Address) -> None:
-    sys.stdout.write(f"tidegate ready http={address.http_url} ws={address.websocket_url}\n")
-    sys.stdout.flush()
-
 
 Announce = Callable[[Address], None]
 """Told where the recording can be watched."""

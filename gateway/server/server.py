@@ -70,19 +70,20 @@ class Running:
     log: Log
 
     @property
+    def address(self) -> Address:
+        """Where clients find the venue."""
+        encrypted = self.venue.config.server.tls is not None
+        return Address(self.http, self.websocket, encrypted)
+
+    @property
     def http_url(self) -> str:
-        """What clients use as the base of HTTP requests."""
-        return self._address.http_url
+        """The base URL of HTTP requests."""
+        return self.address.http_url
 
     @property
     def websocket_url(self) -> str:
-        """What clients open a WebSocket to."""
-        return self._address.websocket_url
-
-    @property
-    def _address(self) -> Address:
-        encrypted = self.venue.config.server.tls is not None
-        return Address(self.http, self.websocket, encrypted)
+        """The URL that clients open a WebSocket to."""
+        return self.address.websocket_url
 
     def stop(self) -> None:
         """Shut down in order: everything accepted is answered, everybody is told. A plain call."""

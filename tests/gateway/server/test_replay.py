@@ -11,10 +11,11 @@ import trio
 from trio.testing import MockClock
 
 from book.units import HOUR
+from gateway.cli.replay import MAX_SPEED
 from gateway.config.toml_reader import Endpoint
 from gateway.log.data_directory import DataDirectory
 from gateway.log.errors import LogError
-from gateway.server.replay import FASTEST, Announce, Player, RecordedClock
+from gateway.server.replay import Announce, Player, RecordedClock
 from risk.commands import EndSessions
 from tests.gateway.harness import Harness
 from tests.gateway.log.log_fixtures import TICK
@@ -88,7 +89,7 @@ async def test_it_is_served_and_nothing_is_written(tmp_path: Path) -> None:
     scribe.close()
     before = contents(tmp_path)
     told, heard = trio.open_memory_channel[Endpoint](1)
-    player = player_of(scribe, FASTEST, lambda where: told.send_nowait(where.http))
+    player = player_of(scribe, MAX_SPEED, lambda where: told.send_nowait(where.http))
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(player.run)

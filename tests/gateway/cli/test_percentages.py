@@ -4,7 +4,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 
 import pytest
 
-from gateway.demo.percentages import escape_negative_percentages, percentage
+from gateway.cli.percentages import escape_negative_percentages, percentage
 
 
 @pytest.mark.parametrize(

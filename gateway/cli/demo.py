@@ -1,34 +1,36 @@
-"""`tidegate demo` and `tidegate shock` on the command line."""
+"""`tidegate demo` and `tidegate shock`."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from gateway.config.schema import Config, Limits, load
+from gateway.cli.arguments import add_command, add_config, load_config
+from gateway.cli.percentages import percentage
+from gateway.config.schema import Config, Limits
 from gateway.demo import control
 from gateway.demo.options import FALL_SECONDS, SHOCK_SECONDS, Options
-from gateway.demo.percentages import percentage
 
 if TYPE_CHECKING:
-    # argparse has no public name for what add_subparsers returns.
-    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    import argparse
 
-FAILED = 1
+    from gateway.cli.arguments import Subcommands
+
+FAILED: Final = 1
 
 
 def add_demo(subcommands: Subcommands) -> None:
-    """`tidegate demo`."""
-    parser = subcommands.add_parser(
+    """Add `tidegate demo`."""
+    parser = add_command(
+        subcommands,
         "demo",
-        help="run the venue with a crowd of bots on it, and watch",
-        description="Run the venue with market makers, takers and gamblers on it, and watch them.",
+        _demo,
+        "Run the venue with market makers, takers and gamblers on it, and watch them.",
+        "run the venue with a crowd of bots on it, and watch",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; all keys optional")
+    add_config(parser)
     parser.add_argument(
         "--shock", type=percentage, metavar="PERCENT", help="move all indices, such as -20%%"
     )
@@ -49,28 +51,27 @@ def add_demo(subcommands: Subcommands) -> None:
     parser.add_argument(
         "--plain", action="store_true", help="print lines, also where a terminal could show more"
     )
-    parser.set_defaults(run=_demo)
 
 
 def add_shock(subcommands: Subcommands) -> None:
-    """`tidegate shock`."""
-    parser = subcommands.add_parser(
+    """Add `tidegate shock`."""
+    parser = add_command(
+        subcommands,
         "shock",
-        help="move the indices of a running demo",
-        description="Move all indices of a demo that you have started on this machine.",
+        _shock,
+        "Move all indices of a demo that you have started on this machine.",
+        "move the indices of a running demo",
     )
     parser.add_argument("percent", type=percentage, metavar="PERCENT", help="such as -20%%")
     parser.add_argument("--port", type=int, help="HTTP port of the demo, where several are running")
-    parser.set_defaults(run=_shock)
 
 
 def _demo(chosen: argparse.Namespace) -> int:
-    # Bots and screen take long to import, and `tidegate serve` comes by here without them.
+    # Imported late: bots and screen take long to import, and `tidegate serve` does not need them.
     from gateway.demo.runner import play
 
-    # The crowd comes from this machine and trades as fast as the demo wants.
-    unlimited = Config(limits=Limits(enabled=False))
-    config = load(chosen.config) if chosen.config else unlimited
+    # The bots share this machine's address and trade as fast as the demo asks them to.
+    config = load_config(chosen.config, Config(limits=Limits(enabled=False)))
     trio.run(play, config, Options(chosen.shock, chosen.after, chosen.over, chosen.plain))
     return 0
 
