@@ -155,11 +155,11 @@ def _verify(chosen: argparse.Namespace) -> int:
     # What draws takes long to import, and `tidegate serve`, which draws nothing, comes by here.
     from rich.console import Console
 
-    from gateway.cli.progress import Meter
+    from gateway.cli.progress import ConsoleMeter
 
     began = perf_counter()
     try:
-        found = Verification(chosen.directory, Meter(Console()), chosen.check_every).run()
+        found = Verification(chosen.directory, ConsoleMeter(Console()), chosen.check_every).run()
     except KeyboardInterrupt:
         return 128 + 2
     write_line(report(found, perf_counter() - began))

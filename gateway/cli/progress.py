@@ -36,7 +36,7 @@ class _Rate(ProgressColumn):
 
 
 @define(eq=False)
-class Meter:
+class ConsoleMeter:
     """Measures pieces of work, one after the other."""
 
     console: Console

@@ -8,7 +8,9 @@ scratch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
@@ -21,12 +23,17 @@ from gateway.log.snapshots import Snapshot
 from risk import RULES
 from risk.commands import Checkpoint
 
-if TYPE_CHECKING:
-    from gateway.cli.progress import Meter
-
 CHECK_ENTRIES: Final = 10_000
 """From one proof of the identities to the next. One costs as much as the state is large: some
 milliseconds at a thousand accounts, after half a second of replay."""
+
+
+class Meter(Protocol):
+    """Shows the progress of a verification."""
+
+    def measure(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Begin a piece of work of size `total`; call what the block gets with each step's size."""
+        ...
 
 
 @frozen

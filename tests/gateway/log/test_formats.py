@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 from rich.console import Console
 
-from gateway.cli.progress import Meter
+from gateway.cli.progress import ConsoleMeter
 from gateway.log.data_directory import DataDirectory
 from gateway.log.entry_format import Selection
 from gateway.log.errors import VersionError
@@ -44,7 +44,7 @@ def sample(folder: Path, rules: int = RULES) -> DataDirectory:
 
 def verified(directory: DataDirectory) -> Verified:
     """What `tidegate log verify` proves."""
-    return Verification(directory, Meter(Console(file=io.StringIO()))).run()
+    return Verification(directory, ConsoleMeter(Console(file=io.StringIO()))).run()
 
 
 def test_the_sample_is_what_this_version_writes(tmp_path: Path) -> None:

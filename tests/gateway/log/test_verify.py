@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gateway.cli import progress
 from gateway.cli.log import report
-from gateway.cli.progress import Meter
+from gateway.cli.progress import ConsoleMeter
 from gateway.log import writer
 from gateway.log.errors import (
     ApplyError,
@@ -32,7 +32,7 @@ from tests.gateway.log.log_writer_fixture import POISON, Scribe
 
 def verify(scribe: Scribe, every: int = 10) -> Verified:
     """Prove its log, quietly."""
-    meter = Meter(Console(file=io.StringIO()))
+    meter = ConsoleMeter(Console(file=io.StringIO()))
     return Verification(scribe.book.directory, meter, every).run()
 
 
@@ -249,7 +249,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(
     for terminal, expected in ((True, "━"), (False, f" of {scribe.sequence}, ")):
         output = io.StringIO()
         console = Console(file=output, force_terminal=terminal, width=120)
-        Verification(scribe.book.directory, Meter(console)).run()
+        Verification(scribe.book.directory, ConsoleMeter(console)).run()
         assert expected in output.getvalue()
         assert "replay from entry 1" in output.getvalue()
         assert "/s" in output.getvalue()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gateway.cli.progress import Meter
+from gateway.cli.progress import ConsoleMeter
 from gateway.log.event_hash import EventHash
 from gateway.log.recovery import recover
 from gateway.log.snapshots import Snapshot, Snapshots
@@ -100,7 +100,9 @@ def test_every_replay_comes_to_the_state_of_the_venue(
             getattr(kept, turn)(random)
             kept.write()
         kept.writer.close()
-        proved = Verification(kept.book.directory, Meter(Console(file=io.StringIO())), 20).run()
+        proved = Verification(
+            kept.book.directory, ConsoleMeter(Console(file=io.StringIO())), 20
+        ).run()
         assert (kept.written, kept.venue.exchange.digest()) == (proved.survey.last, proved.digest)
         expected = f"{proved.digest} {kept.trail.value.hex()}\n"
         assert expected == replayed_elsewhere(Path(folder), hash_seed)
