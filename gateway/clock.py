@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 # Nanoseconds that a wall clock may differ from what is known to have passed and be followed at
 # once: a step of a time service that had lost its servers for a while, and seldom more.
-STEP: Final = 1_000_000_000
-FOLLOWED_MILLIS: Final = STEP // 1_000_000
+MAX_STEP: Final = 1_000_000_000
+FOLLOWED_MILLIS: Final = MAX_STEP // 1_000_000
 """Further apart than this, the machine's clock is not followed at once."""
 # Beyond that venue time runs at half speed, or half as fast again, until both agree.
 SLEW: Final = 2
 # How far the wall clock may be read without a look at the other one, which costs as much again.
-UNCHECKED: Final = 50_000_000
+CHECK_INTERVAL: Final = 50_000_000
 # Between two messages about the clock, however often it jumps.
-QUIET: Final = 1_000_000_000
+LOG_INTERVAL: Final = 1_000_000_000
 
 _MILLI: Final = 1_000_000
 _SECOND: Final = 1_000_000_000
@@ -68,7 +68,7 @@ class RealClock:
     read_elapsed: Callable[[], int] = _read_elapsed
     # All in nanoseconds: the latest reading, and the wall up to which it is one without a check.
     _latest: int = field(default=0, init=False)
-    _sure_until: int = field(default=0, init=False)
+    _unchecked_until: int = field(default=0, init=False)
     # Of the last check: the other clock, and what is to be added to it.
     _elapsed: int | None = field(default=None, init=False)
     _offset: int = field(default=0, init=False)
@@ -85,7 +85,7 @@ class RealClock:
     def micros(self) -> int:
         """The same clock in microseconds: what replies carry as `usIn` and `usOut`."""
         wall = self.read_nanos()
-        if self._latest <= wall < self._sure_until:
+        if self._latest <= wall < self._unchecked_until:
             self._latest = wall
             return wall // 1_000
         self._check(wall)
@@ -102,14 +102,14 @@ class RealClock:
         return (self._latest - wall) // _MILLI
 
     @property
-    def astray(self) -> bool:
+    def clocks_apart(self) -> bool:
         """Whether venue time and the wall clock were further apart than STEP when last compared."""
         return self._reported
 
     def start_at(self, time: int) -> None:
         """No reading is less than this, in milliseconds: entries are stamped with it already."""
         self._latest = max(self._latest, time * _MILLI)
-        self._sure_until = 0
+        self._unchecked_until = 0
         self.micros()
 
     def _check(self, wall: int) -> None:
@@ -126,10 +126,10 @@ class RealClock:
             self._offset += min(max(offset - self._offset, -most), most)
         self._elapsed = elapsed
         expected = elapsed + self._offset
-        reading = min(max(wall, expected - STEP), expected + STEP)
+        reading = min(max(wall, expected - MAX_STEP), expected + MAX_STEP)
         slowly = self._latest + passed // SLEW
         self._latest = reading if reading >= self._latest else slowly
-        self._sure_until = wall + UNCHECKED if self._latest == wall else 0
+        self._unchecked_until = wall + CHECK_INTERVAL if self._latest == wall else 0
         self.drift = (elapsed + self._origin - self._latest) // _MILLI
         self._report(wall, elapsed)
 
@@ -137,10 +137,10 @@ class RealClock:
         """Say in the log that the clocks part, and that they agree again."""
         apart = self._latest - wall
         # Not at the edge itself, where they would part and agree with every reading.
-        astray = abs(apart) > (STEP // 2 if self._reported else STEP)
+        astray = abs(apart) > (MAX_STEP // 2 if self._reported else MAX_STEP)
         if astray is self._reported:
             return
-        if self._reported_at is not None and elapsed - self._reported_at < QUIET:
+        if self._reported_at is not None and elapsed - self._reported_at < LOG_INTERVAL:
             return
         self._reported, self._reported_at = astray, elapsed
         if not astray:

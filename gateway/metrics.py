@@ -38,31 +38,31 @@ class TypeCounter(Collector):
     def __init__(self, name: str, documentation: str, label: str) -> None:
         """Nothing is counted yet."""
         self.counts: defaultdict[type, int] = defaultdict(int)
-        self._told = name, documentation, label
+        self._description = name, documentation, label
         self._since = time.time()
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """What was counted, for a scrape."""
-        name, documentation, label = self._told
+        name, documentation, label = self._description
         family = CounterMetricFamily(name, documentation, labels=[label])
         for kind, count in self.counts.items():
             family.add_metric([kind.__name__], count, created=self._since)
         yield family
 
 
-class Counts(Collector):
+class LabelledCounts(Collector):
     """A counter with one label whose owner has a mapping of label to count, `watched` by it."""
 
     def __init__(self, name: str, documentation: str, label: str) -> None:
         """Nothing is watched yet."""
-        self.watched: Mapping[str, int] = {}
-        self._told = name, documentation, label
+        self.counts: Mapping[str, int] = {}
+        self._description = name, documentation, label
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """What was counted, for a scrape."""
-        name, documentation, label = self._told
+        name, documentation, label = self._description
         family = CounterMetricFamily(name, documentation, labels=[label])
-        for key, count in self.watched.items():
+        for key, count in self.counts.items():
             family.add_metric([key], count)
         yield family
 
@@ -75,7 +75,7 @@ class FastHistogram(Collector):
 
     def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
         """Nothing is observed yet."""
-        self._told = name, documentation
+        self._description = name, documentation
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
@@ -90,7 +90,7 @@ class FastHistogram(Collector):
         # The exposition format writes bounds as Go does, which is as Python does below 1e6.
         names = [*map(repr, self._bounds), "+Inf"]
         buckets = list(zip(names, accumulate(self._counts), strict=True))
-        yield HistogramMetricFamily(*self._told, buckets=buckets, sum_value=self._sum)
+        yield HistogramMetricFamily(*self._description, buckets=buckets, sum_value=self._sum)
 
 
 class Metrics:
@@ -118,12 +118,12 @@ class Metrics:
             "tidegate_log_write_seconds", "How long a batch took to be on the disk.", WAIT_BOUNDS
         )
         self.commands = TypeCounter("tidegate_commands", "Commands applied, by kind.", "command")
-        self.unserved_channels = Counts(
+        self.unknown_channels = LabelledCounts(
             "tidegate_unserved_channels",
             "Channels that clients asked for and that do not exist here, by topic.",
             "topic",
         )
-        for own in (self.inbox_wait, self.log_write, self.commands, self.unserved_channels):
+        for own in (self.inbox_wait, self.log_write, self.commands, self.unknown_channels):
             self.registry.register(own)
         self.fills = counter("fills", "Trades in the book.")
         self.liquidations = counter("liquidations", "Steps of liquidations, by step.", ["step"])
@@ -149,12 +149,12 @@ class Metrics:
             buckets=_LAG_BOUNDS,
         )
 
-    def applied(self, entry: Entry, events: Sequence[Event]) -> None:
+    def count_entry(self, entry: Entry, events: Sequence[Event]) -> None:
         """Count an entry of the log and what came of it."""
         self.commands.counts[type(entry.command)] += 1
-        self.happened(entry, events)
+        self.count_events(entry, events)
 
-    def happened(self, _entry: Entry, events: Sequence[Event]) -> None:
+    def count_events(self, _entry: Entry, events: Sequence[Event]) -> None:
         """Count only what came of an entry: trades, and steps of liquidations."""
         for event in events:
             if type(event) is Traded:
@@ -166,7 +166,7 @@ class Metrics:
         """All of it in the text format that Prometheus scrapes."""
         return generate_latest(self.registry)
 
-    async def watch_loop(self) -> None:
+    async def measure_loop_lag(self) -> None:
         """Measure the loop's lag until cancelled."""
         while True:
             due = trio.current_time() + _LAG_PERIOD

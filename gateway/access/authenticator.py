@@ -70,7 +70,7 @@ def _ignore() -> None:
 class Keyring:
     """The API keys by client id. `changed` is told when one goes or is replaced."""
 
-    changed: Callable[[], None] = field(default=_ignore, repr=False)
+    on_key_changed: Callable[[], None] = field(default=_ignore, repr=False)
     _keys: dict[str, ApiKey] = field(default=Factory(dict), init=False)
 
     def add(self, key: ApiKey) -> None:
@@ -78,12 +78,12 @@ class Keyring:
         replaced = key.client_id in self._keys
         self._keys[key.client_id] = key
         if replaced:
-            self.changed()
+            self.on_key_changed()
 
     def remove(self, client_id: str) -> None:
         """Forget a key: its secret and its tokens no longer count. Raises KeyError."""
         del self._keys[client_id]
-        self.changed()
+        self.on_key_changed()
 
     def get(self, client_id: str) -> ApiKey | None:
         """The key, or None."""
@@ -170,11 +170,11 @@ class Authenticator:
         self._require_key(principal)
         return principal
 
-    def counts(self, principal: Principal, now: int) -> bool:
+    def is_valid(self, principal: Principal, now: int) -> bool:
         """Whether a connection's log-in still counts; `require_valid` says why not."""
         key = self.keys.get(principal.client_id)
         same = key is not None and key.account == principal.account
-        return same and self.tokens.counts(principal, now)
+        return same and self.tokens.is_valid(principal, now)
 
     def require_valid(self, principal: Principal, now: int) -> None:
         """Raise AuthError 13009 if a connection's log-in has expired or was invalidated."""
@@ -203,7 +203,7 @@ class Authenticator:
             case "bearer":
                 return self.verify(rest.strip(), connection=HTTP, address=address, now=now)
             case "basic":
-                key = self._secret_matches(*_basic(rest), address)
+                key = self._key_with_secret(*_basic(rest), address)
             case "deri-hmac-sha256":
                 at = now if signers is None else signers
                 key = self._signed_request(_pairs(rest), method, uri, body, address, at)
@@ -217,14 +217,14 @@ class Authenticator:
         client_id = _required("client_id", params.client_id)
         if params.grant_type == "client_credentials":
             secret = _required("client_secret", params.client_secret)
-            return self._secret_matches(client_id, secret, address)
+            return self._key_with_secret(client_id, secret, address)
         timestamp = _required("timestamp", params.timestamp)
         if isinstance(timestamp, float):
             raise _invalid("timestamp", "wrong format")
         stamp = str(timestamp)
         signature = _required("signature", params.signature)
         message = f"{stamp}\n{params.nonce or ''}\n{params.data or ''}"
-        return self._signature_matches(client_id, stamp, signature, _bytes(message), address, now)
+        return self._key_with_signature(client_id, stamp, signature, _bytes(message), address, now)
 
     def _signed_request(
         self,
@@ -241,16 +241,16 @@ class Authenticator:
         head = f"{given['ts']}\n{given.get('nonce', '')}\n{method.upper()}\n{uri}\n"
         message = _bytes(head) + body + b"\n"
         client_id, stamp, signature = given["id"], given["ts"], given["sig"]
-        return self._signature_matches(client_id, stamp, signature, message, address, now)
+        return self._key_with_signature(client_id, stamp, signature, message, address, now)
 
-    def _secret_matches(self, client_id: str, secret: str, address: str) -> ApiKey:
+    def _key_with_secret(self, client_id: str, secret: str, address: str) -> ApiKey:
         key = self._key_to_try(client_id, address)
         # An unknown id costs a comparison too, so that time does not tell which ids exist.
         expected = key.client_secret if key else "no such key"
         right = hmac.compare_digest(_bytes(secret), _bytes(expected))
-        return self._judged(key, client_id, address, right=right)
+        return self._checked_key(key, client_id, address, right=right)
 
-    def _signature_matches(
+    def _key_with_signature(
         self, client_id: str, stamp: str, signature: str, message: bytes, address: str, now: int
     ) -> ApiKey:
         """The key that signed `message`, once, and within a minute of its timestamp."""
@@ -259,7 +259,7 @@ class Authenticator:
         secret = key.client_secret if key else "no such key"
         expected = hmac.digest(_bytes(secret), message, hashlib.sha256)
         right = hmac.compare_digest(_bytes(signature), _bytes(expected.hex()))
-        key = self._judged(key, client_id, address, right=right)
+        key = self._checked_key(key, client_id, address, right=right)
         # Only who holds the secret gets to see these two reasons.
         if abs(now - at) > WINDOW_MILLIS:
             raise _bad_credentials(f"timestamp is {now - at} ms from the server's clock")
@@ -274,7 +274,9 @@ class Authenticator:
             raise _over_limit()
         return key
 
-    def _judged(self, key: ApiKey | None, client_id: str, address: str, *, right: bool) -> ApiKey:
+    def _checked_key(
+        self, key: ApiKey | None, client_id: str, address: str, *, right: bool
+    ) -> ApiKey:
         """The key, where what was given for it is right; a guess is counted, and refused."""
         if right and key is not None:
             self.login_guard.record_success(client_id, address)
@@ -298,7 +300,7 @@ class _Signatures:
     """
 
     _seen: dict[bytes, int] = field(default=Factory(dict), init=False)
-    _floor: int = field(default=0, init=False)
+    _oldest_accepted: int = field(default=0, init=False)
 
     def is_new(self, signature: bytes, at: int) -> bool:
         """Whether a signature made at `at`, within the window, comes for the first time.
@@ -306,13 +308,15 @@ class _Signatures:
         A full memory forgets the older half and refuses timestamps up to there: a key that signs
         more than it holds narrows its own window, and gets no replay accepted.
         """
-        if at <= self._floor or signature in self._seen:
+        if at <= self._oldest_accepted or signature in self._seen:
             return False
         self._seen[signature] = at
         if len(self._seen) > SIGNATURES_PER_KEY:
             times = sorted(self._seen.values())
-            self._floor = times[len(times) // 2]
-            self._seen = {each: made for each, made in self._seen.items() if made > self._floor}
+            self._oldest_accepted = times[len(times) // 2]
+            self._seen = {
+                each: made for each, made in self._seen.items() if made > self._oldest_accepted
+            }
         return True
 
 

@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from attrs import Factory, define, field
 
-from gateway.access.rate_limits import SUBJECTS, network_of
+from gateway.access.rate_limits import MAX_SUBJECTS, rate_limit_address
 
 ADDRESS_SECONDS: Final = 60.0
 KEY_SECONDS: Final = 3_600.0
@@ -35,15 +35,15 @@ Subject = TypeVar("Subject")
 
 
 @define
-class Failures(Generic[Subject]):
+class FailureCounter(Generic[Subject]):
     """Failures of each subject in the last `seconds`: whether they are as many as `most`.
 
     The subject that failed longest ago is forgotten beyond `subjects` of them.
     """
 
-    most: int
+    limit: int
     seconds: float
-    subjects: int
+    max_subjects: int
     # Times of failures, oldest first; subjects in order of their last one.
     _failures: dict[Subject, deque[float]] = field(default=Factory(dict), init=False)
 
@@ -51,22 +51,22 @@ class Failures(Generic[Subject]):
         """Subjects remembered."""
         return len(self._failures)
 
-    def over(self, subject: Subject, now: float) -> bool:
+    def limit_reached(self, subject: Subject, now: float) -> bool:
         """Whether it has failed as often as it may."""
         failures = self._failures.get(subject)
-        if failures is None or len(failures) < self.most:
+        if failures is None or len(failures) < self.limit:
             return False
         return now < failures[0] + self.seconds
 
     def add(self, subject: Subject, now: float) -> None:
         """Count a failure."""
         # The newest `most` tell all: the window is over when the oldest of them is.
-        failures = self._failures.pop(subject, None) or deque(maxlen=self.most)
+        failures = self._failures.pop(subject, None) or deque(maxlen=self.limit)
         while failures and failures[0] + self.seconds <= now:
             failures.popleft()
         failures.append(now)
         self._failures[subject] = failures
-        if len(self._failures) > self.subjects:
+        if len(self._failures) > self.max_subjects:
             del self._failures[next(iter(self._failures))]
 
 
@@ -85,46 +85,46 @@ class LoginGuard:
     per_address: int = PER_ADDRESS
     per_key: int = PER_KEY
     now: Callable[[], float] = time.monotonic
-    _addresses: Failures[str] = field(init=False)
-    _keys: Failures[str] = field(init=False)
-    _unknown: Failures[str] = field(init=False)
+    _by_address: FailureCounter[str] = field(init=False)
+    _by_key: FailureCounter[str] = field(init=False)
+    _by_unknown_id: FailureCounter[str] = field(init=False)
     # By key and address, of those addresses alone from which the key has been used.
-    _own: Failures[tuple[str, str]] = field(init=False)
-    _used_from: dict[str, OrderedDict[str, None]] = field(default=Factory(dict), init=False)
+    _by_key_and_address: FailureCounter[tuple[str, str]] = field(init=False)
+    _addresses_of_key: dict[str, OrderedDict[str, None]] = field(default=Factory(dict), init=False)
 
     def __attrs_post_init__(self) -> None:
         """Nothing has been guessed. Keys that exist are bounded by being configured."""
-        self._addresses = Failures(self.per_address, ADDRESS_SECONDS, SUBJECTS)
-        self._keys = Failures(self.per_key, KEY_SECONDS, SUBJECTS)
-        self._unknown = Failures(self.per_key, KEY_SECONDS, UNKNOWN_KEYS)
-        self._own = Failures(self.per_address, KEY_SECONDS, SUBJECTS)
+        self._by_address = FailureCounter(self.per_address, ADDRESS_SECONDS, MAX_SUBJECTS)
+        self._by_key = FailureCounter(self.per_key, KEY_SECONDS, MAX_SUBJECTS)
+        self._by_unknown_id = FailureCounter(self.per_key, KEY_SECONDS, UNKNOWN_KEYS)
+        self._by_key_and_address = FailureCounter(self.per_address, KEY_SECONDS, MAX_SUBJECTS)
 
     def blocks(self, client_id: str, address: str, *, known: bool) -> bool:
         """Whether no secret may be compared for that key now; `known` keys exist."""
         now = self.now()
-        failures = self._keys if known else self._unknown
-        if not failures.over(client_id[:KEY_CHARACTERS], now):
+        failures = self._by_key if known else self._by_unknown_id
+        if not failures.limit_reached(client_id[:KEY_CHARACTERS], now):
             return False
-        network = network_of(address)
-        own = network in self._used_from.get(client_id, ())
-        return not own or self._own.over((client_id, network), now)
+        network = rate_limit_address(address)
+        own = network in self._addresses_of_key.get(client_id, ())
+        return not own or self._by_key_and_address.limit_reached((client_id, network), now)
 
     def record_failure(self, client_id: str, address: str, *, known: bool) -> bool:
         """Count a guess; returns whether its address had made too many before."""
-        now, network = self.now(), network_of(address)
-        failures = self._keys if known else self._unknown
+        now, network = self.now(), rate_limit_address(address)
+        failures = self._by_key if known else self._by_unknown_id
         failures.add(client_id[:KEY_CHARACTERS], now)
-        if network in self._used_from.get(client_id, ()):
-            self._own.add((client_id, network), now)
-        if self._addresses.over(network, now):
+        if network in self._addresses_of_key.get(client_id, ()):
+            self._by_key_and_address.add((client_id, network), now)
+        if self._by_address.limit_reached(network, now):
             return True
-        self._addresses.add(network, now)
+        self._by_address.add(network, now)
         return False
 
     def record_success(self, client_id: str, address: str) -> None:
         """A key has been used from an address."""
-        network = network_of(address)
-        networks = self._used_from.setdefault(client_id, OrderedDict())
+        network = rate_limit_address(address)
+        networks = self._addresses_of_key.setdefault(client_id, OrderedDict())
         networks[network] = None
         networks.move_to_end(network)
         if len(networks) > ADDRESSES_PER_KEY:

@@ -16,12 +16,12 @@ import msgspec
 from attrs import Factory, define, field
 
 # Nothing waits longer for its address's rate of HTTP requests.
-LONGEST_PACE_SECONDS: Final = 5.0
+MAX_DELAY_SECONDS: Final = 5.0
 
 # Accounts and addresses remembered, some 200 bytes each. Idle for a minute, a pool is full, and
 # forgetting it changes nothing. Whoever makes us forget an earlier one needs
 # this many addresses of their own, and with those needs no such trick.
-SUBJECTS: Final = 20_000
+MAX_SUBJECTS: Final = 20_000
 
 
 class Cost(StrEnum):
@@ -92,7 +92,7 @@ class PoolTerms(msgspec.Struct, frozen=True, gc=False):
 
     size: float
     per_second: float
-    price: float
+    cost: float
 
 
 @define
@@ -100,7 +100,7 @@ class CreditPools:
     """The pools of every account (by number) and of every address (by text)."""
 
     terms: Mapping[Cost, PoolTerms]
-    most: int = SUBJECTS
+    max_pools: int = MAX_SUBJECTS
     # In order of use, the longest unused first.
     _pools: OrderedDict[tuple[int | str, Cost], CreditPool] = field(
         default=Factory(OrderedDict), init=False
@@ -122,25 +122,25 @@ class CreditPools:
         pool = self._pools.get(key)
         if pool is not None:
             self._pools.move_to_end(key)
-            return pool.take(terms.price, now)
-        return self._make(key, now).take(terms.price, now)
+            return pool.take(terms.cost, now)
+        return self._make(key, now).take(terms.cost, now)
 
     def _make(self, key: tuple[int | str, Cost], now: float) -> CreditPool:
         """A full pool, in place of the one that was unused the longest where there are too many."""
         terms = self.terms[key[1]]
         pool = self._pools[key] = CreditPool(terms.size, terms.per_second, now)
-        if len(self._pools) > self.most:
+        if len(self._pools) > self.max_pools:
             self._pools.popitem(last=False)
         return pool
 
 
 @define
-class Pacer:
+class RequestPacer:
     """How fast each address may send HTTP requests: those that come faster wait for their turn."""
 
     per_second: float
     burst: float
-    most: int = SUBJECTS
+    max_addresses: int = MAX_SUBJECTS
     # In order of use, the longest unused first.
     _pools: OrderedDict[str, CreditPool] = field(default=Factory(OrderedDict), init=False)
 
@@ -148,18 +148,18 @@ class Pacer:
         """Addresses remembered."""
         return len(self._pools)
 
-    def wait(self, address: str, cost: float, now: float) -> float:
+    def delay(self, address: str, cost: float, now: float) -> float:
         """Count a request of this cost; returns the seconds that it has to wait, a few at most."""
         pool = self._pools.get(address)
         if pool is None:
             pool = self._pools[address] = CreditPool(self.burst, self.per_second, now)
-            if len(self._pools) > self.most:
+            if len(self._pools) > self.max_addresses:
                 self._pools.popitem(last=False)
         else:
             self._pools.move_to_end(address)
         pool.charge(cost, now)
         # What was given up while it waited has been counted as well.
-        pool.level = max(pool.level, -self.per_second * LONGEST_PACE_SECONDS)
+        pool.level = max(pool.level, -self.per_second * MAX_DELAY_SECONDS)
         return max(-pool.level / self.per_second, 0.0)
 
 
@@ -172,17 +172,17 @@ class RateLimits:
 
     def spend(self, subject: int | str, cost: Cost) -> RateDecision:
         """Pay for one request of an account, or of an address where nobody is logged in."""
-        paying = network_of(subject) if isinstance(subject, str) else subject
+        paying = rate_limit_address(subject) if isinstance(subject, str) else subject
         return self.pools.spend(paying, cost, self.now())
 
     def charge(self, subject: int | str, cost: Cost, credits_: float) -> None:
         """Take credits for the size of an answer, on top of those of its request."""
-        paying = network_of(subject) if isinstance(subject, str) else subject
+        paying = rate_limit_address(subject) if isinstance(subject, str) else subject
         self.pools.charge(paying, cost, credits_, self.now())
 
 
 @lru_cache(maxsize=4_096)
-def network_of(address: str) -> str:
+def rate_limit_address(address: str) -> str:
     """Whom an address counts as: itself, or its /64 network in IPv6, which one host has whole.
 
     IPv4 in IPv6 clothes counts as IPv4, and what is no IP address (a Unix socket) as it is.

@@ -1,6 +1,6 @@
 """Access and refresh tokens: signed, so that nothing is stored but what was taken back.
 
-Every log-in opens a *line* of tokens; a refresh continues it with the next generation, and the
+Every log-in opens a *family* of tokens; a refresh continues it with the next generation, and the
 generations before stop counting. The secret is drawn per process: a restart ends all tokens, as it
 ends all sessions.
 """
@@ -29,7 +29,7 @@ TOKEN_SECRET_BYTES: Final = 32
 SESSIONS_PER_KEY: Final = 16
 
 # Lines remembered as cut: some 10 MB. Only a refresh or a log-out with invalidation adds one.
-CUT_LINES: Final = 100_000
+MAX_REVOKED_FAMILIES: Final = 100_000
 
 
 class AuthError(Exception):
@@ -48,16 +48,16 @@ def unauthorized(reason: str) -> AuthError:
 
 
 class Principal(msgspec.Struct, frozen=True, gc=False):
-    """Who a request speaks for, and what it may do.
+    """The account and scope that a request is authorized for.
 
-    `expires_at` is in milliseconds. `line` is 0 for credentials that came with the request itself.
+    `expires_at` is in milliseconds. `family` is 0 where a request brought its own credentials.
     """
 
     client_id: str
     account: int
     scope: Scope
     expires_at: int
-    line: int = 0
+    family: int = 0
     generation: int = 0
 
 
@@ -70,12 +70,12 @@ class _Claims(msgspec.Struct, frozen=True, gc=False, array_like=True):
     scope: str
     connection: str | None
     expires_at: int
-    line: int
+    family: int
     generation: int
 
 
 class TokenPair(msgspec.Struct, frozen=True, gc=False):
-    """One generation of a line, with the principal that its access token stands for."""
+    """One generation of a family, with the principal that its access token stands for."""
 
     access: str
     refresh: str
@@ -91,25 +91,26 @@ def _ignore(_line: int | None) -> None:
 class Tokens:
     """Issues, reads, continues and cuts tokens. `secret` signs them: 32 random bytes.
 
-    All times are wall-clock milliseconds, passed in. `revoked` is told at once of each line of
+    All times are wall-clock milliseconds, passed in. `revoked` is told at once of each family of
     which tokens have been cut, and None where that may be any.
     """
 
     secret: bytes = field(repr=False)
     revoked: Callable[[int | None], None] = field(default=_ignore, repr=False)
-    _next_line: int = field(default=1, init=False)
-    # Line to the least generation that still counts; lines below the floor do not count at all.
-    _least: dict[int, int] = field(default=Factory(dict), init=False)
-    _floor: int = field(default=1, init=False)
-    # Client id to its named sessions and their lines, oldest first.
+    _next_family: int = field(default=1, init=False)
+    # The oldest valid generation of families of which some were revoked. Families older than
+    # `_oldest_family` are invalid altogether.
+    _oldest_valid: dict[int, int] = field(default=Factory(dict), init=False)
+    _oldest_family: int = field(default=1, init=False)
+    # Client id to its named sessions and their families, oldest first.
     _sessions: dict[str, dict[str, int]] = field(default=Factory(dict), init=False)
 
     def issue(
         self, client_id: str, account: int, scope: Scope, connection: str, now: int
     ) -> TokenPair:
         """Tokens of a new log-in. A named session that exists already is joined."""
-        line = self._family(client_id, scope.session)
-        return self._pair(client_id, account, scope, connection, now, line)
+        family = self._family(client_id, scope.session)
+        return self._pair(client_id, account, scope, connection, now, family)
 
     def read(self, token: str, connection: str, address: str, now: int) -> Principal:
         """The principal of an access token. Raises AuthError 13009 unless it counts here and now.
@@ -122,7 +123,7 @@ class Tokens:
             claims.account,
             parse_scope(claims.scope),
             claims.expires_at,
-            claims.line,
+            claims.family,
             claims.generation,
         )
         require_address(principal.scope, address)
@@ -131,43 +132,43 @@ class Tokens:
     def refresh(
         self, token: str, connection: str, address: str, now: int, scope: str = ""
     ) -> TokenPair:
-        """The next generation of a line, narrowed to `scope`; the one before stops counting.
+        """The next generation of a family, narrowed to `scope`; the one before stops counting.
 
         Raises AuthError 13009 unless `token` is a refresh token that counts, and ScopeError.
         """
         claims = self._verified(token, "refresh", connection, now)
         held = parse_scope(claims.scope)
         require_address(held, address)
-        # The session stays: its name is in the line.
+        # The session stays: its name is in the family.
         granted = msgspec.structs.replace(parse_scope(scope).within(held), session=held.session)
-        self._revoke(claims.line, claims.generation + 1)
-        return self._pair(claims.client_id, claims.account, granted, connection, now, claims.line)
+        self._revoke(claims.family, claims.generation + 1)
+        return self._pair(claims.client_id, claims.account, granted, connection, now, claims.family)
 
-    def counts(self, principal: Principal, now: int) -> bool:
+    def is_valid(self, principal: Principal, now: int) -> bool:
         """Whether the token behind a held principal has neither expired nor been cut."""
-        line = principal.line
-        within = now < principal.expires_at and line >= self._floor
-        return within and principal.generation >= self._least.get(line, 0)
+        family = principal.family
+        within = now < principal.expires_at and family >= self._oldest_family
+        return within and principal.generation >= self._oldest_valid.get(family, 0)
 
     def require_valid(self, principal: Principal, now: int) -> None:
         """Raise AuthError 13009 if the token behind a held principal has expired or was cut."""
         if principal.expires_at <= now:
             raise unauthorized("token has expired")
-        if not self._counts(principal.line, principal.generation):
+        if not self._is_current(principal.family, principal.generation):
             raise unauthorized("token was replaced or invalidated")
 
     def invalidate(self, principal: Principal) -> None:
-        """End a line: none of its tokens counts any more, and its named session is gone."""
+        """End a family: none of its tokens counts any more, and its named session is gone."""
         sessions = self._sessions.get(principal.client_id, {})
         session = principal.scope.session
-        if session is not None and sessions.get(session) == principal.line:
+        if session is not None and sessions.get(session) == principal.family:
             del sessions[session]
-        self._revoke(principal.line, principal.generation + 1)
+        self._revoke(principal.family, principal.generation + 1)
 
     def _pair(
-        self, client_id: str, account: int, scope: Scope, connection: str, now: int, line: int
+        self, client_id: str, account: int, scope: Scope, connection: str, now: int, family: int
     ) -> TokenPair:
-        generation = self._least.get(line, 0)
+        generation = self._oldest_valid.get(family, 0)
         seconds = min(scope.expires_seconds or LIFETIME_SECONDS, LIFETIME_SECONDS)
         access = _Claims(
             kind="access",
@@ -176,53 +177,53 @@ class Tokens:
             scope=str(scope),
             connection=None if scope.session else connection,
             expires_at=now + seconds * 1_000,
-            line=line,
+            family=family,
             generation=generation,
         )
         # `expires:` shortens the access token; the refresh token is there to outlive it.
         refresh = msgspec.structs.replace(
             access, kind="refresh", expires_at=now + LIFETIME_SECONDS * 1_000
         )
-        principal = Principal(client_id, account, scope, access.expires_at, line, generation)
+        principal = Principal(client_id, account, scope, access.expires_at, family, generation)
         return TokenPair(self._signed(access), self._signed(refresh), seconds, principal)
 
     def _family(self, client_id: str, session: str | None) -> int:
-        """The line of a log-in: that of its named session, or a new one."""
+        """The family of a log-in: that of its named session, or a new one."""
         if session is None:
             return self._open_family()
         sessions = self._sessions.setdefault(client_id, {})
-        line = sessions.pop(session, None)
-        if line is None or line < self._floor:
-            line = self._open_family()
-        sessions[session] = line
+        family = sessions.pop(session, None)
+        if family is None or family < self._oldest_family:
+            family = self._open_family()
+        sessions[session] = family
         if len(sessions) > SESSIONS_PER_KEY:
             oldest = sessions.pop(next(iter(sessions)))
-            self._revoke(oldest, self._least.get(oldest, 0) + 1)
-        return line
+            self._revoke(oldest, self._oldest_valid.get(oldest, 0) + 1)
+        return family
 
     def _open_family(self) -> int:
-        line = self._next_line
-        self._next_line += 1
-        return line
+        family = self._next_family
+        self._next_family += 1
+        return family
 
-    def _revoke(self, line: int, least: int) -> None:
-        """Let generations below `least` of a line count no more.
+    def _revoke(self, family: int, oldest_valid: int) -> None:
+        """Let generations below `oldest_valid` of a family count no more.
 
-        A full memory forgets the older half of the lines and refuses all up to there: who held
+        A full memory forgets the older half of the families and refuses all up to there: who held
         one has to log in again, but nothing that was taken back comes to life.
         """
-        if line < self._floor:
+        if family < self._oldest_family:
             return
-        self._least[line] = least
-        self.revoked(line)
-        if len(self._least) > CUT_LINES:
-            kept = sorted(self._least)[len(self._least) // 2 :]
-            self._floor = kept[0]
-            self._least = {each: self._least[each] for each in kept}
+        self._oldest_valid[family] = oldest_valid
+        self.revoked(family)
+        if len(self._oldest_valid) > MAX_REVOKED_FAMILIES:
+            kept = sorted(self._oldest_valid)[len(self._oldest_valid) // 2 :]
+            self._oldest_family = kept[0]
+            self._oldest_valid = {each: self._oldest_valid[each] for each in kept}
             self.revoked(None)
 
-    def _counts(self, line: int, generation: int) -> bool:
-        return line >= self._floor and generation >= self._least.get(line, 0)
+    def _is_current(self, family: int, generation: int) -> bool:
+        return family >= self._oldest_family and generation >= self._oldest_valid.get(family, 0)
 
     def _verified(
         self, token: str, kind: Literal["access", "refresh"], connection: str, now: int
@@ -238,7 +239,7 @@ class Tokens:
             raise unauthorized("token has expired")
         if claims.connection is not None and claims.connection != connection:
             raise unauthorized("token belongs to another connection")
-        if not self._counts(claims.line, claims.generation):
+        if not self._is_current(claims.family, claims.generation):
             raise unauthorized("token was replaced or invalidated")
         return claims
 

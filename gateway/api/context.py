@@ -14,8 +14,8 @@ from attrs import Factory, define, field
 from gateway.access.authenticator import HTTP
 from gateway.api.heartbeat import Heartbeat
 from gateway.clock import SteadyClock
-from gateway.feed.unknown_channels import Unserved
-from gateway.history.archive import find
+from gateway.feed.unknown_channels import UnknownChannels
+from gateway.history.archive import find_market
 from gateway.protocol.errors import ApiError, Code
 from gateway.protocol.pending_request import InFlightLimiter
 from risk.market import Market
@@ -50,7 +50,7 @@ class VenueContext:
     `node` and `start` go into every origin. `closing` is set when the venue shuts down: from then
     on nothing that would change it is taken. `recorded` is a venue that was, whose log is played
     again: nothing can change it. `http_requests` numbers the requests of session 0, which all HTTP
-    clients share. `unserved` are the channels that clients asked for in vain.
+    clients share. `unknown_channels` are the channels that clients asked for in vain.
     """
 
     config: Config
@@ -66,18 +66,18 @@ class VenueContext:
     closing: bool = False
     recorded: bool = False
     signers: Callable[[], int] = field(default=Factory(lambda self: self.wall.now, takes_self=True))
-    unserved: Unserved = field(factory=Unserved, init=False)
+    unknown_channels: UnknownChannels = field(factory=UnknownChannels, init=False)
     undecided: InFlightLimiter = field(default=Factory(_undecided, takes_self=True), init=False)
     _real: RealClock | None = field(default=None, init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
     def __attrs_post_init__(self) -> None:
         """What a log-in listens to ends with it, however it ends."""
-        leases, authenticator, wall = self.feed.leases, self.authenticator, self.wall
-        leases.counts = lambda login: authenticator.counts(login, wall.now())
-        leases.now = wall.now
-        authenticator.tokens.revoked = leases.doubt
-        authenticator.keys.changed = lambda: leases.doubt(None)
+        grants, authenticator, wall = self.feed.login_subscriptions, self.authenticator, self.wall
+        grants.is_valid = lambda login: authenticator.is_valid(login, wall.now())
+        grants.now = wall.now
+        authenticator.tokens.revoked = grants.recheck_family
+        authenticator.keys.on_key_changed = lambda: grants.recheck_family(None)
         if isinstance(wall, SteadyClock) and wall.real is self.clock:
             self._real = wall.real
 
@@ -110,7 +110,7 @@ class VenueContext:
 
     def market(self, name: str) -> Market:
         """A market, open or lately expired. Raises ApiError 13020."""
-        market = find(self.exchange.state, name)
+        market = find_market(self.exchange.state, name)
         if market is None:
             raise ApiError(Code.NOT_FOUND)
         return market

@@ -80,7 +80,7 @@ class Session(SessionState):
         if login is None or venue.recorded:
             return
         # A clock that has just been read need not be asked again.
-        if venue.authenticator.counts(login, venue.lifetimes_at(self._received_micros)):
+        if venue.authenticator.is_valid(login, venue.lifetimes_at(self._received_micros)):
             self._verified_login = login
 
     def receive(self, frame: bytes | str) -> list[Outcome]:

@@ -11,7 +11,7 @@ from attrs import define, field
 from msgspec import Raw
 
 from book.order import Side
-from gateway.feed.book_side_view import Levels
+from gateway.feed.book_side_view import BookSideView
 from gateway.feed.channel import StateStream
 from gateway.protocol import jsonrpc
 from risk.events import BookChanged
@@ -29,22 +29,22 @@ class BookStream(StateStream):
     which the last has it: one with every flush, and with a raw channel's changes.
     """
 
-    whole: ClassVar[bool] = False
+    sends_full_state: ClassVar[bool] = False
 
     state: State
     market: Market
     change_id: int
-    latest: int = field(init=False)
+    latest_change_id: int = field(init=False)
     time: int = field(init=False)
-    bids: Levels = field(init=False)
-    asks: Levels = field(init=False)
+    bids: BookSideView = field(init=False)
+    asks: BookSideView = field(init=False)
     _snapshot: bytes | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.latest, self.time = self.change_id, self.state.time
         book, tick = self.market.book, self.market.instrument.contract.tick
-        self.bids, self.asks = Levels(book.bids, tick), Levels(book.asks, tick)
+        self.bids, self.asks = BookSideView(book.bids, tick), BookSideView(book.asks, tick)
 
     def note(self, event: BookChanged, sequence: int) -> None:
         """Entry `sequence` changed the book. The live book must show this entry and no later."""
@@ -53,9 +53,9 @@ class BookStream(StateStream):
             levels.note(change.price, change.before, change.after)
         self.latest, self.time = sequence, self.state.time
 
-    def take(self) -> list[bytes]:
+    def take_due(self) -> list[bytes]:
         """The change since the last publication; none where levels only moved to and fro."""
-        bids, asks = self.bids.take(), self.asks.take()
+        bids, asks = self.bids.take_changes(), self.asks.take_changes()
         if not bids and not asks:
             return []
         previous, self.change_id, self._snapshot = self.change_id, self.latest, None
@@ -73,7 +73,7 @@ class BookStream(StateStream):
     def snapshot(self) -> list[bytes]:
         """The book as last published; kept until the next change, for all who want it."""
         if self._snapshot is None:
-            bids, asks = self.bids.written(), self.asks.written()
+            bids, asks = self.bids.snapshot(), self.asks.snapshot()
             if bids is None or asks is None:
                 return []
             self._snapshot = jsonrpc.encode(

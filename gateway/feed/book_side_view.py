@@ -20,12 +20,12 @@ Row = tuple[str, jsonrpc.Number, jsonrpc.Number]
 BLOCK_TICKS: Final = 256
 """A block of that many levels takes 0.2 ms to write; a hundred thousand levels have 400 blocks."""
 
-MOST_ROWS: Final = 1_000
+ROWS_PER_CALL: Final = 1_000
 """At some 0.8 us each: a millisecond of a turn of the loop."""
 
 
 @define(eq=False)
-class Levels:
+class BookSideView:
     """One side's levels: those that changed since the last publication, and what was written.
 
     `moved` holds, by price, the amounts then and now. `tick` is the instrument's smallest, in
@@ -35,7 +35,7 @@ class Levels:
 
     live: BookSide
     tick: int
-    moved: dict[int, tuple[int, int]] = field(factory=dict, init=False)
+    changes: dict[int, tuple[int, int]] = field(factory=dict, init=False)
     _texts: dict[int, bytes] = field(factory=dict, init=False)
     _stale: dict[int, None] | None = field(default=None, init=False)
     _span: int = field(init=False)
@@ -45,22 +45,22 @@ class Levels:
 
     def note(self, price: int, before: int, after: int) -> None:
         """A level went from one amount to another; 0 is no level."""
-        earlier = self.moved.get(price)
-        self.moved[price] = (before if earlier is None else earlier[0], after)
+        earlier = self.changes.get(price)
+        self.changes[price] = (before if earlier is None else earlier[0], after)
 
-    def take(self) -> list[Row]:
+    def take_changes(self) -> list[Row]:
         """The net changes, which are published now, and a fresh start."""
         rows: list[Row] = []
-        for price, (before, after) in self.moved.items():
+        for price, (before, after) in self.changes.items():
             if before != after:
                 action = "delete" if not after else "change" if before else "new"
                 rows.append((action, jsonrpc.price(price), jsonrpc.amount(after)))
                 if self._stale is not None:
                     self._stale[price // self._span] = None
-        self.moved.clear()
+        self.changes.clear()
         return rows
 
-    def written(self) -> bytes | None:
+    def snapshot(self) -> bytes | None:
         """All levels as last published, best first, as the list of a snapshot.
 
         None where many are still to be written: no call writes many more than MOST_ROWS, and each
@@ -68,8 +68,8 @@ class Levels:
         """
         if self._stale is None:
             self._stale = dict.fromkeys(price // self._span for price in self.live.levels)
-            self._stale |= dict.fromkeys(price // self._span for price in self.moved)
-        left = MOST_ROWS
+            self._stale |= dict.fromkeys(price // self._span for price in self.changes)
+        left = ROWS_PER_CALL
         while self._stale:
             if left <= 0:
                 return None
@@ -88,7 +88,7 @@ class Levels:
         """The levels of a block as last published, best first."""
         first, last = block * self._span, (block + 1) * self._span - 1
         levels = {level.price: level.amount for level in self.live.within(first, last)}
-        back = {price: was for price, (was, _) in self.moved.items() if first <= price <= last}
+        back = {price: was for price, (was, _) in self.changes.items() if first <= price <= last}
         if back:
             levels |= back
             prices = sorted(levels, reverse=self.live.side is Side.BUY)

@@ -15,7 +15,7 @@ from gateway.feed.channel import (
     join,
 )
 from gateway.feed.channel_names import ANY
-from gateway.history.archive import find
+from gateway.history.archive import find_market
 from gateway.protocol import account_json, jsonrpc
 from gateway.protocol.account_json import Json
 from risk import views
@@ -35,7 +35,7 @@ class TradesStream(LosslessStream):
         """A trade, encoded."""
         self.trades.append(trade)
 
-    def take(self) -> list[bytes]:
+    def take_due(self) -> list[bytes]:
         """One list of trades, if there were any."""
         trades, self.trades = self.trades, []
         return [join(trades)] if trades else []
@@ -57,7 +57,7 @@ class OrdersStream(PrivateStream):
         self.orders.pop(order_id, None)
         self.orders[order_id] = order
 
-    def take(self) -> list[bytes]:
+    def take_due(self) -> list[bytes]:
         """The orders that changed, in the order of their last change."""
         orders, self.orders = list(self.orders.values()), {}
         return [join(orders)] if orders else []
@@ -73,14 +73,14 @@ class OwnTradesStream(PrivateStream):
         """A trade from the account's side, encoded."""
         self.trades.append(trade)
 
-    def take(self) -> list[bytes]:
+    def take_due(self) -> list[bytes]:
         """One list of trades, if there were any."""
         trades, self.trades = self.trades, []
         return [join(trades)] if trades else []
 
 
 @define(eq=False)
-class Changes:
+class InstrumentChanges:
     """What happened to an account in one instrument."""
 
     orders: dict[int, bytes] = field(factory=dict)
@@ -95,7 +95,7 @@ class ChangesStream(PrivateStream):
     """
 
     state: State
-    changes: dict[str, Changes] = field(factory=dict, init=False)
+    changes: dict[str, InstrumentChanges] = field(factory=dict, init=False)
 
     def note_order(self, instrument: str, order_id: int, order: bytes) -> None:
         """An order as it now stands, encoded."""
@@ -109,18 +109,18 @@ class ChangesStream(PrivateStream):
         """The position is no longer what it was."""
         self._of(instrument)
 
-    def _of(self, instrument: str) -> Changes:
+    def _of(self, instrument: str) -> InstrumentChanges:
         changes = self.changes.get(instrument)
         if changes is None:
-            changes = self.changes[instrument] = Changes()
+            changes = self.changes[instrument] = InstrumentChanges()
         return changes
 
-    def take(self) -> list[bytes]:
+    def take_due(self) -> list[bytes]:
         """The changes since last time, with each position as it is now."""
         noted, self.changes = self.changes, {}
         return [self._encode(name, changes) for name, changes in noted.items()]
 
-    def _encode(self, instrument: str, changes: Changes) -> bytes:
+    def _encode(self, instrument: str, changes: InstrumentChanges) -> bytes:
         return b"".join(
             (
                 b'{"instrument_name":',
@@ -137,7 +137,7 @@ class ChangesStream(PrivateStream):
 
     def _positions(self, instrument: str) -> list[bytes]:
         """The position as it is; none in a market that has been gone for long."""
-        market = find(self.state, instrument)
+        market = find_market(self.state, instrument)
         if market is None:
             return []
         view = views.position(self.state, self.account, market)
@@ -151,50 +151,50 @@ class PortfolioStream(StateStream):
     `told` is what was published last of each currency.
     """
 
-    whole: ClassVar[bool] = False
+    sends_full_state: ClassVar[bool] = False
 
     state: State
-    moved: dict[str, None] = field(factory=dict, init=False)
-    told: dict[str, Json] = field(factory=dict, init=False)
+    dirty: dict[str, None] = field(factory=dict, init=False)
+    last_published: dict[str, Json] = field(factory=dict, init=False)
 
-    def everybody(self) -> tuple[tuple[SubscriberGroup, tuple[Subscription, ...]], ...]:
+    def recipients(self) -> tuple[tuple[SubscriberGroup, tuple[Subscription, ...]], ...]:
         """Those whose log-in counts."""
         return tuple(
-            (audience, tuple(each for each in listeners if not each.silent))
-            for audience, listeners in super().everybody()
+            (group, tuple(each for each in subscriptions if not each.ended))
+            for group, subscriptions in super().recipients()
         )
 
-    def catch_up(self, *, retry: bool = False) -> None:
+    def send_snapshots(self, *, retry: bool = False) -> None:
         """Send the state to those who are behind and whose log-in counts."""
-        for listener in [each for each in self.behind if each.silent]:
-            del self.behind[listener]
-        super().catch_up(retry=retry)
+        for subscription in [each for each in self.needs_snapshot if each.ended]:
+            del self.needs_snapshot[subscription]
+        super().send_snapshots(retry=retry)
 
     def note(self, currency: str) -> None:
         """The wallet of that currency moved."""
-        self.moved[currency] = None
+        self.dirty[currency] = None
 
     def note_marks(self) -> None:
         """Marks moved, and with them what every wallet is worth."""
         for currency in self._currencies():
             self.note(currency)
 
-    def take(self) -> list[bytes]:
+    def take_due(self) -> list[bytes]:
         """The summaries that are news."""
         news = []
-        for currency in self.moved:
+        for currency in self.dirty:
             summary = self._summary(currency)
-            if summary != self.told.get(currency):
-                self.told[currency] = summary
+            if summary != self.last_published.get(currency):
+                self.last_published[currency] = summary
                 news.append(jsonrpc.encode(summary))
-        self.moved.clear()
+        self.dirty.clear()
         return news
 
     def snapshot(self) -> list[bytes]:
         """The summaries of all its currencies."""
         summaries = {currency: self._summary(currency) for currency in self._currencies()}
         for currency, summary in summaries.items():
-            self.told.setdefault(currency, summary)
+            self.last_published.setdefault(currency, summary)
         return [jsonrpc.encode(summary) for summary in summaries.values()]
 
     def _summary(self, currency: str) -> Json:

@@ -22,7 +22,7 @@ from gateway.protocol.message_sink import MessageSink
 NEAR_MILLIS: Final = 1_000
 
 # Milliseconds, after the end of every token.
-NEVER: Final = 2**63
+NO_EXPIRY: Final = 2**63
 
 
 def _always(_login: Principal) -> bool:
@@ -36,12 +36,12 @@ def _never() -> int:
 
 
 @define(eq=False)
-class Lease:
+class ChannelGrant:
     """What one log-in listens to on one connection.
 
     `own` says that `login` is the connection's, and not that of a token among the parameters.
     `scopes` are what its channels need, by the names that they are listened to under. What holds a
-    lease that has `ended` is told nothing.
+    grant that has `ended` is told nothing.
     """
 
     sink: MessageSink
@@ -53,86 +53,86 @@ class Lease:
 
 
 @frozen
-class Passed:
+class ChannelTransfer:
     """Channels of a connection that another log-in of it took over, and those that have ended."""
 
-    lease: Lease
+    target: ChannelGrant
     kept: list[str]
     ended: list[str]
 
 
 @define(eq=False)
-class Leases:
-    """All leases. `counts` says whether a log-in still does, `now` the time that tokens go by.
+class LoginSubscriptions:
+    """All grants. `counts` says whether a log-in still does, `now` the time that tokens go by.
 
     From `look_at` on, `ended` is to be asked before anything private is published. It is compared
     with venue time, which is that of the tokens as well unless the machine's clock was set or the
     venue's is moved by hand; then the feed's timer asks.
     """
 
-    counts: Callable[[Principal], bool] = _always
+    is_valid: Callable[[Principal], bool] = _always
     now: Callable[[], int] = _never
-    look_at: int = field(default=NEVER, init=False)
+    next_check: int = field(default=NO_EXPIRY, init=False)
     # By connection and name, and those of each connection.
-    _held: dict[int, dict[str, Lease]] = field(factory=dict, init=False)
-    _of_sink: dict[int, dict[Lease, None]] = field(factory=dict, init=False)
-    _of_line: dict[int, dict[Lease, None]] = field(factory=dict, init=False)
-    _by_expiry: SortedDict[tuple[int, int], Lease] = field(factory=SortedDict, init=False)
-    _soonest: int = field(default=NEVER, init=False)
+    _by_name: dict[int, dict[str, ChannelGrant]] = field(factory=dict, init=False)
+    _of_sink: dict[int, dict[ChannelGrant, None]] = field(factory=dict, init=False)
+    _of_family: dict[int, dict[ChannelGrant, None]] = field(factory=dict, init=False)
+    _by_expiry: SortedDict[tuple[int, int], ChannelGrant] = field(factory=SortedDict, init=False)
+    _earliest_expiry: int = field(default=NO_EXPIRY, init=False)
     # Lines of tokens of which some may count no more.
-    _doubted: dict[int, None] = field(factory=dict, init=False)
+    _families_to_check: dict[int, None] = field(factory=dict, init=False)
     _numbers: Iterator[int] = field(factory=count, init=False)
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._by_expiry)
 
-    def lease(self, sink: MessageSink, login: Principal, *, own: bool) -> Lease:
+    def grant_for(self, sink: MessageSink, login: Principal, *, own: bool) -> ChannelGrant:
         """That of a log-in on a connection; it counts as soon as `take` puts a channel into it."""
-        for lease in self._of_sink.get(sink.number, ()):
-            if lease.own is own and lease.login == login:
-                return lease
-        return Lease(sink, login, own, next(self._numbers))
+        for grant in self._of_sink.get(sink.number, ()):
+            if grant.own is own and grant.login == login:
+                return grant
+        return ChannelGrant(sink, login, own, next(self._numbers))
 
-    def take(self, lease: Lease, name: str, scope: str) -> None:
+    def add(self, grant: ChannelGrant, name: str, scope: str) -> None:
         """Its log-in listens to a channel, instead of the one that did before."""
-        number = lease.sink.number
-        self.end(lease.sink, name)
-        if not lease.scopes:
-            self._of_sink.setdefault(number, {})[lease] = None
-            self._of_line.setdefault(lease.login.line, {})[lease] = None
-            self._by_expiry[lease.login.expires_at, lease.number] = lease
-            self._look_ahead(self.now())
-        lease.scopes[name] = scope
-        self._held.setdefault(number, {})[name] = lease
+        number = grant.sink.number
+        self.remove(grant.sink, name)
+        if not grant.scopes:
+            self._of_sink.setdefault(number, {})[grant] = None
+            self._of_family.setdefault(grant.login.family, {})[grant] = None
+            self._by_expiry[grant.login.expires_at, grant.number] = grant
+            self._schedule_check(self.now())
+        grant.scopes[name] = scope
+        self._by_name.setdefault(number, {})[name] = grant
 
-    def end(self, sink: MessageSink, name: str) -> None:
+    def remove(self, sink: MessageSink, name: str) -> None:
         """A connection listens to a channel no more; nothing happens if it did not."""
-        lease = self._held.get(sink.number, {}).get(name)
-        if lease is None:
+        grant = self._by_name.get(sink.number, {}).get(name)
+        if grant is None:
             return
-        if len(lease.scopes) == 1:
-            self._remove(lease)
+        if len(grant.scopes) == 1:
+            self._remove(grant)
         else:
-            del self._held[sink.number][name]
-        del lease.scopes[name]
+            del self._by_name[sink.number][name]
+        del grant.scopes[name]
 
-    def forget(self, sink: MessageSink) -> None:
+    def remove_connection(self, sink: MessageSink) -> None:
         """A connection listens to nothing any more."""
-        for lease in tuple(self._of_sink.get(sink.number, ())):
-            self._remove(lease)
+        for grant in tuple(self._of_sink.get(sink.number, ())):
+            self._remove(grant)
 
-    def renew(self, sink: MessageSink, login: Principal) -> Passed:
+    def renew_login(self, sink: MessageSink, login: Principal) -> ChannelTransfer:
         """A connection's own log-in got other tokens: what was held by them goes on under these.
 
         But for the channels for which their scope is not enough.
         """
         held = self._of_sink.get(sink.number, ())
-        line = [each for each in held if each.login.line == login.line]
-        replaced = [each for each in line if each.own or each.login.generation < login.generation]
-        return self._pass(sink, login, replaced, renewed=True)
+        family = [each for each in held if each.login.family == login.family]
+        replaced = [each for each in family if each.own or each.login.generation < login.generation]
+        return self._transfer(sink, login, replaced, renewed=True)
 
-    def succeed(self, sink: MessageSink, login: Principal) -> Passed:
+    def replace_login(self, sink: MessageSink, login: Principal) -> ChannelTransfer:
         """Another log-in takes the place of a connection's own, and of what that listened to.
 
         But for channels of another account, those for which its scope is not enough, and all of a
@@ -140,68 +140,72 @@ class Leases:
         """
         held = self._of_sink.get(sink.number, ())
         before = [each for each in held if each.own and each.login != login]
-        return self._pass(sink, login, before, renewed=False)
+        return self._transfer(sink, login, before, renewed=False)
 
-    def doubt(self, line: int | None) -> None:
-        """Tokens of a line, or any (None), may have been revoked. A plain call, at once in effect.
+    def recheck_family(self, family: int | None) -> None:
+        """Check a family of tokens, or all (None), before the next private event is published.
 
         Which of them still count is asked later: a refresh revokes the tokens of a connection
         that is about to have the next.
         """
-        lines = self._of_line if line is None else (line,)
-        for each in lines:
-            if each in self._of_line:
-                self._doubted[each] = None
-                self.look_at = 0
+        families = self._of_family if family is None else (family,)
+        for each in families:
+            if each in self._of_family:
+                self._families_to_check[each] = None
+                self.next_check = 0
 
-    def ended(self) -> Sequence[Lease]:
-        """The leases whose log-in does not count any more; they have ended, with their channels."""
+    def take_ended(self) -> Sequence[ChannelGrant]:
+        """The grants whose log-in does not count any more; they have ended, with their channels."""
         now = self.now()
-        if now < self._soonest and not self._doubted:
-            self._look_ahead(now)
+        if now < self._earliest_expiry and not self._families_to_check:
+            self._schedule_check(now)
             return ()
-        late = [self._by_expiry[key] for key in self._by_expiry.irange(None, (now, NEVER))]
-        for line in self._doubted:
-            late += [lease for lease in self._of_line[line] if not self.counts(lease.login)]
-        self._doubted.clear()
+        late = [self._by_expiry[key] for key in self._by_expiry.irange(None, (now, NO_EXPIRY))]
+        for family in self._families_to_check:
+            late += [grant for grant in self._of_family[family] if not self.is_valid(grant.login)]
+        self._families_to_check.clear()
         ended = list(dict.fromkeys(late))
-        for lease in ended:
-            lease.ended = True
-            self._remove(lease)
-        self._look_ahead(now)
+        for grant in ended:
+            grant.ended = True
+            self._remove(grant)
+        self._schedule_check(now)
         return ended
 
-    def _pass(
-        self, sink: MessageSink, login: Principal, leases: Sequence[Lease], *, renewed: bool
-    ) -> Passed:
-        for lease in leases:
-            lease.ended = True
-            self._remove(lease)
-        passed = Passed(self.lease(sink, login, own=True), [], [])
-        for lease in leases:
-            same = lease.login.account == login.account
-            follows = same and (renewed or self.counts(lease.login))
-            for name, scope in lease.scopes.items():
+    def _transfer(
+        self, sink: MessageSink, login: Principal, grants: Sequence[ChannelGrant], *, renewed: bool
+    ) -> ChannelTransfer:
+        for grant in grants:
+            grant.ended = True
+            self._remove(grant)
+        passed = ChannelTransfer(self.grant_for(sink, login, own=True), [], [])
+        for grant in grants:
+            same = grant.login.account == login.account
+            follows = same and (renewed or self.is_valid(grant.login))
+            for name, scope in grant.scopes.items():
                 if follows and login.scope.allows(scope):
-                    self.take(passed.lease, name, scope)
+                    self.add(passed.target, name, scope)
                     passed.kept.append(name)
                 else:
                     passed.ended.append(name)
         return passed
 
-    def _remove(self, lease: Lease) -> None:
-        number, login = lease.sink.number, lease.login
-        mine, leases, line = self._held[number], self._of_sink[number], self._of_line[login.line]
-        for name in lease.scopes:
+    def _remove(self, grant: ChannelGrant) -> None:
+        number, login = grant.sink.number, grant.login
+        mine, grants, family = (
+            self._by_name[number],
+            self._of_sink[number],
+            self._of_family[login.family],
+        )
+        for name in grant.scopes:
             del mine[name]
-        del leases[lease], line[lease], self._by_expiry[login.expires_at, lease.number]
-        if not leases:
-            del self._of_sink[number], self._held[number]
-        if not line:
-            del self._of_line[login.line]
-            self._doubted.pop(login.line, None)
+        del grants[grant], family[grant], self._by_expiry[login.expires_at, grant.number]
+        if not grants:
+            del self._of_sink[number], self._by_name[number]
+        if not family:
+            del self._of_family[login.family]
+            self._families_to_check.pop(login.family, None)
 
-    def _look_ahead(self, now: int) -> None:
-        self._soonest = self._by_expiry.peekitem(0)[0][0] if self._by_expiry else NEVER
-        near = self._soonest - NEAR_MILLIS
-        self.look_at = 0 if self._doubted or near <= now else near
+    def _schedule_check(self, now: int) -> None:
+        self._earliest_expiry = self._by_expiry.peekitem(0)[0][0] if self._by_expiry else NO_EXPIRY
+        near = self._earliest_expiry - NEAR_MILLIS
+        self.next_check = 0 if self._families_to_check or near <= now else near

@@ -32,12 +32,12 @@ from risk.events import (
 _KIND: Final = "future"
 _RANK: Final = attrgetter("rank")
 # Every order moves a wallet, and every fill two positions, of which few want to hear.
-_ONLY_FOR: Final = {WalletChanged: Topic.PORTFOLIO, PositionChanged: Topic.CHANGES}
+_SOLE_TOPIC: Final = {WalletChanged: Topic.PORTFOLIO, PositionChanged: Topic.CHANGES}
 
 
 @define(eq=False)
 class Router:
-    """Notes events in the streams concerned, and which streams those were.
+    """Notes events in the streams streams, and which streams those were.
 
     `handler` says what it does with events of a type, while `sequence` is the number of their
     entry. `touched` holds, for each interval, the streams with something to tell;
@@ -45,13 +45,13 @@ class Router:
     """
 
     subscriptions: Subscriptions
-    texts: OrderJsonCache
+    json_cache: OrderJsonCache
     sequence: int = field(default=0, init=False)
-    touched: dict[str, dict[ChannelStream, None]] = field(
+    dirty: dict[str, dict[ChannelStream, None]] = field(
         factory=lambda: {interval.value: {} for interval in Interval}, init=False
     )
-    raw: dict[ChannelStream, None] = field(init=False)
-    marked: dict[PortfolioStream, None] = field(factory=dict, init=False)
+    dirty_raw: dict[ChannelStream, None] = field(init=False)
+    stale_portfolios: dict[PortfolioStream, None] = field(factory=dict, init=False)
     # What is asked for with every event, without asking for the subscriptions first.
     _public: Routes = field(init=False)
     _accounts: dict[int, Routes] = field(init=False)
@@ -60,7 +60,7 @@ class Router:
     _handlers: dict[type[Event], Callable[[Any], None]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.raw = self.touched[Interval.RAW.value]
+        self.dirty_raw = self.dirty[Interval.RAW.value]
         self._change_ids = self.subscriptions.change_ids
         self._public, self._accounts = self.subscriptions.public, self.subscriptions.accounts
         self._handlers = {
@@ -77,39 +77,39 @@ class Router:
 
     def handler(self, kind: type[Event]) -> Callable[[Any], None] | None:
         """What to do with events of a type; None where nobody listens to what they are told by."""
-        topic = _ONLY_FOR.get(kind)
-        if topic is not None and not self.subscriptions.streams[topic]:
+        topic = _SOLE_TOPIC.get(kind)
+        if topic is not None and not self.subscriptions.counts[topic]:
             return None
         return self._handlers.get(kind)
 
-    def take(self, interval: str) -> Sequence[ChannelStream]:
+    def take_dirty(self, interval: str) -> Sequence[ChannelStream]:
         """The streams of an interval that have something to tell, in the order of delivery."""
-        touched = self.touched[interval]
+        touched = self.dirty[interval]
         if len(touched) == 1:
             return touched.popitem()[:1]
         streams = sorted(touched, key=_RANK)
         touched.clear()
         return streams
 
-    def forget(self, stream: ChannelStream) -> None:
+    def remove(self, stream: ChannelStream) -> None:
         """A stream has no listeners left."""
-        self.touched[stream.interval].pop(stream, None)
+        self.dirty[stream.interval].pop(stream, None)
         if isinstance(stream, PortfolioStream):
-            self.marked.pop(stream, None)
+            self.stale_portfolios.pop(stream, None)
 
-    def _touch(self, stream: ChannelStream) -> None:
-        self.touched[stream.interval][stream] = None
+    def _mark_dirty(self, stream: ChannelStream) -> None:
+        self.dirty[stream.interval][stream] = None
 
     def _book_changed(self, event: BookChanged) -> None:
         name = event.instrument
         self._change_ids[name] = self.sequence
-        concerned = self._public.known.get(name) or self._concerned(self._public, name)
-        for book in concerned.books:
+        streams = self._public.by_instrument.get(name) or self._find_streams(self._public, name)
+        for book in streams.books:
             book.note(event, self.sequence)
-            self._touch(book)
-        for top in concerned.tops:
-            if top.moved():
-                self._touch(top)
+            self._mark_dirty(book)
+        for stream in streams.best_prices:
+            if stream.best_prices_changed():
+                self._mark_dirty(stream)
 
     def _order_changed(self, event: OrderChanged) -> None:
         order = event.order
@@ -117,32 +117,32 @@ class Router:
         if routes is None:
             return
         name = order.instrument
-        concerned = routes.known.get(name) or self._concerned(routes, name)
-        if concerned.orders_at_once or concerned.orders:
-            data = self.texts.order(order)
-            for orders in concerned.orders_at_once:
+        streams = routes.by_instrument.get(name) or self._find_streams(routes, name)
+        if streams.raw_orders or streams.orders:
+            data = self.json_cache.order(order)
+            for orders in streams.raw_orders:
                 orders.push(data)
-            for stream in concerned.orders:
+            for stream in streams.orders:
                 stream.note_order(name, order.order_id, data)
-                self._touch(stream)
+                self._mark_dirty(stream)
 
     def _traded(self, trade: Traded) -> None:
         name = trade.instrument
-        concerned = self._public.known.get(name) or self._concerned(self._public, name)
-        if concerned.trades:
+        streams = self._public.by_instrument.get(name) or self._find_streams(self._public, name)
+        if streams.trades:
             instrument = self.subscriptions.archive.instrument(trade.instrument)
             assert instrument is not None, "a trade is in an instrument that was listed"
             data = public_trade_text(trade, instrument)
-            for stream in concerned.trades:
+            for stream in streams.trades:
                 stream.note(data)
-                self._touch(stream)
-        for ticker in concerned.tickers:
-            self._touch(ticker)
+                self._mark_dirty(stream)
+        for ticker in streams.tickers:
+            self._mark_dirty(ticker)
         self._own_trade(trade, trade.taker)
         self._own_trade(trade, trade.maker)
 
     def _transferred(self, event: Transferred) -> None:
-        self._touch_tickers(event.instrument)
+        self._mark_tickers_dirty(event.instrument)
         for _, own in transfer_as_trades(event, self.subscriptions.state):
             self._own_trade(own.trade, own.side)
 
@@ -151,22 +151,22 @@ class Router:
         if routes is None:
             return
         name = trade.instrument
-        concerned = routes.known.get(name) or self._concerned(routes, name)
-        if concerned.own_trades:
-            data = self.texts.own_trade(trade, side)
-            for stream in concerned.own_trades:
+        streams = routes.by_instrument.get(name) or self._find_streams(routes, name)
+        if streams.own_trades:
+            data = self.json_cache.own_trade(trade, side)
+            for stream in streams.own_trades:
                 stream.note_trade(name, data)
-                self._touch(stream)
+                self._mark_dirty(stream)
 
     def _position_changed(self, event: PositionChanged) -> None:
         routes = self._accounts.get(event.account)
         if routes is None:
             return
         name = event.instrument
-        concerned = routes.known.get(name) or self._concerned(routes, name)
-        for stream in concerned.changes:
+        streams = routes.by_instrument.get(name) or self._find_streams(routes, name)
+        for stream in streams.changes:
             stream.note_position(name)
-            self._touch(stream)
+            self._mark_dirty(stream)
 
     def _wallet_changed(self, event: WalletChanged) -> None:
         routes = self._accounts.get(event.account)
@@ -174,27 +174,27 @@ class Router:
             return
         for stream in _portfolios(routes, event.currency):
             stream.note(event.currency)
-            self._touch(stream)
+            self._mark_dirty(stream)
 
     def _marks_changed(self, _: MarksChanged) -> None:
         public = self.subscriptions.public
         for kind in (public.ticker, public.perpetual, public.index):
             for streams in kind.values():
                 for stream in streams:
-                    self._touch(stream)
+                    self._mark_dirty(stream)
         for portfolio in self.subscriptions.portfolios():
-            self.marked.setdefault(portfolio)
+            self.stale_portfolios.setdefault(portfolio)
 
     def _market_changed(self, event: MarketChanged | MarketSettled) -> None:
-        self._touch_tickers(event.instrument)
+        self._mark_tickers_dirty(event.instrument)
 
-    def _touch_tickers(self, instrument: str) -> None:
+    def _mark_tickers_dirty(self, instrument: str) -> None:
         for ticker in self._public.ticker.get(instrument, ()):
-            self._touch(ticker)
+            self._mark_dirty(ticker)
 
-    def _concerned(self, routes: Routes, instrument: str) -> InstrumentStreams:
+    def _find_streams(self, routes: Routes, instrument: str) -> InstrumentStreams:
         """Who is told of an instrument, found out once for as long as nobody else listens."""
-        return routes.concerned(instrument, self._subjects_of(instrument))
+        return routes.find_streams(instrument, self._subjects_of(instrument))
 
     def _subjects_of(self, name: str) -> tuple[str, ...]:
         """Every subject that covers an instrument; none where nobody could have asked for it."""

@@ -36,13 +36,13 @@ class InstrumentStreams:
     best prices are others; tickers are among them.
     """
 
-    orders_at_once: tuple[OrdersStream, ...]
+    raw_orders: tuple[OrdersStream, ...]
     orders: tuple[OrdersStream | ChangesStream, ...]
     own_trades: tuple[OwnTradesStream | ChangesStream, ...]
     changes: tuple[ChangesStream, ...]
     trades: tuple[TradesStream, ...]
     books: tuple[BookStream, ...]
-    tops: tuple[QuoteStream | TickerStream, ...]
+    best_prices: tuple[QuoteStream | TickerStream, ...]
     tickers: tuple[TickerStream, ...]
 
 
@@ -63,32 +63,32 @@ class Routes:
     index: dict[str, list[IndexStream]] = field(factory=dict)
     perpetual: dict[str, list[PerpetualStream]] = field(factory=dict)
     portfolio: dict[str, list[PortfolioStream]] = field(factory=dict)
-    known: dict[str, InstrumentStreams] = field(factory=dict, init=False)
+    by_instrument: dict[str, InstrumentStreams] = field(factory=dict, init=False)
 
-    def concerned(self, instrument: str, subjects: Sequence[str]) -> InstrumentStreams:
+    def find_streams(self, instrument: str, subjects: Sequence[str]) -> InstrumentStreams:
         """Find out the streams of an instrument, which has these subjects."""
         orders, changes = _under(self.orders, subjects), _under(self.changes, subjects)
         tickers = _under(self.ticker, [instrument])
-        found = self.known[instrument] = InstrumentStreams(
-            orders_at_once=tuple(each for each in orders if each.interval == _RAW),
+        found = self.by_instrument[instrument] = InstrumentStreams(
+            raw_orders=tuple(each for each in orders if each.interval == _RAW),
             orders=(*(each for each in orders if each.interval != _RAW), *changes),
             own_trades=(*_under(self.own_trades, subjects), *changes),
             changes=changes,
             trades=_under(self.trades, subjects),
             books=_under(self.book, [instrument]),
-            tops=(*_under(self.quote, [instrument]), *tickers),
+            best_prices=(*_under(self.quote, [instrument]), *tickers),
             tickers=tickers,
         )
         return found
 
     def add(self, stream: ChannelStream) -> None:
         """Let events find a stream."""
-        self.known.clear()
+        self.by_instrument.clear()
         self._of(stream).setdefault(stream.channel.subject, []).append(stream)
 
     def remove(self, stream: ChannelStream) -> None:
         """Let events find it no more."""
-        self.known.clear()
+        self.by_instrument.clear()
         routes = self._of(stream)
         streams = routes[stream.channel.subject]
         streams.remove(stream)
@@ -121,10 +121,10 @@ class Subscriptions:
 
     state: State
     archive: Archive
-    most: int
-    since: int
-    changed: Callable[[], None]
-    streams: Counter[Topic] = field(factory=Counter, init=False)
+    max_per_connection: int
+    initial_change_id: int
+    on_streams_changed: Callable[[], None]
+    counts: Counter[Topic] = field(factory=Counter, init=False)
     public: Routes = field(factory=Routes, init=False)
     accounts: dict[int, Routes] = field(factory=dict, init=False)
     change_ids: dict[str, int] = field(factory=dict, init=False)
@@ -142,13 +142,13 @@ class Subscriptions:
         if mine.get(name, stream) is not stream:
             # The connection acts for another account than when it subscribed.
             self.unsubscribe(sink, name)
-        if name not in mine and len(mine) >= self.most:
+        if name not in mine and len(mine) >= self.max_per_connection:
             return None
         if stream is None:
             stream = self._streams[channel, owner] = self._make(channel, owner)
             self._routes(owner).add(stream)
-            self.streams[channel.topic] += 1
-            self.changed()
+            self.counts[channel.topic] += 1
+            self.on_streams_changed()
         mine[name] = stream
         stream.add(sink, name)
         return stream
@@ -162,16 +162,16 @@ class Subscriptions:
                 self._end(stream)
         return stream
 
-    def silent(self, sink: MessageSink, name: str) -> bool:
+    def has_ended(self, sink: MessageSink, name: str) -> bool:
         """Whether a connection is subscribed to a channel and told nothing."""
         stream = self.of(sink).get(name)
-        return stream is not None and stream.listener(sink, name).silent
+        return stream is not None and stream.subscription(sink, name).ended
 
     def of(self, sink: MessageSink) -> dict[str, ChannelStream]:
         """A connection's subscriptions by name, oldest first."""
         return self._of_sink.get(sink.number, {})
 
-    def forget(self, sink: MessageSink) -> list[ChannelStream]:
+    def remove_connection(self, sink: MessageSink) -> list[ChannelStream]:
         """End all subscriptions of a connection; returns what it listened to."""
         ended = [self.unsubscribe(sink, name) for name in list(self.of(sink))]
         self._of_sink.pop(sink.number, None)
@@ -179,7 +179,7 @@ class Subscriptions:
 
     def change_id(self, instrument: str) -> int:
         """The entry that last changed a book."""
-        return self.change_ids.get(instrument, max(1, self.since))
+        return self.change_ids.get(instrument, max(1, self.initial_change_id))
 
     def portfolios(self) -> Iterator[PortfolioStream]:
         """The portfolio streams of all accounts."""
@@ -208,8 +208,8 @@ class Subscriptions:
         if stream.account and routes.empty:
             del self.accounts[stream.account]
         del self._streams[stream.channel, stream.account]
-        self.streams[stream.channel.topic] -= 1
-        self.changed()
+        self.counts[stream.channel.topic] -= 1
+        self.on_streams_changed()
 
     def _make(self, channel: Channel, owner: int) -> ChannelStream:
         state = self.state

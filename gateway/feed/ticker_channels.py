@@ -22,29 +22,29 @@ class JsonStateStream(StateStream):
     """
 
     state: State
-    told: Json | None = field(default=None, init=False)
+    last_published: Json | None = field(default=None, init=False)
 
     @abstractmethod
-    def shape(self) -> Json:
+    def state_json(self) -> Json:
         """The state as it is, without its time."""
 
     def time(self) -> int:
         """The time of the state."""
         return self.state.time
 
-    def take(self) -> list[bytes]:
+    def take_due(self) -> list[bytes]:
         """The state, if it is news."""
-        shape = self.shape()
-        if shape == self.told:
+        shape = self.state_json()
+        if shape == self.last_published:
             return []
-        self.told = shape
+        self.last_published = shape
         return [self._encode(shape)]
 
     def snapshot(self) -> list[bytes]:
         """The state as it is."""
-        shape = self.shape()
-        if self.told is None:
-            self.told = shape
+        shape = self.state_json()
+        if self.last_published is None:
+            self.last_published = shape
         return [self._encode(shape)]
 
     def _encode(self, shape: Json) -> bytes:
@@ -52,34 +52,34 @@ class JsonStateStream(StateStream):
 
 
 @define(eq=False)
-class TopStream(JsonStateStream):
+class BestPricesStream(JsonStateStream):
     """A state that depends on a book only through its best prices."""
 
     market: Market
-    top: market_json.Top = field(default=(0, 0, 0, 0), init=False)
+    best_prices: market_json.Top = field(default=(0, 0, 0, 0), init=False)
 
-    def moved(self) -> bool:
+    def best_prices_changed(self) -> bool:
         """Whether the best prices are others than when this was last asked."""
-        before, self.top = self.top, market_json.top(self.market)
-        return self.top != before
+        before, self.best_prices = self.best_prices, market_json.top(self.market)
+        return self.best_prices != before
 
 
 @define(eq=False)
-class QuoteStream(TopStream):
+class QuoteStream(BestPricesStream):
     """`quote.{instrument}`: the best prices."""
 
-    def shape(self) -> Json:
+    def state_json(self) -> Json:
         """The state as it is, without its time."""
         return market_json.quote_json(self.market)
 
 
 @define(eq=False)
-class TickerStream(TopStream):
+class TickerStream(BestPricesStream):
     """`ticker.{instrument}.{interval}`: everything about a market's prices."""
 
     archive: Archive
 
-    def shape(self) -> Json:
+    def state_json(self) -> Json:
         """The state as it is, without its time."""
         return market_json.ticker_json(self.market, self.archive, self.state.time)
 
@@ -90,7 +90,7 @@ class PerpetualStream(JsonStateStream):
 
     market: Market
 
-    def shape(self) -> Json:
+    def state_json(self) -> Json:
         """The state as it is, without its time."""
         return market_json.perpetual_json(self.market)
 
@@ -101,7 +101,7 @@ class IndexStream(JsonStateStream):
 
     index: Index
 
-    def shape(self) -> Json:
+    def state_json(self) -> Json:
         """The state as it is; its time is part of the news."""
         return {
             "index_name": self.index.name,

@@ -17,15 +17,15 @@ from gateway.feed.channel_names import missing_topic
 
 logger = logging.getLogger(__name__)
 
-QUIET_SECONDS: Final = 60.0
-UNKNOWN: Final = "unknown"
+LOG_INTERVAL_SECONDS: Final = 60.0
+UNKNOWN_TOPIC: Final = "unknown"
 """What is counted under no topic of the API."""
 
 _EXAMPLE: Final = 80
 
 
 @define(eq=False)
-class Unserved:
+class UnknownChannels:
     """`counts` are by topic: one of the API that the venue does not have, or UNKNOWN.
 
     Channels that are there for others, of an instrument that is not listed or an account that one
@@ -34,20 +34,22 @@ class Unserved:
 
     counts: Counter[str] = field(factory=Counter, init=False)
     _logged_at: float = field(default=float("-inf"), init=False)
-    _since: Counter[str] = field(factory=Counter, init=False)
+    _counts_since_log: Counter[str] = field(factory=Counter, init=False)
 
     def note(self, names: Iterable[str], now: float) -> None:
         """Count channels that do not exist here; `now` is in seconds of a monotonic clock."""
         example = ""
         for name in names:
-            topic = missing_topic(name) or UNKNOWN
+            topic = missing_topic(name) or UNKNOWN_TOPIC
             self.counts[topic] += 1
-            self._since[topic] += 1
+            self._counts_since_log[topic] += 1
             example = example or name[:_EXAMPLE]
-        if example and now - self._logged_at >= QUIET_SECONDS:
+        if example and now - self._logged_at >= LOG_INTERVAL_SECONDS:
             self._logged_at = now
-            counts = ", ".join(f"{topic} {count}" for topic, count in sorted(self._since.items()))
-            self._since.clear()
+            counts = ", ".join(
+                f"{topic} {count}" for topic, count in sorted(self._counts_since_log.items())
+            )
+            self._counts_since_log.clear()
             # %r: a name may hold anything.
             logger.warning(
                 "clients asked for channels that do not exist here (%s), for one %r;"

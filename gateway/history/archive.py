@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from book.instrument import Instrument
 from book.order import OrderRecord, OrderState, OrderType
-from gateway.history.paging import Range, in_range, page
-from gateway.history.rolling_stats import DayStats, Funding
+from gateway.history.paging import TradeRange, in_range, page
+from gateway.history.rolling_stats import DayStats, FundingSamples
 from risk.events import (
     Event,
     MarketChanged,
@@ -79,17 +79,17 @@ class AccountHistory:
     filled: OrderedDict[int, tuple[int, OrderRecord]] = field(factory=OrderedDict)
     unfilled: deque[OrderRecord] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
     places: deque[int] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
-    closed: int = 0
+    closed_count: int = 0
     settlements: deque[PositionSettled] = field(factory=lambda: deque(maxlen=SETTLEMENTS))
 
     def close(self, order: OrderRecord) -> None:
         """Keep an order that has ended, and let the oldest go."""
-        self.closed += 1
+        self.closed_count += 1
         if not order.filled:
             self.unfilled.append(order)
-            self.places.append(self.closed)
+            self.places.append(self.closed_count)
             return
-        self.filled[order.order_id] = (self.closed, order)
+        self.filled[order.order_id] = (self.closed_count, order)
         if len(self.filled) > FILLED_ORDERS:
             self.filled.popitem(last=False)
 
@@ -101,7 +101,7 @@ class InstrumentHistory:
     day: DayStats
     trades: deque[Traded] = field(factory=lambda: deque(maxlen=TRADES))
     settlements: deque[MarketSettled] = field(factory=lambda: deque(maxlen=SETTLEMENTS))
-    funding: Funding = field(factory=Funding)
+    funding: FundingSamples = field(factory=FundingSamples)
 
 
 @define(eq=False)
@@ -141,7 +141,7 @@ class Archive:
             if handler is not None:
                 handler(event)
 
-    def trades(self, instruments: Iterable[str], wanted: Range) -> tuple[list[Traded], bool]:
+    def trades(self, instruments: Iterable[str], wanted: TradeRange) -> tuple[list[Traded], bool]:
         """Public trades of these instruments, and whether there are more of them."""
         kept = [self.instruments[name].trades for name in instruments if name in self.instruments]
         merged = heapq.merge(
@@ -152,19 +152,19 @@ class Archive:
         return page(merged, wanted.count)
 
     def own_trades(
-        self, account: int, wanted: Range, fits: Callable[[str], bool]
+        self, account: int, wanted: TradeRange, fits: Callable[[str], bool]
     ) -> tuple[list[OwnTrade], bool]:
         """An account's trades in the instruments that fit, and whether there are more of them."""
-        matching = [own for own in self._past(account).trades if fits(own.trade.instrument)]
+        matching = [own for own in self._history(account).trades if fits(own.trade.instrument)]
         return page(in_range(matching, wanted, lambda own: own.trade), wanted.count)
 
     def order_trades(self, account: int, order_id: int) -> list[OwnTrade]:
         """The trades of one order, oldest first."""
-        return [own for own in self._past(account).trades if own.side.order_id == order_id]
+        return [own for own in self._history(account).trades if own.side.order_id == order_id]
 
     def order(self, account: int, order_id: int) -> OrderRecord | None:
         """A closed order of the account, while it is kept."""
-        past = self._past(account)
+        past = self._history(account)
         kept = past.filled.get(order_id)
         if kept is not None:
             return kept[1]
@@ -185,7 +185,7 @@ class Archive:
 
         `unfilled` includes those that ended without a trade.
         """
-        past = self._past(account)
+        past = self._history(account)
         closed: Iterator[tuple[int, OrderRecord]] = reversed(past.filled.values())
         if unfilled:
             others = zip(reversed(past.places), reversed(past.unfilled), strict=True)
@@ -197,7 +197,7 @@ class Archive:
         """An instrument that is or was listed: histories name it long after its market is gone."""
         known = self.listed.get(name)
         if known is None:
-            market = find(self.state, name)
+            market = find_market(self.state, name)
             if market is not None:
                 known = self.listed[name] = market.instrument
         return known
@@ -213,7 +213,7 @@ class Archive:
 
     def own_settlements(self, account: int) -> Sequence[PositionSettled]:
         """An account's settlements, oldest first."""
-        return self._past(account).settlements
+        return self._history(account).settlements
 
     def day(self, instrument: Instrument) -> DayStats:
         """The statistics of an instrument's last 24 hours."""
@@ -223,7 +223,7 @@ class Archive:
     def funding(self, market: Market) -> int:
         """What a perpetual's funding came to in the last 8 hours, in 1e-12."""
         history = self.instruments.get(market.name)
-        return history.funding.paid(market, self.state.time) if history is not None else 0
+        return history.funding.rate_sum(market, self.state.time) if history is not None else 0
 
     def _order_changed(self, event: OrderChanged) -> None:
         order = event.order
@@ -277,7 +277,7 @@ class Archive:
     def _account(self, account: int) -> AccountHistory:
         return self.accounts.setdefault(account, AccountHistory())
 
-    def _past(self, account: int) -> AccountHistory:
+    def _history(self, account: int) -> AccountHistory:
         return self.accounts.get(account) or AccountHistory()
 
     def _instrument(self, name: str) -> InstrumentHistory | None:
@@ -294,7 +294,7 @@ def _place(closed: tuple[int, OrderRecord]) -> int:
     return closed[0]
 
 
-def find(state: State, name: str) -> Market | None:
+def find_market(state: State, name: str) -> Market | None:
     """A market by name: listed, or expired not long ago."""
     market = state.markets.get(name)
     if market is None:
@@ -308,7 +308,7 @@ def transfer_as_trades(event: Transferred, state: State) -> list[tuple[int, OwnT
     Without it a client who adds up its own trades would not arrive at its position. There is no
     order behind it, which number 0 says, and no fee.
     """
-    market = find(state, event.instrument)
+    market = find_market(state, event.instrument)
     if market is None:
         return []
     taker = TradeSide(

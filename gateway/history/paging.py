@@ -14,7 +14,7 @@ from risk.events import Traded
 T = TypeVar("T")
 
 
-class Range(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class TradeRange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Which trades: bounds are inclusive, None is open. `ascending` is oldest first."""
 
     first_id: int | None = None
@@ -43,7 +43,7 @@ class Range(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         )
 
 
-def in_range(kept: Sequence[T], wanted: Range, trade_of: Callable[[T], Traded]) -> Iterator[T]:
+def in_range(kept: Sequence[T], wanted: TradeRange, trade_of: Callable[[T], Traded]) -> Iterator[T]:
     """What is in range, in the direction wanted; found by bisection, for lists may be long.
 
     `kept` is oldest first: numbers, sequences and times all ascend.

@@ -28,7 +28,7 @@ class _Minute:
     quote: int = 0
 
 
-class Figures(msgspec.Struct, frozen=True, gc=False):
+class DaySummary(msgspec.Struct, frozen=True, gc=False):
     """24 hours in numbers. `base` and `quote` are volumes in 1e-12, `high` and `low` prices.
 
     `change` is in 1e-4 per cent. What no trade in the window has set is None.
@@ -42,7 +42,7 @@ class Figures(msgspec.Struct, frozen=True, gc=False):
 
 
 @define(eq=False)
-class Extreme:
+class RollingExtreme:
     """The highest (`sign` 1) or lowest (-1) price of a moving window of minutes.
 
     It keeps only minutes that can still become the answer: those no later minute has beaten.
@@ -59,7 +59,7 @@ class Extreme:
         if not minutes or minutes[-1][0] != start:
             minutes.append((start, price))
 
-    def forget(self, before: int) -> None:
+    def drop_before(self, before: int) -> None:
         """The window has moved: minutes that began earlier are out of it."""
         while self.minutes and self.minutes[0][0] < before:
             self.minutes.popleft()
@@ -79,14 +79,14 @@ class DayStats:
     base: int = field(default=0, init=False)
     quote: int = field(default=0, init=False)
     last: int = field(default=0, init=False)
-    high: Extreme = field(factory=lambda: Extreme(1), init=False)
-    low: Extreme = field(factory=lambda: Extreme(-1), init=False)
+    high: RollingExtreme = field(factory=lambda: RollingExtreme(1), init=False)
+    low: RollingExtreme = field(factory=lambda: RollingExtreme(-1), init=False)
 
     def note(self, trade: Traded) -> None:
         """Count a trade."""
         start = trade.time - trade.time % MINUTE
         if not self.minutes or self.minutes[-1].start != start:
-            self._forget(trade.time)
+            self._drop_old(trade.time)
             self.minutes.append(_Minute(start, trade.price))
         base, quote = self._volumes(trade)
         minute = self.minutes[-1]
@@ -98,32 +98,32 @@ class DayStats:
         self.high.note(start, trade.price)
         self.low.note(start, trade.price)
 
-    def figures(self, now: int) -> Figures:
+    def summary(self, now: int) -> DaySummary:
         """The 24 hours up to `now`."""
-        self._forget(now)
+        self._drop_old(now)
         if not self.minutes:
-            return Figures(0, 0, None, None, None)
+            return DaySummary(0, 0, None, None, None)
         first = self.minutes[0].first
         change = round_half_even((self.last - first) * _PERCENT, first)
-        return Figures(self.base, self.quote, self.high.price, self.low.price, change)
+        return DaySummary(self.base, self.quote, self.high.price, self.low.price, change)
 
     def _volumes(self, trade: Traded) -> tuple[int, int]:
         own = trade.amount * (MONEY // SCALE)
         other = self.instrument.notional(trade.amount, trade.price)
         return (other, own) if self.instrument.contract.inverse else (own, other)
 
-    def _forget(self, now: int) -> None:
+    def _drop_old(self, now: int) -> None:
         oldest = now - now % MINUTE - DAY
         while self.minutes and self.minutes[0].start < oldest:
             gone = self.minutes.popleft()
             self.base -= gone.base
             self.quote -= gone.quote
-        self.high.forget(oldest)
-        self.low.forget(oldest)
+        self.high.drop_before(oldest)
+        self.low.drop_before(oldest)
 
 
 @define(eq=False)
-class Funding:
+class FundingSamples:
     """A perpetual's rate integral, sampled each minute over the last 8 hours."""
 
     samples: deque[tuple[int, int]] = field(factory=deque)
@@ -131,12 +131,12 @@ class Funding:
     def note(self, market: Market, now: int) -> None:
         """Sample the market, if this minute has no sample yet."""
         if not self.samples or now - self.samples[-1][0] >= MINUTE:
-            self._forget(now)
+            self._drop_old(now)
             self.samples.append((now, _integral(market, now)))
 
-    def paid(self, market: Market, now: int) -> int:
+    def rate_sum(self, market: Market, now: int) -> int:
         """What the rate came to in the last 8 hours, in 1e-12, as far as there are samples."""
-        self._forget(now)
+        self._drop_old(now)
         if not self.samples:
             return 0
         latest = _integral(market, now)
@@ -148,7 +148,7 @@ class Funding:
             integral += round_half_even((reached - integral) * (start - sampled), later - sampled)
         return round_half_even(latest - integral, FUNDING_WINDOW)
 
-    def _forget(self, now: int) -> None:
+    def _drop_old(self, now: int) -> None:
         # The last sample before the window is its beginning, so that one is kept.
         while len(self.samples) > 1 and self.samples[1][0] <= now - FUNDING_WINDOW:
             self.samples.popleft()

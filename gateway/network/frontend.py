@@ -80,7 +80,7 @@ class Frontend:
         self._http_tls = load_tls(*files, ["http/1.1"]) if files else None
         tls = load_tls(*files) if files else None
         self.encoder = ReplyEncoder(self.flush_scheduler.flush, self._encoding_crashed)
-        self.metrics.unserved_channels.watched = self.venue.unserved.counts
+        self.metrics.unknown_channels.counts = self.venue.unknown_channels.counts
         self.venue.feed.encode = self.encoder.add
         self.acceptor = WebSocketAcceptor(
             self.venue,

@@ -12,7 +12,7 @@ import trio
 from attrs import define, evolve, field
 from starlette.responses import Response
 
-from gateway.access.rate_limits import Pacer, network_of
+from gateway.access.rate_limits import RequestPacer, rate_limit_address
 from gateway.network.connection_limiter import Refusal
 from gateway.network.http import HttpGateway
 from gateway.network.http_connection import CONNECTION_COST, HttpConnection, HttpServices
@@ -44,7 +44,7 @@ class HttpAcceptor:
     total: int = MAX_HTTP_CONNECTIONS
     refusals: int = MAX_HTTP_REJECTIONS
     _service: HttpServices = field(init=False)
-    _pacer: Pacer = field(init=False)
+    _pacer: RequestPacer = field(init=False)
     _connections: dict[str, dict[HttpConnection, None]] = field(factory=dict, init=False)
     _by_age: dict[HttpConnection, None] = field(factory=dict, init=False)
     _refused: set[HttpConnection] = field(factory=set, init=False)
@@ -52,7 +52,7 @@ class HttpAcceptor:
 
     def __attrs_post_init__(self) -> None:
         metrics, limits = self.gateway.metrics, self.gateway.venue.config.limits
-        self._pacer = Pacer(limits.http_requests_per_second, limits.http_requests_burst)
+        self._pacer = RequestPacer(limits.http_requests_per_second, limits.http_requests_burst)
         self._service = HttpServices(
             self.gateway.application(),
             limits,
@@ -95,7 +95,7 @@ class HttpAcceptor:
         except OSError:
             # Gone before we looked.
             return
-        network = network_of(address)
+        network = rate_limit_address(address)
         refusal = self._admit(network)
         if refusal is not None:
             await self._refuse(stream, address, refusal)
@@ -135,7 +135,7 @@ class HttpAcceptor:
         limits = self._service.limits
         if not limits.enabled:
             return 0.0
-        return self._pacer.wait(network_of(address), cost, trio.current_time())
+        return self._pacer.delay(rate_limit_address(address), cost, trio.current_time())
 
     async def _refuse(self, stream: trio.SocketStream, address: str, refusal: Refusal) -> None:
         """Answer the client's request with why it is not served."""

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 from attrs import Factory, define, field
 
-from gateway.access.rate_limits import Pacer, network_of
+from gateway.access.rate_limits import RequestPacer, rate_limit_address
 from gateway.api.context import VenueContext
 from gateway.api.session import Session
 from gateway.config.schema import Limits
@@ -77,14 +77,14 @@ class WebSocketAcceptor:
     policy: HandshakePolicy = field(factory=HandshakePolicy)
     _numbers: Iterator[int] = field(default=Factory(_session_numbers, takes_self=True), init=False)
     _connections: dict[Connection, WatchedConnection] = field(factory=dict, init=False)
-    _pacer: Pacer = field(init=False)
+    _pacer: RequestPacer = field(init=False)
     _handshakes: set[trio.CancelScope] = field(factory=set, init=False)
     _rejecting: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         at_once = self.limiter.per_address
-        self._pacer = Pacer(RECONNECTS_PER_SECOND * at_once, RECONNECTS_BURST * at_once)
+        self._pacer = RequestPacer(RECONNECTS_PER_SECOND * at_once, RECONNECTS_BURST * at_once)
 
     def stop(self) -> None:
         """Let every client finish what it has sent, and part with 1001. A plain call.
@@ -122,7 +122,7 @@ class WebSocketAcceptor:
             # Gone before we looked.
             return
         number = next(self._numbers)
-        refusal = self.limiter.take(number, network_of(address))
+        refusal = self.limiter.take(number, rate_limit_address(address))
         wait = self._pace(address)
         try:
             if refusal is None:
@@ -148,7 +148,7 @@ class WebSocketAcceptor:
         if not self.venue.config.limits.enabled:
             return 0.0
         cost = 1 if self.tls is None else TLS_COST
-        return self._pacer.wait(network_of(address), cost, trio.current_time())
+        return self._pacer.delay(rate_limit_address(address), cost, trio.current_time())
 
     async def _admit(
         self, stream: trio.SocketStream, number: int, address: str, wait: float
@@ -162,7 +162,9 @@ class WebSocketAcceptor:
         def cut(reason: str) -> None:
             outbox.disconnect(POLICY_VIOLATION, reason)
             self.metrics.floods.labels(reason).inc()
-            self.limiter.penalise(network_of(address), trio.current_time() + FLOOD_PENALTY_SECONDS)
+            self.limiter.penalise(
+                rate_limit_address(address), trio.current_time() + FLOOD_PENALTY_SECONDS
+            )
 
         # A library's task runs in here, and ends when the goodbye has closed the stream.
         async with trio.open_nursery() as nursery:

@@ -12,7 +12,7 @@ from book.instrument import Instrument
 from book.order import Side
 from book.units import RATE, SCALE, round_half_even
 from gateway.history.archive import Archive
-from gateway.history.rolling_stats import Figures
+from gateway.history.rolling_stats import DaySummary
 from gateway.protocol import jsonrpc
 from gateway.protocol.account_json import Json
 from risk import marks
@@ -58,7 +58,7 @@ def _price_or_null(price: int | None) -> jsonrpc.Number | None:
     return jsonrpc.price(price) if price else None
 
 
-def _volumes(figures: Figures) -> Json:
+def _volumes(figures: DaySummary) -> Json:
     change = figures.change
     return {
         "volume": jsonrpc.money(figures.base),
@@ -75,7 +75,7 @@ def ticker_json(market: Market, archive: Archive, now: int) -> Json:
     shape: Json = {
         "instrument_name": market.name,
         "state": market.state.value,
-        "stats": _volumes(archive.day(market.instrument).figures(now)),
+        "stats": _volumes(archive.day(market.instrument).summary(now)),
         "open_interest": jsonrpc.amount(market.open_interest),
         **_best(market),
         "index_price": jsonrpc.price(market.index.price),
@@ -116,7 +116,7 @@ def summary_json(market: Market, archive: Archive, now: int) -> Json:
         "instrument_name": market.name,
         "base_currency": contract.base,
         "quote_currency": contract.quote,
-        **_volumes(archive.day(market.instrument).figures(now)),
+        **_volumes(archive.day(market.instrument).summary(now)),
         "last": _price_or_null(market.last_price),
         "bid_price": _price_or_null(bid),
         "ask_price": _price_or_null(ask),

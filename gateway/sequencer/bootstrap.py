@@ -115,13 +115,13 @@ class Bootstrap:
 
     commands: Sequence[Command]
     origin: Origin
-    _left: int = field(init=False)
+    _outstanding: int = field(init=False)
     _refusal: tuple[Command, Refused] | None = field(default=None, init=False)
     _done: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Nothing is obeyed yet."""
-        self._left = len(self.commands)
+        self._outstanding = len(self.commands)
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
         """Count what comes back."""
@@ -132,8 +132,8 @@ class Bootstrap:
             if isinstance(event, Refused) and event.origin == origin and self._refusal is None:
                 self._refusal = (entry.command, event)
         if origin.request:
-            self._left -= 1
-        if not self._left:
+            self._outstanding -= 1
+        if not self._outstanding:
             self._done.set()
 
     async def run(self, inbox: Inbox) -> None:

@@ -27,20 +27,20 @@ class CommandSource:
     """
 
     origin: Origin = field(factory=Origin)
-    observe: Callable[[float], None] = _ignore
+    observe_wait: Callable[[float], None] = _ignore
     inbox: Inbox = field(init=False)
-    lane: SystemQueue = field(init=False)
+    system_queue: SystemQueue = field(init=False)
     _wakeup: AutoResetEvent = field(factory=AutoResetEvent, init=False)
     _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Both wake the same log."""
-        self.inbox = Inbox(self._wakeup.set, self.observe)
-        self.lane = SystemQueue(self._wakeup.set)
+        self.inbox = Inbox(self._wakeup.set, self.observe_wait)
+        self.system_queue = SystemQueue(self._wakeup.set)
 
     def propose(self, command: SystemCommand) -> None:
         """Put into the lane."""
-        self.lane.put(command)
+        self.system_queue.put(command)
 
     async def take(self) -> list[Proposal]:
         """The next batch; empty when closed and drained.
@@ -49,18 +49,18 @@ class CommandSource:
         is there to hear the answer, and nothing shall rest for the dead. A log-out is no such
         end, it follows what was sent before it.
         """
-        while not (self.lane or self.inbox.depth):
+        while not (self.system_queue or self.inbox.depth):
             if self._closed:
                 return []
             await self._wakeup.wait()
         asked = self.inbox.take()
-        if self.lane.ending:
-            gone = self.lane.ends
+        if self.system_queue.has_ended_sessions:
+            gone = self.system_queue.drops_commands_of
             asked = [each for each in asked if not gone(each.origin.session)]
         return [
-            *(Proposal(command, self.origin) for command in self.lane.take()),
+            *(Proposal(command, self.origin) for command in self.system_queue.take()),
             *asked,
-            *(Proposal(command, self.origin) for command in self.lane.take_ends()),
+            *(Proposal(command, self.origin) for command in self.system_queue.take_ends()),
         ]
 
     def close(self) -> None:
@@ -71,4 +71,4 @@ class CommandSource:
     def abort(self) -> None:
         """The log is gone: proposals from now on are for nobody."""
         self.close()
-        self.lane.close()
+        self.system_queue.close()

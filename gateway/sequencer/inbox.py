@@ -38,7 +38,7 @@ class Inbox:
     _observe: Callable[[float], None]
     _send: trio.MemorySendChannel[QueuedCommands] = field(init=False)
     _receive: trio.MemoryReceiveChannel[QueuedCommands] = field(init=False)
-    _first: deque[tuple[Proposal, float]] = field(factory=deque, init=False)
+    _priority: deque[tuple[Proposal, float]] = field(factory=deque, init=False)
     _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -48,13 +48,13 @@ class Inbox:
     @property
     def depth(self) -> int:
         """How many lists are in it, waiting senders not counted."""
-        return self._send.statistics().current_buffer_used + len(self._first)
+        return self._send.statistics().current_buffer_used + len(self._priority)
 
     def put_priority(self, proposal: Proposal) -> bool:
         """Put the one command of a client that has no other undecided, if there is a place."""
-        if self._closed or len(self._first) >= PRIORITY_PLACES:
+        if self._closed or len(self._priority) >= PRIORITY_PLACES:
             return False
-        self._first.append((proposal, trio.current_time()))
+        self._priority.append((proposal, trio.current_time()))
         self._wake()
         return True
 
@@ -85,8 +85,8 @@ class Inbox:
         """All that is in, in order; whoever waited moves up."""
         now = trio.current_time()
         taken: list[Proposal] = []
-        while self._first:
-            proposal, since = self._first.popleft()
+        while self._priority:
+            proposal, since = self._priority.popleft()
             self._observe(now - since)
             taken.append(proposal)
         for _ in range(self._send.statistics().current_buffer_used):

@@ -263,7 +263,7 @@ class IndexSources:
             self.sources[each].shock(fraction)
 
 
-def open_board(settings: Iterable[schema.Index]) -> IndexSources:
+def open_index_sources(settings: Iterable[schema.Index]) -> IndexSources:
     """Build every source. Raises ConfigError for a file that cannot be played."""
     return IndexSources({each.name: _open_source(each) for each in settings})
 

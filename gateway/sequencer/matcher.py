@@ -24,7 +24,7 @@ SLICE_SECONDS: Final = 0.002
 _ORDERS: Final = frozenset((Place, Edit, Cancel))
 
 # So long takes only a single entry that carries a slice of some larger work.
-LONG_SECONDS: Final = 0.005
+LONG_SLICE_SECONDS: Final = 0.005
 
 
 class StateMachine(Protocol):
@@ -47,7 +47,7 @@ async def _yield_loop(held: float) -> None:
     client, more than the kernel takes at once, and a healthy client would be taken for one that
     does not read. Where nobody wants the loop it ends at once.
     """
-    if held < LONG_SECONDS:
+    if held < LONG_SLICE_SECONDS:
         await trio.lowlevel.checkpoint()
         return
     with trio.move_on_after(held):
@@ -76,7 +76,7 @@ class Matcher:
     counts: defaultdict[type, int] = field(factory=lambda: defaultdict(int))
     on_slice_done: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.perf_counter
-    _continuing: bool = field(default=False, init=False)
+    _continue_proposed: bool = field(default=False, init=False)
 
     async def run(self, durable: trio.MemoryReceiveChannel[Sequence[Entry]]) -> None:
         """Apply what comes until the log ends.
@@ -88,13 +88,13 @@ class Matcher:
                 decided = 0
                 while decided < len(batch):
                     began = self.clock()
-                    decided = self._decide(batch, decided, began + SLICE_SECONDS)
+                    decided = self._apply_batch(batch, decided, began + SLICE_SECONDS)
                     held = self.clock() - began
-                    self._settle()
+                    self._finish_slice()
                     if held >= SLICE_SECONDS:
                         await _yield_loop(held)
 
-    def _decide(self, batch: Sequence[Entry], start: int, until: float) -> int:
+    def _apply_batch(self, batch: Sequence[Entry], start: int, until: float) -> int:
         """Apply a batch from an entry on, for some time; returns where to go on."""
         apply, clock = self.exchange.apply, self.clock
         observers, counts = self.observers, self.counts
@@ -108,23 +108,23 @@ class Matcher:
             for observe in observers:
                 observe(entry, events)
             if len(events) > PLAIN_EVENTS or kind not in _ORDERS:
-                self._attend(entry, events)
+                self._handle_notable(entry, events)
             if clock() >= until:
                 return number
         return len(batch)
 
-    def _attend(self, entry: Entry, events: Sequence[Event]) -> None:
+    def _handle_notable(self, entry: Entry, events: Sequence[Event]) -> None:
         command = entry.command
         if isinstance(command, EndSession):
             self.on_session_end(command.session)
         elif isinstance(command, Continue):
-            self._continuing = False
+            self._continue_proposed = False
         for observe in self.notable_observers:
             observe(entry, events)
 
-    def _settle(self) -> None:
+    def _finish_slice(self) -> None:
         # One at a time: each continues all that is begun.
-        if self.exchange.busy and not self._continuing:
-            self._continuing = True
+        if self.exchange.busy and not self._continue_proposed:
+            self._continue_proposed = True
             self.propose(Continue())
         self.on_slice_done()

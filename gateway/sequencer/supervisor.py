@@ -46,13 +46,13 @@ class Supervisor:
     """
 
     clock: Clock
-    board: IndexSources
-    pending: Callable[[Container[Wallet]], Iterable[Wallet]]
+    index_sources: IndexSources
+    find_candidates: Callable[[Container[Wallet]], Iterable[Wallet]]
     propose: Callable[[SystemCommand], None]
-    crashed: Callable[[], None]
+    on_crash: Callable[[], None]
     busy: Callable[[], bool] = lambda: False
     strict: bool = False
-    _looked: AutoResetEvent = field(factory=AutoResetEvent, init=False)
+    _candidates_changed: AutoResetEvent = field(factory=AutoResetEvent, init=False)
     _proposed: set[Wallet] = field(factory=set, init=False)
     _tried: set[Wallet] = field(factory=set, init=False)
 
@@ -63,17 +63,17 @@ class Supervisor:
                 # A Tick that endangers many is worked off in slices, each of which may find more
                 # and may end what kept a wallet from its round.
                 self._tried.clear()
-                self._looked.set()
+                self._candidates_changed.set()
             case Liquidate(account=account, currency=currency):
                 # Once is enough until then, or a round that cannot be had would be tried for ever.
                 self._tried.add((account, currency))
                 self._proposed.discard((account, currency))
                 if not self._proposed:
-                    self._looked.set()
+                    self._candidates_changed.set()
 
     def tick(self) -> None:
         """Propose the heartbeat of this moment."""
-        self.propose(Tick(prices=self.board.prices(self.clock.now())))
+        self.propose(Tick(prices=self.index_sources.prices(self.clock.now())))
 
     async def run(self) -> None:
         """Supervise until cancelled. One of the two boundaries that outlive an exception."""
@@ -89,7 +89,7 @@ class Supervisor:
                 if self.strict:
                     raise
                 logger.exception("the supervisor crashed")
-                self.crashed()
+                self.on_crash()
             await trio.sleep(backoff.delay_after(trio.current_time() - began))
 
     async def _tick_each_second(self) -> None:
@@ -100,10 +100,10 @@ class Supervisor:
 
     async def _propose_liquidations(self) -> None:
         while True:
-            await self._looked.wait()
+            await self._candidates_changed.wait()
             if self._proposed:
                 continue
-            for account, currency in self.pending(self._tried):
+            for account, currency in self.find_candidates(self._tried):
                 self._proposed.add((account, currency))
                 self.propose(Liquidate(account=account, currency=currency))
             if not self._proposed and self.busy():

@@ -66,11 +66,11 @@ class SystemQueue:
         self._wake()
 
     @property
-    def ending(self) -> bool:
+    def has_ended_sessions(self) -> bool:
         """Whether any session has ended of late."""
         return bool(self._ends)
 
-    def ends(self, session: int) -> bool:
+    def drops_commands_of(self, session: int) -> bool:
         """Whether a session has ended that might still have commands in the inbox."""
         end = self._ends.get(session)
         return end is not None and not end.quietly

@@ -115,7 +115,7 @@ class Player:
         replay, clock = start.replay(found.skips), RecordedClock(speed)
         keyring, metrics = _keyring(config, directory), Metrics()
         venue = build_venue(config, clock, replay.exchange, keyring, recorded=True)
-        replay.observers += [metrics.applied, venue.feed.publish]
+        replay.observers += [metrics.count_entry, venue.feed.publish]
         descriptors = connection_quotas()
         slots = ConnectionLimiter(config.limits.connections_per_address, descriptors.websocket)
         front = Frontend(venue, CommandSource(), slots, metrics, quotas=descriptors)
@@ -140,7 +140,7 @@ class Player:
             where = Address(bound.http_endpoint, bound.websocket_endpoint, encrypted)
             async with trio.open_nursery() as helpers:
                 helpers.start_soon(self.front.flush_feed)
-                helpers.start_soon(self.front.metrics.watch_loop)
+                helpers.start_soon(self.front.metrics.measure_loop_lag)
                 helpers.start_soon(self._play)
                 await self.front.serve(bound, lambda: self.announce(where))
                 helpers.cancel_scope.cancel()

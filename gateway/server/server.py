@@ -31,7 +31,7 @@ from gateway.network.frontend import Address, Frontend
 from gateway.network.sockets import BoundSockets, bind_ports
 from gateway.sequencer.bootstrap import Bootstrap, differences, fill_keyring, next_start
 from gateway.sequencer.command_source import CommandSource
-from gateway.sequencer.index_prices import IndexSources, open_board
+from gateway.sequencer.index_prices import IndexSources, open_index_sources
 from gateway.sequencer.matcher import Matcher, Observer
 from gateway.sequencer.supervisor import Supervisor
 from gateway.server.assembly import build_venue
@@ -148,7 +148,7 @@ class _Server:
     @classmethod
     def build(cls, config: Config, clock: Clock, log: Log, keeper: Persistence | None) -> _Server:
         """Every part, wired; nothing runs yet."""
-        board = open_board(config.index)
+        board = open_index_sources(config.index)
         exchange = keeper.exchange if keeper else Exchange()
         state = exchange.state
         start = next_start(state)
@@ -162,10 +162,10 @@ class _Server:
         venue = build_venue(config, clock, exchange, keyring, archive=archive, start=start)
         supervisor = Supervisor(
             clock=clock,
-            board=board,
-            pending=lambda tried: liquidation.pending(state, tried=tried),
+            index_sources=board,
+            find_candidates=lambda tried: liquidation.pending(state, tried=tried),
             propose=intake.propose,
-            crashed=metrics.crashes.labels("supervisor").inc,
+            on_crash=metrics.crashes.labels("supervisor").inc,
             busy=lambda: exchange.busy,
             strict=config.server.strict,
         )
@@ -178,7 +178,7 @@ class _Server:
             propose=intake.propose,
             on_session_end=slots.free,
             observers=[venue.feed.publish],
-            notable_observers=[metrics.happened, supervisor.observe],
+            notable_observers=[metrics.count_events, supervisor.observe],
             counts=metrics.commands.counts,
             on_slice_done=front.flush_and_retry,
         )
@@ -213,7 +213,7 @@ class _Server:
                 await self._bootstrap()
                 async with trio.open_nursery() as helpers:
                     helpers.start_soon(self.supervisor.run)
-                    helpers.start_soon(self.metrics.watch_loop)
+                    helpers.start_soon(self.metrics.measure_loop_lag)
                     helpers.start_soon(self.front.flush_feed)
                     running = self._running(bound)
                     await self.front.serve(bound, lambda: ready(running))

@@ -18,9 +18,9 @@ def test_commands_are_counted_by_kind() -> None:
     """However often somebody reads, each counts once, in the lines that scrapers know."""
     metrics = Metrics()
     for entry in (CANCEL, Entry(2, 0, Origin(), Continue()), CANCEL):
-        metrics.applied(entry, [])
+        metrics.count_entry(entry, [])
         metrics.exposition()
-    metrics.applied(CANCEL, [])
+    metrics.count_entry(CANCEL, [])
     lines = metrics.exposition().decode().splitlines()
     assert "# TYPE tidegate_commands_total counter" in lines
     assert "# HELP tidegate_commands_total Commands applied, by kind." in lines
@@ -38,7 +38,7 @@ def test_what_came_of_commands_is_counted_too() -> None:
         account=BOB, instrument=BTC, side=Side.BUY, amount=20 * SCALE, price=50_001 * SCALE
     )
     step = Liquidated(ALICE, "BTC", LiquidationStep.REDUCED, BTC, 10, 50_000)
-    metrics.applied(CANCEL, [*desk.apply(taking), step])
+    metrics.count_entry(CANCEL, [*desk.apply(taking), step])
     sample = metrics.registry.get_sample_value
     assert 2 == sample("tidegate_fills_total")
     assert 1 == sample("tidegate_liquidations_total", {"step": "reduced"})

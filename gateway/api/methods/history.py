@@ -18,7 +18,7 @@ from gateway.api.methods.currencies import Kind, listed
 from gateway.api.methods.order_lookup import order_number
 from gateway.api.registry import Params, method
 from gateway.history.archive import OwnTrade
-from gateway.history.paging import Range
+from gateway.history.paging import TradeRange
 from gateway.protocol import jsonrpc, large_results, order_json
 from gateway.protocol.errors import invalid
 from gateway.protocol.large_results import Listing
@@ -204,8 +204,8 @@ def _require_time(params: Page) -> None:
         raise invalid("start_timestamp", "must not be null")
 
 
-def _instrument_range(params: InstrumentTradesParams) -> Range:
-    return Range(
+def _instrument_range(params: InstrumentTradesParams) -> TradeRange:
+    return TradeRange(
         first_sequence=params.start_seq,
         last_sequence=params.end_seq,
         start=params.start_timestamp,
@@ -215,8 +215,8 @@ def _instrument_range(params: InstrumentTradesParams) -> Range:
     )
 
 
-def _currency_range(params: CurrencyTradesParams) -> Range:
-    return Range(
+def _currency_range(params: CurrencyTradesParams) -> TradeRange:
+    return TradeRange(
         first_id=_trade_number("start_id", params.start_id),
         last_id=_trade_number("end_id", params.end_id),
         start=params.start_timestamp,
@@ -241,7 +241,7 @@ def _trade_number(param: str, text: str | None) -> int | None:
     return int(match[1])
 
 
-def _public_trades(call: Call, names: Iterable[str], wanted: Range) -> Listing:
+def _public_trades(call: Call, names: Iterable[str], wanted: TradeRange) -> Listing:
     archive = call.venue.archive
     trades, more = archive.trades(names, wanted)
     shown = []
@@ -254,7 +254,7 @@ def _public_trades(call: Call, names: Iterable[str], wanted: Range) -> Listing:
     )
 
 
-def _own_trades(call: Call, fits: Callable[[str], bool], wanted: Range) -> Listing:
+def _own_trades(call: Call, fits: Callable[[str], bool], wanted: TradeRange) -> Listing:
     own, more = call.venue.archive.own_trades(call.account, wanted, fits)
     return _page(_shown(call, own), more=more)
 

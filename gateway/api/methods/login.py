@@ -50,18 +50,18 @@ def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
     """
     session, feed = call.session, call.venue.feed
     session.login = principal
-    feed.renew(session.sink, principal)
+    feed.renew_login(session.sink, principal)
     # A recorded venue has the sessions that it had, and no others.
     if call.venue.recorded or session.runs_for(principal.account):
         session.confirmed = principal
-        feed.succeed(session.sink, principal)
+        feed.replace_login(session.sink, principal)
         return result
 
     def started(_: Answer) -> AuthResult:
         session.starting -= 1
         session.account, session.confirmed = principal.account, principal
         # A later log-in on the same connection may have taken its place meanwhile.
-        feed.succeed(session.sink, session.login or principal)
+        feed.replace_login(session.sink, session.login or principal)
         return result
 
     def undo() -> None:

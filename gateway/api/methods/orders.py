@@ -13,7 +13,7 @@ from gateway.api.context import Call
 from gateway.api.methods.currencies import Kind, listed
 from gateway.api.methods.order_lookup import find_closed, order_number
 from gateway.api.registry import Params, method
-from gateway.history.archive import find
+from gateway.history.archive import find_market
 from gateway.protocol import jsonrpc, large_results, order_json
 from gateway.protocol.errors import ApiError, Code
 from gateway.protocol.large_results import Listing
@@ -133,7 +133,7 @@ def get_order_state_by_label(call: Call, params: ByLabel) -> object:
     )
     shown = []
     for record in (*still, *(each for each in closed if each.label == params.label)):
-        market = find(call.venue.exchange.state, record.instrument)
+        market = find_market(call.venue.exchange.state, record.instrument)
         if market is not None and market.currency in chosen:
             shown.append(record)
     return _texts(call, shown)

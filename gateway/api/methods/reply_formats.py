@@ -34,17 +34,17 @@ class CancelManyParams(IdempotentParams, frozen=True, kw_only=True):
 
 def ordered(call: Call, _: IdempotentParams) -> ReplyFormat:
     """An order and its trades."""
-    return ReplyFormat(call.venue.feed.texts.ordered)
+    return ReplyFormat(call.venue.feed.json_cache.ordered)
 
 
 def edited(call: Call, _: IdempotentParams) -> ReplyFormat:
     """An order that may have closed before it could be changed, and its trades."""
-    return ReplyFormat(call.venue.feed.texts.ordered, explaining(call, editing))
+    return ReplyFormat(call.venue.feed.json_cache.ordered, explaining(call, editing))
 
 
 def cancelled(call: Call, _: IdempotentParams) -> ReplyFormat:
     """An order that has ended, or had ended before."""
-    return ReplyFormat(call.venue.feed.texts.cancelled, explaining(call, cancelling))
+    return ReplyFormat(call.venue.feed.json_cache.cancelled, explaining(call, cancelling))
 
 
 def cancelled_all(call: Call, params: CancelManyParams) -> ReplyFormat:

@@ -88,18 +88,18 @@ def _subscribe(call: Call, names: Iterable[str], *, private: bool) -> list[str]:
     Raises ApiError: 13778 for raw public data without a log-in, -32602 for too many channels.
     """
     wanted: dict[str, None] = {}
-    unserved = []
+    unknown_channels = []
     for name in names:
         channel = parse(name)
         if channel is None:
-            unserved.append(name)
+            unknown_channels.append(name)
             continue
         if channel.needs_login and call.login is None:
             raise ApiError(Code.RAW_SUBSCRIPTIONS_NOT_AVAILABLE_FOR_UNAUTHORIZED)
         if channel.scope is None or (private and _may_listen(call, channel)):
             wanted[name] = None
-    if unserved:
-        call.venue.unserved.note(unserved, call.venue.limits.now())
+    if unknown_channels:
+        call.venue.unknown_channels.note(unknown_channels, call.venue.limits.now())
     feed, sink, login = call.venue.feed, call.session.sink, call.login
     most = call.venue.config.limits.subscriptions_per_connection
     if len(wanted.keys() | feed.subscribed(sink)) > most:

@@ -217,7 +217,7 @@ def test_a_refresh_token_logs_in_and_replaces_the_log_in(authenticator: Authenti
     )
     assert result.scope == renewed.scope
     authenticator.require_valid(after, NOW)
-    assert [False, True] == [authenticator.counts(each, NOW) for each in (before, after)]
+    assert [False, True] == [authenticator.is_valid(each, NOW) for each in (before, after)]
     with pytest.raises(AuthError) as error:
         authenticator.require_valid(before, NOW)
     assert 13009 == error.value.code
@@ -231,7 +231,7 @@ def test_removing_a_key_ends_its_tokens(authenticator: Authenticator) -> None:
         authenticator.verify(result.access_token, connection="c1", address=ADDRESS, now=NOW)
     with pytest.raises(AuthError, match="the key no longer exists"):
         authenticator.require_valid(principal, NOW)
-    assert not authenticator.counts(principal, NOW)
+    assert not authenticator.is_valid(principal, NOW)
     renewal = AuthParams("refresh_token", refresh_token=result.refresh_token)
     assert (13009, {"reason": "the key no longer exists"}) == refusal(authenticator, renewal)
 
@@ -241,7 +241,7 @@ def test_a_held_log_in_expires(authenticator: Authenticator) -> None:
     params = msgspec.structs.replace(CREDENTIALS, scope="expires:60")
     _, principal = login(authenticator, params)
     authenticator.require_valid(principal, NOW + 59_999)
-    assert [True, False] == [authenticator.counts(principal, NOW + at) for at in (59_999, 60_000)]
+    assert [True, False] == [authenticator.is_valid(principal, NOW + at) for at in (59_999, 60_000)]
     with pytest.raises(AuthError, match="token has expired"):
         authenticator.require_valid(principal, NOW + 60_000)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access import login_attempts
-from gateway.access.login_attempts import ADDRESSES_PER_KEY, Failures, LoginGuard
+from gateway.access.login_attempts import ADDRESSES_PER_KEY, FailureCounter, LoginGuard
 from gateway.api.context import HttpRequest
 from tests.gateway.harness import Client, Harness, Json
 
@@ -211,38 +211,43 @@ def test_no_hour_holds_more_guesses_than_allowed(steps: list[tuple[str, bool, fl
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is guessed and from wherever; what a key's owner used last is not forgotten."""
     monkeypatch.setattr(login_attempts, "UNKNOWN_KEYS", 10)
-    monkeypatch.setattr(login_attempts, "SUBJECTS", 10)
+    monkeypatch.setattr(login_attempts, "MAX_SUBJECTS", 10)
     guard = LoginGuard()
     for number in range(1_000):
         guard.record_failure(f"no-key{number}", f"10.{number // 250}.{number % 250}.1", known=False)
         guard.record_success("alice-key", f"10.{number // 250}.{number % 250}.1")
-    sizes = [len(guard._addresses), len(guard._unknown), len(guard._keys), len(guard._own)]
+    sizes = [
+        len(guard._by_address),
+        len(guard._by_unknown_id),
+        len(guard._by_key),
+        len(guard._by_key_and_address),
+    ]
     assert [10, 10, 0, 0] == sizes
-    assert ADDRESSES_PER_KEY == len(guard._used_from["alice-key"])
+    assert ADDRESSES_PER_KEY == len(guard._addresses_of_key["alice-key"])
 
 
 def test_the_failures_of_a_subject_are_bounded() -> None:
     """Who failed longest ago is forgotten first; each has no more times than count."""
-    failures: Failures[str] = Failures(2, 60.0, 5)
+    failures: FailureCounter[str] = FailureCounter(2, 60.0, 5)
     for number in range(100):
         failures.add(str(number), number / 100)
         failures.add("guesser", number / 100)
     assert 5 == len(failures)
-    assert failures.over("guesser", 1.0)
+    assert failures.limit_reached("guesser", 1.0)
     assert 2 == len(failures._failures["guesser"])
-    assert not failures.over("guesser", 0.98 + 60.0)
+    assert not failures.limit_reached("guesser", 0.98 + 60.0)
 
 
 @given(st.lists(st.floats(0, 30), max_size=80), st.integers(1, 5))
 def test_no_window_has_more_failures_than_allowed(pauses: list[float], most: int) -> None:
     """However attempts are spaced, any window holds at most that many failures."""
-    failures: Failures[str] = Failures(most, 60.0, 5)
+    failures: FailureCounter[str] = FailureCounter(most, 60.0, 5)
     now = 0.0
     guard: list[float] = []
     for pause in pauses:
         now += pause
         recent = [at for at in guard if at + 60 > now]
-        assert failures.over("a", now) == (len(recent) >= most)
+        assert failures.limit_reached("a", now) == (len(recent) >= most)
         if len(recent) < most:
             failures.add("a", now)
             guard.append(now)

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access.rate_limits import (
-    LONGEST_PACE_SECONDS,
+    MAX_DELAY_SECONDS,
     Cost,
     CreditPool,
     CreditPools,
-    Pacer,
     PoolTerms,
     RateDecision,
     RateLimits,
-    network_of,
+    RequestPacer,
+    rate_limit_address,
 )
 
 
@@ -97,7 +97,7 @@ def test_subjects_and_classes_have_pools_of_their_own() -> None:
 
 def test_the_number_of_pools_is_bounded() -> None:
     """The pool longest unused is forgotten first; one in use keeps its debt."""
-    pools = CreditPools({Cost.GENERAL: PoolTerms(1, 0.001, 1)}, most=10)
+    pools = CreditPools({Cost.GENERAL: PoolTerms(1, 0.001, 1)}, max_pools=10)
     assert pools.spend("flooder", Cost.GENERAL, 0.0)
     for number in range(1_000):
         assert pools.spend(number, Cost.GENERAL, 0.0)
@@ -120,7 +120,7 @@ def test_the_number_of_pools_is_bounded() -> None:
 )
 def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> None:
     """One host has a whole /64, so that limits by single address would not bind it."""
-    assert network == network_of(address)
+    assert network == rate_limit_address(address)
 
 
 def test_the_addresses_of_one_ipv6_network_share_a_pool() -> None:
@@ -142,35 +142,35 @@ def test_an_address_is_paced_to_its_burst_and_rate(
     arrivals: list[tuple[float, int]], burst: float, per_second: float
 ) -> None:
     """Served when the wait is over, at most burst and rate pass in any time, in order."""
-    pacer = Pacer(per_second, burst)
+    pacer = RequestPacer(per_second, burst)
     now, spent = 0.0, 0.0
     served: list[tuple[float, float]] = []
     for pause, cost in arrivals:
         now += pause
-        wait = pacer.wait("a", cost, now)
-        assert 0 <= wait <= LONGEST_PACE_SECONDS
-        if wait == LONGEST_PACE_SECONDS:
+        wait = pacer.delay("a", cost, now)
+        assert 0 <= wait <= MAX_DELAY_SECONDS
+        if wait == MAX_DELAY_SECONDS:
             return
         spent += cost
         served.append((now + wait, spent))
         assert spent <= burst + (now + wait) * per_second + 1e-6
     assert served == sorted(served)
-    assert 0 == Pacer(per_second, burst).wait("b", burst, now)
+    assert 0 == RequestPacer(per_second, burst).delay("b", burst, now)
 
 
 def test_a_wait_is_bounded_however_much_was_given_up() -> None:
     """Connections that end while they wait are no debt for those that come after."""
-    pacer = Pacer(10, 10)
-    assert LONGEST_PACE_SECONDS == [pacer.wait("a", 5, 0.0) for _ in range(1_000)][-1]
-    assert 0 == pacer.wait("a", 1, LONGEST_PACE_SECONDS + 0.1)
+    pacer = RequestPacer(10, 10)
+    assert MAX_DELAY_SECONDS == [pacer.delay("a", 5, 0.0) for _ in range(1_000)][-1]
+    assert 0 == pacer.delay("a", 1, MAX_DELAY_SECONDS + 0.1)
 
 
 def test_the_number_of_paced_addresses_is_bounded() -> None:
     """The longest unused is forgotten."""
-    pacer = Pacer(1, 1, most=2)
-    assert [0, 0, 0] == [pacer.wait(address, 1, 0.0) for address in "abc"]
+    pacer = RequestPacer(1, 1, max_addresses=2)
+    assert [0, 0, 0] == [pacer.delay(address, 1, 0.0) for address in "abc"]
     assert 2 == len(pacer)
-    assert [1, 0] == [pacer.wait(address, 1, 0.0) for address in "ba"]
+    assert [1, 0] == [pacer.delay(address, 1, 0.0) for address in "ba"]
 
 
 def test_credits_for_the_size_of_an_answer_may_leave_a_debt() -> None:

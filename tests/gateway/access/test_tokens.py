@@ -147,7 +147,7 @@ def test_an_invalidated_session_makes_room(tokens: Tokens) -> None:
 
 def test_a_full_memory_revives_nothing(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past its bound the memory of cut lines refuses whole old lines rather than forget."""
-    monkeypatch.setattr(module, "CUT_LINES", 10)
+    monkeypatch.setattr(module, "MAX_REVOKED_FAMILIES", 10)
     dead = []
     bystander = issue(tokens, "session:bot")
     for _ in range(100):
@@ -155,7 +155,7 @@ def test_a_full_memory_revives_nothing(tokens: Tokens, monkeypatch: pytest.Monke
         tokens.invalidate(pair.principal)
         dead.append(pair.access)
     young = issue(tokens)
-    assert 10 >= len(tokens._least)
+    assert 10 >= len(tokens._oldest_valid)
     assert {"token was replaced or invalidated"} == {refused(tokens, each) for each in dead}
     assert "token was replaced or invalidated" == refused(tokens, bystander.access)
     assert young.principal == tokens.read(young.access, "c1", ADDRESS, NOW)

@@ -248,7 +248,7 @@ def test_a_snapshot_that_is_written_by_and_by_is_of_the_book_in_the_end(
     """However little of it may be written at once, and whatever changes in between."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(book_side_view, "BLOCK_TICKS", 2)
-        patch.setattr(book_side_view, "MOST_ROWS", rows)
+        patch.setattr(book_side_view, "ROWS_PER_CALL", rows)
         rebuild(steps, flushes=30)
 
 
@@ -258,7 +258,7 @@ def test_no_call_writes_more_of_a_large_book_than_a_step_may(
 ) -> None:
     """Who asks for it gets it from the encoder or a flush, and who comes after that at once."""
     monkeypatch.setattr(book_side_view, "BLOCK_TICKS", 2)
-    monkeypatch.setattr(book_side_view, "MOST_ROWS", 4)
+    monkeypatch.setattr(book_side_view, "ROWS_PER_CALL", 4)
     desk = Desk()
     for n in range(10):
         desk.place(ALICE, Side.BUY, 10, 49_000 + n)

@@ -14,7 +14,7 @@ from gateway.access import tokens
 from gateway.access.authenticator import ApiKey
 from gateway.access.scope import parse_scope
 from gateway.access.tokens import AuthError
-from gateway.feed.feed import ENDS
+from gateway.feed.feed import ENDED_CHANNELS_PER_CALL
 from tests.gateway.harness import Client, Harness, Json
 
 INSTRUMENT = "BTC-PERPETUAL"
@@ -122,7 +122,7 @@ def crowd_out(case: Case) -> None:
 
 
 def forget_old_lines(case: Case) -> None:
-    case.monkeypatch.setattr(tokens, "CUT_LINES", 4)
+    case.monkeypatch.setattr(tokens, "MAX_REVOKED_FAMILIES", 4)
     for _ in range(12):
         other = case.harness.connect()
         other.login("bob")
@@ -210,7 +210,7 @@ def test_no_private_event_comes_after_the_end_of_a_log_in(
         assert set(PUBLIC) == heard(case.client)
     held = case.harness.venue.feed.subscribed(case.client.sink)
     assert list(PUBLIC) == held
-    assert 0 == len(case.harness.venue.feed.leases)
+    assert 0 == len(case.harness.venue.feed.login_subscriptions)
     reply = case.client.request("private/get_open_orders")
     assert code == reply.get("error", {}).get("code")
 
@@ -470,9 +470,15 @@ def test_whatever_log_ins_do_only_those_that_count_are_told(seed: int) -> None:
     assert told
     for listener in chance.listeners:
         listener.client.hang_up()
-    leases = chance.harness.venue.feed.leases
-    assert 0 == len(leases) == len(leases._of_sink) == len(leases._of_line) == len(leases._doubted)
-    assert 0 == len(leases._held)
+    grants = chance.harness.venue.feed.login_subscriptions
+    assert (
+        0
+        == len(grants)
+        == len(grants._of_sink)
+        == len(grants._of_family)
+        == len(grants._families_to_check)
+    )
+    assert 0 == len(grants._by_name)
 
 
 def test_a_thousand_channels_of_a_session_end_at_once_and_are_removed_by_and_by() -> None:
@@ -493,11 +499,11 @@ def test_a_thousand_channels_of_a_session_end_at_once_and_are_removed_by_and_by(
     feed = harness.venue.feed
     deal(harness)
     left = sum(len(feed.subscribed(client.sink)) for client in clients)
-    assert 0 < left <= 32 * len(PRIVATE) - ENDS
+    assert 0 < left <= 32 * len(PRIVATE) - ENDED_CHANNELS_PER_CALL
     again.call("private/subscribe", channels=[kept])
-    for _ in range(32 * len(PRIVATE) // ENDS + 1):
+    for _ in range(32 * len(PRIVATE) // ENDED_CHANNELS_PER_CALL + 1):
         deal(harness)
         tell(harness)
     assert [{kept}, *[set()] * 31] == [heard(client) for client in clients]
     assert [[kept], *[[]] * 31] == [feed.subscribed(client.sink) for client in clients]
-    assert not feed._ending
+    assert not feed._ended_logins

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.feed.channel_names import GROUPED_BOOK, MISSING, Topic, missing_topic, parse
-from gateway.feed.unknown_channels import QUIET_SECONDS, UNKNOWN, Unserved
+from gateway.feed.unknown_channels import LOG_INTERVAL_SECONDS, UNKNOWN_TOPIC, UnknownChannels
 from gateway.metrics import Metrics
 from tests.gateway.harness import Harness
 
@@ -50,22 +50,22 @@ def test_what_does_not_exist_is_left_out_of_the_answer_and_counted() -> None:
     given = ["quote.NEVER", "user.portfolio.DOGE", *asked]
     assert [f"quote.{BTC}"] == client.call("private/subscribe", channels=given)
     assert [] == harness.connect().call("public/subscribe", channels=["user.orders.any.any.raw"])
-    expected = {"chart.trades": 2, GROUPED_BOOK: 1, UNKNOWN: 1}
-    assert expected == harness.venue.unserved.counts
+    expected = {"chart.trades": 2, GROUPED_BOOK: 1, UNKNOWN_TOPIC: 1}
+    assert expected == harness.venue.unknown_channels.counts
     metrics = Metrics()
-    metrics.unserved_channels.watched = harness.venue.unserved.counts
+    metrics.unknown_channels.counts = harness.venue.unknown_channels.counts
     lines = metrics.exposition().decode().splitlines()
     assert 'tidegate_unserved_channels_total{topic="chart.trades"} 2.0' in lines
 
 
 def test_the_log_has_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     """With all that came since the last one, and one of them by name, on one line."""
-    unserved = Unserved()
+    unknown_channels = UnknownChannels()
     with caplog.at_level(logging.WARNING):
-        unserved.note([CHART], 0.0)
-        for second in range(1, int(QUIET_SECONDS)):
-            unserved.note([CHART, "a\nb\x1b[31m" + "x" * 10_000], float(second))
-        unserved.note(["weather"], QUIET_SECONDS)
+        unknown_channels.note([CHART], 0.0)
+        for second in range(1, int(LOG_INTERVAL_SECONDS)):
+            unknown_channels.note([CHART, "a\nb\x1b[31m" + "x" * 10_000], float(second))
+        unknown_channels.note(["weather"], LOG_INTERVAL_SECONDS)
     early, late = caplog.messages
     assert "chart.trades 1" in early
     assert repr(CHART) in early
@@ -76,10 +76,10 @@ def test_the_log_has_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_what_is_counted_is_bounded_whatever_clients_ask_for() -> None:
     """By topics, never by names."""
-    unserved = Unserved()
-    unserved.note((f"weather.{n}" for n in range(5_000)), 0.0)
-    unserved.note((f"chart.trades.X{n}.1" for n in range(5_000)), 0.0)
-    assert {UNKNOWN: 5_000, "chart.trades": 5_000} == unserved.counts
+    unknown_channels = UnknownChannels()
+    unknown_channels.note((f"weather.{n}" for n in range(5_000)), 0.0)
+    unknown_channels.note((f"chart.trades.X{n}.1" for n in range(5_000)), 0.0)
+    assert {UNKNOWN_TOPIC: 5_000, "chart.trades": 5_000} == unknown_channels.counts
 
 
 def test_the_documentation_lists_every_channel() -> None:

@@ -8,7 +8,7 @@ import pytest
 from book.order import OrderState, Side, TimeInForce
 from book.units import DAY, HOUR, MINUTE, MONEY, SCALE
 from gateway.history import archive
-from gateway.history.paging import Range
+from gateway.history.paging import TradeRange
 from gateway.protocol import order_json
 from risk.commands import CancelAll, Liquidate, OpenAccount
 from risk.events import Traded, Transferred
@@ -39,21 +39,21 @@ def five_trades() -> Desk:
 @pytest.mark.parametrize(
     ("wanted", "numbers", "more"),
     [
-        (Range(), [5, 4, 3, 2, 1], False),
-        (Range(count=2), [5, 4], True),
-        (Range(count=5), [5, 4, 3, 2, 1], False),
-        (Range(count=2, ascending=True), [1, 2], True),
-        (Range(first_id=2, last_id=4, ascending=True), [2, 3, 4], False),
-        (Range(first_id=2, last_id=4), [4, 3, 2], False),
-        (Range(first_id=4, count=1, ascending=True), [4], True),
-        (Range(last_id=0), [], False),
-        (Range(first_id=4, last_id=2), [], False),
-        (Range(first_id=4, last_id=2, ascending=True), [], False),
-        (Range(first_id=6, ascending=True), [], False),
+        (TradeRange(), [5, 4, 3, 2, 1], False),
+        (TradeRange(count=2), [5, 4], True),
+        (TradeRange(count=5), [5, 4, 3, 2, 1], False),
+        (TradeRange(count=2, ascending=True), [1, 2], True),
+        (TradeRange(first_id=2, last_id=4, ascending=True), [2, 3, 4], False),
+        (TradeRange(first_id=2, last_id=4), [4, 3, 2], False),
+        (TradeRange(first_id=4, count=1, ascending=True), [4], True),
+        (TradeRange(last_id=0), [], False),
+        (TradeRange(first_id=4, last_id=2), [], False),
+        (TradeRange(first_id=4, last_id=2, ascending=True), [], False),
+        (TradeRange(first_id=6, ascending=True), [], False),
     ],
 )
 def test_trades_are_paged_in_either_direction(
-    wanted: Range, numbers: list[int], more: bool
+    wanted: TradeRange, numbers: list[int], more: bool
 ) -> None:
     """Bounds are inclusive, the first `count` in the direction asked for come, and more is said."""
     desk = five_trades()
@@ -67,10 +67,10 @@ def test_trades_are_bounded_by_time_and_by_sequence() -> None:
     """Times are inclusive; sequences count in one instrument."""
     desk = five_trades()
     trades, _ = desk.archive.trades(
-        [BTC, SOL], Range(start=desk.time - 2_000, end=desk.time - 1_000)
+        [BTC, SOL], TradeRange(start=desk.time - 2_000, end=desk.time - 1_000)
     )
     assert [4, 3] == [trade.trade_id for trade in trades]
-    trades, _ = desk.archive.trades([BTC], Range(first_sequence=2, ascending=True))
+    trades, _ = desk.archive.trades([BTC], TradeRange(first_sequence=2, ascending=True))
     assert [3, 5] == [trade.trade_id for trade in trades]
 
 
@@ -80,7 +80,7 @@ def test_the_oldest_trades_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     for _ in range(5):
         desk.trade()
-    trades, more = desk.archive.trades([BTC], Range())
+    trades, more = desk.archive.trades([BTC], TradeRange())
     assert ([5, 4, 3], False) == ([trade.trade_id for trade in trades], more)
 
 
@@ -140,7 +140,7 @@ def test_a_day_of_trades_is_summed_up() -> None:
     instrument = desk.market().instrument
 
     def figures() -> tuple[int, int, int | None, int | None, int | None]:
-        day = desk.archive.day(instrument).figures(desk.time)
+        day = desk.archive.day(instrument).summary(desk.time)
         return day.base, day.quote, day.high, day.low, day.change
 
     assert (0, 0, None, None, None) == figures()
@@ -164,7 +164,7 @@ def test_linear_volume_is_counted_in_coins() -> None:
     """The amount is in base coins already, and the quote is its value."""
     desk = Desk()
     desk.trade(150, 10, SOL)
-    day = desk.archive.day(desk.market(SOL).instrument).figures(desk.time)
+    day = desk.archive.day(desk.market(SOL).instrument).summary(desk.time)
     assert (10 * MONEY, 1_500 * MONEY) == (day.base, day.quote)
 
 
@@ -224,7 +224,7 @@ def test_deliveries_are_kept_by_index() -> None:
     instrument = desk.archive.instrument(name)
     assert instrument is not None
     assert expiry == instrument.expiry
-    trades, _ = desk.archive.trades([name], Range())
+    trades, _ = desk.archive.trades([name], TradeRange())
     assert 1 == len(trades)
 
 
@@ -234,7 +234,7 @@ def test_a_year_in_one_entry_is_survived() -> None:
     desk.tick(400 * DAY // 1_000)
     desk.settle()
     desk.trade()
-    trades, _ = desk.archive.trades([BTC], Range())
+    trades, _ = desk.archive.trades([BTC], TradeRange())
     assert 1 == len(trades)
     assert len(desk.archive.instruments) <= len(desk.exchange.state.markets) + 100
 
@@ -267,7 +267,7 @@ def take_over() -> tuple[Desk, list[Transferred]]:
 def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
     """Its own trades add up to its position, which is nothing; the last is a liquidation."""
     desk, (transfer,) = take_over()
-    own, _ = desk.archive.own_trades(VICTIM, Range(count=100, ascending=True), everywhere)
+    own, _ = desk.archive.own_trades(VICTIM, TradeRange(count=100, ascending=True), everywhere)
     assert 0 == sum(each.side.side.sign * each.trade.amount for each in own)
     trade, side = own[-1].trade, own[-1].side
     assert (transfer.trade_id, transfer.price) == (trade.trade_id, trade.price)
@@ -279,7 +279,7 @@ def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
         told["direction"],
         told["liquidation"],
     )
-    public, _ = desk.archive.trades([BTC], Range(count=100))
+    public, _ = desk.archive.trades([BTC], TradeRange(count=100))
     assert transfer.trade_id not in {trade.trade_id for trade in public}
 
 

@@ -94,7 +94,7 @@ async def test_an_order_that_finds_no_room_in_time_is_refused(autojump_clock: Mo
         await wait_all_tasks_blocked()
         assert 0 == venue.orders
         assert {} == venue.harness.venue.undecided.counts
-        assert {} == venue.harness.venue.feed._waiting
+        assert {} == venue.harness.venue.feed._requests
 
 
 async def test_requests_are_read_while_an_order_waits_for_room(autojump_clock: MockClock) -> None:

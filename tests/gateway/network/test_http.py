@@ -252,7 +252,7 @@ async def test_an_order_that_finds_no_room_in_time_is_refused(
         refused = codes.count(10047)
         assert CROWD == refused + codes.count(0)
         assert CROWD - refused == venue.venue.exchange.state.orders
-        assert {} == venue.venue.feed._waiting
+        assert {} == venue.venue.feed._requests
         assert {} == venue.venue.undecided.counts
 
 

@@ -142,7 +142,7 @@ async def test_where_all_wait_for_the_venue_a_newcomer_is_refused(
     async with running(log=log) as venue:
         log.shut()
         async with occupied(venue, ADDRESSES[:2], 1, buy) as held:
-            waiting = venue.venue.feed._waiting
+            waiting = venue.venue.feed._requests
             await until(lambda: sum(map(len, waiting.values())) == 2)
             (refused,) = await exchange(venue, request(TEST), address="127.0.0.99")
             assert (503, 13028) == (refused.status, refused.json["error"]["code"])
@@ -432,7 +432,7 @@ async def test_a_stop_answers_what_has_come_and_waits_for_nothing_else() -> None
             opened(venue) as stream,
         ):
             await stream.send_all(request(f"/api/v2/private/buy?{ORDER}", "GET", BASIC))
-            await until(lambda: venue.venue.feed._waiting)
+            await until(lambda: venue.venue.feed._requests)
             venue.stop()
             await trio.sleep(0.05)
             log.gate.set()

@@ -22,7 +22,7 @@ from gateway.sequencer.index_prices import (
     IndexSources,
     NoPriceError,
     WalkIndex,
-    open_board,
+    open_index_sources,
     quote,
     read_csv,
 )
@@ -211,7 +211,7 @@ def test_the_board_reads_all_indices_in_name_order(tmp_path: Path) -> None:
         source = "csv"
         file = "prices.csv"
     """
-    board = open_board(schema.parse(text, folder=tmp_path).index)
+    board = open_index_sources(schema.parse(text, folder=tmp_path).index)
     assert (
         ("btc_usd", 65_000 * SCALE),
         ("btc_usdc", 65_000 * SCALE),
@@ -223,7 +223,7 @@ def test_the_board_reads_all_indices_in_name_order(tmp_path: Path) -> None:
 
 def test_a_shock_moves_one_index_or_all() -> None:
     """Without a name every index is shocked, whatever its source."""
-    board = open_board(schema.parse("").index)
+    board = open_index_sources(schema.parse("").index)
     before = dict(board.prices(START))
     board.shock(-0.5, "btc_usd")
     one = dict(board.prices(START))

@@ -56,10 +56,10 @@ class Scene:
         """Wire it."""
         self.supervisor = Supervisor(
             clock=TrioClock(),
-            board=IndexSources({"btc_usd": self.source}),
-            pending=self.pending,
+            index_sources=IndexSources({"btc_usd": self.source}),
+            find_candidates=self.pending,
             propose=lambda command: self.proposed.append((trio.current_time(), command)),
-            crashed=lambda: self.crashes.append(trio.current_time()),
+            on_crash=lambda: self.crashes.append(trio.current_time()),
             busy=lambda: self.busy,
             strict=self.strict,
         )
@@ -218,10 +218,10 @@ async def test_everybody_whom_a_tick_endangers_has_a_round_before_the_next_tick(
     intake = CommandSource()
     supervisor = Supervisor(
         clock=TrioClock(),
-        board=board,
-        pending=lambda tried: liquidation.pending(state, 50, tried),
+        index_sources=board,
+        find_candidates=lambda tried: liquidation.pending(state, 50, tried),
         propose=intake.propose,
-        crashed=lambda: None,
+        on_crash=lambda: None,
         strict=True,
     )
     had_round: list[int] = []

@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_the_api(cost: Cost, burst: int, per_minute: i
     terms = pool_terms(Limits())
     pools = CreditPools(terms)
     assert burst == sum(bool(pools.spend(7, cost, 0.0)) for _ in range(burst + 50))
-    assert per_minute == pytest.approx(terms[cost].per_second / terms[cost].price * 60)
+    assert per_minute == pytest.approx(terms[cost].per_second / terms[cost].cost * 60)
 
 
 def test_every_cost_has_a_pool() -> None:

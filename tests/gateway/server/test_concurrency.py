@@ -68,8 +68,8 @@ class Attempt:
         harness.exchange.check()
         assert {} == harness.exchange.state.sessions
         assert {} == harness.venue.undecided.counts
-        assert {} == harness.venue.feed._waiting
-        assert (0, False) == (venue.intake.inbox.depth, bool(venue.intake.lane))
+        assert {} == harness.venue.feed._requests
+        assert (0, False) == (venue.intake.inbox.depth, bool(venue.intake.system_queue))
 
 
 async def over_websocket(attempt: Attempt) -> None:
