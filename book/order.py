@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from book.orderbook import Level
+from attrs import define
 
 
 class Side(Enum):
@@ -204,3 +203,20 @@ class Order(msgspec.Struct, eq=False, kw_only=True):
             self.updated,
             self.session,
         )
+
+
+@define(eq=False)
+class Level:
+    """All orders at one price, oldest first, as a doubly linked queue."""
+
+    price: int
+    amount: int = 0
+    head: Order | None = None
+    tail: Order | None = None
+
+    def __iter__(self) -> Iterator[Order]:
+        order = self.head
+        while order is not None:
+            following = order.next
+            yield order
+            order = following

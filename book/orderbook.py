@@ -14,24 +14,7 @@ from attrs import define, field
 from sortedcontainers import SortedList
 
 from book.events import LevelChange
-from book.order import BUY, SELL, Order, OrderState, Side
-
-
-@define(eq=False)
-class Level:
-    """All orders at one price, oldest first, as a doubly linked queue."""
-
-    price: int
-    amount: int = 0
-    head: Order | None = None
-    tail: Order | None = None
-
-    def __iter__(self) -> Iterator[Order]:
-        order = self.head
-        while order is not None:
-            following = order.next
-            yield order
-            order = following
+from book.order import BUY, SELL, Level, Order, OrderState, Side
 
 
 @define(eq=False)
