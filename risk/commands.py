@@ -202,3 +202,28 @@ class Skip(Command, frozen=True, kw_only=True):
 
     sequence: int
     reason: str
+
+
+AnyCommand = (
+    Place
+    | Edit
+    | Cancel
+    | CancelAll
+    | ClosePosition
+    | StartSession
+    | EndSession
+    | EndSessions
+    | SetCancelOnDisconnect
+    | OpenAccount
+    | Deposit
+    | Withdraw
+    | SetSelfTrading
+    | SetProduct
+    | SetParameters
+    | Tick
+    | Liquidate
+    | Continue
+    | Checkpoint
+    | Skip
+)
+"""Every kind of command. The tag of its record names its class."""

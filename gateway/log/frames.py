@@ -23,8 +23,7 @@ from zlib import crc32
 import msgspec
 from attrs import frozen
 
-from risk.commands import Entry, Origin
-from risk.records import AnyCommand
+from risk.commands import AnyCommand, Entry, Origin
 
 MAGIC: Final = b"TIDELOG\n"
 FORMAT: Final = 1

@@ -16,8 +16,7 @@ import pytest
 
 from benchmarks import worst_entries
 from risk import adl_rankings
-from risk.commands import Command
-from risk.records import AnyCommand
+from risk.commands import AnyCommand, Command
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTED = (str(ROOT / "book"), str(ROOT / "risk"))

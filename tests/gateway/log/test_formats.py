@@ -23,9 +23,8 @@ from gateway.log.segments import segments
 from gateway.log.snapshots import Snapshots
 from gateway.log.verify import Verification, Verified
 from risk import RULES, snapshot
-from risk.commands import Continue, Entry, Origin
+from risk.commands import AnyCommand, Continue, Entry, Origin
 from risk.exchange import Exchange
-from risk.records import AnyCommand
 from tests.gateway.log.log_fixtures import Book, QuickDisk
 from tests.gateway.log.log_writer_fixture import Scribe
 

@@ -21,9 +21,8 @@ from gateway.log.frames import (
 )
 from gateway.sequencer.bootstrap import differences
 from risk import exchange
-from risk.commands import Checkpoint, Command, Deposit, Entry, Origin, Skip
+from risk.commands import AnyCommand, Checkpoint, Command, Deposit, Entry, Origin, Skip
 from risk.exchange import Exchange
-from risk.records import AnyCommand
 from tests.gateway.log.log_fixtures import batches
 
 
