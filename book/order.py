@@ -71,7 +71,6 @@ class OrderState(Enum):
     OPEN = "open"
     FILLED = "filled"
     CANCELLED = "cancelled"
-    REJECTED = "rejected"
 
 
 FILLED: Final = OrderState.FILLED

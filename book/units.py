@@ -1,8 +1,10 @@
 """The scales of every number in the core, and the rounding rules.
 
-All numbers are integers. A name says its scale: `Price` and `Amount` count 1e-8,
-`Money` and `Rate` 1e-12, funding indices 1e-24. Every division names its rounding:
-in the venue's favour where it holds margin, half-even where two sides meet.
+All numbers are integers: prices and amounts in 1e-8 (`SCALE`), money and rates in 1e-12 (`MONEY`,
+`RATE`), funding indices in 1e-24 (`FUNDING`), times in milliseconds. An amount counts what the
+contract is counted in: USD for inverse contracts, base coins for linear ones. Every division names
+its rounding: in the venue's favour for margin and fees, half to even where both sides of a trade
+must get the same number.
 """
 
 from typing import NewType
@@ -10,14 +12,8 @@ from typing import NewType
 Price = NewType("Price", int)
 """Quote currency per unit of base, in 1e-8."""
 
-Amount = NewType("Amount", int)
-"""Contracts' own unit (USD when inverse, base coin when linear), in 1e-8. Signed for positions."""
-
 Money = NewType("Money", int)
 """Settlement currency, in 1e-12: one tick of profit on the smallest contract is still exact."""
-
-Rate = NewType("Rate", int)
-"""A fraction of one, in 1e-12."""
 
 Millis = NewType("Millis", int)
 """Venue time: milliseconds since 1970-01-01 UTC."""

@@ -8,7 +8,6 @@ class Reason(Enum):
 
     ACCOUNT_LOCKED = "account_locked"
     ACCOUNT_UNKNOWN = "user_not_found"
-    ALREADY_FILLED = "already_filled"
     AMOUNT_BELOW_MINIMUM = "qty_too_low"
     AMOUNT_OFF_STEP = "invalid_amount"
     CURRENCY_UNKNOWN = "invalid_currency"
