@@ -28,13 +28,12 @@ from gateway.api.session import Session
 from gateway.clock import FOLLOWED_MILLIS, lead_of
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.network.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
-from gateway.network.reply_encoder import ReplyEncoder
+from gateway.network.connection_services import ConnectionServices
 from gateway.network.transport import PATH
 from gateway.protocol import jsonrpc
 from gateway.protocol.errors import ApiError, Code
 from gateway.protocol.large_results import LargeReply
 from gateway.protocol.outcome import Close, Reply, Submit
-from gateway.sequencer.inbox import Inbox
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +78,16 @@ class HttpGateway:
     `websocket_port` is where clients are sent that come for a WebSocket.
     """
 
-    venue: VenueContext
-    inbox: Inbox
-    metrics: Metrics
-    encoder: ReplyEncoder
+    services: ConnectionServices
     websocket_port: int
+    venue: VenueContext = field(init=False)
+    metrics: Metrics = field(init=False)
     _limiter: trio.CapacityLimiter = field(
         factory=lambda: trio.CapacityLimiter(MAX_REQUESTS), init=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        self.venue, self.metrics = self.services.venue, self.services.metrics
 
     def application(self) -> ASGIApp:
         """The ASGI application."""
@@ -172,7 +173,7 @@ class HttpGateway:
         outcome = session.receive_http(_as_api_request(request, body))
         match outcome:
             case Reply(data=data, status=status):
-                whole = await self.encoder.complete(data)
+                whole = await self.services.encoder.complete(data)
                 return Response(whole, status, media_type=_JSON)
             case Submit():
                 data = await self._decide(outcome, sink)
@@ -186,7 +187,7 @@ class HttpGateway:
         pending = submit.pending
         try:
             with trio.move_on_after(INBOX_SECONDS) as patience:
-                await self.inbox.put([submit])
+                await self.services.commands.inbox.put([submit])
             if patience.cancelled_caught:
                 return pending.refuse(QUEUE_FULL)
             await sink.answered.wait()
@@ -195,7 +196,7 @@ class HttpGateway:
         finally:
             self.venue.feed.unregister_request(submit.origin)
             pending.abandon()
-        return await self.encoder.complete(sink.data)
+        return await self.services.encoder.complete(sink.data)
 
     def explain(self, reason: str) -> bytes:
         """The body of what refuses a request that is not valid HTTP."""

@@ -40,24 +40,24 @@ class HttpAcceptor:
 
     gateway: HttpGateway
     tls: ssl.SSLContext | None
-    crashed: Callable[[Exception], None]
-    total: int = MAX_HTTP_CONNECTIONS
-    refusals: int = MAX_HTTP_REJECTIONS
-    _service: HttpServices = field(init=False)
+    on_crash: Callable[[Exception], None]
+    max_connections: int = MAX_HTTP_CONNECTIONS
+    max_rejections: int = MAX_HTTP_REJECTIONS
+    _services: HttpServices = field(init=False)
     _pacer: RequestPacer = field(init=False)
     _connections: dict[str, dict[HttpConnection, None]] = field(factory=dict, init=False)
     _by_age: dict[HttpConnection, None] = field(factory=dict, init=False)
-    _refused: set[HttpConnection] = field(factory=set, init=False)
+    _rejected: set[HttpConnection] = field(factory=set, init=False)
     _stopping: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         metrics, limits = self.gateway.metrics, self.gateway.venue.config.limits
         self._pacer = RequestPacer(limits.http_requests_per_second, limits.http_requests_burst)
-        self._service = HttpServices(
+        self._services = HttpServices(
             self.gateway.application(),
             limits,
             self.gateway.explain,
-            self.crashed,
+            self.on_crash,
             lambda reason: metrics.http_failures.labels(reason).inc(),
             self.tls,
             Context(None),
@@ -72,8 +72,8 @@ class HttpAcceptor:
     async def stop(self) -> None:
         """End what is idle; what is being served is answered first."""
         self._stopping = True
-        await self._service.context.terminated.set()
-        for connection in self._refused.union(self._by_age):
+        await self._services.context.terminated.set()
+        for connection in self._rejected.union(self._by_age):
             if connection.idle:
                 connection.end()
             elif connection.waiting_for_client:
@@ -86,8 +86,8 @@ class HttpAcceptor:
         except* Exception as errors:  # noqa: BLE001
             # The boundary: it is logged and counted. Of a group that a shutdown has a part in, the
             # cancellation goes on.
-            self._service.failed("crash")
-            self.crashed(errors)
+            self._services.count_failure("crash")
+            self.on_crash(errors)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         try:
@@ -98,9 +98,9 @@ class HttpAcceptor:
         network = rate_limit_address(address)
         refusal = self._admit(network)
         if refusal is not None:
-            await self._refuse(stream, address, refusal)
+            await self._reject(stream, address, refusal)
             return
-        connection = HttpConnection(self._service, stream, address)
+        connection = HttpConnection(self._services, stream, address)
         places = self._connections.setdefault(network, {})
         places[connection] = self._by_age[connection] = None
         try:
@@ -118,9 +118,9 @@ class HttpAcceptor:
     def _admit(self, network: str) -> Refusal | None:
         """Why there is no place for another connection, None where there is one."""
         mine = len(self._connections.get(network, ()))
-        if mine >= self._service.limits.connections_per_address:
+        if mine >= self._services.limits.connections_per_address:
             return Refusal.ADDRESS
-        if len(self) < self.total:
+        if len(self) < self.max_connections:
             return None
         most = max(self._connections.values(), key=len)
         candidates = chain(most if len(most) > mine + 1 else (), self._by_age)
@@ -128,27 +128,27 @@ class HttpAcceptor:
         if oldest is None:
             return Refusal.VENUE
         oldest.end()
-        self._service.failed("displaced")
+        self._services.count_failure("displaced")
         return None
 
     def _pace(self, address: str, cost: float) -> float:
-        limits = self._service.limits
+        limits = self._services.limits
         if not limits.enabled:
             return 0.0
         return self._pacer.delay(rate_limit_address(address), cost, trio.current_time())
 
-    async def _refuse(self, stream: trio.SocketStream, address: str, refusal: Refusal) -> None:
+    async def _reject(self, stream: trio.SocketStream, address: str, refusal: Refusal) -> None:
         """Answer the client's request with why it is not served."""
-        self._service.failed(refusal.name.lower() + "_limit")
-        if len(self._refused) >= self.refusals or self._pace(address, CONNECTION_COST):
+        self._services.count_failure(refusal.name.lower() + "_limit")
+        if len(self._rejected) >= self.max_rejections or self._pace(address, CONNECTION_COST):
             return
-        service = evolve(self._service, application=self._response(refusal))
+        service = evolve(self._services, application=self._response(refusal))
         connection = HttpConnection(service, stream, address)
-        self._refused.add(connection)
+        self._rejected.add(connection)
         try:
             await self._run(connection)
         finally:
-            self._refused.discard(connection)
+            self._rejected.discard(connection)
 
     def _response(self, refusal: Refusal) -> Response:
         code = (

@@ -50,8 +50,8 @@ class HttpServices:
     application: ASGIApp
     limits: Limits
     explain: Callable[[str], bytes]
-    crashed: Callable[[Exception], None]
-    failed: Callable[[str], None]
+    on_crash: Callable[[Exception], None]
+    count_failure: Callable[[str], None]
     tls: ssl.SSLContext | None
     context: Context
     pace: Callable[[str, float], float]
@@ -123,7 +123,7 @@ class HttpConnection:
         except trio.BrokenResourceError:
             # Scanners, and clients that do not trust the certificate.
             pass
-        self.services.failed("tls_handshake")
+        self.services.count_failure("tls_handshake")
         return False
 
     async def _serve(self) -> None:
@@ -145,12 +145,12 @@ class HttpConnection:
                 send=self._handle,
                 body_bytes=self.services.limits.body_bytes,
                 explain=self.services.explain,
-                crashed=self.services.crashed,
+                crashed=self.services.on_crash,
                 begun=self._begin,
             )
             await self._read(self._protocol)
-        if self._protocol.refused:
-            self.services.failed("bad_request")
+        if self._protocol.rejected_status:
+            self.services.count_failure("bad_request")
 
     async def _begin(self, target: bytes) -> None:
         """A request has begun: it is let through when it is its address's turn."""
@@ -201,7 +201,7 @@ class HttpConnection:
             except trio.BrokenResourceError:
                 self._cancel()
         if patience.cancelled_caught:
-            self.services.failed("slow_reader")
+            self.services.count_failure("slow_reader")
             # Otherwise the kernel keeps what is unsent, and tries for minutes.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._cancel()
@@ -218,7 +218,7 @@ class HttpConnection:
     def _timed_out(self) -> None:
         """A deadline has passed: not for silence between two requests, which is how most end."""
         if self._protocol is not None and self._protocol.receiving:
-            self.services.failed("slow_request")
+            self.services.count_failure("slow_request")
 
     async def _linger(self) -> None:
         """Read what still comes, so that the client can read why it was the last."""

@@ -178,7 +178,7 @@ class HttpProtocol(H11Protocol):
             send,
         )
         self.connection = _RequestParser(body_bytes)
-        self.refused = 0
+        self.rejected_status = 0
         self._head = b""
         self._explain = explain
         self._begun = begun
@@ -225,7 +225,7 @@ class HttpProtocol(H11Protocol):
 
     async def _send_h11_event(self, event: h11.Event) -> None:
         """Send it, a head together with what follows, which is one packet for most responses."""
-        if self.refused:
+        if self.rejected_status:
             # The application answers a request whose rest was refused meanwhile.
             return
         if isinstance(event, h11.Response) and self.context.terminated.is_set():
@@ -241,7 +241,7 @@ class HttpProtocol(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         """Say what was wrong with a request, in one step; the connection ends after it."""
-        self.refused = status_code
+        self.rejected_status = status_code
         body = self._explain(self.connection.refusal)
         headers = [
             (b"content-type", b"application/json"),

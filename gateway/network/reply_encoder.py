@@ -24,8 +24,8 @@ class ReplyEncoder:
     """
 
     flush: Callable[[], None]
-    crashed: Callable[[Exception], None]
-    pieces: int = field(default=0, init=False)
+    on_crash: Callable[[Exception], None]
+    slices_encoded: int = field(default=0, init=False)
     _jobs: deque[EncodingJob] = field(factory=deque, init=False)
     _added: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
@@ -39,17 +39,17 @@ class ReplyEncoder:
         while True:
             await self._added.wait()
             while self._jobs:
-                self._advance()
+                self._encode_slice()
                 await trio.lowlevel.checkpoint()
 
-    def _advance(self) -> None:
+    def _encode_slice(self) -> None:
         job = self._jobs.popleft()
-        self.pieces += 1
+        self.slices_encoded += 1
         try:
             if not job():
                 self._jobs.append(job)
         except Exception as error:  # noqa: BLE001 - a boundary; it is logged and counted
-            self.crashed(error)
+            self.on_crash(error)
         self.flush()
 
     async def complete(self, reply: bytes | LargeReply) -> bytes:
@@ -57,11 +57,11 @@ class ReplyEncoder:
         if isinstance(reply, bytes):
             return reply
         waiting = _AwaitedReply(reply)
-        self.add(waiting.advance)
+        self.add(waiting.encode_slice)
         try:
             await waiting.finished.wait()
         finally:
-            waiting.wanted = False
+            waiting.awaited = False
         if waiting.error is not None:
             raise waiting.error
         return waiting.data
@@ -72,13 +72,13 @@ class _AwaitedReply:
     """A reply that a task waits for, as long as it is `wanted`; an `error` is that task's."""
 
     reply: LargeReply
-    wanted: bool = True
+    awaited: bool = True
     data: bytes = b""
     error: Exception | None = None
     finished: trio.Event = field(factory=trio.Event)
 
-    def advance(self) -> bool:
-        if not self.wanted:
+    def encode_slice(self) -> bool:
+        if not self.awaited:
             return True
         try:
             data = self.reply.advance()

@@ -79,9 +79,9 @@ class WatchedConnection:
 
     socket: trio.socket.SocketType
     progress: ReadProgress
-    cut: Callable[[], None]
+    disconnect: Callable[[], None]
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Cut the connection where its client has not taken enough since the last looks."""
         if self.socket.fileno() < 0:
             # It was closed since the list of connections was made.
@@ -93,7 +93,7 @@ class WatchedConnection:
         elif self.progress.too_slow(now, done, left):
             # The kernel would go on offering what it holds long after the connection is closed.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.cut()
+            self.disconnect()
 
 
 async def disconnect_slow_readers(
@@ -109,4 +109,4 @@ async def disconnect_slow_readers(
         for place, reader in enumerate(list(readers())):
             if place % _CHECKS_PER_TURN == _CHECKS_PER_TURN - 1:
                 await trio.lowlevel.checkpoint()
-            reader.look(time.monotonic())
+            reader.check(time.monotonic())

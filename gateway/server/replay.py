@@ -25,6 +25,7 @@ from gateway.log.scan import survey
 from gateway.log.segments import SegmentReader, reader_after
 from gateway.metrics import Metrics
 from gateway.network.connection_limiter import ConnectionLimiter
+from gateway.network.connection_services import ConnectionServices
 from gateway.network.descriptors import connection_quotas
 from gateway.network.frontend import Address, Frontend
 from gateway.network.sockets import bind_ports
@@ -118,8 +119,9 @@ class Player:
         replay.observers += [metrics.count_entry, venue.feed.publish]
         descriptors = connection_quotas()
         slots = ConnectionLimiter(config.limits.connections_per_address, descriptors.websocket)
-        front = Frontend(venue, CommandSource(), slots, metrics, quotas=descriptors)
-        replay.observers.append(lambda *_: front.flush_scheduler.flush())
+        services = ConnectionServices(venue, CommandSource(), slots, metrics)
+        front = Frontend(services, descriptors)
+        replay.observers.append(lambda *_: services.flush_scheduler.flush())
         return cls(config, clock, replay, reader, found.last, front, announce)
 
     def stop(self) -> None:
@@ -140,7 +142,7 @@ class Player:
             where = Address(bound.http_endpoint, bound.websocket_endpoint, encrypted)
             async with trio.open_nursery() as helpers:
                 helpers.start_soon(self.front.flush_feed)
-                helpers.start_soon(self.front.metrics.measure_loop_lag)
+                helpers.start_soon(self.front.services.metrics.measure_loop_lag)
                 helpers.start_soon(self._play)
                 await self.front.serve(bound, lambda: self.announce(where))
                 helpers.cancel_scope.cancel()

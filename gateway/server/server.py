@@ -26,6 +26,7 @@ from gateway.log.file import FileLog
 from gateway.log.memory import MemoryLog
 from gateway.metrics import Metrics
 from gateway.network.connection_limiter import ConnectionLimiter
+from gateway.network.connection_services import ConnectionServices
 from gateway.network.descriptors import connection_quotas
 from gateway.network.frontend import Address, Frontend
 from gateway.network.sockets import BoundSockets, bind_ports
@@ -172,7 +173,7 @@ class _Server:
         descriptors = connection_quotas()
         slots = ConnectionLimiter(config.limits.connections_per_address, descriptors.websocket)
         metrics.connections.set_function(lambda: len(slots))
-        front = Frontend(venue, intake, slots, metrics, quotas=descriptors)
+        front = Frontend(ConnectionServices(venue, intake, slots, metrics), descriptors)
         matcher = Matcher(
             exchange,
             propose=intake.propose,

@@ -26,13 +26,13 @@ from gateway.clock import Clock
 from gateway.config import schema
 from gateway.log import Durable, Log, Proposal, Source
 from gateway.log.memory import MemoryLog
+from gateway.metrics import Metrics
 from gateway.network.connection import Connection
+from gateway.network.connection_limiter import ConnectionLimiter
+from gateway.network.connection_services import ConnectionServices
 from gateway.network.outbox import Outbox
-from gateway.network.read_scheduler import ReadScheduler
-from gateway.network.reply_encoder import ReplyEncoder
 from gateway.network.transport import DisconnectedError, Library
 from gateway.network.transport.interface import Stream
-from gateway.network.writer import FlushScheduler
 from gateway.sequencer.command_source import CommandSource
 from gateway.sequencer.inbox import COMMANDS_PER_LIST
 from gateway.sequencer.matcher import Matcher, Observer
@@ -223,6 +223,18 @@ ORDER: dict[str, object] = {
 }
 
 
+class RecordingLimiter(ConnectionLimiter):
+    """A limiter that records which sessions' slots were freed."""
+
+    def __init__(self, freed: list[int]) -> None:
+        super().__init__(per_address=1_000)
+        self._freed = freed
+
+    def free(self, session: int) -> None:
+        """Record the session."""
+        self._freed.append(session)
+
+
 @define(eq=False)
 class Floor:
     """Log and matcher over a harness's venue, and connections over wires.
@@ -236,9 +248,7 @@ class Floor:
     applied: list[Entry] = field(factory=list)
     freed: list[int] = field(factory=list)
     dropped: list[str] = field(factory=list)
-    writers: FlushScheduler = field(factory=FlushScheduler)
-    hearing: ReadScheduler = field(factory=ReadScheduler)
-    encoder: ReplyEncoder = field(init=False)
+    services: ConnectionServices = field(init=False)
     crashes: list[Exception] = field(factory=list, init=False)
     log: GatedLog = field(init=False)
     observers: list[Observer] = field(init=False)
@@ -246,8 +256,9 @@ class Floor:
 
     def __attrs_post_init__(self) -> None:
         """Start the core."""
-        self.encoder = ReplyEncoder(self.writers.flush, self.crashes.append)
-        self.harness.venue.feed.encode = self.encoder.add
+        limiter = RecordingLimiter(self.freed)
+        self.services = ConnectionServices(self.harness.venue, self.intake, limiter, Metrics())
+        self.services.encoder.on_crash = self.crashes.append
         log = MemoryLog(self.harness.clock)
         log.sequence = self.harness.exchange.state.sequence
         self.log = GatedLog.open(log)
@@ -260,32 +271,27 @@ class Floor:
             propose=self.intake.propose,
             on_session_end=self.freed.append,
             observers=self.observers,
-            on_slice_done=self.writers.flush,
+            on_slice_done=self.services.flush_scheduler.flush,
             # However slow the machine is, the same steps come in every run.
             clock=trio.current_time,
         )
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
         self.nursery.start_soon(self.log.run, self.intake, durable)
         self.nursery.start_soon(matcher.run, entries)
-        self.nursery.start_soon(self.hearing.run)
-        self.nursery.start_soon(self.encoder.run)
+        self.nursery.start_soon(self.services.read_scheduler.run)
+        self.nursery.start_soon(self.services.encoder.run)
 
     def open(self, window: int = 1_000) -> tuple[Wire, Connection]:
         """A client that has shaken hands; nobody converses with it yet."""
         wire = Wire(window)
-        outbox = Outbox(next(self._numbers), self.dropped.append, self.encoder.add)
+        outbox = Outbox(next(self._numbers), self.dropped.append, self.services.encoder.add)
         now = trio.current_time()
         session = Session(self.harness.venue, outbox, "127.0.0.1", websocket=True, opened_at=now)
         connection = Connection(
             session,
             outbox,
             wire,
-            self.intake.inbox,
-            self.intake.propose,
-            self.freed.append,
-            self.writers,
-            self.hearing,
-            SEND_SECONDS,
+            self.services,
         )
         return wire, connection
 

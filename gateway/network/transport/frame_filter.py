@@ -25,7 +25,7 @@ class MessageKind(Enum):
     TEXT = "text"
     BINARY = "binary"
     OVERSIZED = "longer than the limit; its content is gone"
-    LAST = "not a message: no more of them will come"
+    END = "not a message: no more of them will come"
 
 
 @define(eq=False)
@@ -119,7 +119,7 @@ class FrameFilter:
     def _end_marker(self) -> bytes:
         """The end of all messages, as one that the library gives out behind them."""
         self.ended = True
-        self.kinds.append(MessageKind.LAST)
+        self.kinds.append(MessageKind.END)
         opcode = frames.CONTINUATION if self._message.open else frames.BINARY
         return frames.empty_frame(frames.FIN | opcode)
 

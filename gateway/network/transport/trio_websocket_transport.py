@@ -133,7 +133,7 @@ class TrioWebSocketTransport:
     _stream: BufferedStream
     _connection: WebSocketConnection
     _unsent: list[bytes] = field(factory=list, init=False)
-    _broken: bool = field(default=False, init=False)
+    _partial_frame_sent: bool = field(default=False, init=False)
     _closing: bool = field(default=False, init=False)
 
     @property
@@ -172,7 +172,7 @@ class TrioWebSocketTransport:
                     filter_.violation = CloseReason(INVALID_DATA, reason)
                     filter_.ended = self._closing = True
                     return ()
-            case MessageKind.LAST:
+            case MessageKind.END:
                 self._closing = True
                 return ()
             case MessageKind.BINARY:
@@ -185,7 +185,7 @@ class TrioWebSocketTransport:
     async def drain(self) -> None:
         """Write each message as a text frame, all in one write."""
         messages, self._unsent = self._unsent, []
-        broken, self._broken = self._broken, True
+        broken, self._partial_frame_sent = self._partial_frame_sent, True
         try:
             if len(messages) > 1:
                 self._stream.start_buffering()
@@ -194,12 +194,12 @@ class TrioWebSocketTransport:
             await self._stream.flush()
         except (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError) as closed:
             raise DisconnectedError from closed
-        self._broken = broken
+        self._partial_frame_sent = broken
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a close frame, unless a frame was broken off."""
         stream, filter_ = self._stream, self._stream.filter
-        if self._broken:
+        if self._partial_frame_sent:
             await trio.aclose_forcefully(stream)
             return
         filter_.passes_close = True

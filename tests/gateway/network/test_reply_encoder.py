@@ -27,13 +27,13 @@ class Turns(trio.abc.Instrument):
     """Counts the pieces that are encoded in each turn of the loop."""
 
     def __init__(self, encoder: ReplyEncoder) -> None:
-        self.encoder, self.before = encoder, encoder.pieces
+        self.encoder, self.before = encoder, encoder.slices_encoded
         self.most = self.turns = 0
 
     def after_io_wait(self, timeout: float) -> None:
         """A turn begins."""
-        done = self.encoder.pieces - self.before
-        self.before = self.encoder.pieces
+        done = self.encoder.slices_encoded - self.before
+        self.before = self.encoder.slices_encoded
         self.most = max(self.most, done)
         self.turns += bool(done)
 
@@ -74,7 +74,7 @@ async def test_one_slice_is_encoded_in_a_turn_however_many_ask(autojump_clock: o
         wires = [venue.connect()[0] for _ in range(3)]
         for each in wires:
             await each.login("alice")
-        turns = Turns(venue.encoder)
+        turns = Turns(venue.services.encoder)
         trio.lowlevel.add_instrument(turns)
         replies: list[Any] = []
 
@@ -98,10 +98,10 @@ async def test_others_are_served_while_a_large_reply_is_encoded(autojump_clock: 
         bob, _ = venue.connect()
         await alice.login("alice")
         await bob.login("bob")
-        before = venue.encoder.pieces
+        before = venue.services.encoder.slices_encoded
         await alice.ask(METHOD)
         assert "result" in await bob.call("private/sell", **ORDER | {"price": 65_500})
-        done = venue.encoder.pieces - before
+        done = venue.services.encoder.slices_encoded - before
         assert done <= 8, "as many turns as a decision takes, whatever the size of the reply"
         assert ORDERS == len((await alice.read())["result"])
 
@@ -138,14 +138,14 @@ async def test_nothing_is_encoded_for_a_client_that_has_gone(autojump_clock: obj
         rest(venue)
         alice, _ = venue.connect()
         await alice.login("alice")
-        before = venue.encoder.pieces
+        before = venue.services.encoder.slices_encoded
         await alice.ask(METHOD)
         alice.hang_up()
         # A reply that is owed is settled first, for half a second, then all is let go.
         await trio.sleep(2)
-        done = venue.encoder.pieces - before
+        done = venue.services.encoder.slices_encoded - before
         assert done <= ORDERS / ROWS + 3
-        assert not venue.encoder._jobs
+        assert not venue.services.encoder._jobs
 
 
 async def test_a_reply_is_completed_for_a_task(autojump_clock: object) -> None:
@@ -156,7 +156,7 @@ async def test_a_reply_is_completed_for_a_task(autojump_clock: object) -> None:
         nursery.start_soon(encoder.run)
         assert b"x" == await encoder.complete(b"x")
         assert (await encoder.complete(large(3 * ROWS))).startswith(b'{"id":1,"result":[0,1,')
-        assert encoder.pieces == len(flushed) == 5
+        assert encoder.slices_encoded == len(flushed) == 5
         nursery.cancel_scope.cancel()
 
 
@@ -169,7 +169,7 @@ async def test_a_task_that_waits_no_more_has_no_more_encoded(autojump_clock: obj
             await encoder.complete(large(9 * ROWS))
         nursery.start_soon(encoder.run)
         await wait_all_tasks_blocked()
-        assert 1 == encoder.pieces
+        assert 1 == encoder.slices_encoded
         nursery.cancel_scope.cancel()
 
 

@@ -13,7 +13,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from book.units import SCALE, Millis, Price
 from gateway.log.memory import MemoryLog
-from gateway.metrics import Metrics
 from gateway.network.http import HttpGateway
 from gateway.sequencer.inbox import COMMANDS_PER_LIST, MAX_LISTS
 from gateway.sequencer.index_prices import FixedIndex, IndexSource
@@ -101,9 +100,7 @@ async def over_websocket(attempt: Attempt) -> None:
 async def over_http(attempt: Attempt) -> None:
     """The same by HTTP, without sockets: the handler is cancelled."""
     async with floor(COUNTED) as venue:
-        gateway = HttpGateway(
-            venue.harness.venue, venue.intake.inbox, Metrics(), venue.encoder, 8081
-        )
+        gateway = HttpGateway(venue.services, 8081)
         scope: dict[str, object] = {
             "type": "http",
             "method": "GET",
