@@ -1,4 +1,4 @@
-"""A ranking that is kept says what a new one would, whatever moved money or positions since."""
+"""A cached ranking equals a new one after any change of money or positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.risk.venue import BTC, open_venue
 
 
 def stale(state: State) -> list[tuple[str, int]]:
-    """Kept standings of the present marks that rank otherwise than a new look does."""
+    """Return the cached rankings at the present marks that differ from a new scan."""
     found = []
     for (name, sign), kept in list(state.watch.rankings.by_side.items()):
         if kept.marks != state.marks or not kept.complete:
@@ -29,8 +29,8 @@ def stale(state: State) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_kept_standing_is_as_good_as_a_new_one(seed: int) -> None:
-    """After every entry of a run in which fees, losses, funding and shares move money about."""
+def test_a_cached_ranking_equals_a_new_one(seed: int) -> None:
+    """It does after every entry of runs with fees, losses, funding and shared deficits."""
     venue = small_venue()
     venue.checked = False
     looks = 0
@@ -54,8 +54,8 @@ def test_a_kept_standing_is_as_good_as_a_new_one(seed: int) -> None:
     assert looks
 
 
-def test_a_liquidation_fee_moves_the_fund_in_its_standing() -> None:
-    """The fund is short of what Lou is liquidated in, and the fee makes it richer."""
+def test_a_liquidation_fee_changes_the_score_of_the_fund() -> None:
+    """The fund is short of the instrument in which Lou is liquidated, and receives the fee."""
     venue = open_venue(
         insurance={"BTC": "0.3"},
         lou={"BTC": "0.06"},

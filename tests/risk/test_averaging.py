@@ -1,6 +1,6 @@
-"""A dated future's last half hour: its mark, its band and its delivery price.
+"""The last half hour of a dated future: mark, price band and delivery price.
 
-An oracle keeps every index price with its time and averages them as the definition says.
+An oracle keeps every index price with its time and averages them by the definition.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Oracle:
         self.prices = [(time, index)]
 
     def average(self, until: int) -> int:
-        """Time-weighted price from the opening of the window, the last price held."""
+        """Return the time-weighted price since the window opened; the last price stays valid."""
         opened = max(OPENS, self.prices[0][0])
         total = 0
         for (since, held), (end, _) in zip(
@@ -55,12 +55,12 @@ class Oracle:
         return round_half_even(total, until - opened)
 
     def term(self, time: int) -> int:
-        """What the mark is built on: the index, in the window the delivery to be expected."""
+        """Return the term of the mark: the index, or in the window the expected delivery price."""
         return self.prices[-1][1] if time < OPENS else self.average(EXPIRY)
 
 
-def at_the_end(lead: int = AVERAGING_WINDOW + 2 * MINUTE) -> tuple[Venue, Oracle]:
-    """A venue shortly before the window, and a maker whose money never ends."""
+def venue_before_the_window(lead: int = AVERAGING_WINDOW + 2 * MINUTE) -> tuple[Venue, Oracle]:
+    """Return a venue shortly before the averaging window, with a maker who has ample money."""
     venue = open_venue(
         catalogue=FINE,
         prices={"btc_usd": "50000"},
@@ -72,8 +72,8 @@ def at_the_end(lead: int = AVERAGING_WINDOW + 2 * MINUTE) -> tuple[Venue, Oracle
     return venue, Oracle(venue.time, price("50000"))
 
 
-def follow(venue: Venue, oracle: Oracle, after: int, move: int) -> int:
-    """The next index price, kept by the oracle; returns the time of its Tick."""
+def next_price(venue: Venue, oracle: Oracle, after: int, move: int) -> int:
+    """Set the next index price in venue and oracle, and return the time of its Tick."""
     time = venue.time + after
     index = venue.prices["btc_usd"]
     venue.prices["btc_usd"] = index + index * move // 10_000
@@ -82,7 +82,7 @@ def follow(venue: Venue, oracle: Oracle, after: int, move: int) -> int:
 
 
 def quote(venue: Venue, bid: int, ask: int) -> None:
-    """Put the maker's two orders anew."""
+    """Replace the maker's two orders."""
     venue.do(CancelAll(account=venue.number("mia")))
     venue.buy("mia", WEEKLY, "100000", text(bid))
     venue.sell("mia", WEEKLY, "100000", text(ask))
@@ -90,11 +90,13 @@ def quote(venue: Venue, bid: int, ask: int) -> None:
 
 @given(MOVES)
 @thorough(60)
-def test_a_book_at_the_expected_delivery_is_the_mark(moves: list[tuple[int, int]]) -> None:
-    """Whatever the index does, and the mark is then exactly what will be paid out."""
-    venue, oracle = at_the_end()
+def test_a_book_at_the_expected_delivery_price_gives_that_mark(
+    moves: list[tuple[int, int]],
+) -> None:
+    """The final mark equals the delivery price, for any course of the index."""
+    venue, oracle = venue_before_the_window()
     for after, move in moves:
-        time = follow(venue, oracle, after, move)
+        time = next_price(venue, oracle, after, move)
         if time >= EXPIRY:
             break
         fair = oracle.term(time)
@@ -110,12 +112,12 @@ def test_a_book_at_the_expected_delivery_is_the_mark(moves: list[tuple[int, int]
 def test_a_mark_stays_within_its_band_around_the_term(
     moves: list[tuple[int, int]], data: st.DataObject
 ) -> None:
-    """Also as the window opens, and with a book far off or on one side only."""
-    venue, oracle = at_the_end()
+    """This holds when the window opens, and for a book that is far off or one-sided."""
+    venue, oracle = venue_before_the_window()
     market = venue.market(WEEKLY)
     places = st.none() | st.integers(-300, 300)
     for after, move in moves:
-        time = follow(venue, oracle, after, move)
+        time = next_price(venue, oracle, after, move)
         if time >= EXPIRY:
             break
         term = oracle.term(time)
@@ -136,7 +138,7 @@ def test_a_mark_stays_within_its_band_around_the_term(
 def test_a_delivery_price_does_not_depend_on_when_the_future_was_listed(
     moves: list[tuple[int, int]], lead: int, listed: int, restored: bool
 ) -> None:
-    """Listed long before or within its own window, also after a restart there."""
+    """The future is listed long before or within its window, and the venue restarts there."""
     perpetuals = [(contract, terms) for contract, terms in BTC_ONLY if not contract.dated]
     dated = [(contract, terms) for contract, terms in BTC_ONLY if contract.dated]
     venue = open_venue(
@@ -156,7 +158,7 @@ def test_a_delivery_price_does_not_depend_on_when_the_future_was_listed(
         time = venue.time + after
         if time >= EXPIRY:
             break
-        follow(venue, oracle, after, move)
+        next_price(venue, oracle, after, move)
         venue.tick(after=after)
         if restored:
             venue.exchange = Exchange(snapshot.load(snapshot.dump(venue.exchange.state)))
@@ -168,8 +170,8 @@ def test_a_delivery_price_does_not_depend_on_when_the_future_was_listed(
     assert oracle.average(EXPIRY) == market.delivery_price
 
 
-def test_a_sound_long_at_the_expected_delivery_is_left_alone() -> None:
-    """25 minutes at 50,000 and 5 at 50,750 deliver at 50,125, and 50,125 is what it is worth."""
+def test_an_account_that_is_sound_at_the_expected_delivery_price_is_not_liquidated() -> None:
+    """25 minutes at 50,000 and 5 at 50,750 give a delivery price and a mark of 50,125."""
     venue = open_venue(time=OPENS - MINUTE, mia={"BTC": "100"}, lon={"BTC": "0.04"}, checked=False)
     for _ in range(26):
         venue.tick(after=MINUTE)
@@ -188,8 +190,8 @@ def test_a_sound_long_at_the_expected_delivery_is_left_alone() -> None:
     assert money("0.039") < venue.wallet("lon", "BTC").balance
 
 
-def test_a_future_first_listed_in_its_last_half_hour_counts_what_was_before() -> None:
-    """26 minutes at 50,000 and 4 at 51,000 are 50,133.33, whoever lists it at what minute."""
+def test_a_future_listed_in_its_last_half_hour_averages_the_whole_window() -> None:
+    """26 minutes at 50,000 and 4 at 51,000 give 50,133.33, whenever it was listed."""
     perpetuals = [each for each in BTC_ONLY if not each[0].dated]
     dated = [each for each in BTC_ONLY if each[0].dated]
     for listed in (27, 2, 1):

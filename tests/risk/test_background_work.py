@@ -1,4 +1,4 @@
-"""Work that spreads over entries: what holds while it is in progress, and after it."""
+"""Background work: what holds while it is in progress and after it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def trading_venue(**parameters: int) -> Venue:
 
 
 def test_positions_closed_in_the_session_leave_nothing_to_rounding() -> None:
-    """Profit that one side realised has its other side in somebody's carry, and settles with it."""
+    """Realised profit is balanced by the carry of open positions and settles with it."""
     venue = trading_venue()
     venue.trade("ann", "ben", BTC, "1000", "50000")
     venue.trade("cat", "ann", BTC, "1000", "50500")
-    venue.tick(at_settlement(venue) - venue.time)
+    venue.tick(next_settlement_time(venue) - venue.time)
     venue.finish()
     assert venue.position("ann", BTC) is None
     # 1000 / 50000 - 1000 / 50500, and 0.05 % of the latter for the sale.
@@ -40,13 +40,13 @@ def test_positions_closed_in_the_session_leave_nothing_to_rounding() -> None:
 
 
 def test_a_delivery_in_slices_keeps_every_identity_and_leaves_no_residue() -> None:
-    """Whoever has been paid out is out, and `rounding` stands in until the others are as well."""
+    """`rounding` takes over each delivered position until all positions are delivered."""
     venue = trading_venue(slice=1)
     venue.trade("ann", "ben", WEEKLY, "1000", "50000")
     venue.trade("cat", "dan", WEEKLY, "70", "50010")
     market = venue.market(WEEKLY)
     for _ in range(3):
-        venue.tick(at_settlement(venue) - venue.time)
+        venue.tick(next_settlement_time(venue) - venue.time)
         venue.finish()
     assert market.state is MarketState.DELIVERED
     assert WEEKLY not in venue.exchange.state.markets
@@ -55,8 +55,8 @@ def test_a_delivery_in_slices_keeps_every_identity_and_leaves_no_residue() -> No
     assert venue.exchange.state.deposited["BTC"] == total
 
 
-def test_what_is_listed_during_a_settlement_opens_with_the_others() -> None:
-    """By the calendar or by an operator, and also when several days are settled at once."""
+def test_an_instrument_listed_during_a_settlement_opens_after_it() -> None:
+    """The listing is by calendar or by command, also while several days are settled at once."""
     venue = trading_venue(slice=1)
     venue.trade("ann", "ben", BTC, "1000", "50000")
     listed = set(venue.exchange.state.markets)
@@ -82,13 +82,13 @@ def test_what_is_listed_during_a_settlement_opens_with_the_others() -> None:
         assert market.is_open
 
 
-def test_a_market_in_settlement_takes_no_orders_until_all_are_settled() -> None:
-    """The state is `settlement`, and the refusal says so; good-til-day orders are gone."""
+def test_a_market_in_settlement_refuses_orders_until_all_accounts_are_settled() -> None:
+    """Its state is `settlement`, the refusal names it, and good-til-day orders are cancelled."""
     venue = trading_venue(slice=1)
     venue.trade("ann", "ben", BTC, "1000", "50000")
     venue.buy("ann", BTC, "10", "49800", time_in_force=TimeInForce.GOOD_TIL_DAY)
     venue.buy("ann", BTC, "10", "49900")
-    events = venue.tick(at_settlement(venue) - venue.time)
+    events = venue.tick(next_settlement_time(venue) - venue.time)
     assert venue.exchange.busy
     assert MarketState.SETTLEMENT is venue.market(BTC).state
     assert Reason.SETTLEMENT_IN_PROGRESS is reason(venue.buy("cat", BTC, "10", "49900"))
@@ -100,10 +100,10 @@ def test_a_market_in_settlement_takes_no_orders_until_all_are_settled() -> None:
 
 
 def test_three_days_in_one_tick_settle_three_times() -> None:
-    """Each day has its own settlement, at the mark of that moment, in order."""
+    """Each day is settled in order, at the mark of its settlement time."""
     venue = trading_venue(slice=2)
     venue.trade("ann", "ben", BTC, "1000", "50000")
-    first = at_settlement(venue)
+    first = next_settlement_time(venue)
     events = venue.tick(first + 2 * DAY - venue.time) + venue.finish()
     settled = [e.time for e in of_type(events, PositionSettled) if e.account == venue.number("ann")]
     assert [first, first + DAY, first + 2 * DAY][: len(settled)] == settled
@@ -112,7 +112,7 @@ def test_three_days_in_one_tick_settle_three_times() -> None:
 
 
 def test_a_deficit_is_shared_once_however_many_settlements_are_due() -> None:
-    """The second of two settlements due together shares only what the first one left."""
+    """The second of two settlements due together shares only the rest of the deficit."""
     venue = trading_venue(slice=1)
     state = venue.exchange.state
     venue.open("eve", BTC="0.03")
@@ -123,14 +123,14 @@ def test_a_deficit_is_shared_once_however_many_settlements_are_due() -> None:
         venue.liquidate()
         venue.tick()
     assert state.deficit("BTC").balance < 0
-    events = venue.tick(at_settlement(venue) + DAY - venue.time) + venue.finish()
+    events = venue.tick(next_settlement_time(venue) + DAY - venue.time) + venue.finish()
     shared = of_type(events, LossShared)
     assert [True] == [event.taxed > 0 for event in shared]
     assert -2 <= venue.wallet(DEFICIT, "BTC").balance <= 0
 
 
 def test_cancelling_all_spreads_over_entries_and_answers_at_the_end() -> None:
-    """Ten orders in slices of three need four; the answer counts them all."""
+    """Ten orders in slices of three take four entries; the answer has the total count."""
     venue = trading_venue(slice=3)
     for step in range(10):
         venue.buy("ann", BTC, "10", str(49900 - step))
@@ -143,8 +143,8 @@ def test_cancelling_all_spreads_over_entries_and_answers_at_the_end() -> None:
     assert [] == venue.orders("ann")
 
 
-def at_settlement(venue: Venue) -> int:
-    """The next 08:00 UTC."""
+def next_settlement_time(venue: Venue) -> int:
+    """Return the next 08:00 UTC."""
     return next_settlement(venue.exchange.state.time)
 
 
@@ -153,7 +153,7 @@ def price_of(number: str) -> int:
 
 
 def test_a_future_listed_within_its_last_half_hour_is_delivered_at_the_index() -> None:
-    """The average begins with the first price where that came after the window had opened."""
+    """The average begins with the first index price, which came after the window opened."""
     expiry = expiry_on(date(2026, 6, 5))
     perpetual, dated = LEGACY_2025[:2]
     venue = open_venue(catalogue=[perpetual], time=expiry - 15 * MINUTE, ann=FUNDS, ben=FUNDS)
@@ -166,11 +166,11 @@ def test_a_future_listed_within_its_last_half_hour_is_delivered_at_the_index() -
     assert price_of("50000") == market.delivery_price
 
 
-def test_an_entry_is_never_waited_for() -> None:
-    """Work in progress goes on with whatever entry comes, not only with Continue."""
+def test_every_entry_advances_background_work() -> None:
+    """Work in progress advances with any entry, not only with Continue."""
     venue = trading_venue(slice=1)
     venue.trade("ann", "ben", BTC, "1000", "50000")
-    venue.do(Continue(), at=at_settlement(venue))
+    venue.do(Continue(), at=next_settlement_time(venue))
     for _ in range(200):
         venue.deposit("cat", "BTC", "0.1")
     assert not venue.exchange.state.phases
@@ -178,12 +178,12 @@ def test_an_entry_is_never_waited_for() -> None:
 
 
 def test_a_jump_over_years_settles_the_last_days_one_by_one() -> None:
-    """And the days on which something that is held expires; all else comes to the same."""
+    """It also settles the days on which a held instrument expires. The result is the same."""
     venue = trading_venue()
     venue.trade("ann", "ben", WEEKLY, "1000", "50000")
     expiry = venue.market(WEEKLY).instrument.expiry
     assert expiry is not None
-    first = at_settlement(venue)
+    first = next_settlement_time(venue)
     events = venue.tick(10 * 365 * DAY) + venue.finish()
     last = next_settlement(venue.exchange.state.time) - DAY
     days = {event.time for event in of_type(events, MarketSettled) if event.instrument == BTC}
@@ -195,14 +195,14 @@ def test_a_jump_over_years_settles_the_last_days_one_by_one() -> None:
 
 
 def test_settlement_counts_positions_and_not_accounts() -> None:
-    """An account that holds something in every market is as much work as several others."""
+    """An account with positions in many markets takes as many steps as several accounts."""
     venue = trading_venue(slice=3)
     markets = [m.name for m in venue.exchange.state.markets.values() if m.currency == "BTC"]
     for name in markets:
         venue.trade("ann", "ben", name, "100", "50000")
     assert len(markets) > 3
     most = 0
-    events = venue.tick(at_settlement(venue) - venue.time)
+    events = venue.tick(next_settlement_time(venue) - venue.time)
     while venue.exchange.busy:
         most = max(most, len(of_type(events, PositionSettled)))
         events = venue.do(Continue())

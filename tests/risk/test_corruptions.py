@@ -1,4 +1,4 @@
-"""`Exchange.check` sees whatever is changed by hand: every index, total, cache and schedule."""
+"""`Exchange.check` detects any manual change of an index, total, cache or schedule."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.risk.venue import BTC, WEEKLY, Venue, open_venue, price
 
 
 def trading() -> Venue:
-    """Positions, funding that has accrued, orders of every kind of index, a session."""
+    """Return a venue with positions, accrued funding, a session and orders in every index."""
     venue = open_venue(
         checked=False, ann={"BTC": "1"}, ben={"BTC": "1"}, mia={"BTC": "10"}, cat={"BTC": "1"}
     )
@@ -57,8 +57,8 @@ def trading() -> Venue:
     return venue
 
 
-def moved_pool(venue: Venue) -> None:
-    """Money moves, and its bookings with it: no sum of them differs."""
+def change_pool(venue: Venue) -> None:
+    """Change a balance and its bookings alike, so that their sums agree."""
     for wallet, amount in (
         (venue.exchange.state.funding_pool("BTC"), -MONEY),
         (venue.wallet("ann", "BTC"), MONEY),
@@ -109,7 +109,7 @@ CORRUPTIONS: dict[str, Callable[[Venue, State], object]] = {
     "funding accrued by one position": lambda v, _: setattr(
         held(v), "funding_index", held(v).funding_index - 10**16
     ),
-    "funding pool moved to an account": lambda v, _: moved_pool(v),
+    "funding pool moved to an account": lambda v, _: change_pool(v),
     "what was booked of funding": lambda v, _: setattr(
         v.market(BTC), "funded", v.market(BTC).funded + 1
     ),
@@ -151,8 +151,8 @@ CORRUPTIONS: dict[str, Callable[[Venue, State], object]] = {
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_by_hand_is_seen(name: str) -> None:
-    """Each on a sound venue, which stays sound when nothing is done to it."""
+def test_a_manual_corruption_is_detected(name: str) -> None:
+    """Each corruption is applied to a sound venue, which passes the check without it."""
     venue = trading()
     CORRUPTIONS[name](venue, venue.exchange.state)
     with pytest.raises(AssertionError):
@@ -187,7 +187,7 @@ UNPROVABLE = {
 
 @pytest.fixture(scope="module")
 def states() -> list[bytes]:
-    """States from random runs, some amid every kind of work."""
+    """Return states from random runs, some of them with work in progress of every kind."""
     found = []
     for seed in range(1, 7):
         venue = small_venue(slice=2)
@@ -200,7 +200,7 @@ def states() -> list[bytes]:
 
 
 def objects(state: State, kind: type) -> Iterator[Any]:
-    """All objects of a class in a state."""
+    """Return all objects of a class in a state."""
     wallets = [wallet for each in state.wallets.values() for wallet in each.values()]
     found: dict[type, Any] = {
         State: [state],
@@ -245,7 +245,7 @@ OTHER: dict[str, Callable[[State], Any]] = {
 
 
 def changed(state: State, kind: type, name: str, value: Any) -> Any:
-    """Another value of a field, of the same kind."""
+    """Return a different value of the same kind."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -269,7 +269,7 @@ def changed(state: State, kind: type, name: str, value: Any) -> Any:
 
 
 def cases(derived: bool) -> list[tuple[type, str]]:
-    """(class, field) of all that is derived, or of all that is kept under its own name."""
+    """Return (class, field) of all derived fields, or of all fields in the snapshot."""
     found = []
     for kind, (facts, ours, _) in DERIVED.items():
         names = ours if derived else set(facts.__struct_fields__)  # type: ignore[attr-defined]
@@ -279,8 +279,8 @@ def cases(derived: bool) -> list[tuple[type, str]]:
 
 
 @pytest.mark.parametrize(("kind", "name"), cases(derived=True), ids=str)
-def test_a_derived_field_that_is_wrong_is_seen(states: list[bytes], kind: type, name: str) -> None:
-    """Whatever is not kept follows from the rest, so a check can tell."""
+def test_a_wrong_derived_field_is_detected(states: list[bytes], kind: type, name: str) -> None:
+    """Every field outside the snapshot follows from the others, so `check` can verify it."""
     tried = 0
     for data in states:
         for place in range(3):
@@ -299,7 +299,9 @@ def test_a_derived_field_that_is_wrong_is_seen(states: list[bytes], kind: type, 
 
 
 @pytest.mark.parametrize(("kind", "name"), cases(derived=False), ids=str)
-def test_a_kept_field_decides_the_digest(states: list[bytes], kind: type, name: str) -> None:
+def test_every_field_of_the_snapshot_changes_the_digest(
+    states: list[bytes], kind: type, name: str
+) -> None:
     """Two states that differ in any fact have different digests."""
     tried = 0
     for data in states:

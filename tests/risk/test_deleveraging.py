@@ -1,4 +1,4 @@
-"""Whether deleveraging, which ranks by what it keeps, does what a scan of everybody would do."""
+"""Deleveraging by cached rankings gives the same result as scanning all positions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MARKETS = (BTC, MONTHLY, SOL_USDC)
 
 
 def fallen_venue(chance: Random, **parameters: int) -> Venue:
-    """Clients long and short at leverages of up to 50, and prices that have moved by a lot."""
+    """Return a venue with leverages of up to 50 on both sides, after a large price change."""
     venue = open_venue(checked=False, parameters=parameters, insurance={"BTC": "0.001"})
     venue.open("maker", BTC="1000000", USDC="1000000000")
     for name in CLIENTS:
@@ -44,7 +44,7 @@ def fallen_venue(chance: Random, **parameters: int) -> Venue:
 
 
 def trade(venue: Venue, name: str, instrument: str, chance: Random) -> None:
-    """Pay in what a trade with the maker needs, or up to thrice as much, and make it."""
+    """Deposit one to three times the money that a trade with the maker needs, and trade."""
     market = venue.market(instrument)
     quantity = chance.randint(10, 1000) * market.instrument.contract.contract_size
     fee = margin.fee(market, quantity, market.mark, market.instrument.taker_rate)
@@ -63,7 +63,7 @@ def trade(venue: Venue, name: str, instrument: str, chance: Random) -> None:
 
 
 def scanned(state: State, market: Market, sign: int) -> list[adl_rankings.Place]:
-    """The standing of one side by looking at everybody: the highest last."""
+    """Return the ranking of one side by scanning all positions, highest last."""
     return sorted(
         (adl_rankings.score(state, position), -account)
         for account, position in market.positions.items()
@@ -71,8 +71,8 @@ def scanned(state: State, market: Market, sign: int) -> list[adl_rankings.Place]
     )
 
 
-def able(state: State, position: Position) -> list[adl_rankings.Place]:
-    """Who may be deleveraged against a position, and would not fall below zero by it."""
+def eligible(state: State, position: Position) -> list[adl_rankings.Place]:
+    """Return the accounts that can be deleveraged and keep a balance of at least zero."""
     found = []
     for place in scanned(state, position.market, -1 if position.size > 0 else 1):
         other = position.market.positions[-place[1]]
@@ -82,7 +82,7 @@ def able(state: State, position: Position) -> list[adl_rankings.Place]:
 
 
 def terms(state: State, position: Position, other: Position) -> tuple[int, int] | None:
-    """How much two positions close, and the part of the margin balance; None where none can."""
+    """Return the amount that two positions close and its share; None where they cannot."""
     for wallet in (position.wallet, other.wallet):
         margin.refresh(state, wallet)
     amount = min(abs(position.size), abs(other.size))
@@ -92,11 +92,11 @@ def terms(state: State, position: Position, other: Position) -> tuple[int, int] 
     return (amount, share) if other.wallet.margin_balance + share >= 2 else None
 
 
-def deleverage_plainly(state: State, position: Position) -> int:
-    """Close a position against the best of all, scanned anew each time; returns how many gave."""
+def deleverage_by_scans(state: State, position: Position) -> int:
+    """Close a position against the best of each new scan; return how many positions closed."""
     gave = 0
     while position.size and margin.is_locked(state, position.wallet):
-        candidates = able(state, position)
+        candidates = eligible(state, position)
         if not candidates:
             share = insurance.bankruptcy_shares(position.wallet)[position.market.name]
             insurance.take_over(state, position, share)
@@ -114,7 +114,7 @@ def deleverage_plainly(state: State, position: Position) -> int:
 
 
 def bankrupt(state: State) -> list[Position]:
-    """What those hold who have lost all they had, in the order of their accounts."""
+    """Return the positions of bankrupt accounts, in the order of the accounts."""
     return [
         position
         for account in state.accounts.values()
@@ -127,8 +127,8 @@ def bankrupt(state: State) -> list[Position]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_many_deleveraged_at_one_tick_are_as_by_plain_scans(seed: int) -> None:
-    """State by state: who was ranked before counts as others, whom it changed, left him."""
+def test_many_deleveragings_at_one_tick_equal_those_by_scans(seed: int) -> None:
+    """The states are equal, although earlier deleveragings changed the cached scores."""
     chance = Random(seed)
     venue = fallen_venue(chance)
     state = venue.exchange.state
@@ -139,7 +139,7 @@ def test_many_deleveraged_at_one_tick_are_as_by_plain_scans(seed: int) -> None:
         phase = Deleverage(account, market)
         while not phase.done:
             phase.advance(state, chance.randint(1, 40))
-        gave += deleverage_plainly(plain, plain.markets[market].positions[account])
+        gave += deleverage_by_scans(plain, plain.markets[market].positions[account])
         assert snapshot.digest(plain) == snapshot.digest(state)
         if chance.random() < 0.3:
             richer, amount = venue.number(chance.choice(CLIENTS)), chance.randint(1, MONEY)
@@ -152,21 +152,21 @@ def test_many_deleveraged_at_one_tick_are_as_by_plain_scans(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_those_who_bear_nothing_hide_nobody_below_them(
+def test_ineligible_candidates_do_not_hide_lower_ones(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken two at a time, the first many may all be passed over: then come those below them."""
+    """With batches of two, the first batches are skipped entirely and lower ones follow."""
     monkeypatch.setattr(deleveraging, "RANKED", 2)
     chance = Random(seed)
     venue = fallen_venue(chance)
     state = venue.exchange.state
-    position = max(bankrupt(state), key=lambda each: len(able(state, each)))
+    position = max(bankrupt(state), key=lambda each: len(eligible(state, each)))
     ranked = scanned(state, position.market, -1 if position.size > 0 else 1)
     for _, negated in ranked[len(ranked) // 2 :]:
         wallet = position.market.positions[-negated].wallet
         wallet.balance -= wallet.margin_balance
         state.watch.mark_dirty(wallet)
-    bearing = able(state, position)
+    bearing = eligible(state, position)
     assert bearing, "somebody is left"
     phase = Deleverage(position.account, position.market.name)
     before = {-negated: position.market.positions[-negated].size for _, negated in bearing}
@@ -184,8 +184,8 @@ def _size(position: Position, account: int) -> int:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_standing_is_what_a_scan_says(seed: int) -> None:
-    """Half worked out or wholly, after money and positions moved, and after the marks did."""
+def test_a_ranking_equals_a_scan(seed: int) -> None:
+    """It does half or fully computed, after changes of money, positions and marks."""
     chance = Random(seed)
     venue = fallen_venue(chance)
     state = venue.exchange.state
@@ -204,8 +204,8 @@ def test_a_standing_is_what_a_scan_says(seed: int) -> None:
         assert upper[-10:] == found
 
 
-def test_nobody_is_proposed_before_the_standings_are_worked_out() -> None:
-    """A slice of them at a time, by Continue entries; then those are who were due all along."""
+def test_no_liquidation_is_proposed_before_the_rankings_are_complete() -> None:
+    """Continue entries complete them in slices; then all due accounts are proposed."""
     venue = fallen_venue(Random(1), slice=1)
     state = venue.exchange.state
     due = [key for _, key in state.watch.worst if key[0] >= FIRST_CLIENT]
@@ -216,16 +216,16 @@ def test_nobody_is_proposed_before_the_standings_are_worked_out() -> None:
     assert due == [key for key in liquidation.pending(state) if key[0] >= FIRST_CLIENT]
 
 
-def test_standings_that_are_late_keep_nobody_waiting() -> None:
-    """Where a Tick comes before they are worked out, the next may as well: it is done at one go."""
+def test_late_rankings_do_not_delay_liquidations() -> None:
+    """A Tick that arrives first may do so again, so the rankings are completed in one step."""
     venue = fallen_venue(Random(1), slice=1)
     assert [] == liquidation.pending(venue.exchange.state)
     venue.tick()
     assert liquidation.pending(venue.exchange.state)
 
 
-def test_standings_that_were_of_no_use_are_dropped_at_the_next_tick() -> None:
-    """Rankings of sides without deleveraging are neither kept nor computed."""
+def test_unused_rankings_are_dropped_at_the_next_tick() -> None:
+    """Without deleveraging, no rankings are kept or computed."""
     venue = fallen_venue(Random(1))
     rankings = venue.exchange.state.watch.rankings
     assert liquidation.pending(venue.exchange.state)

@@ -1,4 +1,4 @@
-"""Single steps of deleveraging, settlement and delivery, to the unit and to the field."""
+"""Single steps of deleveraging, settlement and delivery, exact to the unit."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from tests.risk.venue import (
 DELIVERY = SettlementKind.DELIVERY
 
 
-def test_a_deleveraging_that_found_nobody_is_over() -> None:
-    """At once: the fund has the rest, and what it lacks is the deficit."""
+def test_a_deleveraging_without_candidates_ends_with_the_fund() -> None:
+    """The fund takes the position at once, and its loss becomes the deficit."""
     venue = fallen()
     state, lou = venue.exchange.state, position_of(venue, "lou")
     phase = Deleverage(lou.account, BTC, cursor=5, scanned=True)
@@ -48,32 +48,32 @@ def test_a_deleveraging_that_found_nobody_is_over() -> None:
     assert 0 == state.insurance("BTC").margin_balance
 
 
-def test_a_ranking_that_was_of_use_begins_anew() -> None:
-    """From its first step."""
+def test_a_successful_pass_starts_a_new_ranking() -> None:
+    """The new ranking starts from its first step."""
     venue = fallen()
     phase = Deleverage(venue.number("lou"), BTC, cursor=5, scanned=True, closed=True)
     phase._rank_again(venue.exchange.state, position_of(venue, "lou"))
     assert (0, False, False, False) == (phase.cursor, phase.scanned, phase.closed, phase.done)
 
 
-def test_neither_holds_money_back() -> None:
-    """Only a settlement may still claim what somebody has."""
+def test_deleveraging_and_delivery_withhold_no_money() -> None:
+    """Only a settlement can still claim money of an account."""
     venue = fallen()
     state, wallet = venue.exchange.state, venue.wallet("win", "BTC")
     for phase in (Delivery(WEEKLY, 1, 1, 1), Deleverage(venue.number("lou"), BTC)):
         assert 0 == phase.withheld(state, wallet)
 
 
-def test_a_settlement_is_known_by_its_currency_and_time() -> None:
-    """Both: two currencies settle at one time."""
+def test_a_settlement_is_identified_by_currency_and_time() -> None:
+    """Two currencies settle at the same time."""
     settlement = Settlement("BTC", 5, {}, 0)
     assert settlement.ends_with("BTC", 5)
     assert not settlement.ends_with("ETH", 5)
     assert not settlement.ends_with("BTC", 6)
 
 
-def test_the_house_and_those_without_a_result_share_nothing() -> None:
-    """What is counted is what clients have won or lost."""
+def test_system_accounts_and_zero_results_share_no_deficit() -> None:
+    """Only profits and losses of clients are counted."""
     settlement = Settlement("BTC", 5, {}, 0)
     for account, profit in ((FEES, 5), (INSURANCE, 5), (101, 0), (102, 5), (102, 2), (103, -1)):
         settlement.count(account, profit)
@@ -81,7 +81,7 @@ def test_the_house_and_those_without_a_result_share_nothing() -> None:
 
 
 def sharing(deficit: int, profits: dict[int, int]) -> tuple[Venue, Settlement]:
-    """A settlement that has settled everybody, and is about to share a deficit."""
+    """Return a settlement that has settled all accounts and is about to share a deficit."""
     venue = open_venue(checked=False)
     for number in range(len(profits)):
         venue.open(f"client {number}", BTC="1")
@@ -92,8 +92,8 @@ def sharing(deficit: int, profits: dict[int, int]) -> tuple[Venue, Settlement]:
     return venue, settlement
 
 
-def test_the_least_profit_is_a_profit() -> None:
-    """One unit; who has lost or has nothing does not share."""
+def test_a_profit_of_one_unit_shares_the_deficit() -> None:
+    """Accounts with a loss or without a result do not share it."""
     _, settlement = sharing(10, {101: 1, 102: 0, 103: -5, 104: 2})
     assert {101: 1, 104: 2} == settlement.profits
     assert (3, [104, 101]) == (settlement.total, settlement.sharing)
@@ -101,8 +101,8 @@ def test_the_least_profit_is_a_profit() -> None:
     assert {} == settlement.profits
 
 
-def test_a_deficit_is_shared_as_many_accounts_at_a_time_as_are_allowed() -> None:
-    """By account, and the last step reopens."""
+def test_a_deficit_is_shared_within_the_budget_of_each_step() -> None:
+    """Accounts share it in order, and the last step reopens the markets."""
     venue, settlement = sharing(100, dict.fromkeys(range(101, 106), 50))
     state = venue.exchange.state
     for left, budget in ((3, 2), (2, 1), (0, 2)):
@@ -117,8 +117,8 @@ def test_a_deficit_is_shared_as_many_accounts_at_a_time_as_are_allowed() -> None
 
 
 @pytest.mark.parametrize("balance", [0, 1, 5, 6])
-def test_a_tax_is_no_more_than_the_cash_there_is(balance: int) -> None:
-    """Nothing from nothing."""
+def test_a_share_of_a_deficit_is_limited_by_the_balance(balance: int) -> None:
+    """An account without cash pays nothing."""
     venue, settlement = sharing(5, {101: 50})
     state, wallet = venue.exchange.state, venue.wallet("client 0", "BTC")
     wallet.balance = balance
@@ -128,8 +128,8 @@ def test_a_tax_is_no_more_than_the_cash_there_is(balance: int) -> None:
 
 
 @pytest.mark.parametrize("long", [True, False])
-def test_orders_cut_by_a_deleveraging_count_among_its_steps(long: bool) -> None:
-    """Only as many of the newest are cut at once as are left of the budget, then it goes on."""
+def test_orders_cancelled_by_a_deleveraging_count_as_steps(long: bool) -> None:
+    """At most the rest of the budget is cancelled at once, newest first, before it goes on."""
     venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
     pair = ("lou", "win") if long else ("win", "lou")
     venue.trade(*pair, BTC, "100000", "50000")
@@ -152,8 +152,8 @@ def test_orders_cut_by_a_deleveraging_count_among_its_steps(long: bool) -> None:
     assert not win.orders
 
 
-def test_each_order_that_a_deleveraging_cuts_is_a_step() -> None:
-    """Whether cut before a counterparty's turn or by it."""
+def test_each_order_cancelled_by_a_deleveraging_is_one_step() -> None:
+    """This holds for orders cancelled before the counterparty is closed and with it."""
     steps = []
     for count in (0, 3, 7):
         venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
@@ -176,14 +176,14 @@ def test_each_order_that_a_deleveraging_cuts_is_a_step() -> None:
 def test_reduce_only_orders_extend_only_the_side_that_they_reduce(
     size: int, expected: tuple[int, int]
 ) -> None:
-    """Of 3 to buy, 20 to sell and 4 that reduce."""
+    """The orders are 3 to buy, 20 to sell and 4 reduce-only."""
     held = Position(Wallet(101, "BTC"), open_venue().market(BTC), size=size)
     held.buys, held.sells, held.reduced = 3, 20, 4
     assert expected == margin.worst_case_sizes(held)
 
 
 def test_the_smallest_losses_and_fees() -> None:
-    """A loss below a unit is none, no rate is no fee, and the least rate costs a unit."""
+    """A loss below a unit is none, a rate of zero is no fee, the smallest rate costs a unit."""
     market = copy(open_venue().market(BTC))
     for side, beyond in ((Side.BUY, 1), (Side.SELL, -1)):
         assert 0 == margin.loss_at_mark(market, side, 1, market.mark + beyond)
@@ -198,10 +198,10 @@ def test_the_smallest_losses_and_fees() -> None:
         assert reserved == margin.reserve(market, resting)
 
 
-def expired(
+def deliver_in_slices(
     slice_: int, instrument: str = WEEKLY
 ) -> tuple[Venue, list[PositionSettled], list[Booked]]:
-    """A future that has ended, worked off a few accounts at a time and proved after each entry."""
+    """Deliver a future in slices of a few accounts, with a check after each entry."""
     venue = open_venue(
         parameters={"slice": slice_}, ann={"BTC": "1"}, bob={"BTC": "1"}, cid={"BTC": "1"}
     )
@@ -218,11 +218,11 @@ def expired(
 
 
 @pytest.mark.parametrize("instrument", [WEEKLY, MONTHLY])
-def test_a_delivery_in_slices_is_whole_after_each(instrument: str) -> None:
-    """Every identity holds between two accounts, and in the end all is paid out alike."""
+def test_a_delivery_in_slices_is_consistent_after_each_slice(instrument: str) -> None:
+    """Every identity holds between two accounts, and the final result is the same."""
     found = []
     for slice_ in (1, 2, 1_000):
-        venue, settled, _ = expired(slice_, instrument)
+        venue, settled, _ = deliver_in_slices(slice_, instrument)
         found.append(
             (
                 [each for each in settled if each.instrument == instrument],
@@ -243,10 +243,10 @@ def test_a_delivery_in_slices_is_whole_after_each(instrument: str) -> None:
 
 
 def test_a_delivery_fee_is_paid_once_by_each_side_and_weeklies_are_free() -> None:
-    """Rounded up, booked with its time and instrument, and the house has all of it."""
-    _, _, booked = expired(2, WEEKLY)
+    """It is rounded up, booked with time and instrument, and credited to `fees`."""
+    _, _, booked = deliver_in_slices(2, WEEKLY)
     assert [] == [each for each in booked if each.kind is BookingKind.DELIVERY_FEE]
-    _, settled, booked = expired(2, MONTHLY)
+    _, settled, booked = deliver_in_slices(2, MONTHLY)
     fees = [e for e in booked if e.kind is BookingKind.DELIVERY_FEE and e.account > 100]
     assert [101, 102, 103] == [each.account for each in fees]
     (time,) = {each.time for each in settled if each.kind is DELIVERY}

@@ -53,21 +53,21 @@ def random_day(seed: int) -> tuple[list[Entry], Exchange, list[list[Event]]]:
 
 
 def fingerprint(digest: str, events: list[list[Event]]) -> str:
-    """State and events of a run in one line. Structs print all their fields, in order."""
+    """Hash the state and events of a run. Structs print all their fields, in order."""
     return f"{digest} {blake2b(repr(events).encode(), digest_size=16).hexdigest()}"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_same_entries_give_the_same_digest_and_events(seed: int) -> None:
-    """A replay goes through the same states, one by one."""
+    """A replay passes through the same states, entry by entry."""
     entries, exchange, events = random_day(seed)
     replayed = Exchange()
     assert events == [replayed.apply(entry) for entry in entries]
     assert exchange.digest() == replayed.digest()
 
 
-def test_looking_changes_nothing() -> None:
-    """Checks and views may fill caches, but a venue that nobody looked at comes out the same."""
+def test_checks_and_views_change_nothing() -> None:
+    """They may fill caches, but the digest equals that of a venue without them."""
     entries, exchange, events = random_day(7)
     replayed = Exchange()
     for entry, expected in zip(entries, events, strict=True):
@@ -76,8 +76,8 @@ def test_looking_changes_nothing() -> None:
     assert exchange.digest() == replayed.digest()
 
 
-def test_a_process_with_other_hashes_gives_the_same() -> None:
-    """PYTHONHASHSEED decides nothing: no set is walked, nothing is hashed into an order."""
+def test_another_hash_seed_gives_the_same_digest() -> None:
+    """PYTHONHASHSEED has no effect: no result depends on the order of a set or a hash."""
     expected = [
         fingerprint(exchange.digest(), events) for _, exchange, events in map(random_day, SEEDS)
     ]
@@ -90,8 +90,8 @@ def test_a_process_with_other_hashes_gives_the_same() -> None:
         assert expected == result.stdout.splitlines()
 
 
-def test_whatever_decides_something_shows_in_the_digest() -> None:
-    """Entries of the same number and time, and each leaves a fingerprint of its own."""
+def test_every_effect_of_a_command_shows_in_the_digest() -> None:
+    """Commands with equal number and time each give a different digest."""
     ann, ben = 101, 102
     bid = Place(
         account=ann, instrument=BTC, side=Side.BUY, amount=amount("10"), price=price("49999")

@@ -1,4 +1,4 @@
-"""One order trades with a limited number of others; what is left of it then is cancelled."""
+"""One order trades with a limited number of others, then its rest is cancelled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FUNDS = {"BTC": "100"}
 
 
 def crowded(makers: int, **parameters: int) -> Venue:
-    """Many small offers, of two accounts, at two prices."""
+    """Return a venue with many small offers of two accounts at two prices."""
     venue = open_venue(parameters={"fills": MOST, **parameters}, ann=FUNDS, ben=FUNDS, cat=FUNDS)
     for number in range(makers):
         venue.sell("ben" if number % 2 else "cat", BTC, "10", 50_000 + number % 2)
@@ -33,8 +33,10 @@ def crowded(makers: int, **parameters: int) -> Venue:
         (None, {"type": OrderType.MARKET_LIMIT}),
     ],
 )
-def test_what_is_left_at_the_limit_is_cancelled(limit: int | None, terms: dict[str, Any]) -> None:
-    """Whatever its terms: if it rested, it would cross the book. The order says why."""
+def test_the_rest_of_an_order_at_the_limit_is_cancelled(
+    limit: int | None, terms: dict[str, Any]
+) -> None:
+    """In the book the rest would cross, for any terms. The order has a cancel reason."""
     venue = crowded(2 * MOST + 4)
     ended = order(venue.buy("ann", BTC, "1000", limit, **terms))
     assert (OrderState.CANCELLED, CancelReason.FILL_LIMIT) == (ended.state, ended.cancel_reason)
@@ -42,8 +44,8 @@ def test_what_is_left_at_the_limit_is_cancelled(limit: int | None, terms: dict[s
     assert [] == venue.orders("ann")
 
 
-def test_an_order_that_needs_just_the_limit_is_filled() -> None:
-    """And one that finds no more to trade with rests, as ever."""
+def test_an_order_that_needs_exactly_the_limit_is_filled() -> None:
+    """If it finds no more orders to trade with, its rest stays in the book as usual."""
     venue = crowded(MOST)
     assert OrderState.FILLED is order(venue.buy("ann", BTC, 10 * MOST, 50_001)).state
     venue = crowded(MOST)
@@ -52,10 +54,10 @@ def test_an_order_that_needs_just_the_limit_is_filled() -> None:
 
 @pytest.mark.parametrize("kind", [OrderType.LIMIT, OrderType.MARKET])
 @pytest.mark.parametrize(("makers", "filled"), [(MOST, MOST), (MOST + 1, 0)])
-def test_fill_or_kill_is_killed_where_it_would_pass_the_limit(
+def test_fill_or_kill_is_killed_where_it_would_exceed_the_limit(
     kind: OrderType, makers: int, filled: int
 ) -> None:
-    """All or nothing holds."""
+    """It is filled completely or not at all."""
     venue = crowded(makers)
     limit = 50_001 if kind is OrderType.LIMIT else None
     terms = {"time_in_force": TimeInForce.FILL_OR_KILL, "type": kind}
@@ -74,7 +76,7 @@ def test_an_edit_that_reaches_the_limit_ends_the_order() -> None:
 
 
 def test_a_large_position_is_closed_in_several_orders() -> None:
-    """Each of them gets further."""
+    """Each order closes a further part."""
     venue = crowded(0)
     venue.trade("ann", "ben", BTC, 20 * MOST, "50000")
     for _ in range(2 * MOST):
@@ -84,8 +86,8 @@ def test_a_large_position_is_closed_in_several_orders() -> None:
     assert [amount(10 * MOST), 0] == sizes
 
 
-def test_own_orders_that_are_cancelled_count() -> None:
-    """Else an account with thousands of them could hold the venue up."""
+def test_cancelled_own_orders_count_towards_the_limit() -> None:
+    """Otherwise an account with thousands of own orders could delay the venue."""
     venue = crowded(0)
     venue.do(SetSelfTrading(account=venue.number("ann"), mode=SelfTrading.CANCEL_MAKER))
     for _ in range(MOST + 3):
@@ -96,8 +98,8 @@ def test_own_orders_that_are_cancelled_count() -> None:
 
 
 @pytest.mark.parametrize("of_the_taker", [True, False])
-def test_a_fill_cuts_no_more_reduce_only_orders_than_the_limit(of_the_taker: bool) -> None:
-    """It is for less then, and the last of its order; those cut are the newest."""
+def test_a_fill_cancels_no_more_reduce_only_orders_than_the_limit(of_the_taker: bool) -> None:
+    """The fill is reduced and is the last of its order; the newest orders are cancelled."""
     venue = crowded(0)
     count = 3 * MOST
     venue.trade("ann", "ben", BTC, 10 * count, "50000")
@@ -120,8 +122,8 @@ def test_a_fill_cuts_no_more_reduce_only_orders_than_the_limit(of_the_taker: boo
     assert MOST == len(cut)
 
 
-def test_a_fill_that_flips_a_position_cuts_all_its_reduce_only_orders() -> None:
-    """As far as the limit lets it: then it stops short of the flip."""
+def test_a_fill_that_flips_a_position_cancels_its_reduce_only_orders() -> None:
+    """If the limit prevents this, the fill stops before the flip."""
     for held, size in ((MOST, -10), (MOST + 1, 10)):
         venue = crowded(0)
         venue.trade("ann", "ben", BTC, 10 * held, "50000")

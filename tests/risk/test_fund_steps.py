@@ -1,4 +1,4 @@
-"""What the insurance fund pays, takes over and hands on, to the unit."""
+"""Payments, takeovers and transfers of the insurance fund, exact to the unit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DELIVERY = SettlementKind.DELIVERY
 
 
 def with_fund_position() -> Venue:
-    """A fund that holds something, and lou, who owes."""
+    """Return a venue whose fund has a position, and lou, who has a debt."""
     venue = fallen(at="47000", fund="1")
     venue.checked = False
     venue.open("gus", BTC="10")
@@ -43,7 +43,7 @@ def with_fund_position() -> Venue:
 
 @pytest.mark.parametrize("missing", [0, 1, 100])
 def test_the_fund_pays_down_to_its_initial_margin(missing: int) -> None:
-    """What it cannot pay becomes the deficit; the bookings name the entry."""
+    """The rest becomes the deficit; the bookings refer to the entry."""
     venue = with_fund_position()
     state = venue.exchange.state
     venue.open("owe", BTC="1")
@@ -64,8 +64,8 @@ def test_the_fund_pays_down_to_its_initial_margin(missing: int) -> None:
     assert state.sequence == booked.reference
 
 
-def test_the_fund_repays_of_a_deficit_what_it_can_spare() -> None:
-    """No more than the deficit, and no more than is above its initial margin."""
+def test_the_fund_repays_a_deficit_down_to_its_initial_margin() -> None:
+    """It pays at most the deficit."""
     for deficit, spare, left in (
         (500, 1_000, 0),
         (1_000, 1_000, 0),
@@ -84,7 +84,7 @@ def test_the_fund_repays_of_a_deficit_what_it_can_spare() -> None:
 
 
 def test_the_fund_pays_cash_only() -> None:
-    """Unrealised profit is nothing that it could pay with."""
+    """It cannot pay with unrealised profit."""
     venue = with_fund_position()
     state = venue.exchange.state
     venue.tick(btc_usd="60000")
@@ -96,8 +96,8 @@ def test_the_fund_pays_cash_only() -> None:
     assert 0 == max(0, margin.spare(state, fund))
 
 
-def test_a_smallest_divisor_still_gives_a_price() -> None:
-    """One unit of coins is left at the price where a short has lost nearly all of them."""
+def test_the_smallest_divisor_still_gives_a_bankruptcy_price() -> None:
+    """A short has lost nearly all its coins at that price: one unit remains."""
     market = copy(open_venue().market(BTC))
     market.mark = 1
     size = amount("10")
@@ -108,8 +108,8 @@ def test_a_smallest_divisor_still_gives_a_price() -> None:
     assert insurance.bankruptcy_price(market, -size, size * MONEY) is None
 
 
-def test_a_hand_over_is_told_with_both_results() -> None:
-    """Numbers, sides, sizes left, and no more than was handed over."""
+def test_a_transfer_event_has_both_results() -> None:
+    """It has ids, sides, remaining sizes and the transferred amount."""
     venue = fallen()
     venue.checked = False
     state = venue.exchange.state
@@ -128,8 +128,8 @@ def test_a_hand_over_is_told_with_both_results() -> None:
     venue.do(Continue(), check=True)
 
 
-def test_a_hand_over_books_and_tells_the_funding_of_both() -> None:
-    """What each side has accrued since its last booking, against the pool; and what each holds."""
+def test_a_transfer_books_and_reports_the_funding_of_both_sides() -> None:
+    """Each side books its accrued funding against the pool; the event has both sizes."""
     venue = fallen()
     venue.checked = False
     state, market = venue.exchange.state, venue.market(BTC)
@@ -147,8 +147,8 @@ def test_a_hand_over_books_and_tells_the_funding_of_both() -> None:
     assert market.funding_index == lou.funding_index == win.funding_index
 
 
-def test_what_is_taken_over_is_told() -> None:
-    """By account, market and amount, at its price."""
+def test_a_takeover_is_reported() -> None:
+    """The event has account, market, amount and price."""
     venue = fallen(fund="10")
     venue.checked = False
     state = venue.exchange.state
@@ -161,8 +161,8 @@ def test_what_is_taken_over_is_told() -> None:
     assert (amount("100000"), moved.price) == (told.amount, told.price)
 
 
-def test_the_fund_adds_what_it_takes_to_what_it_holds() -> None:
-    """Of the other side it takes easily: its margin shrinks."""
+def test_the_fund_adds_a_takeover_to_its_own_position() -> None:
+    """A position of the opposite side reduces its margin, so it is accepted."""
     venue = with_fund_position()
     state = venue.exchange.state
     fund = position_of(venue, INSURANCE)

@@ -1,4 +1,4 @@
-"""Funding: its rate, what it makes a position pay, and that nobody's money is lost."""
+"""Funding: its rate, its payments by positions, and the conservation of money."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FAMILIES = [each for each in LEGACY_2025 if each[0].family in ("BTC", "BTC_USDC"
 
 
 def market_at(instrument: str, mark: str, index: str, dampener: int | None = None) -> Market:
-    """A market with these prices, its funding beginning at time 0."""
+    """Return a market with these prices, whose funding begins at time 0."""
     market = open_venue().market(instrument)
     market.mark, market.index.price = price(mark), price(index)
     if dampener is not None:
@@ -69,12 +69,12 @@ def test_the_golden_example() -> None:
     ],
 )
 def test_the_rate_is_the_premium_less_the_dampener_up_to_the_cap(mark: str, rate: int) -> None:
-    """0.025 % of premium cost nothing, and no more than 0.5 % is charged for 8 hours."""
+    """A premium of 0.025 % costs nothing, and the rate is at most 0.5 % for 8 hours."""
     assert rate == funding.rate(market_at(BTC, mark, "10000"))
 
 
 def test_a_dated_future_has_no_funding() -> None:
-    """It converges by its expiry."""
+    """It converges to the index by its expiry."""
     assert 0 == funding.rate(market_at(WEEKLY, "10052.5", "10000"))
 
 
@@ -87,8 +87,8 @@ def test_a_linear_position_pays_on_its_size_at_the_index() -> None:
     assert -money("12.5") == position.accrued_funding(market.funding_index)
 
 
-def test_time_that_does_not_pass_costs_nothing() -> None:
-    """Accruing twice for one moment, or for an earlier one, changes nothing."""
+def test_accruing_twice_for_one_time_changes_nothing() -> None:
+    """Neither does accruing for an earlier time."""
     market = market_at(BTC, "10010", "10000")
     market.funding_rate = funding.rate(market)
     funding.accrue(market, MINUTE)
@@ -98,7 +98,7 @@ def test_time_that_does_not_pass_costs_nothing() -> None:
 
 
 def with_premium() -> Venue:
-    """Alice long, Bob short of 100,000 USD; quotes 0.2 % above the index, in force for long."""
+    """Return a venue with Alice long, Bob short 100,000 USD, and quotes 0.2 % above the index."""
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"}, maker={"BTC": "100"})
     venue.trade("alice", "bob", BTC, "100000", "50000")
     venue.buy("maker", BTC, "20000", "50099.5")
@@ -126,7 +126,7 @@ def test_longs_pay_what_shorts_receive_while_the_mark_is_above() -> None:
 
 
 def test_the_rate_in_force_is_that_of_the_last_tick() -> None:
-    """A tick prices the time before it with what held then, not with what it brings."""
+    """A Tick accrues the time before it at the previous rate, not at its own."""
     venue = with_premium()
     market = venue.market(BTC)
     before = market.funding_index
@@ -136,8 +136,8 @@ def test_the_rate_in_force_is_that_of_the_last_tick() -> None:
     assert market.funding_rate < 0
 
 
-def test_settlement_turns_funding_into_cash_and_the_pool_keeps_the_rest() -> None:
-    """What longs pay goes through the pool to the shorts; at most rounding stays there."""
+def test_settlement_books_funding_through_the_pool() -> None:
+    """Payments of longs pass through the pool to the shorts; only rounding remains there."""
     venue = with_premium()
     venue.tick(after=12 * HOUR)
     venue.tick(after=11 * HOUR)
@@ -154,8 +154,8 @@ def test_settlement_turns_funding_into_cash_and_the_pool_keeps_the_rest() -> Non
     assert abs(settled[2]) <= 1
 
 
-def test_a_fill_books_funding_up_to_its_moment() -> None:
-    """Who closes has paid for the time held, and who opens pays from then on only."""
+def test_a_fill_books_funding_up_to_its_time() -> None:
+    """A closing account has paid until then, and an opening account pays from then on."""
     venue = with_premium()
     venue.tick(after=8 * HOUR)
     venue.open("carol", BTC="10")
@@ -192,10 +192,10 @@ def strayed(**accounts: dict[str, str]) -> Venue:
     return venue
 
 
-def test_who_trades_first_after_a_silence_leaves_no_funding_to_the_other_side() -> None:
-    """Ann was long for 8 hours and pays for them; Cat bought just now and pays nothing.
+def test_a_trade_after_a_silence_leaves_no_funding_to_the_buyer() -> None:
+    """Ann was long for 8 hours and pays for them; Cat has just bought and pays nothing.
 
-    100,000 USD at an index of 50,000 are 2 BTC, of which 0.475 %.
+    100,000 USD at an index of 50,000 are 2 BTC, of which 0.475 % are due.
     """
     outcomes = []
     for tick_first in (False, True):
@@ -214,7 +214,7 @@ def test_who_trades_first_after_a_silence_leaves_no_funding_to_the_other_side() 
 
 
 def accounts_of(venue: Venue) -> list[Any]:
-    """All that funding can move: money, positions, and what they have accrued by now."""
+    """Return everything that funding can change: money, positions and accrued funding."""
     state = venue.exchange.state
     found: list[Any] = []
     for wallets in state.wallets.values():
@@ -246,7 +246,7 @@ BETWEEN = st.lists(st.integers(0, 10**6), max_size=12)
 
 
 def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bool) -> Any:
-    """Take the steps at their times, and let an entry in at each of the others."""
+    """Apply the steps at their times, and an entry without effect at each of the others."""
     venue = strayed(ann={"BTC": "5", "USDC": "200000"}, ben={"BTC": "5", "USDC": "200000"})
     for name, size in ((BTC, "20000"), (BTC_USDC, "0.5")):
         venue.trade("ann", "ben", name, size, "50100")
@@ -285,16 +285,16 @@ def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bo
 
 @given(STEPS, BETWEEN, st.booleans())
 @thorough(80)
-def test_how_many_entries_come_between_makes_no_difference(
+def test_funding_does_not_depend_on_the_number_of_entries(
     steps: list[tuple[int, str, str, str]], between: list[int], restored: bool
 ) -> None:
-    """Not a unit of money, whatever is done at which moment, over settlements and restarts."""
+    """No amount differs by a unit, for any commands, settlements and restarts."""
     assert run(steps, [], restored=False) == run(steps, between, restored)
 
 
 @pytest.mark.parametrize("seconds", [2, 3, 59, 3600, 7 * 3600])
-def test_margin_has_the_funding_of_every_whole_second_of_a_silence(seconds: int) -> None:
-    """What a view shows, and what a withdrawal is held to, is as after a Tick at that time."""
+def test_margin_includes_funding_of_every_whole_second_of_a_silence(seconds: int) -> None:
+    """Views and withdrawals use the values that a Tick at that time would give."""
     found = []
     for kind in ("tick", "entry", "many"):
         venue = strayed(ann={"BTC": "1"}, ben={"BTC": "1"})
@@ -320,8 +320,8 @@ def test_margin_has_the_funding_of_every_whole_second_of_a_silence(seconds: int)
     assert abs(found[0][0] - expected) <= 1
 
 
-def test_while_ticks_come_margins_are_not_measured_in_between() -> None:
-    """A new look at every account's margin for a second's funding would slow every order."""
+def test_margins_are_not_measured_between_regular_ticks() -> None:
+    """Measuring every account for a second of funding would slow down every order."""
     venue = strayed(ann={"BTC": "1"})
     for _ in range(5):
         venue.tick(after=SECOND)

@@ -1,4 +1,4 @@
-"""A request with a key is done once, however often it is sent."""
+"""A request with a key is applied once, however often it is sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sender:
     checked: bool = True
 
     def send(self, command: Command, key: str, session: int = 0) -> list[Event]:
-        """Apply one keyed request; returns its events."""
+        """Apply one keyed request and return its events."""
         self.requests += 1
         venue = self.venue
         origin = Origin(1, 1, session, self.requests, key)
@@ -44,7 +44,7 @@ class Sender:
 
 
 def opened(**others: dict[str, str]) -> Sender:
-    """A venue with one funded account, and others."""
+    """Return a venue with one funded account, and others."""
     venue = open_venue(ann={"BTC": "1"})
     for name, deposits in others.items():
         venue.open(name, **deposits)
@@ -52,7 +52,7 @@ def opened(**others: dict[str, str]) -> Sender:
 
 
 def bid(contracts: int, limit: str = "49900") -> Place:
-    """An order that rests, unless its limit is higher."""
+    """Return an order that rests, unless its limit is higher."""
     return Place(
         account=ANN,
         instrument=BTC,
@@ -63,13 +63,13 @@ def bid(contracts: int, limit: str = "49900") -> Place:
 
 
 def answer(events: list[Event]) -> Answer:
-    """The one answer."""
+    """Return the only answer."""
     (found,) = [event for event in events if isinstance(event, Answer)]
     return found
 
 
 def test_a_repeated_order_is_placed_once() -> None:
-    """The second time it is answered with the first order, and the book holds one."""
+    """The repetition is answered with the first order, and the book holds one order."""
     sender = opened()
     first = answer(sender.send(bid(1), "a"))
     second = answer(sender.send(bid(1), "a"))
@@ -80,7 +80,7 @@ def test_a_repeated_order_is_placed_once() -> None:
 
 
 def test_another_key_is_another_order() -> None:
-    """What makes two requests one is the key, not that they look alike."""
+    """Requests are equal by their key, not by their content."""
     sender = opened()
     sender.send(bid(1), "a")
     sender.send(bid(1), "b")
@@ -89,8 +89,8 @@ def test_another_key_is_another_order() -> None:
     assert 4 == len(sender.venue.exchange.state.markets[BTC].book.orders)
 
 
-def test_a_refusal_is_an_outcome() -> None:
-    """What was refused stays refused under its key, also when it would pass by now."""
+def test_a_repeated_refused_request_is_refused_again() -> None:
+    """This holds even if it would pass by then."""
     sender = opened()
     first = answer(sender.send(bid(400_000), "a"))
     assert isinstance(first, Refused)
@@ -101,8 +101,8 @@ def test_a_refusal_is_an_outcome() -> None:
     assert Reason.NOT_ENOUGH_FUNDS is second.reason
 
 
-def test_a_request_of_an_ended_session_was_never_heard() -> None:
-    """It is refused as such, and done when it comes again."""
+def test_a_request_of_an_ended_session_can_be_repeated() -> None:
+    """It is refused for that reason, and applied when it is sent again."""
     sender = opened()
     gone = answer(sender.send(bid(1), "a", session=9))
     assert isinstance(gone, Refused)
@@ -110,8 +110,8 @@ def test_a_request_of_an_ended_session_was_never_heard() -> None:
     assert isinstance(answer(sender.send(bid(1), "a")), Ordered)
 
 
-def test_a_repetition_of_unfinished_work_is_told_to_come_again() -> None:
-    """While a large cancel goes on, the same request is refused; afterwards it has its answer."""
+def test_a_repetition_of_a_request_in_progress_is_refused_with_retry() -> None:
+    """After the cancel is complete, the repetition gets its answer."""
     sender = opened()
     count = 2 * sender.venue.exchange.state.parameters.slice + 1
     for _ in range(count):
@@ -130,7 +130,7 @@ def test_a_repetition_of_unfinished_work_is_told_to_come_again() -> None:
 
 
 def test_keys_survive_a_restart() -> None:
-    """The outcomes are part of what is kept."""
+    """Outcomes are part of the snapshot."""
     sender = opened()
     first = answer(sender.send(bid(1), "a"))
     state = sender.venue.exchange.state
@@ -142,7 +142,7 @@ def test_keys_survive_a_restart() -> None:
 
 
 def test_a_repeated_sweep_lists_its_first_trades() -> None:
-    """However many trades an order makes, the outcome keeps the order and a few of them."""
+    """The outcome holds the order and a few trades, however many there were."""
     sender = opened(bob={"BTC": "100"})
     for _ in range(3 * idempotency.LISTED):
         sender.venue.sell("bob", BTC, "10", "50000")
@@ -156,7 +156,7 @@ def test_a_repeated_sweep_lists_its_first_trades() -> None:
 
 
 def test_a_repeated_cancel_lists_its_first_orders() -> None:
-    """Its count is whole."""
+    """Its count is complete."""
     sender = opened()
     for _ in range(2 * idempotency.LISTED):
         sender.send(bid(1), "")
@@ -168,8 +168,8 @@ def test_a_repeated_cancel_lists_its_first_orders() -> None:
     assert first.orders[: idempotency.LISTED] == second.orders
 
 
-def test_an_order_of_a_thousand_fills_is_remembered_in_little_space() -> None:
-    """What is kept of it does not grow with its trades (545 KB once)."""
+def test_the_outcome_of_a_thousand_fills_is_small() -> None:
+    """Its size does not grow with the number of trades, which took 545 KB."""
     sender = opened(bob={"BTC": "100"})
     sender.venue.checked = sender.checked = False
     for _ in range(1_000):
@@ -184,7 +184,7 @@ def test_an_order_of_a_thousand_fills_is_remembered_in_little_space() -> None:
 
 
 def test_a_flood_of_one_account_drops_no_outcome_of_another() -> None:
-    """Each account has a table of its own; the oldest outcome of the flood goes first."""
+    """Each account has its own table; the flood displaces its own oldest outcomes."""
     sender = opened(bob={"BTC": "1"})
     sender.checked = False
     mine = answer(sender.send(bid(1), "101:mine"))
@@ -200,8 +200,8 @@ def test_a_flood_of_one_account_drops_no_outcome_of_another() -> None:
 
 @given(lengths=st.lists(st.integers(0, 3 * idempotency.OUTCOME_BYTES // 4), max_size=30))
 @thorough(50)
-def test_a_table_holds_the_newest_that_fit(lengths: list[int]) -> None:
-    """In number and in bytes; the newest is kept whatever its size."""
+def test_a_table_holds_the_newest_outcomes_within_its_limits(lengths: list[int]) -> None:
+    """The limits are in number and in bytes; the newest outcome is kept whatever its size."""
     outcomes = idempotency.Outcomes()
     kept: list[tuple[str, bytes]] = []
     for n, length in enumerate(lengths):
@@ -217,8 +217,8 @@ def _taken(kept: list[tuple[str, bytes]]) -> int:
     return sum(len(key) + len(text) + idempotency.OVERHEAD for key, text in kept)
 
 
-def test_the_longest_answers_stay_within_the_bound() -> None:
-    """Bytes are those of the text: letters of four bytes and escaped ones are counted as such."""
+def test_the_longest_answers_stay_within_the_size_limit() -> None:
+    """Sizes are of the encoded text, with four-byte and escaped characters."""
     sender = opened(bob={"BTC": "100"})
     sender.checked = sender.venue.checked = False
     state = sender.venue.exchange.state
@@ -234,8 +234,8 @@ def test_the_longest_answers_stay_within_the_bound() -> None:
     assert written + idempotency.OVERHEAD * len(texts) == state.outcomes["101"].size
 
 
-def test_so_many_requests_of_an_account_may_be_in_progress() -> None:
-    """One more is refused, not remembered, and done when it comes again; others are not hindered.
+def test_requests_in_progress_are_limited_per_account() -> None:
+    """One more is refused, not stored, and applied later; other accounts are unaffected.
 
     Only a cancel of more orders than two slices is in progress after its entry.
     """
@@ -254,8 +254,8 @@ def test_so_many_requests_of_an_account_may_be_in_progress() -> None:
     assert isinstance(answer(sender.send(bid(1), "101:new")), Ordered)
 
 
-def test_a_snapshot_of_the_first_rules_is_brought_within_the_bounds() -> None:
-    """It lists the outcomes of all accounts in one order, with all their trades."""
+def test_the_limits_apply_to_a_snapshot_of_rules_version_1() -> None:
+    """It lists the outcomes of all accounts in one order, with all trades."""
     sender = opened(bob={"BTC": "100"})
     sender.checked = sender.venue.checked = False
     for _ in range(100):
@@ -287,8 +287,10 @@ REQUESTS = st.tuples(st.sampled_from((101, 102, 103)), st.integers(0, 5), st.int
 
 @given(requests=st.lists(REQUESTS, max_size=60), restart=st.integers(0, 60))
 @thorough(40)
-def test_every_request_is_done_once(requests: list[tuple[int, int, int]], restart: int) -> None:
-    """Any mixture of accounts, keys and repetitions: a model of one order for each key agrees."""
+def test_every_keyed_request_is_applied_once(
+    requests: list[tuple[int, int, int]], restart: int
+) -> None:
+    """A model with one order per key agrees for any mixture of accounts, keys and repetitions."""
     sender = opened(bob={"BTC": "1"}, cat={"BTC": "1"})
     sender.checked = sender.venue.checked = False
     first: dict[str, Answer] = {}

@@ -1,4 +1,4 @@
-"""What an account is shown adds up, and agrees with the numbers of the API's reference."""
+"""Account views are consistent and agree with the figures of the API reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.risk.venue import BTC, PRICES, amount, open_venue, price, reason
 
 @pytest.fixture(scope="module", params=range(20, 20 + 5 * EFFORT))
 def state(request: pytest.FixtureRequest) -> State:
-    """The venue somewhere in a random day."""
+    """Return the venue at some point of a random day."""
     venue = small_venue()
     venue.checked = False
     chance = Chance(venue, Random(request.param))
@@ -40,7 +40,7 @@ def summaries(state: State) -> list[tuple[int, views.Summary]]:
 
 
 def test_summaries_keep_the_identities(state: State) -> None:
-    """margin_balance, available funds and what can be withdrawn, for every account."""
+    """These are margin_balance, available and withdrawable funds, for every account."""
     for _, shown in summaries(state):
         assert shown.balance + shown.realised + shown.unrealised == shown.margin_balance
         assert shown.margin_balance - shown.initial == shown.available
@@ -50,7 +50,7 @@ def test_summaries_keep_the_identities(state: State) -> None:
 
 
 def test_summaries_are_sums_of_positions(state: State) -> None:
-    """Nothing is in the whole that is in none of its parts."""
+    """Each total is the sum over the positions."""
     for account, shown in summaries(state):
         held = [
             views.position(state, account, market)
@@ -66,7 +66,7 @@ def test_summaries_are_sums_of_positions(state: State) -> None:
 
 
 def test_projected_margins_leave_out_the_nearest_expiry(state: State) -> None:
-    """What remains when the next future has expired."""
+    """They equal the margins after the next future has expired."""
     for account, shown in summaries(state):
         wallet = state.wallet(account, shown.currency)
         markets = [position.market for position in wallet.positions.values()]
@@ -81,8 +81,8 @@ def test_projected_margins_leave_out_the_nearest_expiry(state: State) -> None:
         )
 
 
-def test_all_money_is_somebodys(state: State) -> None:
-    """Margin balances add up to the deposits, but for half a unit per open position."""
+def test_margin_balances_sum_to_the_deposits(state: State) -> None:
+    """The difference is at most half a unit per open position."""
     for currency in CURRENCIES:
         shown = [each for _, each in summaries(state) if each.currency == currency]
         positions = [
@@ -98,8 +98,8 @@ def test_all_money_is_somebodys(state: State) -> None:
         assert 2 * abs(total - state.deposited[currency]) <= len(positions)
 
 
-def test_a_position_is_shown_through_settlement_as_the_reference_says() -> None:
-    """Settled, it floats against the settlement price; in total, still against its average."""
+def test_a_position_view_across_a_settlement_matches_the_reference() -> None:
+    """Floating profit is against the settlement price, total profit against the average."""
     venue = open_venue(
         time=expiry_on(date(2026, 6, 3)) - HOUR,
         prices={"btc_usd": "15000"},
@@ -125,8 +125,8 @@ def test_a_position_is_shown_through_settlement_as_the_reference_says() -> None:
     )
 
 
-def test_a_position_that_is_not_held_is_zero() -> None:
-    """It is shown all the same, with the market's own numbers."""
+def test_the_view_of_a_position_without_size_is_zero() -> None:
+    """It still has the values of the market."""
     venue = open_venue(ann={"BTC": "1"})
     shown = views.position(venue.exchange.state, venue.number("ann"), venue.market(BTC))
     assert (0, 0, 0, 0, 0, 0, None) == (
@@ -141,8 +141,8 @@ def test_a_position_that_is_not_held_is_zero() -> None:
     assert (price(PRICES["btc_usd"]), 50) == (shown.mark, shown.leverage)
 
 
-def test_what_an_order_would_need_is_what_it_takes() -> None:
-    """The margin quoted beforehand is what must be there, but for the rounding of its fills."""
+def test_the_quoted_order_margin_is_the_margin_required() -> None:
+    """The two agree except for the rounding of fills."""
     venue = open_venue(ann={"BTC": "1"})
     size, limit = amount("10000"), price("50250")
     ann, market = venue.number("ann"), venue.market(BTC)
@@ -156,5 +156,5 @@ def test_what_an_order_would_need_is_what_it_takes() -> None:
 
 
 def six(sum_of_money: int) -> str:
-    """Money with six decimals, as the reference's example has it."""
+    """Format money with six decimals, as in the example of the reference."""
     return f"{Decimal(sum_of_money) / MONEY:.6f}"

@@ -1,4 +1,4 @@
-"""Every change of a balance is an event, and the events of an account add up to what it has."""
+"""Each change of a balance is an event, and an account's events sum to its balance."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ BY_NAME = {"risk/snapshot.py": {"into"}}
 
 
 def writes(source: str) -> Iterator[tuple[str, str]]:
-    """(attribute, function) of every assignment to an attribute; "" is set under any name."""
+    """Return (attribute, function) of each assignment to an attribute; "" for dynamic names."""
 
     def walk(node: ast.AST, function: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -66,7 +66,7 @@ def writes(source: str) -> Iterator[tuple[str, str]]:
 
 
 def test_one_function_changes_a_balance() -> None:
-    """No other assigns it, in whatever form; nor session profit, which has one writer too."""
+    """No other function assigns it in any form; session profit has one writer as well."""
     found = set()
     for path in PROGRAM:
         name = path.relative_to(ROOT).as_posix()
@@ -96,7 +96,7 @@ def test_one_function_changes_a_balance() -> None:
         ("def f(w): g = setattr", ""),
     ],
 )
-def test_the_search_finds_what_is_planted(source: str, attribute: str) -> None:
+def test_the_search_finds_every_form_of_assignment(source: str, attribute: str) -> None:
     """Each way to set an attribute is found."""
     assert (attribute, "f") in set(writes(source))
     assert [] == list(writes("def f(w): return w.balance + 1"))
@@ -108,7 +108,7 @@ Place = tuple[int, str]
 
 @define
 class Statement:
-    """What somebody who knows only the events makes of them."""
+    """Balances, positions and results computed from events alone."""
 
     balances: dict[tuple[int, str], int] = field(factory=dict)
     totals: dict[tuple[int, str], Counter[BookingKind]] = field(
@@ -119,7 +119,7 @@ class Statement:
     funding: Counter[Place] = field(factory=Counter)
 
     def add(self, event: Event) -> None:
-        """Take in one event."""
+        """Add one event."""
         match event:
             case Booked():
                 assert event.amount, "what changes nothing is no event"
@@ -152,8 +152,8 @@ class Statement:
         self.realised[place] += profit + funding
         self.funding[place] += funding
 
-    def prove(self, state: State) -> None:
-        """The state has the same balances, sizes and results, and nothing beside them."""
+    def check(self, state: State) -> None:
+        """Check that the state has exactly these balances, sizes and results."""
         for account in state.accounts.values():
             for currency, wallet in account.wallets.items():
                 key = account.number, currency
@@ -175,7 +175,7 @@ class Statement:
 
 
 def random_day(seed: int) -> Chance:
-    """The odd ones begin before a month's end: of weeklies no delivery fee is taken."""
+    """Odd days begin before a month's end, since weekly futures have no delivery fee."""
     venue = small_venue()
     venue.checked = False
     if seed % 2:
@@ -189,7 +189,7 @@ def random_day(seed: int) -> Chance:
 
 @pytest.fixture(scope="module", params=range(40, 40 + 6 * EFFORT))
 def day(request: pytest.FixtureRequest) -> Venue:
-    """A random day, whose events were proved to add up to the state after every step."""
+    """Return a random day, whose events were checked against the state after every step."""
     chance, statement, seen = random_day(request.param), Statement(), 0
     venue = chance.venue
     for _ in range(500):
@@ -198,12 +198,12 @@ def day(request: pytest.FixtureRequest) -> Venue:
             for event in events:
                 statement.add(event)
         seen = len(venue.events)
-        statement.prove(venue.exchange.state)
+        statement.check(venue.exchange.state)
     return venue
 
 
-def test_events_alone_tell_balances_positions_and_results(day: Venue) -> None:
-    """See `day`; and by kind, what one account paid another got."""
+def test_events_alone_give_balances_positions_and_results(day: Venue) -> None:
+    """`day` checks this; here, payments between accounts sum to zero by kind."""
     state = day.exchange.state
     for currency in state.currencies():
         sums = Counter[BookingKind]()
@@ -217,8 +217,8 @@ def test_events_alone_tell_balances_positions_and_results(day: Venue) -> None:
         assert all(not total for total in sums.values()), sums
 
 
-def test_a_booking_leads_to_the_event_that_it_belongs_to(day: Venue) -> None:
-    """Each of a client's comes before it, with its reference; those of the house come last."""
+def test_a_booking_precedes_its_event_and_refers_to_it(day: Venue) -> None:
+    """This holds for clients; bookings of system accounts come last."""
     for entry, events in zip(day.entries, day.events, strict=True):
         booked = [event for event in events if isinstance(event, Booked)]
         house = [event for event in booked if event.account < FIRST_CLIENT]
@@ -242,7 +242,7 @@ def _line(event: Booked) -> tuple[int, BookingKind, int, int, str]:
 
 
 def _bookings(event: Event) -> Iterator[tuple[int, BookingKind, int, int, str]]:
-    """What must have been booked for clients because of an event."""
+    """Return the bookings of clients that an event requires."""
     match event:
         case Traded():
             for side in (event.maker, event.taker):
@@ -256,7 +256,7 @@ def _bookings(event: Event) -> Iterator[tuple[int, BookingKind, int, int, str]]:
 
 
 def _stands_alone(booked: Booked, entry: Entry, events: list[Event]) -> bool:
-    """Whether no event of the account's own says the same."""
+    """Return whether the booking has no other event of its account."""
     match booked.kind:
         case BookingKind.DEPOSIT | BookingKind.WITHDRAWAL:
             assert isinstance(entry.command, Deposit | Withdraw)
@@ -276,10 +276,10 @@ def _stands_alone(booked: Booked, entry: Entry, events: list[Event]) -> bool:
     return False
 
 
-def test_random_days_book_for_every_reason() -> None:
-    """But for what only old snapshots have; and what was shared is what was taxed.
+def test_random_days_have_bookings_of_every_kind() -> None:
+    """The exception is the kind for old snapshots. Shared losses equal the amounts taxed.
 
-    Some of it is rare: runs are added until all of it was seen.
+    Some kinds are rare: runs are added until all have occurred.
     """
     expected = set(BookingKind) - {BookingKind.BROUGHT_FORWARD}
     kinds: set[BookingKind] = set()
@@ -303,7 +303,7 @@ def test_random_days_book_for_every_reason() -> None:
 
 
 def test_a_fill_is_booked_on_both_sides() -> None:
-    """The taker's fee with the trade's number, then what `fees` got of the whole order."""
+    """The taker's fee has the trade's id; the credit to `fees` is of the whole order."""
     venue = open_venue(ann={"BTC": "1"}, ben={"BTC": "1"}, cat={"BTC": "1"})
     venue.sell("ann", BTC, "10000", "50000")
     venue.sell("ben", BTC, "10000", "50000")
@@ -321,8 +321,8 @@ def test_a_fill_is_booked_on_both_sides() -> None:
     assert "Booked" == names[-1]
 
 
-def test_a_fill_tells_position_profit_and_funding() -> None:
-    """Enough for a client to keep books without asking for positions."""
+def test_a_fill_reports_position_profit_and_funding() -> None:
+    """A client can keep its accounts without requesting positions."""
     venue = open_venue(ann={"BTC": "10"}, ben={"BTC": "10"})
     venue.trade("ann", "ben", BTC, "50000", "50000")
     venue.market(BTC).premium = venue.market(BTC).mark // 500
@@ -344,7 +344,7 @@ def test_a_fill_tells_position_profit_and_funding() -> None:
 
 
 def test_funding_is_booked_on_the_pool_only_when_it_is_realised() -> None:
-    """What one side realises the pool pays, until the other side realises its own."""
+    """The pool pays one side when it realises funding, until the other side realises its own."""
     venue = open_venue(ann={"BTC": "10"}, ben={"BTC": "10"}, cat={"BTC": "10"})
     venue.trade("ann", "ben", BTC, "50000", "50000")
     venue.market(BTC).premium = venue.market(BTC).mark // 500
@@ -356,8 +356,8 @@ def test_funding_is_booked_on_the_pool_only_when_it_is_realised() -> None:
     assert [(BookingKind.FUNDING, -trade.taker.funding)] == [(e.kind, e.amount) for e in pool]
 
 
-def test_a_flat_account_hears_of_its_result_at_delivery() -> None:
-    """Who closed before the expiry has a session result too, and an event that says so."""
+def test_a_flat_account_has_a_delivery_event_for_its_result() -> None:
+    """An account that closed before the expiry has a session result too."""
     venue = open_venue(ann={"BTC": "10"}, ben={"BTC": "10"}, cat={"BTC": "10"})
     expiry = venue.market(WEEKLY).instrument.expiry
     assert expiry is not None
@@ -374,8 +374,8 @@ def test_a_flat_account_hears_of_its_result_at_delivery() -> None:
     assert (SettlementKind.DELIVERY, 0) == (settled.kind, settled.size)
 
 
-def test_the_fund_is_looked_at_again_when_a_liquidation_fee_reaches_it() -> None:
-    """Its margin changed with its balance, like that of any account that is charged."""
+def test_a_liquidation_fee_makes_the_fund_unwatched() -> None:
+    """Its margin changes with its balance, as that of an account that is charged."""
     venue = open_venue(ann={"BTC": "0.1"}, ben={"BTC": "10"}, insurance={"BTC": "1"})
     venue.trade("ann", "ben", BTC, "200000", "50000")
     venue.buy("ben", BTC, "200000", "49200")
@@ -389,7 +389,7 @@ def test_the_fund_is_looked_at_again_when_a_liquidation_fee_reaches_it() -> None
 
 
 def test_a_snapshot_without_bookings_brings_its_balances_forward() -> None:
-    """Balance and fees paid stay as they were, and what follows is booked on top."""
+    """Balances and paid fees are unchanged, and later bookings add to them."""
     venue = open_venue(ann={"BTC": "1"}, ben={"BTC": "1"})
     venue.trade("ann", "ben", BTC, "10000", "50000")
     wallet = venue.wallet("ben", "BTC")

@@ -1,4 +1,4 @@
-"""Single steps of liquidation, to the unit and to the field."""
+"""Single steps of liquidation, exact to the unit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DELIVERY = SettlementKind.DELIVERY
 
 
 def test_a_liquidation_order_is_numbered_and_dated_like_any_other() -> None:
-    """The next number, created and updated now, immediate, reduce-only, one eighth."""
+    """It has the next id and the present time, is immediate and reduce-only, for an eighth."""
     venue = fallen(at="48900")
     for _ in range(3):
         venue.buy("win", BTC, "10", "40000")
@@ -56,8 +56,8 @@ def test_a_liquidation_order_is_numbered_and_dated_like_any_other() -> None:
     assert changed.price == step.price
 
 
-def test_a_round_reports_what_it_sold_at_its_average() -> None:
-    """Over two makers, of which neither had enough."""
+def test_a_round_reports_amount_and_average_price() -> None:
+    """It fills against two makers, each too small alone."""
     venue = fallen(at="48900")
     venue.open("buy", BTC="10")
     venue.buy("buy", BTC, "5000", "48900")
@@ -73,8 +73,8 @@ def test_a_round_reports_what_it_sold_at_its_average() -> None:
     assert [(amount("48900"), amount("5000")), (amount("48890"), amount("7500"))] == filled
 
 
-def test_a_round_cancels_orders_and_says_so() -> None:
-    """With its reason, before anything is sold."""
+def test_a_round_cancels_orders_and_reports_it() -> None:
+    """The orders have that cancel reason and are cancelled before any sale."""
     venue = open_venue(lou={"BTC": "0.06"}, win={"BTC": "1"})
     venue.trade("lou", "win", BTC, "100000", "50000")
     venue.sell("lou", BTC, "10", "50700")
@@ -103,15 +103,15 @@ def test_a_round_cancels_orders_and_says_so() -> None:
     ],
 )
 def test_a_clip_is_an_eighth_rounded_up_to_the_contract(held: str, clip: str) -> None:
-    """At least the smallest order, at most what is held; long and short alike."""
+    """It is at least the smallest order and at most the position, for longs and shorts."""
     venue = open_venue(checked=False, ann={"BTC": "1"}, bob={"BTC": "1"})
     venue.trade("ann", "bob", BTC, held, "50000")
     for name in ("ann", "bob"):
         assert amount(clip) == liquidation.clip(position_of(venue, name))
 
 
-def test_an_account_has_one_round_a_tick() -> None:
-    """And another one at the next."""
+def test_an_account_has_one_round_per_tick() -> None:
+    """The next Tick allows another one."""
     venue = fallen(at="48900")
     assert of_type(venue.liquidate(), Liquidated)
     assert [] == liquidation.pending(venue.exchange.state)
@@ -125,7 +125,7 @@ def test_an_account_has_one_round_a_tick() -> None:
 
 @pytest.mark.parametrize(("more", "handed"), [(0, False), (-1, True)])
 def test_half_the_maintenance_margin_is_the_limit_of_a_takeover(more: int, handed: bool) -> None:
-    """A round that finds no fill hands over below the half, and not at it."""
+    """A round without fill transfers the position below half, but not at half."""
     venue = fallen(at="48900", fund="10")
     venue.checked = False
     lou = position_of(venue, "lou")
@@ -136,8 +136,8 @@ def test_half_the_maintenance_margin_is_the_limit_of_a_takeover(more: int, hande
     assert handed == (venue.size("lou", BTC) == 0)
 
 
-def test_the_fund_is_bounded_by_the_band_of_its_side() -> None:
-    """A long sells no lower than the band allows, a short buys no higher."""
+def test_orders_of_the_fund_stay_within_the_price_band() -> None:
+    """A long sells at or above the band's low, a short buys at or below its high."""
     for maker, taker, sign in (("lou", "win", 1), ("win", "lou", -1)):
         venue = open_venue(
             checked=False, insurance={"BTC": "10"}, lou={"BTC": "1"}, win={"BTC": "1"}
@@ -161,7 +161,7 @@ def test_the_fund_is_bounded_by_the_band_of_its_side() -> None:
         assert band == liquidation._bound(state, fund.wallet, fund)
 
 
-def test_a_short_that_no_price_bankrupts_is_bounded_by_the_band() -> None:
+def test_a_short_without_bankruptcy_price_is_limited_by_the_band() -> None:
     """Its loss is less than its coins at any price."""
     venue = open_venue(checked=False, lou={"BTC": "10"}, win={"BTC": "10"})
     venue.trade("win", "lou", BTC, "1000", "50000")
@@ -174,8 +174,8 @@ def test_a_short_that_no_price_bankrupts_is_bounded_by_the_band() -> None:
 # Standings that will be wanted
 
 
-def test_standings_are_worked_out_for_the_other_side() -> None:
-    """Who is short is ranked where a long must be handed over, and the other way round."""
+def test_rankings_are_computed_for_the_opposite_side() -> None:
+    """Shorts are ranked where a long must be transferred, and vice versa."""
     for maker, taker, price_now, sign in (("lou", "win", "47000", -1), ("win", "lou", "53100", 1)):
         venue = open_venue(lou={"BTC": "0.06"}, win={"BTC": "1"})
         venue.trade(maker, taker, BTC, "100000", "50000")
@@ -187,18 +187,18 @@ def test_standings_are_worked_out_for_the_other_side() -> None:
 
 
 @pytest.mark.parametrize(("shortfall", "wanted"), [(-RATE // 2, 0), (-RATE // 2 - 1, 1)])
-def test_who_has_lost_more_than_half_is_likely_to_be_handed_over(
+def test_an_account_below_half_its_maintenance_margin_is_likely_deleveraged(
     shortfall: int, wanted: int
 ) -> None:
-    """As the watch saw it, and not at just the half."""
+    """The last measurement counts; an account at exactly half is not included."""
     venue = fallen()
     state, key = venue.exchange.state, (venue.number("lou"), "BTC")
     state.watch.endangered[key] = shortfall
     assert wanted == len(liquidation._likely_deleveraged(state, [key]))
 
 
-def test_a_fund_that_can_take_all_makes_nobody_wanted() -> None:
-    """It can with all that it has above its initial margin; a unit less, and it cannot."""
+def test_a_fund_that_can_carry_all_positions_needs_no_rankings() -> None:
+    """It can use all above its initial margin; with one unit less it needs rankings."""
     for missing in (0, 1):
         venue = fallen(fund="10")
         venue.checked = False
@@ -219,7 +219,7 @@ def test_a_fund_that_can_take_all_makes_nobody_wanted() -> None:
 
 
 def test_the_position_of_the_largest_requirement_is_reduced_first() -> None:
-    """Whatever its market is called."""
+    """The order of instrument names does not matter."""
     for larger in (BTC, WEEKLY):
         venue = open_venue(lou={"BTC": "0.1"}, win={"BTC": "10"})
         for name in (BTC, WEEKLY):
@@ -230,8 +230,8 @@ def test_the_position_of_the_largest_requirement_is_reduced_first() -> None:
         assert (LiquidationStep.UNFILLED, larger) == (step.step, step.instrument)
 
 
-def test_a_linear_and_another_inverse_currency_are_liquidated_by_themselves() -> None:
-    """An account is due in the currency that it lacks, and its others are left alone."""
+def test_each_currency_is_liquidated_on_its_own() -> None:
+    """An account is due only in the currency in which it lacks margin."""
     venue = open_venue(
         lou={"BTC": "0.06", "ETH": "1", "USDC": "10000"},
         win={"BTC": "1", "ETH": "9", "USDC": "90000"},
@@ -246,7 +246,7 @@ def test_a_linear_and_another_inverse_currency_are_liquidated_by_themselves() ->
 
 
 def test_only_clients_and_the_fund_can_be_liquidated() -> None:
-    """In a currency that there is; nobody else is known to it."""
+    """Other accounts and unknown currencies are refused."""
     venue = fallen()
     for account, currency in (
         (999, "BTC"),
@@ -260,8 +260,8 @@ def test_only_clients_and_the_fund_can_be_liquidated() -> None:
         assert reason(venue.do(Liquidate(account=account, currency="BTC"))) is None
 
 
-def test_an_account_waits_while_its_position_is_handed_over() -> None:
-    """Its own, in the currency; others do not."""
+def test_an_account_has_no_round_while_its_position_is_transferred() -> None:
+    """This holds in that currency only, and for no other account."""
     venue = fallen()
     state = venue.exchange.state
     lou, win = venue.wallet("lou", "BTC"), venue.wallet("win", "BTC")

@@ -1,4 +1,4 @@
-"""Standard margin: its numbers, what open orders add, and the sums that wallets keep."""
+"""Standard margin: its figures, the effect of open orders, and the cached sums of wallets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.risk.venue import (
 
 
 def held(venue: Venue, account: str, instrument: str = BTC) -> Position:
-    """A position that there is, brought to the present marks."""
+    """Return an existing position, refreshed to the present marks."""
     position = venue.position(account, instrument)
     assert position is not None
     margin.refresh(venue.exchange.state, venue.wallet(account, position.market.currency))
@@ -49,21 +49,21 @@ def held(venue: Venue, account: str, instrument: str = BTC) -> Position:
 def test_margin_is_base_and_slope_of_the_size_in_coins(
     instrument: str, size: str, initial: str, maintenance: str
 ) -> None:
-    """(2 % + 0.005 % n) n for n BTC, and so on; long and short alike."""
+    """It is (2 % + 0.005 % n) n for n BTC, for longs and shorts alike."""
     market = open_venue().market(instrument)
     for signed in (amount(size), -amount(size)):
         assert money(initial) == standard_margin.initial(market, signed)
         assert money(maintenance) == standard_margin.maintenance(market, signed)
 
 
-def test_nothing_needs_no_margin() -> None:
-    """A flat position requires exactly zero."""
+def test_a_flat_position_needs_no_margin() -> None:
+    """Its requirement is exactly zero."""
     market = open_venue().market(BTC)
     assert (0, 0) == (standard_margin.initial(market, 0), standard_margin.maintenance(market, 0))
 
 
 def test_requirements_are_rounded_up() -> None:
-    """10 USD at 30,000 are 1/3,000 BTC; what is cut off there would be the venue's."""
+    """10 USD at 30,000 are 1/3,000 BTC; rounding down would be the venue's loss."""
     market = open_venue(prices={"btc_usd": "30000"}).market(BTC)
     exact = Decimal(10) / 30000
     exact *= Decimal("0.02") + Decimal("0.00005") * exact
@@ -72,7 +72,7 @@ def test_requirements_are_rounded_up() -> None:
 
 
 def test_inverse_margin_follows_the_mark_and_linear_margin_the_index() -> None:
-    """At half the price an inverse position is twice the coins."""
+    """At half the price, an inverse position is twice as many coins."""
     venue = open_venue()
     inverse, linear = venue.market(BTC), venue.market(BTC_USDC)
     inverse.mark //= 2
@@ -84,7 +84,7 @@ def test_inverse_margin_follows_the_mark_and_linear_margin_the_index() -> None:
 
 
 def test_open_orders_need_the_margin_of_the_worse_side() -> None:
-    """Bids and offers do not add up: only one side of them can make the position large."""
+    """Bids and offers do not add up: only one side can lead to the largest position."""
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
     venue.trade("alice", "bob", BTC, "100000", "50000")
     venue.buy("alice", BTC, "50000", "49900")
@@ -98,7 +98,7 @@ def test_open_orders_need_the_margin_of_the_worse_side() -> None:
 
 
 def test_a_reduce_only_order_needs_no_margin() -> None:
-    """It can only make the position smaller, also together with other orders."""
+    """It can only reduce the position, also together with other orders."""
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
     venue.trade("alice", "bob", BTC, "100000", "50000")
     before = held(venue, "alice").initial
@@ -107,8 +107,8 @@ def test_a_reduce_only_order_needs_no_margin() -> None:
     assert (0, amount("100000")) == margin.worst_case_sizes(held(venue, "alice"))
 
 
-def test_an_order_beyond_the_mark_reserves_its_loss_until_it_is_gone() -> None:
-    """To buy 50,000 USD at 50,500 against a mark of 50,000 costs 1 - 50000/50500 coins at once."""
+def test_an_order_beyond_the_mark_reserves_its_loss_until_it_ends() -> None:
+    """Buying 50,000 USD at 50,500 with a mark of 50,000 loses 1 - 50000/50500 coins."""
     venue = open_venue(alice={"BTC": "10"})
     resting = order(venue.buy("alice", BTC, "50000", "50500"))
     loss = MONEY - round(Decimal(50000 * MONEY) / 50500)
@@ -125,8 +125,8 @@ def test_an_order_beyond_the_mark_reserves_its_loss_until_it_is_gone() -> None:
     assert 0 == held(venue, "alice").reserved
 
 
-def test_an_order_that_costs_nothing_is_not_among_the_reserves() -> None:
-    """Most are of that kind, and to keep them would cost each order time."""
+def test_an_order_without_reserve_is_not_stored_in_the_reserves() -> None:
+    """Most orders need none, and storing them would slow down each order."""
     # A check would work them out anew.
     venue = open_venue(checked=False, alice={"BTC": "10"}, bob={"BTC": "10"})
     assert 0 == venue.market(BTC).maker_rate
@@ -143,7 +143,7 @@ def test_an_order_that_costs_nothing_is_not_among_the_reserves() -> None:
 
 
 def test_reserves_follow_the_mark() -> None:
-    """What was a good price becomes a loss when the mark falls."""
+    """A price better than the mark becomes a loss when the mark falls."""
     venue = open_venue(alice={"BTC": "10"})
     venue.buy("alice", BTC, "50000", "49500")
     assert 0 == held(venue, "alice").reserved
@@ -157,16 +157,16 @@ def test_reserves_follow_the_mark() -> None:
     assert worth - bought + 1 == held(venue, "alice").reserved
 
 
-def test_an_order_that_margin_just_covers_is_taken_and_one_unit_less_is_not() -> None:
-    """Initial margin, taker fee and the rounding of its fills are all that an order needs."""
+def test_an_order_is_accepted_exactly_up_to_its_margin() -> None:
+    """It needs initial margin, taker fee and the rounding of its fills."""
     needed = money("0.02005") + money("0.0005") + 2 * 5000 + 2
     for paid, expected in ((needed, None), (needed - 1, Reason.NOT_ENOUGH_FUNDS)):
         venue = open_venue(alice={"BTC": str(Decimal(paid) / MONEY)})
         assert expected == reason(venue.buy("alice", BTC, "50000", "50000"))
 
 
-def test_unrealised_profit_can_not_be_withdrawn() -> None:
-    """It is not cash before it is realised or settled; a loss is missing at once."""
+def test_unrealised_profit_cannot_be_withdrawn() -> None:
+    """It is cash only once realised or settled; a loss counts at once."""
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
     venue.trade("alice", "bob", BTC, "100000", "50000")
     venue.tick(btc_usd="60000")
@@ -180,8 +180,8 @@ def test_unrealised_profit_can_not_be_withdrawn() -> None:
     assert bob.balance + bob.profit - bob.initial == free
 
 
-def test_sums_kept_through_orders_and_trades_are_those_of_a_recount() -> None:
-    """Every entry replaces only the changed position's part; it must never drift."""
+def test_cached_sums_equal_a_recount_after_orders_and_trades() -> None:
+    """Every entry updates only the changed position's part, without drift."""
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
     wallet, state = venue.wallet("alice", "BTC"), venue.exchange.state
     quarterly = next(name for name in state.markets if name.startswith("BTC-26JUN"))
@@ -200,7 +200,7 @@ def test_sums_kept_through_orders_and_trades_are_those_of_a_recount() -> None:
 
 
 def test_a_maker_fee_is_reserved_and_a_rebate_is_not() -> None:
-    """Weeklies pay their makers; that is not counted on before it is earned."""
+    """A rebate of a weekly future counts only after it is earned."""
     venue = open_venue(alice={"BTC": "10"})
     venue.buy("alice", WEEKLY, "50000", "49900")
     assert 0 == held(venue, "alice", WEEKLY).reserved

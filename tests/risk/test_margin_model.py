@@ -1,8 +1,8 @@
-"""The clearing house works with a margin model under which margins of positions do not add up.
+"""The clearing house works with a margin model whose contributions do not add up.
 
-`Netting` lets positions on one index offset each other, as scenario margin does: a wallet needs
-the standard margin of its net delta per index. It is written without any knowledge of the code
-that uses it, by the words of `MarginModel` alone.
+`Netting` lets positions on one index offset each other, as scenario margin does: a wallet needs the
+standard margin of its net delta per index. It is written from the documentation of `MarginModel`
+alone, without knowledge of the code that uses it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ RISK = sorted((Path(__file__).parents[2] / "risk").glob("*.py"))
 
 
 class Netting:
-    """Standard rates on the net delta of all positions on an index, and of all open orders."""
+    """Standard rates on the net delta of all positions and open orders on an index."""
 
     def measure(self, state: State, wallet: Wallet) -> None:
-        """Everything anew, whatever changed: what one position adds depends on the others."""
+        """Compute everything, since each contribution depends on the other positions."""
         wallet.marks, wallet.profit = state.marks, 0
         held = list(wallet.positions.values())
         for position in held:
@@ -55,11 +55,11 @@ class Netting:
             position.maintenance = wallet.maintenance - maintenance
 
     def forget(self, position: Position) -> None:
-        """The next `measure` does without it."""
+        """Do nothing: the next `measure` omits the position."""
         position.wallet.marks = -1
 
     def requirement(self, wallet: Wallet, positions: Iterable[Position]) -> tuple[int, int]:
-        """What these need together."""
+        """Return the requirement of these positions together."""
         held = list(positions)
         extremes = {p.market.name: margin.worst_case_sizes(p) for p in held}
         sizes = {p.market.name: (p.size, p.size) for p in held}
@@ -70,7 +70,7 @@ class Netting:
         )
 
     def worst_case(self, wallet: Wallet, market: Market, low: int, high: int) -> int:
-        """With the open orders of all others at their worst."""
+        """Return the contribution with the open orders of all other positions at their worst."""
         others = {
             position.market.name: margin.worst_case_sizes(position)
             for name, position in wallet.positions.items()
@@ -79,7 +79,7 @@ class Netting:
         return self._added(wallet, others, market, low, high, "initial")
 
     def maintenance(self, wallet: Wallet, market: Market, size: int) -> int:
-        """Beside the positions in other markets."""
+        """Return the contribution beside the positions in other markets."""
         others = {
             name: (position.size, position.size)
             for name, position in wallet.positions.items()
@@ -88,11 +88,11 @@ class Netting:
         return self._added(wallet, others, market, size, size, "maintenance")
 
     def frees_most(self, positions: list[Position]) -> Position:
-        """The one that adds most; never a hedge."""
+        """Return the position with the largest contribution, never a hedge."""
         return max(positions, key=lambda position: position.maintenance)
 
     def intervals(self, positions: list[Position], slack: int) -> Iterator[Interval]:
-        """None: any move is looked at."""
+        """Yield none, so that any price change leads to a measurement."""
         for position in positions:
             market = position.market
             yield market.name, "mark", market.mark, market.mark
@@ -100,11 +100,11 @@ class Netting:
             yield market.name, "funding", market.funding_index, market.funding_index
 
     def liquidation_price(self, wallet: Wallet, position: Position) -> int | None:
-        """Not worked out here."""
+        """Return None: not supported."""
         return None
 
     def liquidation_ratio(self, wallet: Wallet, positions: list[Position]) -> int | None:
-        """Nor this."""
+        """Return None: not supported."""
         return None
 
     def _added(
@@ -122,7 +122,7 @@ class Netting:
         return with_it - self._of(held, others, kind)
 
     def _of(self, positions: list[Position], ranges: dict[str, tuple[int, int]], kind: str) -> int:
-        """Standard margin of the larger net delta that these ranges allow, index by index."""
+        """Sum standard margin of the larger net delta in these ranges over the indices."""
         nets: dict[str, tuple[Market, int, int]] = {}
         for position in positions:
             market = position.market
@@ -153,8 +153,8 @@ NETTING: MarginModel = Netting()
 
 
 @pytest.fixture
-def netted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every wallet that is opened from here on has the other model."""
+def use_netting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the other model to every wallet that is opened from here on."""
 
     def opened(account: int, currency: str) -> Wallet:
         return Wallet(account, currency, model=NETTING)
@@ -163,16 +163,16 @@ def netted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hedged_venue() -> Venue:
-    """Ann is long the perpetual, and as short of the monthly as she is long."""
+    """Return a venue where Ann is long the perpetual and equally short the monthly future."""
     venue = open_venue(ann={"BTC": "0.07"}, ben={"BTC": "100"}, checked=True)
     venue.trade("ann", "ben", BTC, "100000", "50000")
     venue.trade("ben", "ann", MONTHLY, "100000", "50000")
     return venue
 
 
-@pytest.mark.usefixtures("netted")
-def test_a_hedge_needs_no_margin_and_may_be_laid_without() -> None:
-    """Under standard margin the second order would have been refused."""
+@pytest.mark.usefixtures("use_netting")
+def test_a_hedge_needs_no_margin_and_is_accepted_without() -> None:
+    """Standard margin would refuse the second order."""
     venue = hedged_venue()
     wallet = venue.wallet("ann", "BTC")
     margin.refresh(venue.exchange.state, wallet)
@@ -186,16 +186,16 @@ def test_a_hedge_needs_no_margin_and_may_be_laid_without() -> None:
 
 
 def test_standard_margin_refuses_the_same_hedge() -> None:
-    """So the test above shows the model's doing."""
+    """This shows that the test above depends on the model."""
     venue = open_venue(ann={"BTC": "0.07"}, ben={"BTC": "100"})
     venue.trade("ann", "ben", BTC, "100000", "50000")
     events = venue.place("ann", MONTHLY, Side.SELL, "100000", "50000")
     assert Reason.NOT_ENOUGH_FUNDS is reason(events)
 
 
-@pytest.mark.usefixtures("netted")
-def test_a_falling_market_spares_the_hedged() -> None:
-    """And liquidates who is long only, as far as the loss goes."""
+@pytest.mark.usefixtures("use_netting")
+def test_a_falling_market_does_not_liquidate_a_hedge() -> None:
+    """It liquidates an account with only the long, as far as the loss requires."""
     venue = hedged_venue()
     venue.open("cat", BTC="0.06")
     venue.trade("cat", "ben", BTC, "100000", "50000")
@@ -207,10 +207,10 @@ def test_a_falling_market_spares_the_hedged() -> None:
     assert 0 <= venue.size("cat", BTC) < amount("100000")
 
 
-@pytest.mark.usefixtures("netted")
+@pytest.mark.usefixtures("use_netting")
 @pytest.mark.parametrize("seed", range(6 * EFFORT))
-def test_random_days_hold_together(seed: int) -> None:
-    """Every identity after every entry; nobody endangered is overlooked, and liquidations end."""
+def test_random_days_keep_the_invariants_with_netting(seed: int) -> None:
+    """The watch finds every endangered account, and liquidations end."""
     venue = small_venue()
     chance = Chance(venue, Random(seed))
     state = venue.exchange.state
@@ -227,10 +227,10 @@ def test_random_days_hold_together(seed: int) -> None:
     calm_down(venue)
 
 
-@pytest.mark.usefixtures("netted")
+@pytest.mark.usefixtures("use_netting")
 @pytest.mark.parametrize("seed", range(20 * EFFORT))
 def test_an_accepted_order_never_endangers(seed: int) -> None:
-    """Whatever is held elsewhere: filled at once in full, it leaves maintenance margin."""
+    """Filled at once in full, it leaves maintenance margin, whatever else is held."""
     chance = Random(seed)
     venue = open_venue(ann={"BTC": "0.1"}, ben={"BTC": "1000"}, checked=False)
     state, wallet = venue.exchange.state, venue.wallet("ann", "BTC")
@@ -249,9 +249,9 @@ def test_an_accepted_order_never_endangers(seed: int) -> None:
     assert accepted >= 5
 
 
-@pytest.mark.usefixtures("netted")
-def test_what_stands_behind_a_hedge_is_nothing() -> None:
-    """The shares of a margin balance add up to it, and none is below zero."""
+@pytest.mark.usefixtures("use_netting")
+def test_the_share_of_a_hedge_is_zero() -> None:
+    """The shares of a margin balance sum to it, and none is negative."""
     venue = open_venue(ann={"BTC": "0.2"}, ben={"BTC": "100"})
     venue.trade("ann", "ben", BTC, "100000", "50000")
     venue.trade("ben", "ann", MONTHLY, "40000", "50000")
@@ -264,7 +264,7 @@ def test_what_stands_behind_a_hedge_is_nothing() -> None:
 
 
 def test_only_wallets_know_the_standard_model() -> None:
-    """The rest of the clearing house asks the model of the wallet at hand."""
+    """The rest of the clearing house uses the model of the wallet."""
     allowed = {"position.py": {"STANDARD"}, "views.py": {"base_size"}}
     for path in RISK:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -276,7 +276,7 @@ def test_only_wallets_know_the_standard_model() -> None:
 
 
 def test_nothing_outside_a_model_adds_requirements_up() -> None:
-    """No sum over positions, and no running total, of initial or maintenance margin."""
+    """No code sums initial or maintenance margin over positions or keeps running totals."""
     for path in RISK:
         if path.name == "standard_margin.py":
             continue

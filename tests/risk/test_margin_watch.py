@@ -1,4 +1,4 @@
-"""Whether the watch finds exactly those whom a full scan finds, whatever happens."""
+"""The margin watch finds exactly the accounts that a full scan finds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LARGEST = {"BTC": 10**6, "ETH": 10**7, "USDC": 10**6}
 
 
 def busy_venue() -> Venue:
-    """Some families, without limits; a maker who can trade anything; clients without money."""
+    """Return a venue with some families and no limits, a rich maker and clients without money."""
     catalogue = [
         (contract, replace(terms, position_limit=10**30))
         for contract, terms in LEGACY_2025
@@ -47,26 +47,26 @@ def busy_venue() -> Venue:
 
 
 @define
-class Bustle:
-    """Random things that happen at a venue."""
+class RandomActivity:
+    """Random commands and price changes at a venue."""
 
     venue: Venue
     chance: random.Random
 
-    def anything(self) -> None:
-        """Mostly trades."""
+    def random_action(self) -> None:
+        """Perform a random action, mostly a trade."""
         chance = self.chance.random()
         if chance < 0.7:
             self.trade()
         elif chance < 0.9:
-            self.move_money()
+            self.change_balance()
         elif chance < 0.95:
             self.venue.liquidate()
         else:
-            self.retune()
+            self.change_terms()
 
     def trade(self) -> None:
-        """A client pays in what makes a trade more or less safe, and meets the maker."""
+        """Let a client deposit money for a more or less safe trade, and trade with the maker."""
         venue, chance = self.venue, self.chance
         account = venue.number(chance.choice(CLIENTS))
         market = chance.choice(list(venue.exchange.state.markets.values()))
@@ -94,8 +94,8 @@ class Bustle:
         venue.do(replace(order, account=account, side=side, time_in_force=kind))
         venue.do(Cancel(account=maker, order_id=quote.order_id))
 
-    def move_money(self) -> None:
-        """A client takes out what is free, to the last unit, or pays a little in."""
+    def change_balance(self) -> None:
+        """Let a client withdraw all free money, to the last unit, or deposit a little."""
         venue, chance = self.venue, self.chance
         state = venue.exchange.state
         account = venue.number(chance.choice(CLIENTS))
@@ -107,15 +107,15 @@ class Bustle:
             amount = chance.randint(1, MONEY)
             venue.do(Deposit(account=account, currency=currency, amount=amount))
 
-    def retune(self) -> None:
-        """A family gets another maintenance margin."""
+    def change_terms(self) -> None:
+        """Give a family another maintenance margin."""
         product = self.chance.choice(list(self.venue.exchange.state.products.values()))
         base = product.terms.initial_base // self.chance.choice([1, 2, 3])
         terms = replace(product.terms, maintenance_base=base)
         self.venue.do(SetProduct(contract=product.contract, terms=terms))
 
     def pass_time(self) -> None:
-        """Prices step or jump; sometimes hours pass, in which funding is paid."""
+        """Change prices gradually or suddenly; sometimes let hours pass, with funding."""
         venue, chance = self.venue, self.chance
         for name, price in venue.prices.items():
             step = chance.choice([0, 0, 0.0005, 0.01, 0.05])
@@ -128,7 +128,7 @@ class Bustle:
 
 
 def scanned(venue: Venue) -> list[Key]:
-    """Who is below maintenance margin, by looking at everybody."""
+    """Return the wallets below maintenance margin, by a full scan."""
     state = venue.exchange.state
     return [
         (account.number, currency)
@@ -140,20 +140,20 @@ def scanned(venue: Venue) -> list[Key]:
 
 
 def watched(venue: Venue) -> list[Key]:
-    """Whom the watch calls endangered, accounts that only keep books left aside."""
+    """Return the endangered wallets of the watch, without those of system accounts."""
     keys = sorted(venue.exchange.state.watch.endangered)
     return [key for key in keys if key[0] >= FIRST_CLIENT or key[0] == INSURANCE]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_watch_finds_whom_a_full_scan_finds(seed: int) -> None:
-    """After every Tick: through trades, money in and out, liquidation, gaps, settlement."""
-    bustle = Bustle(busy_venue(), random.Random(seed))
+def test_the_watch_finds_the_accounts_of_a_full_scan(seed: int) -> None:
+    """It does after every Tick, through trades, payments, liquidations, gaps and settlements."""
+    bustle = RandomActivity(busy_venue(), random.Random(seed))
     venue = bustle.venue
     seen = 0
     for _ in range(120):
         for _ in range(bustle.chance.randint(0, 3)):
-            bustle.anything()
+            bustle.random_action()
         bustle.pass_time()
         expected = scanned(venue)
         assert expected == watched(venue)
@@ -162,8 +162,8 @@ def test_the_watch_finds_whom_a_full_scan_finds(seed: int) -> None:
     venue.exchange.check()
 
 
-def test_new_terms_are_felt_at_the_next_tick() -> None:
-    """A higher maintenance margin endangers without that any price moves."""
+def test_new_terms_take_effect_at_the_next_tick() -> None:
+    """A higher maintenance margin endangers accounts without a price change."""
     venue = open_venue(alice={"BTC": "0.1"}, bob={"BTC": "0.1"})
     venue.trade("alice", "bob", BTC, "200000", "50000")
     venue.tick()
@@ -177,8 +177,8 @@ def test_new_terms_are_felt_at_the_next_tick() -> None:
     assert both == watched(venue)
 
 
-def test_a_wallet_far_from_danger_is_not_looked_at() -> None:
-    """Prices that stay within all intervals cost no look at anybody."""
+def test_a_wallet_within_its_intervals_is_not_measured() -> None:
+    """Prices within all intervals cause no measurement."""
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"})
     venue.trade("alice", "bob", BTC, "10000", "50000")
     venue.tick()
@@ -190,8 +190,8 @@ def test_a_wallet_far_from_danger_is_not_looked_at() -> None:
     assert looks < venue.exchange.state.watch.measurements
 
 
-def test_ends_stay_in_proportion_to_what_is_watched() -> None:
-    """Ten thousand new intervals of two wallets leave no more than a few ends."""
+def test_the_number_of_ends_is_proportional_to_watched_wallets() -> None:
+    """Ten thousand new intervals of two wallets leave only a few ends."""
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"}, checked=False)
     venue.trade("alice", "bob", BTC, "10000", "50000")
     for _ in range(5000):
@@ -202,8 +202,8 @@ def test_ends_stay_in_proportion_to_what_is_watched() -> None:
     assert max(kept) <= 8
 
 
-def test_a_wallet_with_many_orders_counts_for_more_than_one() -> None:
-    """Its orders are looked at as well, so fewer such wallets fit into one entry."""
+def test_measuring_a_wallet_with_many_orders_takes_more_steps() -> None:
+    """Its orders are visited as well, so fewer such wallets fit into one entry."""
     names = ("alice", "bob", "carol")
     venue = open_venue(alice={"BTC": "10"}, bob={"BTC": "10"}, carol={"BTC": "10"}, checked=False)
     watch = venue.exchange.state.watch
@@ -221,8 +221,8 @@ def test_a_wallet_with_many_orders_counts_for_more_than_one() -> None:
     assert not watch.incomplete
 
 
-def test_the_worst_is_proposed_first_and_each_once_a_tick() -> None:
-    """By shortfall as a part of maintenance margin; who has had a round waits for the next Tick."""
+def test_the_worst_is_proposed_first_and_each_once_per_tick() -> None:
+    """The order is by shortfall relative to maintenance margin."""
     venue = open_venue(rich={"BTC": "100"}, mild={"BTC": "0.29"}, worse={"BTC": "0.28"})
     for name in ("mild", "worse"):
         venue.trade(name, "rich", BTC, "100000", "50000")
@@ -238,8 +238,8 @@ def test_the_worst_is_proposed_first_and_each_once_a_tick() -> None:
     assert worse in liquidation.pending(state)
 
 
-def test_the_accounts_that_only_keep_books_are_not_liquidated() -> None:
-    """Rounding may stand below zero; neither is that proposed nor would it be done."""
+def test_system_accounts_are_not_liquidated() -> None:
+    """`rounding` may be negative; its liquidation is neither proposed nor accepted."""
     venue = open_venue(insurance={"BTC": "1"}, checked=False)
     state = venue.exchange.state
     state.rounding("BTC").balance -= 1
