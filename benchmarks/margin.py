@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from book.calendar import next_settlement
 from book.order import Side, TimeInForce
 from book.units import MONEY, SCALE, SECOND
-from risk import liquidation, margin, standard_margin
+from risk import liquidation, margin, order_costs, standard_margin
 from risk.commands import (
     Cancel,
     CancelAll,
@@ -182,7 +182,7 @@ def open_position(venue: Venue, account: int, name: str, chance: random.Random) 
     market = venue.market(name)
     amount = chance.randint(1, CONTRACTS) * market.instrument.contract.contract_size
     times = chance.choice((chance.uniform(1.1, 2), chance.uniform(1.1, 20)))
-    fee = margin.fee(market, amount, market.mark, market.instrument.taker_rate)
+    fee = order_costs.fee(market, amount, market.mark, market.instrument.taker_rate)
     deposit = int(standard_margin.initial(market, amount) * times) + 2 * fee
     venue.apply(Deposit(account=account, currency=market.currency, amount=deposit))
     side = chance.choice((Side.BUY, Side.SELL))

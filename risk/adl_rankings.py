@@ -47,7 +47,7 @@ def score(state: State, position: Position) -> int:
     wallet = position.wallet
     notional = market.instrument.notional(position.size, market.mark)
     entry = max(1, abs(position.carry))
-    ratio = margin.profit(position) * RATE // entry
+    ratio = position.unrealised_profit() * RATE // entry
     balance = max(1, margin.balance(state, wallet))
     if ratio > 0:
         return ratio * notional // balance

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from book.calendar import AVERAGING_WINDOW, next_settlement
 from book.order import Order, OrderState, TimeInForce
-from risk import idempotency, margin, settlement
+from risk import idempotency, margin_cache, settlement
 from risk.adl_rankings import AdlRanking, score
 from risk.delivery import Delivery
 from risk.events import MarketState
@@ -247,7 +247,7 @@ def _check_watch(state: State) -> None:
                 for (name, kind, sign), end in own.items()
             )
             if not crossed:
-                margin.refresh(state, wallet)
+                margin_cache.refresh(state, wallet)
                 assert wallet.margin_balance >= wallet.maintenance, "a watched wallet is sound"
 
 

@@ -13,7 +13,7 @@ from attrs import define, field
 
 from book.order import CancelReason
 from book.units import round_half_even
-from risk import insurance, margin, orders
+from risk import insurance, margin, margin_cache, orders
 from risk.adl_rankings import Place
 from risk.events import Liquidated, LiquidationStep
 from risk.market import Market
@@ -139,7 +139,7 @@ class Deleverage:
 
         The cost is proportional to the number of positions of the wallet.
         """
-        margin.refresh(state, position.wallet)
+        margin_cache.refresh(state, position.wallet)
         return insurance.bankruptcy_shares(position.wallet)[self.market]
 
     def _rank_again(self, state: State, position: Position) -> None:

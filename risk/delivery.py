@@ -8,7 +8,7 @@ from attrs import define
 
 from book.calendar import Period
 from book.order import CancelReason
-from risk import ledger, margin, orders
+from risk import ledger, margin, margin_cache, order_costs, orders
 from risk.events import (
     BookingKind,
     MarketChanged,
@@ -92,7 +92,7 @@ class Delivery:
         state.touched_positions[wallet.account, market.name] = position
         state.touch(wallet)
         # Removing all positions at the end would take one unbounded step.
-        state.forget(position)
+        position.drop()
 
     def _transfer_to_rounding(self, state: State, market: Market, position: Position) -> None:
         """Transfer a settled position to `rounding`, so that the sums of the market stay zero."""
@@ -104,14 +104,14 @@ class Delivery:
         position.size = position.carry = position.cost = 0
         market.open_interest += max(rounding.size, 0)
         for changed in (position, rounding):
-            margin.update(changed)
+            margin_cache.mark_stale(changed)
 
     def _charge(self, state: State, market: Market, wallet: Wallet, size: int) -> None:
         """Charge the delivery fee, at most the account's balance. Weekly futures are free."""
         if not size or market.instrument.period is Period.WEEK:
             return
         rate = market.terms.delivery_rate if self.fee_rate is None else self.fee_rate
-        fee = margin.fee(market, size, market.delivery_price, rate)
+        fee = order_costs.fee(market, size, market.delivery_price, rate)
         fee = max(0, min(fee, margin.balance(state, wallet)))
         kind = BookingKind.DELIVERY_FEE
         ledger.book(state, wallet, -fee, kind, self.time, market.name)
@@ -124,7 +124,7 @@ class Delivery:
             assert position.account == ROUNDING, "all other positions are delivered"
             assert not position.size, "delivered sizes sum to zero"
             assert not position.carry, "delivered values sum to zero"
-            state.forget(position)
+            position.drop()
         del state.markets[market.name]
         state.expired.append(market)
         state.watch.forget_market(market.name)

@@ -194,7 +194,7 @@ class Exchange:
         else:
             events.append(OrderChanged(order.record()))
         if not position.orders:
-            state.forget_if_idle(position)
+            position.drop_if_idle()
         changes = market.book.take_changes()
         if changes:
             events.append(BookChanged(market.name, changes))
@@ -228,4 +228,4 @@ class Exchange:
         market = self.state.markets.get(order.instrument)
         position = market.positions.get(order.account) if market is not None else None
         if position is not None and not (position.size or position.orders):
-            self.state.forget_if_idle(position)
+            position.drop_if_idle()

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from book.matching import MatchEnd, match
 from book.order import BUY, FILLED, CancelReason, Order, SelfTrading
-from risk import funding, ledger, margin, orders
+from risk import funding, ledger, margin, margin_cache, order_costs, orders
 from risk.events import BookingKind, Traded, TradeSide
 from risk.market import Market
 from risk.position import Position, Wallet
@@ -91,7 +91,7 @@ class Execution:
         for position in (making, taking):
             if position.reducing:
                 self.steps += orders.fit_reduce_only(state, position)
-            margin.update(position)
+            margin_cache.mark_stale(position)
         self._report(price, amount, made, taken)
 
     def pass_on_fees(self) -> None:
@@ -141,7 +141,7 @@ class Execution:
         order.cost += cost
         order.updated = state.time
         state.touched_positions[order.account, market.name] = position
-        fee = margin.fee_on(value, rate) if rate else 0
+        fee = order_costs.fee_on(value, rate) if rate else 0
         if order.liquidation:
             fee = liquidation_fee(market, order, amount, price)
         elif rate < 0 and (self.taker.liquidation or -rate > market.taker_rate):
@@ -175,7 +175,7 @@ class Execution:
             brought, has = liquidation_fee(market, taker, amount, price), margin.spare(state, payer)
         else:
             payer, kind = state.fee_account(market.currency), _TRADE_FEE
-            brought, has = margin.fee_on(value, market.taker_rate), payer.balance
+            brought, has = order_costs.fee_on(value, market.taker_rate), payer.balance
         if taker.account == payer.account:
             brought = 0
         # What earlier fills of this order brought and cost is not booked yet.
@@ -243,7 +243,7 @@ def liquidation_fee(market: Market, order: Order, amount: int, price: int) -> in
     signed = order.side.sign * amount
     instrument = market.instrument
     left = instrument.value(signed, price) - instrument.value(signed, order.price) - 1
-    return max(0, min(margin.fee(market, amount, price, market.terms.liquidation_rate), left))
+    return max(0, min(order_costs.fee(market, amount, price, market.terms.liquidation_rate), left))
 
 
 def tick_direction(market: Market, price: int) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from book.order import Side
 from book.units import MONEY, SCALE, ceil_div, round_half_even
-from risk import funding, ledger, margin, orders
+from risk import funding, ledger, margin, margin_cache, orders
 from risk.events import BookingKind, Liquidated, LiquidationStep, Transferred
 from risk.execution import book_funding
 from risk.market import Market
@@ -84,7 +84,7 @@ def transfer_position(
         wallet = position.wallet
         paid.append(book_funding(state, position, index))
         profits.append(position.trade(sign * signed, price, sign * value, cost))
-        margin.update(position)
+        margin_cache.mark_stale(position)
         state.touch(wallet)
         state.watch.mark_dirty(wallet)
         state.touched_positions[wallet.account, market.name] = position
@@ -127,7 +127,7 @@ def accepts(state: State, position: Position, share: int) -> bool:
     """Return whether the fund would still meet its initial margin after taking the position."""
     market = position.market
     fund = state.insurance(market.currency)
-    margin.refresh(state, fund)
+    margin_cache.refresh(state, fund)
     held = market.positions.get(INSURANCE)
     size = held.size if held is not None else 0
     needed = fund.initial - (held.initial if held is not None else 0)
@@ -158,7 +158,7 @@ def cover(state: State, wallet: Wallet) -> None:
 
     The fund keeps its own initial margin. The part that it cannot pay is added to the deficit.
     """
-    margin.refresh(state, wallet)
+    margin_cache.refresh(state, wallet)
     owed = -wallet.margin_balance
     if owed <= 0:
         return

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from book.order import Side
-from risk import consistency, ledger, margin
+from risk import consistency, ledger, margin_cache
 from risk.events import BookingKind
 from risk.market import Market
 from risk.position import FUNDED, Position, Wallet
@@ -118,12 +118,12 @@ def _check_wallet(state: State, wallet: Wallet) -> None:
     _check_reserves(state, wallet)
     if wallet.marks != state.marks:
         return
-    margin.refresh(state, wallet)
+    margin_cache.refresh(state, wallet)
     cached = _measured(wallet)
     wallet.marks = -1
     for position in positions:
         position.reserves_at = -1
-    margin.refresh(state, wallet)
+    margin_cache.refresh(state, wallet)
     assert cached == _measured(wallet), "margin cache"
 
 
@@ -134,7 +134,7 @@ def _check_reserves(state: State, wallet: Wallet) -> None:
         if position.reserves_at == state.marks:
             cached = {number: amount for number, amount in position.reserves.items() if amount}
             position.reserves_at = -1
-            margin.reserves(state, position)
+            margin_cache.reserves(state, position)
             fresh = {number: amount for number, amount in position.reserves.items() if amount}
             assert cached == fresh, "reserves"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from book.order import CancelReason, Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
 from book.units import RATE, ceil_div
-from risk import background_work, insurance, margin, settlement
+from risk import background_work, insurance, margin, margin_cache, settlement
 from risk.adl_rankings import SCORES_PER_STEP
 from risk.commands import Liquidate
 from risk.deleveraging import Deleverage
@@ -104,7 +104,7 @@ def _likely_deleveraged(state: State, accounts: list[tuple[int, str]]) -> list[P
 def _free_fund(state: State, currency: str) -> int:
     """Return the insurance fund's margin balance above its initial margin."""
     fund = state.insurance(currency)
-    margin.refresh(state, fund)
+    margin_cache.refresh(state, fund)
     return fund.margin_balance - fund.initial
 
 
@@ -142,7 +142,7 @@ def _is_blocked(state: State, wallet: Wallet) -> bool:
 def _round(state: State, wallet: Wallet) -> None:
     if not _cancel_orders(state, wallet):
         return
-    margin.refresh(state, wallet)
+    margin_cache.refresh(state, wallet)
     held = [position for position in wallet.positions.values() if position.size]
     if not held:
         insurance.cover(state, wallet)

@@ -25,7 +25,7 @@ class MarginModel(Protocol):
     position are its contribution: the amount by which the requirement would fall without the
     position and its orders. Contributions need not add up to the total, and that of a hedge is
     negative. `initial` covers the worst case of the open orders and their reserves (see
-    risk.margin).
+    risk.order_costs).
     """
 
     def measure(self, state: State, wallet: Wallet) -> None:

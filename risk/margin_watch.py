@@ -21,7 +21,7 @@ from attrs import define, field
 from sortedcontainers import SortedList
 
 from book.units import RATE
-from risk import margin
+from risk import margin_cache
 from risk.adl_rankings import SCORES_PER_STEP, AdlRankings
 from risk.market import Market
 from risk.position import Wallet
@@ -165,7 +165,7 @@ class MarginWatch:
     def _measure(self, state: State, key: Key) -> int:
         """Measure a wallet, which is endangered or safe within new intervals; return the steps."""
         wallet = state.wallet(*key)
-        margin.refresh(state, wallet)
+        margin_cache.refresh(state, wallet)
         slot = self.slots.get(key)
         if slot is None:
             slot = self.slots[key] = len(self.keys)

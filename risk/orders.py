@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from book.order import CANCELLED, FILLED, GOOD_TIL_DAY, CancelReason, Order
-from risk import margin
+from risk import margin_cache
 from risk.market import Market
 from risk.position import Position
 
@@ -32,9 +32,9 @@ def rest(state: State, market: Market, position: Position, order: Order) -> None
     if order.reduce_only:
         position.reduce_by(order)
     position.expose(order, order.amount - order.filled)
-    margin.update_reserve(state, position, order)
+    margin_cache.update_reserve(state, position, order)
     if not position.initial_stale:
-        margin.update_orders(position)
+        margin_cache.mark_initial_stale(position)
     state.note(order, position)
 
 
@@ -42,7 +42,7 @@ def executed(state: State, market: Market, position: Position, order: Order, amo
     """A resting order has been filled by `amount`; the book already shows it."""
     position.expose(order, -amount)
     if order.amount != order.filled:
-        margin.update_reserve(state, position, order)
+        margin_cache.update_reserve(state, position, order)
     else:
         order.state = FILLED
         _forget(state, market, position, order)
@@ -67,7 +67,7 @@ def end(
     order.cancel_reason = reason
     order.updated = state.time
     if not position.initial_stale:
-        margin.update_orders(position)
+        margin_cache.mark_initial_stale(position)
     state.note(order, position)
 
 
@@ -90,7 +90,7 @@ def withdraw(state: State, market: Market, position: Position, order: Order) -> 
     position.expose(order, order.filled - order.amount)
     market.book.remove(order)
     _forget(state, market, position, order)
-    margin.update_orders(position)
+    margin_cache.mark_initial_stale(position)
     state.touched_markets[market.name] = market
     state.touch(position.wallet)
 
@@ -101,10 +101,10 @@ def shrink(state: State, order: Order, amount: int) -> None:
     position = market.positions[order.account]
     position.expose(order, -amount)
     market.book.shrink(order, amount)
-    margin.update_reserve(state, position, order)
+    margin_cache.update_reserve(state, position, order)
     order.updated = state.time
     if not position.initial_stale:
-        margin.update_orders(position)
+        margin_cache.mark_initial_stale(position)
     state.note(order, position)
 
 
@@ -156,7 +156,7 @@ def _forget(state: State, market: Market, position: Position, order: Order) -> N
     if order.reduce_only:
         position.reducing.pop(order_id, None)
     if position.reserves:
-        margin.release_reserve(position, order)
+        margin_cache.release_reserve(position, order)
     if order.time_in_force is GOOD_TIL_DAY:
         market.good_til_day.pop(order_id, None)
     session = state.sessions.get(order.session)

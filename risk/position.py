@@ -35,9 +35,9 @@ class Wallet:
     kind; `fees` were paid before bookings were kept. `session_profit` is the sum of its
     positions' realised profit, which only they change.
     `profit` (unrealised, with accrued funding), `initial` and `maintenance` are sums over
-    positions, valid at marks version `marks` but for the positions that are `behind`; `moved`
-    tells whether any of these has moved. They are kept by risk.margin. `round` is the tick of the
-    last liquidation round. `key` is (account, currency), which it is known by.
+    positions, valid at marks version `marks` but for the `stale_positions`; `stale`
+    tells whether the size or carry of any of these has changed (see risk.margin_cache). `round`
+    is the tick of the last liquidation round. `key` is (account, currency).
     """
 
     account: int
@@ -62,7 +62,7 @@ class Wallet:
 
     @property
     def margin_balance(self) -> int:
-        """Balance + session profit + unrealised profit; needs `margin.refresh` first."""
+        """Balance + session profit + unrealised profit; needs `margin_cache.refresh` first."""
         return self.balance + self.session_profit + self.profit
 
 
@@ -75,10 +75,10 @@ class Position:
     orders that are not reduce-only; `reducing` are those that are, oldest first, `reduced` their
     open amount. It is an OrderedDict because the newest go first: the last of a dict is found by
     stepping over all that left it before.
-    `reserves` holds what each open order may cost beyond margin (see risk.margin), valid at
-    marks version `reserves_at`; no order that may cost nothing is among them. `profit`, `initial`
-    and `maintenance` are the wallet's cache. Where its orders have changed since, the position is
-    `behind` with its `initial`; where its size or carry has `moved`, with all three.
+    `reserves` holds what each open order may cost beyond margin (see `order_costs.reserve`), valid
+    at marks version `reserves_at`; orders that cost nothing are not in it. `profit`, `initial` and
+    `maintenance` are cached by risk.margin_cache. `initial` is out of date where `initial_stale`
+    (its orders have changed), all three where `margin_stale` (its size or carry has).
     """
 
     wallet: Wallet
@@ -124,6 +124,36 @@ class Position:
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting it."""
         return not (self.size or self.carry or self.orders or self.realised or self.funding)
+
+    def worst_case_sizes(self) -> tuple[int, int]:
+        """Return the lowest and the highest size that the open orders can make of it."""
+        size, reduced = self.size, self.reduced
+        low = size - self.sells - (reduced if size > 0 else 0)
+        high = size + self.buys + (reduced if size < 0 else 0)
+        return low, high
+
+    def unrealised_profit(self) -> int:
+        """Return the profit at the present mark, with accrued funding, in Money."""
+        market, size = self.market, self.size
+        if not size or not market.mark:
+            return 0
+        profit = self.carry - market.value(size, market.mark)
+        if self.funding_index != market.funding_index:
+            profit += self.accrued_funding(market.funding_index)
+        return profit
+
+    def drop(self) -> None:
+        """Remove it from its market, its wallet and the wallet's margin requirements."""
+        market, wallet = self.market, self.wallet
+        del market.positions[wallet.account], wallet.positions[market.name]
+        if self.initial_stale:
+            wallet.stale_positions.remove(self)
+        wallet.model.forget(self)
+
+    def drop_if_idle(self) -> None:
+        """Remove it if it holds nothing, so that the state does not grow with history."""
+        if self.idle and self.wallet.account in self.market.positions:
+            self.drop()
 
     def reduce_by(self, order: Order) -> None:
         """Add an open reduce-only order, the newest."""

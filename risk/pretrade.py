@@ -22,7 +22,7 @@ from book.order import (
     Side,
 )
 from book.units import text
-from risk import margin
+from risk import margin, order_costs
 from risk.market import OPEN, Market
 from risk.position import Position, Wallet
 from risk.reasons import Reason
@@ -148,7 +148,7 @@ def check_margin(
     order.risk_reducing = not trusted or worst + costs > free
     if fits and not order.risk_reducing:
         return None
-    before = wallet.model.worst_case(wallet, market, *margin.worst_case_sizes(position))
+    before = wallet.model.worst_case(wallet, market, *position.worst_case_sizes())
     if worst > before or not _only_reduces(position, order, low, high):
         if not fits:
             return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
@@ -195,10 +195,10 @@ def _cost(market: Market, order: Order) -> int:
     smaller than a contract, so that much is added.
     """
     left, check_price, value = order.amount - order.filled, order.price, market.value
-    cost = margin.fee_on(value(left, check_price), market.taker_rate)
+    cost = order_costs.fee_on(value(left, check_price), market.taker_rate)
     cost += 2 * (left // market.contract_size) + 2
     if check_price > market.mark if order.side is BUY else check_price < market.mark:
-        cost += margin.loss_at_mark(market, order.side, left, check_price)
+        cost += order_costs.loss_at_mark(market, order.side, left, check_price)
     return cost
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attrs import define, field
 
 from book.order import CancelReason
-from risk import insurance, ledger, margin, orders
+from risk import insurance, ledger, margin_cache, orders
 from risk.events import (
     BookingKind,
     LossShared,
@@ -133,8 +133,8 @@ class Settlement:
                     )
                 )
                 state.touched_positions[wallet.account, market.name] = position
-            margin.update(position)
-            state.forget_if_idle(position)
+            margin_cache.mark_stale(position)
+            position.drop_if_idle()
         if settled:
             state.touch(wallet)
             state.watch.mark_dirty(wallet)

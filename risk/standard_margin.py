@@ -12,7 +12,7 @@ from math import isqrt
 from typing import TYPE_CHECKING, Final
 
 from book.units import FUNDING, MONEY, RATE, SCALE, ceil_div
-from risk import margin
+from risk import margin_cache
 from risk.margin_model import Interval, MarginModel
 from risk.market import Market
 
@@ -152,7 +152,7 @@ def _measure(state: State, position: Position) -> None:
     size = position.size
     position.profit = position.maintenance = 0
     if size:
-        position.profit = margin.profit(position)
+        position.profit = position.unrealised_profit()
         position.maintenance = maintenance(market, size)
     position.initial = _initial(state, position)
 
@@ -160,10 +160,10 @@ def _measure(state: State, position: Position) -> None:
 def _initial(state: State, position: Position) -> int:
     low, high = position.size - position.sells, position.size + position.buys
     if position.reduced:
-        low, high = margin.worst_case_sizes(position)
+        low, high = position.worst_case_sizes()
     reserved = position.reserved
     if position.reserves_at != state.marks:
-        reserved = margin.reserves(state, position)
+        reserved = margin_cache.reserves(state, position)
     return initial(position.market, low if -low > high else high) + reserved
 
 

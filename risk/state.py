@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from sortedcontainers import SortedDict
 
 from book.order import Order, SelfTrading
-from risk import margin
-from risk.background_work import Phase
 from risk.commands import Origin, SetProduct
 from risk.events import BookingKind, Event, Refused
 from risk.idempotency import Outcomes
@@ -19,6 +18,9 @@ from risk.market import Index, Market
 from risk.position import Position, Wallet
 from risk.reasons import Reason
 from risk.risk_terms import Parameters
+
+if TYPE_CHECKING:
+    from risk.background_work import Phase
 
 FEES, INSURANCE, FUNDING_POOL, ROUNDING, DEFICIT = 1, 2, 3, 4, 5
 SYSTEM_ACCOUNTS = {
@@ -143,20 +145,6 @@ class State:
             self.touched_wallets[position.wallet] = None
         else:
             self.first = order, position
-
-    def forget_if_idle(self, position: Position) -> None:
-        """Drop a position that holds nothing, so that the state does not grow with history."""
-        if position.idle:
-            market = position.market
-            if market.positions.pop(position.account, None) is not None:
-                del position.wallet.positions[market.name]
-                margin.forget(position)
-
-    def forget(self, position: Position) -> None:
-        """Drop a position."""
-        market, wallet = position.market, position.wallet
-        del market.positions[wallet.account], wallet.positions[market.name]
-        margin.forget(position)
 
     def wallet(self, account: int, currency: str) -> Wallet:
         """An account's wallet, made when first needed. The account must exist."""

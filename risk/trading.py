@@ -238,7 +238,7 @@ def _enter(
         or pretrade.check_margin(state, position, order, replaces)
     )
     if refusal is not None:
-        state.forget_if_idle(position)
+        position.drop_if_idle()
         return refusal
     if replaces is not None:
         orders.withdraw(state, market, position, replaces)
@@ -262,7 +262,7 @@ def _enter(
     if stop is MatchEnd.LIMIT:
         return _end(state, order, CancelReason.FILL_LIMIT, trades)
     if not trades and replaces is None:
-        state.forget_if_idle(position)
+        position.drop_if_idle()
         return Refusal(Reason.ORDER_OVERLAP)
     return _end(state, order, CancelReason.SELF_TRADE, trades)
 

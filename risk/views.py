@@ -12,7 +12,7 @@ import msgspec
 from book.instrument import Instrument
 from book.order import Side
 from book.units import MONEY, RATE, round_half_even
-from risk import ledger, margin
+from risk import ledger, margin, margin_cache, order_costs
 from risk.market import Market
 from risk.position import Position, Wallet
 from risk.standard_margin import base_size
@@ -83,7 +83,7 @@ class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 def summary(state: State, account: int, currency: str) -> Summary:
     """Return the summary of an account in one currency, at the present marks."""
     wallet = _wallet(state, account, currency)
-    margin.refresh(state, wallet)
+    margin_cache.refresh(state, wallet)
     held = list(wallet.positions.values())
     accrued = sum(p.accrued_funding(p.market.funding_index) for p in held)
     realised = wallet.session_profit + accrued
@@ -137,7 +137,7 @@ def position(state: State, account: int, market: Market) -> PositionView:
     """Return a position at the present marks; all zero where the account has none."""
     held: Position | None = market.positions.get(account)
     wallet = _wallet(state, account, market.currency)
-    margin.refresh(state, wallet)
+    margin_cache.refresh(state, wallet)
     if held is None:
         held = Position(wallet, market, funding_index=market.funding_index)
     accrued = held.accrued_funding(market.funding_index)
@@ -174,10 +174,10 @@ def order_margin(
     """Return the initial margin in Money that a new order would need, with fee and loss."""
     wallet = _wallet(state, account, market.currency)
     size, worst_case = side.sign * amount, wallet.model.worst_case
-    loss = margin.loss_at_mark(market, side, amount, price)
-    fee = margin.fee(market, amount, price, market.instrument.taker_rate)
+    loss = order_costs.loss_at_mark(market, side, amount, price)
+    fee = order_costs.fee(market, amount, price, market.instrument.taker_rate)
     held: Position | None = market.positions.get(account)
-    low, high = margin.worst_case_sizes(held) if held is not None else (0, 0)
+    low, high = held.worst_case_sizes() if held is not None else (0, 0)
     before = worst_case(wallet, market, low, high)
     after = worst_case(wallet, market, low + min(size, 0), high + max(size, 0))
     return max(0, after - before) + loss + fee

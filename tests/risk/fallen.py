@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from risk import ledger, margin
+from risk import ledger, margin_cache
 from risk.events import (
     BookingKind,
     SettlementKind,
@@ -21,7 +21,7 @@ def position_of(venue: Venue, account: str | int, instrument: str = BTC) -> Posi
     """A position that there is, brought to the present marks."""
     held = venue.position(account, instrument)
     assert held is not None
-    margin.refresh(venue.exchange.state, held.wallet)
+    margin_cache.refresh(venue.exchange.state, held.wallet)
     return held
 
 

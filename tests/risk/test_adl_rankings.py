@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from risk import insurance, margin
+from risk import insurance, margin_cache
 from risk.adl_rankings import AdlRanking
 from risk.commands import Liquidate
 from risk.state import INSURANCE, State
@@ -68,7 +68,7 @@ def test_a_liquidation_fee_changes_the_score_of_the_fund() -> None:
     venue.trade("mia", "zed", BTC, "100000", "50000")
     held = venue.position("zed", BTC)
     assert held is not None
-    margin.refresh(state, held.wallet)
+    margin_cache.refresh(state, held.wallet)
     insurance.take_over(state, held, 0)
     venue.trade("lou", "sho", BTC, "100000", "50000")
     venue.tick(btc_usd="48950")

@@ -14,6 +14,8 @@ from risk import (
     insurance,
     liquidation,
     margin,
+    margin_cache,
+    order_costs,
     snapshot,
     standard_margin,
 )
@@ -47,7 +49,7 @@ def trade(venue: Venue, name: str, instrument: str, chance: Random) -> None:
     """Deposit one to three times the money that a trade with the maker needs, and trade."""
     market = venue.market(instrument)
     quantity = chance.randint(10, 1000) * market.instrument.contract.contract_size
-    fee = margin.fee(market, quantity, market.mark, market.instrument.taker_rate)
+    fee = order_costs.fee(market, quantity, market.mark, market.instrument.taker_rate)
     sum_in = int((standard_margin.initial(market, quantity) + 2 * fee) * chance.uniform(1.05, 3))
     venue.do(Deposit(account=venue.number(name), currency=market.currency, amount=sum_in))
     side = chance.choice(list(Side))
@@ -84,7 +86,7 @@ def eligible(state: State, position: Position) -> list[adl_rankings.Place]:
 def terms(state: State, position: Position, other: Position) -> tuple[int, int] | None:
     """Return the amount that two positions close and its share; None where they cannot."""
     for wallet in (position.wallet, other.wallet):
-        margin.refresh(state, wallet)
+        margin_cache.refresh(state, wallet)
     amount = min(abs(position.size), abs(other.size))
     share = insurance.bankruptcy_shares(position.wallet)[position.market.name]
     if amount < abs(position.size):

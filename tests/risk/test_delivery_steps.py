@@ -8,7 +8,6 @@ import pytest
 
 from book.order import Side
 from book.units import SECOND
-from risk import margin
 from risk.deleveraging import Deleverage
 from risk.delivery import Delivery
 from risk.events import (
@@ -17,6 +16,7 @@ from risk.events import (
     PositionSettled,
     SettlementKind,
 )
+from risk.order_costs import fee, fee_on, loss_at_mark, reserve
 from risk.position import Position, Wallet
 from risk.settlement import Settlement
 from risk.state import FEES, INSURANCE, ROUNDING
@@ -179,23 +179,23 @@ def test_reduce_only_orders_extend_only_the_side_that_they_reduce(
     """The orders are 3 to buy, 20 to sell and 4 reduce-only."""
     held = Position(Wallet(101, "BTC"), open_venue().market(BTC), size=size)
     held.buys, held.sells, held.reduced = 3, 20, 4
-    assert expected == margin.worst_case_sizes(held)
+    assert expected == held.worst_case_sizes()
 
 
 def test_the_smallest_losses_and_fees() -> None:
     """A loss below a unit is none, a rate of zero is no fee, the smallest rate costs a unit."""
     market = copy(open_venue().market(BTC))
     for side, beyond in ((Side.BUY, 1), (Side.SELL, -1)):
-        assert 0 == margin.loss_at_mark(market, side, 1, market.mark + beyond)
-        assert 0 == margin.loss_at_mark(market, side, amount("10"), market.mark)
-        assert 0 == margin.loss_at_mark(market, side, amount("10"), market.mark - 1000 * beyond)
-        assert 0 < margin.loss_at_mark(market, side, amount("10"), market.mark + 10**8 * beyond)
-    assert 0 == margin.fee(market, amount("10"), market.mark, 0)
-    assert 1 == margin.fee(market, amount("10"), market.mark, 1)
+        assert 0 == loss_at_mark(market, side, 1, market.mark + beyond)
+        assert 0 == loss_at_mark(market, side, amount("10"), market.mark)
+        assert 0 == loss_at_mark(market, side, amount("10"), market.mark - 1000 * beyond)
+        assert 0 < loss_at_mark(market, side, amount("10"), market.mark + 10**8 * beyond)
+    assert 0 == fee(market, amount("10"), market.mark, 0)
+    assert 1 == fee(market, amount("10"), market.mark, 1)
     resting = limit_order(1, 101, Side.BUY, market.mark - 10**8, amount("10"))
     for rate, reserved in ((0, 0), (1, 1), (-1, 0)):
         market.maker_rate = rate
-        assert reserved == margin.reserve(market, resting)
+        assert reserved == reserve(market, resting)
 
 
 def deliver_in_slices(
@@ -254,6 +254,6 @@ def test_a_delivery_fee_is_paid_once_by_each_side_and_weeklies_are_free() -> Non
     # 10,000 USD at 51,234.5 are 0.195181 BTC, of which the rate is taken.
     catalogue = open_venue().market(MONTHLY)
     value = catalogue.instrument.value(amount("10000"), amount("51234.5"))
-    assert -margin.fee_on(value, catalogue.terms.delivery_rate) == fees[0].amount < 0
+    assert -fee_on(value, catalogue.terms.delivery_rate) == fees[0].amount < 0
     house = sum(e.amount for e in booked if e.kind is BookingKind.DELIVERY_FEE and e.account <= 100)
     assert house == -sum(each.amount for each in fees)

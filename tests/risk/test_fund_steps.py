@@ -8,7 +8,7 @@ import pytest
 
 from book.order import Side
 from book.units import MONEY
-from risk import insurance, margin, standard_margin
+from risk import insurance, margin, margin_cache, standard_margin
 from risk.commands import Continue
 from risk.events import (
     Booked,
@@ -57,7 +57,7 @@ def test_the_fund_pays_down_to_its_initial_margin(missing: int) -> None:
     insurance.cover(state, owe)
     assert 0 == owe.balance
     assert -missing == state.deficit("BTC").balance - deficit
-    margin.refresh(state, fund)
+    margin_cache.refresh(state, fund)
     assert fund.initial == fund.margin_balance
     (booked,) = [e for e in of_type(state.events, Booked) if e.account == owe.account]
     assert (BookingKind.INSURANCE, 1_000, 0) == (booked.kind, booked.amount, booked.balance)

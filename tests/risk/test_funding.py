@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from book.units import DAY, HOUR, MINUTE, SECOND
-from risk import funding, insurance, ledger, margin, snapshot, views
+from risk import funding, insurance, ledger, margin_cache, snapshot, views
 from risk.commands import CancelAll, Continue, Withdraw
 from risk.contract_specs import LEGACY_2025
 from risk.exchange import Exchange
@@ -219,7 +219,7 @@ def accounts_of(venue: Venue) -> list[Any]:
     found: list[Any] = []
     for wallets in state.wallets.values():
         for wallet in wallets.values():
-            margin.refresh(state, wallet)
+            margin_cache.refresh(state, wallet)
             found.append((wallet.key, wallet.balance, wallet.session_profit, wallet.margin_balance))
     for market in state.markets.values():
         now = funding.index_at(market, state.time)

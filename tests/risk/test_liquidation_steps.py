@@ -6,7 +6,7 @@ import pytest
 
 from book.order import CancelReason, OrderState, Side
 from book.units import RATE
-from risk import insurance, liquidation, margin
+from risk import insurance, liquidation, margin_cache
 from risk.commands import Liquidate
 from risk.deleveraging import Deleverage
 from risk.events import (
@@ -151,7 +151,7 @@ def test_orders_of_the_fund_stay_within_the_price_band() -> None:
         assert band == liquidation._bound(state, fund.wallet, fund)
         # Its bankruptcy price counts where that is nearer.
         fund.wallet.balance = money("0.00001") - fund.wallet.session_profit - fund.wallet.profit
-        margin.refresh(state, fund.wallet)
+        margin_cache.refresh(state, fund.wallet)
         share = insurance.bankruptcy_shares(fund.wallet)[BTC]
         nearer = insurance.bankruptcy_price(market, fund.size, share)
         assert nearer is not None

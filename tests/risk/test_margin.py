@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from book.units import MONEY, RATE
-from risk import margin, standard_margin
+from risk import margin, margin_cache, standard_margin
 from risk.position import Position
 from risk.reasons import Reason
 from tests.risk.venue import (
@@ -30,7 +30,7 @@ def held(venue: Venue, account: str, instrument: str = BTC) -> Position:
     """Return an existing position, refreshed to the present marks."""
     position = venue.position(account, instrument)
     assert position is not None
-    margin.refresh(venue.exchange.state, venue.wallet(account, position.market.currency))
+    margin_cache.refresh(venue.exchange.state, venue.wallet(account, position.market.currency))
     return position
 
 
@@ -104,7 +104,7 @@ def test_a_reduce_only_order_needs_no_margin() -> None:
     before = held(venue, "alice").initial
     venue.sell("alice", BTC, "100000", "50100", reduce_only=True)
     assert before == held(venue, "alice").initial
-    assert (0, amount("100000")) == margin.worst_case_sizes(held(venue, "alice"))
+    assert (0, amount("100000")) == held(venue, "alice").worst_case_sizes()
 
 
 def test_an_order_beyond_the_mark_reserves_its_loss_until_it_ends() -> None:
@@ -148,7 +148,7 @@ def test_reserves_follow_the_mark() -> None:
     venue.buy("alice", BTC, "50000", "49500")
     assert 0 == held(venue, "alice").reserved
     venue.tick(btc_usd="49000")
-    margin.refresh(venue.exchange.state, venue.wallet("alice", "BTC"))
+    margin_cache.refresh(venue.exchange.state, venue.wallet("alice", "BTC"))
     market = venue.market(BTC)
     bought, worth = (
         market.instrument.value(amount("50000"), at) for at in (price("49500"), market.mark)
@@ -194,7 +194,7 @@ def test_cached_sums_equal_a_recount_after_orders_and_trades() -> None:
         wallet.marks = -1
         for position in wallet.positions.values():
             position.reserves_at = -1
-        margin.refresh(state, wallet)
+        margin_cache.refresh(state, wallet)
         assert (wallet.profit, wallet.initial, wallet.maintenance) == kept
         assert amount("4000") == resting.amount - amount("3000")
 

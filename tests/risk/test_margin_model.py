@@ -16,7 +16,7 @@ import pytest
 
 from book.order import Side
 from book.units import MONEY, RATE, SCALE, ceil_div
-from risk import insurance, margin, views
+from risk import insurance, margin, margin_cache, views
 from risk import state as state_module
 from risk.margin_model import Interval, MarginModel
 from risk.market import Market
@@ -46,7 +46,7 @@ class Netting:
                 value = market.value(position.size, market.mark)
                 position.profit = position.carry - value + accrued
             wallet.profit += position.profit
-            margin.reserves(state, position)
+            margin_cache.reserves(state, position)
         wallet.initial, wallet.maintenance = self.requirement(wallet, held)
         for position in held:
             others = [other for other in held if other is not position]
@@ -61,7 +61,7 @@ class Netting:
     def requirement(self, wallet: Wallet, positions: Iterable[Position]) -> tuple[int, int]:
         """Return the requirement of these positions together."""
         held = list(positions)
-        extremes = {p.market.name: margin.worst_case_sizes(p) for p in held}
+        extremes = {p.market.name: p.worst_case_sizes() for p in held}
         sizes = {p.market.name: (p.size, p.size) for p in held}
         reserved = sum(position.reserved for position in held)
         return (
@@ -72,7 +72,7 @@ class Netting:
     def worst_case(self, wallet: Wallet, market: Market, low: int, high: int) -> int:
         """Return the contribution with the open orders of all other positions at their worst."""
         others = {
-            position.market.name: margin.worst_case_sizes(position)
+            position.market.name: position.worst_case_sizes()
             for name, position in wallet.positions.items()
             if name != market.name
         }
@@ -175,7 +175,7 @@ def test_a_hedge_needs_no_margin_and_is_accepted_without() -> None:
     """Standard margin would refuse the second order."""
     venue = hedged_venue()
     wallet = venue.wallet("ann", "BTC")
-    margin.refresh(venue.exchange.state, wallet)
+    margin_cache.refresh(venue.exchange.state, wallet)
     assert 2 == len(wallet.positions)
     assert wallet.maintenance < money("0.0001")
     assert all(position.initial < 0 for position in wallet.positions.values())
@@ -256,7 +256,7 @@ def test_the_share_of_a_hedge_is_zero() -> None:
     venue.trade("ann", "ben", BTC, "100000", "50000")
     venue.trade("ben", "ann", MONTHLY, "40000", "50000")
     wallet = venue.wallet("ann", "BTC")
-    margin.refresh(venue.exchange.state, wallet)
+    margin_cache.refresh(venue.exchange.state, wallet)
     shares = insurance.bankruptcy_shares(wallet)
     assert {BTC: wallet.margin_balance, MONTHLY: 0} == shares
     held = list(wallet.positions.values())

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from book.order import Side, TimeInForce
 from book.units import HOUR, MONEY, SCALE, SECOND
-from risk import liquidation, margin, standard_margin
+from risk import liquidation, margin, order_costs, standard_margin
 from risk.commands import Cancel, Deposit, Liquidate, Place, SetProduct, Withdraw
 from risk.contract_specs import LEGACY_2025
 from risk.margin_watch import Key
@@ -73,7 +73,7 @@ class RandomActivity:
         most = LARGEST[market.currency]
         contracts = chance.choice([1, 10, chance.randint(1, most // 50), chance.randint(1, most)])
         amount = contracts * market.instrument.contract.contract_size
-        taker_fee = margin.fee(market, amount, market.mark, market.instrument.taker_rate)
+        taker_fee = order_costs.fee(market, amount, market.mark, market.instrument.taker_rate)
         paid = (standard_margin.initial(market, amount) + taker_fee) * chance.choice([0, 1, 2, 5])
         if paid:
             venue.do(Deposit(account=account, currency=market.currency, amount=paid))

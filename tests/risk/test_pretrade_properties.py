@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from book.order import Order, OrderState, OrderType, SelfTrading, Side, TimeInForce
-from risk import margin
+from risk import margin, margin_cache
 from risk.commands import CancelAll, Continue, Edit, Place, SetSelfTrading, Withdraw
 from risk.execution import Execution
 from risk.market import Market
@@ -192,7 +192,7 @@ class UnchangedMark(RuleBasedStateMachine):
         note(f"move {moves}")
         for currency in CURRENCIES:
             wallet = self.venue.wallet("ann", currency)
-            margin.refresh(self.venue.exchange.state, wallet)
+            margin_cache.refresh(self.venue.exchange.state, wallet)
             lacking = wallet.maintenance - wallet.margin_balance
             if lacking > 0:
                 self.venue.deposit("ann", currency, f"{lacking // 10**12 + 1}")
@@ -202,7 +202,7 @@ class UnchangedMark(RuleBasedStateMachine):
         """Her margin balance is at or above her maintenance margin."""
         for currency in CURRENCIES:
             wallet = self.venue.wallet("ann", currency)
-            margin.refresh(self.venue.exchange.state, wallet)
+            margin_cache.refresh(self.venue.exchange.state, wallet)
             assert wallet.maintenance <= wallet.margin_balance, currency
 
 
@@ -285,5 +285,5 @@ def withdraw_all(venue: Venue, who: str) -> None:
 
 def assert_sound(venue: Venue, who: str) -> None:
     wallet = venue.wallet(who, "BTC")
-    margin.refresh(venue.exchange.state, wallet)
+    margin_cache.refresh(venue.exchange.state, wallet)
     assert wallet.maintenance <= wallet.margin_balance

@@ -9,7 +9,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from risk import liquidation, margin
+from risk import liquidation, margin_cache
 from risk.commands import CancelAll, EndSession
 from risk.events import Answer, Event, Liquidated, LiquidationStep
 from risk.reasons import Reason
@@ -91,7 +91,7 @@ def test_when_the_dust_settles_nobody_is_below_zero(day: Venue) -> None:
     assert [] == urgent(state)
     for number, account in state.accounts.items():
         for wallet in account.wallets.values():
-            margin.refresh(state, wallet)
+            margin_cache.refresh(state, wallet)
             if number >= FIRST_CLIENT:
                 assert wallet.maintenance <= wallet.margin_balance
             elif number == INSURANCE:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from book.units import RATE, text
-from risk import insurance, margin
+from risk import insurance, margin_cache
 from risk.commands import Withdraw
 from risk.contract_specs import LEGACY_2025
 from risk.events import Traded
@@ -130,7 +130,7 @@ def test_a_fill_at_the_bankruptcy_price_brings_the_maker_no_rebate() -> None:
     venue.tick(btc_usd="48900")
     venue.tick(after=40_000)
     state, lou = venue.exchange.state, venue.wallet("lou", "BTC")
-    margin.refresh(state, lou)
+    margin_cache.refresh(state, lou)
     bound = insurance.bankruptcy_price(
         venue.market(WEEKLY), venue.size("lou", WEEKLY), lou.margin_balance
     )

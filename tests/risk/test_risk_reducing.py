@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from book.order import OrderType, Side, TimeInForce
 from book.units import SECOND
-from risk import margin
+from risk import margin_cache
 from risk.commands import ClosePosition, Edit
 from risk.reasons import Reason
 from tests.hypothesis_settings import thorough
@@ -53,7 +53,7 @@ def test_an_account_over_its_initial_margin_opens_nothing_either() -> None:
     venue.buy("sly", BTC, "5000", "49260")
     venue.tick(btc_usd="49300")
     wallet = venue.wallet("sly", "BTC")
-    margin.refresh(venue.exchange.state, wallet)
+    margin_cache.refresh(venue.exchange.state, wallet)
     assert wallet.maintenance < wallet.margin_balance < wallet.initial
     venue.buy("mia", BTC, "20000", "49295")
     # From 5,000 long to 2,500 short needs no more than 10,000 long may need.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from book.units import HOUR, MONEY, RATE, SCALE
-from risk import deleveraging, insurance, ledger, margin, standard_margin
+from risk import deleveraging, insurance, ledger, margin, margin_cache, order_costs, standard_margin
 from risk.commands import Continue
 from risk.deleveraging import Deleverage
 from risk.events import Booked, BookingKind, LossShared, Traded
@@ -45,7 +45,7 @@ def ceiling(exact: Fraction) -> int:
 @thorough(300)
 def test_a_fee_is_rounded_up_and_so_is_a_rebate(value: int, rate: int) -> None:
     """Both in the venue's favour: a rebate is a negative fee, which rounds towards zero."""
-    assert ceiling(Fraction(abs(value) * rate, RATE)) == margin.fee_on(value, rate)
+    assert ceiling(Fraction(abs(value) * rate, RATE)) == order_costs.fee_on(value, rate)
 
 
 def test_a_maker_is_paid_no_unit_more_than_its_rebate() -> None:
@@ -225,7 +225,7 @@ def bankrupt_pair(**others: str) -> tuple[Venue, Position, Position]:
     assert lou is not None
     assert win is not None
     for each in (lou, win):
-        margin.refresh(venue.exchange.state, each.wallet)
+        margin_cache.refresh(venue.exchange.state, each.wallet)
     return venue, lou, win
 
 
@@ -238,7 +238,7 @@ def test_a_winner_bears_a_loss_down_to_two_units(left: int, bears: bool) -> None
     share = bankruptcy_shares(lou.wallet)[BTC]
     assert share < 0
     win.wallet.balance += left - share - win.wallet.margin_balance
-    margin.refresh(state, win.wallet)
+    margin_cache.refresh(state, win.wallet)
     assert left == win.wallet.margin_balance + share
     assert bears == deleveraging._is_eligible(state, lou, win, share)
     before = lou.size

@@ -18,7 +18,7 @@ from msgspec.structs import asdict, replace
 
 from book.calendar import next_settlement
 from book.order import OrderType, SelfTrading, Side
-from risk import liquidation, margin, settlement, snapshot
+from risk import liquidation, margin, margin_cache, settlement, snapshot
 from risk.commands import (
     Cancel,
     CancelAll,
@@ -363,7 +363,7 @@ def test_anything_between_slices_leaves_everybody_above_zero(seed: int) -> None:
     pending = {key for key in liquidation.pending(state) if key[0] >= FIRST_CLIENT}
     for currency in state.currencies():
         for account, wallet in state.wallets[currency].items():
-            margin.refresh(state, wallet)
+            margin_cache.refresh(state, wallet)
             if account >= FIRST_CLIENT and (account, currency) not in pending:
                 assert wallet.margin_balance >= 0
 

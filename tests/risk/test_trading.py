@@ -8,7 +8,7 @@ import pytest
 
 from book.order import CancelReason, OrderState, OrderType, SelfTrading, Side, TimeInForce
 from book.units import SECOND
-from risk import margin
+from risk import margin, margin_cache
 from risk.commands import (
     Cancel,
     CancelAll,
@@ -416,7 +416,7 @@ def test_above_initial_margin_only_what_reduces_risk_passes(venue: Venue) -> Non
     venue.trade("dan", "ben", BTC, "10000", "50000")
     venue.tick(btc_usd="49200")
     wallet = venue.wallet("dan", "BTC")
-    margin.refresh(venue.exchange.state, wallet)
+    margin_cache.refresh(venue.exchange.state, wallet)
     assert wallet.maintenance < wallet.margin_balance < wallet.initial
     venue.buy("cat", BTC, "10000", "49200")
     assert Reason.NOT_ENOUGH_FUNDS is reason(venue.buy("dan", BTC, "10", "49000"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from risk import insurance, margin, views
+from risk import insurance, margin_cache, views
 from risk.contract_specs import LEGACY_2025
 from risk.risk_terms import LossPolicy
 from risk.state import FIRST_CLIENT
@@ -55,7 +55,7 @@ def test_who_is_below_zero_is_liquidated(
     venue.finish()
     state = venue.exchange.state
     for account, wallet in state.wallets["BTC"].items():
-        margin.refresh(state, wallet)
+        margin_cache.refresh(state, wallet)
         assert account < FIRST_CLIENT or wallet.margin_balance >= 0
     assert 0 == venue.size("ann", BTC)
 
@@ -87,7 +87,7 @@ def test_the_shares_of_positions_add_up(
     """To the margin balance, whatever each position needs and however much is left or lacking."""
     venue = holder(catalogue, sizes, lost)
     wallet = venue.wallet("ann", "BTC")
-    margin.refresh(venue.exchange.state, wallet)
+    margin_cache.refresh(venue.exchange.state, wallet)
     shares = insurance.bankruptcy_shares(wallet)
     held = {name for name, position in wallet.positions.items() if position.size}
     assert held == set(shares)

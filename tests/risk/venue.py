@@ -231,7 +231,7 @@ class Venue:
         return self.exchange.state.markets[instrument]
 
     def wallet(self, account: str | int, currency: str) -> Wallet:
-        """A wallet's state. What depends on marks may be out of date: see `risk.margin`."""
+        """A wallet's state. What depends on marks may be out of date: see `risk.margin_cache`."""
         return self.exchange.state.wallet(self.number(account), currency)
 
     def position(self, account: str | int, instrument: str) -> Position | None:
