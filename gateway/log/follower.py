@@ -16,11 +16,11 @@ from attrs import define, field
 from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
 from gateway.log.errors import LogError, VersionError
-from gateway.log.event_hash import EventHash
-from gateway.log.frames import GENESIS, Frame
+from gateway.log.frames import Frame
 from gateway.log.maintenance import prune
-from gateway.log.recovery import LogReplayer, newest
-from gateway.log.segments import SegmentReader, reader_after
+from gateway.log.replayer import LogReplayer
+from gateway.log.scan import LogScan, newest_start
+from gateway.log.segments import SegmentReader
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.tail import Tail
 from risk import RULES
@@ -67,18 +67,18 @@ class Follower:
         pruning: bool = False,
     ) -> Follower:
         """Begin with the newest snapshot. Raises LogError where there is nothing to follow."""
-        snapshot, exchange = newest(Snapshots(directory.snapshots, disk))
-        replay, sequence, chain = LogReplayer(exchange), 0, GENESIS
-        if snapshot is not None:
-            sequence, chain = snapshot.sequence, snapshot.chain
-            replay.trail = EventHash(snapshot.trail, sequence)
-        reader = reader_after(directory.log, sequence, chain)
+        start, replay = newest_start(Snapshots(directory.snapshots, disk))
+        reader = start.reader(directory)
         if reader is None:
             raise LogError(f"{directory.path}: there is no log")
-        # Skips follow what they skip, and there are no more of them while the venue runs.
-        for frame in copy(reader).frames():
-            replay.note_skips(frame)
-        return cls(directory, disk, replay, Tail(reader), sequence, chain, every, pruning)
+        # A Skip follows the entry that it skips, and none is added while the venue runs.
+        scan = LogScan(directory)
+        for _ in scan.frames(copy(reader)):
+            pass
+        replay.skips = scan.skips
+        return cls(
+            directory, disk, replay, Tail(reader), start.sequence, start.chain, every, pruning
+        )
 
     def catch_up(self) -> int:
         """Apply what has become durable since the last call; returns how many entries that was.

@@ -7,61 +7,22 @@ is cut off; whatever else is not as it was written raises, and says where.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
-from attrs import define, field
+from attrs import define
 
 from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
-from gateway.log.errors import ApplyError, LogError, VersionError
-from gateway.log.event_hash import EventHash
+from gateway.log.errors import VersionError
 from gateway.log.frames import GENESIS, Frame
+from gateway.log.replayer import LogReplayer
+from gateway.log.scan import LogScan, ReplayStart, newest_start
 from gateway.log.segments import Segment, SegmentReader, reader_after, segments
-from gateway.log.snapshots import Snapshot, Snapshots
+from gateway.log.snapshots import Snapshots
 from gateway.log.writer import SEGMENT_BYTES, SegmentWriter
 from risk import RULES
-from risk.commands import Checkpoint, Entry, Skip
-from risk.events import Event
-from risk.exchange import Exchange
 
 logger = logging.getLogger(__name__)
-
-_SKIP = b'"command":"Skip"'
-
-
-@define(eq=False)
-class LogReplayer:
-    """A venue on its way through a log: what was applied so far, and its trail.
-
-    `skips` are the entries to leave out. `observers` are told of every entry that was applied.
-    """
-
-    exchange: Exchange = field(factory=Exchange)
-    trail: EventHash = field(factory=EventHash)
-    skips: dict[int, str] = field(factory=dict)
-    observers: list[Callable[[Entry, Sequence[Event]], None]] = field(factory=list)
-
-    def apply(self, entry: Entry) -> Sequence[Event]:
-        """Apply one entry. Raises ApplyError, and DivergenceError at a checkpoint that differs."""
-        if self.skips and entry.sequence in self.skips:
-            return []
-        if type(entry.command) is Checkpoint:
-            self.trail.compare(entry.command)
-        try:
-            events = self.exchange.apply(entry)
-        except Exception as error:
-            raise ApplyError(entry) from error
-        self.trail.observe(entry, events)
-        for observe in self.observers:
-            observe(entry, events)
-        return events
-
-    def note_skips(self, frame: Frame) -> None:
-        """Leave out what the entries of a frame say is to be left out. Call it ahead of time."""
-        if _SKIP in frame.payload:
-            for entry in frame.entries():
-                if isinstance(entry.command, Skip):
-                    self.skips[entry.command.sequence] = entry.command.reason
 
 
 @define(eq=False)
@@ -90,11 +51,11 @@ class Recovery:
         """
         if self.sequence > self.start:
             reader = reader_after(self.directory.log, self.start, self.chain)
-            assert reader is not None, "there was something to read"
-            for frame in reader.frames():
-                for entry in reader.entries(frame):
+            assert reader is not None, "there are entries to read"
+            for entries in reader.batches(self.sequence):
+                for entry in entries:
                     self.replay.apply(entry)
-                yield frame.last
+                yield entries[-1].sequence
 
     def writer(self, disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> SegmentWriter:
         """What goes on with this log."""
@@ -112,13 +73,17 @@ def recover(directory: DataDirectory, disk: Disk) -> Recovery:
     if every:
         disk.sync_and_drop_cache(every[-1].path)
         disk.sync_directory(directory.log)
-    snapshot, exchange = newest(Snapshots(directory.snapshots, disk))
-    recovery = Recovery(directory, LogReplayer(exchange), time=exchange.state.time)
-    if snapshot is not None:
-        recovery.replay.trail = EventHash(snapshot.trail, snapshot.sequence)
-        recovery.start = recovery.sequence = snapshot.sequence
-        recovery.chain = recovery.hash = snapshot.chain
-    _survey(recovery, disk)
+    start, replay = newest_start(Snapshots(directory.snapshots, disk))
+    recovery = Recovery(
+        directory,
+        replay,
+        start.sequence,
+        start.chain,
+        start.sequence,
+        start.chain,
+        replay.exchange.state.time,
+    )
+    _find_end(recovery, start, disk)
     # Whatever stands behind the end by now holds nothing, and its name is wanted.
     for empty in segments(directory.log):
         if empty.first > recovery.sequence and empty != recovery.segment:
@@ -127,34 +92,22 @@ def recover(directory: DataDirectory, disk: Disk) -> Recovery:
     return recovery
 
 
-def newest(snapshots: Snapshots) -> tuple[Snapshot | None, Exchange]:
-    """The newest snapshot that is valid, and its state."""
-    for path in snapshots.paths():
-        try:
-            snapshot = Snapshot.read(path)
-            return snapshot, snapshot.exchange()
-        except VersionError:
-            raise
-        except LogError as error:
-            logger.warning("%s is left out: %s", path, error)
-    return None, Exchange()
-
-
-def _survey(recovery: Recovery, disk: Disk) -> None:
+def _find_end(recovery: Recovery, start: ReplayStart, disk: Disk) -> None:
     """Find the end of the log, and on the way to it the entries that are to be left out."""
-    reader = reader_after(recovery.directory.log, recovery.start, recovery.chain)
+    reader = start.reader(recovery.directory)
     if reader is None:
         return
+    scan = LogScan(recovery.directory)
     last: Frame | None = None
-    for frame in reader.frames():
-        if reader.header.rules != RULES:
+    for frame in scan.frames(reader):
+        if scan.foreign:
             raise VersionError(
                 f"{reader.segment.path} was written under rules {reader.header.rules}, and these"
                 f" are rules {RULES}: run `tidegate log snapshot {recovery.directory.path}` with"
                 " the version that wrote it, then start this one again"
             )
-        recovery.replay.note_skips(frame)
         last = frame
+    recovery.replay.skips = scan.skips
     if reader.fault is not None:
         _cut(reader, disk)
     if last is not None:

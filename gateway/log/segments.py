@@ -5,6 +5,7 @@ A reader may run beside a writer, also in another process: what is not whole yet
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -140,6 +141,15 @@ class SegmentReader:
             return frame.entries()
         except FrameError as error:
             raise DamageError(self.segment.path, self.offset - frame.size, error.what) from error
+
+    def batches(self, last: float = math.inf) -> Iterator[list[Entry]]:
+        """Yield the entries of each frame, up to the one that ends with entry `last`."""
+        if self.sequence >= last:
+            return
+        for frame in self.frames():
+            yield self.entries(frame)
+            if frame.last >= last:
+                return
 
     def unfinished(self) -> int:
         """Bytes of an unfinished write behind the last whole frame, once `frames` has ended.

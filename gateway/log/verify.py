@@ -16,9 +16,8 @@ from attrs import define, field, frozen
 
 from gateway.log.data_directory import DataDirectory
 from gateway.log.errors import DivergenceError, IdentityError
-from gateway.log.recovery import LogReplayer
-from gateway.log.scan import LogScan, ReplayStart, bytes_of, survey
-from gateway.log.segments import reader_after
+from gateway.log.replayer import LogReplayer
+from gateway.log.scan import LogScan, ReplayStart, log_bytes, scan_log
 from gateway.log.snapshots import Snapshot
 from risk import RULES
 from risk.commands import Checkpoint
@@ -72,8 +71,8 @@ class Verification:
 
     def run(self) -> Verified:
         """Prove everything."""
-        with self.meter.measure("checksums and chain, bytes", bytes_of(self.directory)) as advance:
-            found = survey(self.directory, advance)
+        with self.meter.measure("checksums and chain, bytes", log_bytes(self.directory)) as advance:
+            found = scan_log(self.directory, advance)
         ends = {start.sequence: self._replay(found, start) for start in found.starts()}
         if len(set(ends.values())) > 1:
             told = ", ".join(f"from entry {start}: {end}" for start, end in ends.items())
@@ -87,23 +86,21 @@ class Verification:
         """Replay to the end, which was `found`; returns the digest there."""
         what = f"replay from entry {start.sequence + 1}, entries"
         expected = {snapshot.sequence: snapshot for snapshot in found.snapshots}
-        replay = start.replay(found.skips)
-        reader = reader_after(self.directory.log, start.sequence, start.chain)
+        replay, reader = start.replayer(found.skips), start.reader(self.directory)
         due = start.sequence + self.every
         with self.meter.measure(what, found.last - start.sequence) as advance:
-            for frame in reader.frames() if reader and start.sequence < found.last else ():
-                for entry in reader.entries(frame) if reader else ():
+            for entries in reader.batches(found.last) if reader else ():
+                for entry in entries:
                     replay.apply(entry)
                     self._checkpoints += isinstance(entry.command, Checkpoint)
-                if frame.last in expected:
-                    self._compare(replay, expected[frame.last])
-                if frame.last >= due:
-                    self._check(replay, frame.last)
-                    due = frame.last + self.every
-                self._entries += frame.count
-                advance(frame.count)
-                if frame.last >= found.last:
-                    break
+                last = entries[-1].sequence
+                if last in expected:
+                    self._compare(replay, expected[last])
+                if last >= due:
+                    self._check(replay, last)
+                    due = last + self.every
+                self._entries += len(entries)
+                advance(len(entries))
         self._check(replay, found.last)
         return replay.exchange.digest()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import chain
 
 import trio
 from attrs import define, field
@@ -20,9 +21,9 @@ from gateway.config.schema import Config
 from gateway.log.data_directory import DataDirectory
 from gateway.log.entry_format import accounts
 from gateway.log.errors import LogError
-from gateway.log.recovery import LogReplayer
-from gateway.log.scan import survey
-from gateway.log.segments import SegmentReader, reader_after
+from gateway.log.replayer import LogReplayer
+from gateway.log.scan import scan_log
+from gateway.log.segments import SegmentReader
 from gateway.metrics import Metrics
 from gateway.network.connection_limiter import ConnectionLimiter
 from gateway.network.connection_services import ConnectionServices
@@ -32,7 +33,7 @@ from gateway.network.sockets import bind_ports
 from gateway.sequencer.command_source import CommandSource
 from gateway.server.assembly import build_venue
 from gateway.server.process import stop_at_signal
-from risk.commands import EndSessions, Entry
+from risk.commands import EndSessions
 
 logger = logging.getLogger(__name__)
 
@@ -106,14 +107,14 @@ class Player:
         cls, config: Config, directory: DataDirectory, speed: float, announce: Announce
     ) -> Player:
         """Prove the log's bytes, and begin as early in it as its rules are ours."""
-        found = survey(directory)
+        found = scan_log(directory)
         if not found.starts():
             raise LogError(f"{directory.path}: there is nothing that these rules can replay")
         start = found.starts()[0]
-        reader = reader_after(directory.log, start.sequence, start.chain)
+        reader = start.reader(directory)
         if reader is None:
             raise LogError(f"{directory.path}: there are no entries")
-        replay, clock = start.replay(found.skips), RecordedClock(speed)
+        replay, clock = start.replayer(found.skips), RecordedClock(speed)
         keyring, metrics = _keyring(config, directory), Metrics()
         venue = build_venue(config, clock, replay.exchange, keyring, recorded=True)
         replay.observers += [metrics.count_entry, venue.feed.publish]
@@ -149,7 +150,7 @@ class Player:
 
     async def _play(self) -> None:
         started = False
-        for entry in self._entries():
+        for entry in chain.from_iterable(self.reader.batches(self.last)):
             # Nobody could watch while it was not running: the time in between is left out.
             if not started or isinstance(entry.command, EndSessions):
                 self.clock.jump(entry.time)
@@ -158,12 +159,6 @@ class Player:
             self.replay.apply(entry)
         logger.info("the recording ends with entry %d, and stands still", self.last)
         self.ended.set()
-
-    def _entries(self) -> Iterator[Entry]:
-        for frame in self.reader.frames():
-            yield from self.reader.entries(frame)
-            if frame.last >= self.last:
-                return
 
 
 def _keyring(config: Config, directory: DataDirectory) -> Keyring:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.log import recovery, snapshots, writer
+from gateway.log import recovery, scan, snapshots, writer
 from gateway.log.errors import ApplyError, DamageError, DivergenceError, LogError, VersionError
 from gateway.log.frames import HEADER_BYTES, decode
 from gateway.log.recovery import recover
@@ -311,13 +311,13 @@ def test_recovery_never_replays_across_a_change_of_rules(
     book.write(whole[:2])
     book.snapshot()
     book.write(whole[2:4])
-    for module in (writer, recovery, snapshots):
+    for module in (writer, scan, recovery, snapshots):
         monkeypatch.setattr(module, "RULES", RULES + 1)
     with pytest.raises(VersionError, match="tidegate log snapshot"):
         book.end()
     monkeypatch.undo()
     book.snapshot()
-    for module in (writer, recovery, snapshots):
+    for module in (writer, scan, recovery, snapshots):
         monkeypatch.setattr(module, "RULES", RULES + 1)
     for _ in range(2):
         book.write([])

@@ -15,7 +15,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from book.order import Side
-from gateway.log.recovery import LogReplayer
+from gateway.log.replayer import LogReplayer
 from risk.commands import Cancel, CancelAll, Edit, EndSessions, Entry, Origin, Place
 from risk.events import (
     Answer,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from copy import copy
+from itertools import chain
 from pathlib import Path
 
+from gateway.log.data_directory import DataDirectory
 from gateway.log.frames import GENESIS
-from gateway.log.recovery import LogReplayer
+from gateway.log.replayer import LogReplayer
+from gateway.log.scan import LogScan
 from gateway.log.segments import reader_after
 from risk.commands import Entry
 from risk.events import Event
@@ -18,11 +21,12 @@ def steps(data_dir: Path, replay: LogReplayer) -> Iterator[tuple[Entry, list[Eve
     """Each entry and what it did, from the first one on; `replay` is then in that state."""
     reader = reader_after(data_dir / "log", 0, GENESIS)
     assert reader is not None, "an empty log"
-    for frame in copy(reader).frames():
-        replay.note_skips(frame)
-    for frame in reader.frames():
-        for entry in reader.entries(frame):
-            yield entry, list(replay.apply(entry))
+    scan = LogScan(DataDirectory(data_dir))
+    for _ in scan.frames(copy(reader)):
+        pass
+    replay.skips = scan.skips
+    for entry in chain.from_iterable(reader.batches()):
+        yield entry, list(replay.apply(entry))
 
 
 def main() -> None:
