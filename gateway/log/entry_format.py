@@ -19,11 +19,11 @@ from gateway.log.frames import Frame
 from gateway.log.segments import SegmentReader, segment_of, segments
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.printable import printable, printable_json
+from gateway.session_numbers import split_session
 from risk.commands import Command, Deposit, Entry, OpenAccount, Origin, StartSession, Withdraw
 from risk.risk_terms import Terms
 from risk.state import SYSTEM_ACCOUNTS
 
-_SESSIONS_PER_START: Final = 2**32
 _ACCOUNT_DIGITS: Final = 18
 _SCALED: Final = ("price", "amount")
 _TEACHES: Final = (b'"command":"OpenAccount"', b'"command":"StartSession"')
@@ -190,6 +190,6 @@ def _origin(origin: Origin) -> str:
     """Start and session of whoever sent it, and which of their requests it was."""
     if not origin.request:
         return "venue"
-    start, session = divmod(origin.session, _SESSIONS_PER_START)
+    start, session = split_session(origin.session)
     sender = f"{start}.{session}" if origin.session else str(origin.start)
     return f"{sender}#{origin.request}"

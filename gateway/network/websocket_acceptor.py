@@ -29,6 +29,7 @@ from gateway.network.transport import (
 )
 from gateway.network.transport.meter import unmetered
 from gateway.protocol.close_codes import CRASHED, POLICY_VIOLATION, TOO_SLOW
+from gateway.session_numbers import first_session
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ OVERSPEND_FACTOR: Final = 10
 
 
 def _session_numbers(acceptor: WebSocketAcceptor) -> Iterator[int]:
-    return count(acceptor.services.venue.start * 2**32 + 1)
+    return count(first_session(acceptor.services.venue.start))
 
 
 @define(eq=False)

@@ -18,6 +18,7 @@ from gateway.config.schema import Config
 from gateway.config.toml_reader import ConfigError
 from gateway.log import Proposal
 from gateway.sequencer.inbox import COMMANDS_PER_LIST, Inbox
+from gateway.session_numbers import SESSIONS_PER_START, split_session
 from risk.commands import (
     Command,
     Deposit,
@@ -33,12 +34,10 @@ from risk.events import Event, Refused
 from risk.risk_terms import LossPolicy, Parameters
 from risk.state import FIRST_CLIENT, INSURANCE, State
 
-SESSIONS_PER_START = 2**32
-
 
 def next_start(state: State) -> int:
     """The number of this start of the process: one more than any that the state has seen."""
-    return state.first_session // SESSIONS_PER_START + 1
+    return split_session(state.first_session)[0] + 1
 
 
 def account_numbers(config: Config, state: State) -> dict[str, int]:

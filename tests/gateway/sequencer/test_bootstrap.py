@@ -8,7 +8,6 @@ from gateway.access.authenticator import Keyring
 from gateway.config import schema
 from gateway.config.toml_reader import ConfigError
 from gateway.sequencer.bootstrap import (
-    SESSIONS_PER_START,
     Bootstrap,
     account_numbers,
     differences,
@@ -16,6 +15,7 @@ from gateway.sequencer.bootstrap import (
     next_start,
     parameters,
 )
+from gateway.session_numbers import SESSIONS_PER_START
 from risk.commands import (
     Command,
     Deposit,
