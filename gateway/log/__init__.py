@@ -22,6 +22,17 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
 
 
+def stamp(proposals: Sequence[Proposal], after: int, time: int) -> list[Entry]:
+    """Return the entries of a batch, numbered from `after + 1` on.
+
+    All get the same time: what becomes durable in one sync happened together.
+    """
+    return [
+        Entry(sequence, time, proposal.origin, proposal.command)
+        for sequence, proposal in enumerate(proposals, after + 1)
+    ]
+
+
 class Source(Protocol):
     """Where a log takes its proposals from."""
 

@@ -9,11 +9,10 @@ import trio
 from attrs import define, field
 
 from gateway.clock import Clock
-from gateway.log import Durable, Source
+from gateway.log import Durable, Source, stamp
 from gateway.log.errors import StalledError
 from gateway.log.write_strategies import Append, Appending, AppendingProcess
 from gateway.log.writer import EncodedBatch, SegmentWriter
-from risk.commands import Entry
 
 # Many times what a disk takes that works: a batch that takes longer is waited for in vain.
 STALLED_SECONDS: Final = 1.0
@@ -41,12 +40,8 @@ class FileLog:
         with durable:
             async with self.appending(self.writer) as self._append:
                 while batch := await source.take():
-                    # One reading for all: what one sync makes durable together happened together.
                     self.time = max(self.time, self.clock.now())
-                    entries = [
-                        Entry(sequence, self.time, proposal.origin, proposal.command)
-                        for sequence, proposal in enumerate(batch, self.writer.sequence + 1)
-                    ]
+                    entries = stamp(batch, self.writer.sequence, self.time)
                     self.observe(await self._write(self._append, self.writer.frame(entries)))
                     try:
                         await durable.send(entries)

@@ -8,7 +8,7 @@ import trio
 from attrs import define, field
 
 from gateway.clock import Clock
-from gateway.log import Durable, Source
+from gateway.log import Durable, Source, stamp
 from risk.commands import Entry
 
 
@@ -29,12 +29,7 @@ class MemoryLog:
         """Send each batch as soon as it is taken."""
         with durable:
             while batch := await source.take():
-                # One reading for all: what one sync makes durable together happened together.
-                now = self.clock.now()
-                entries = [
-                    Entry(sequence, now, proposal.origin, proposal.command)
-                    for sequence, proposal in enumerate(batch, self.sequence + 1)
-                ]
+                entries = stamp(batch, self.sequence, self.clock.now())
                 self.sequence += len(entries)
                 self.entries.extend(entries)
                 try:
