@@ -1,4 +1,4 @@
-"""Marks: the index, and what the book adds to it."""
+"""Mark prices: the index, and the contribution of the order book."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INDEX = price("50000")
 
 
 def quoted(bid: str | None, ask: str | None, amount: str = "20000") -> Venue:
-    """A venue whose book holds these quotes, an index of 50,000 and no premium yet."""
+    """Return a venue with these quotes, an index of 50,000 and no premium yet."""
     venue = open_venue(alice={"BTC": "100"}, bob={"BTC": "100"})
     if bid is not None:
         venue.buy("alice", BTC, amount, bid)
@@ -23,7 +23,7 @@ def quoted(bid: str | None, ask: str | None, amount: str = "20000") -> Venue:
 
 
 def test_an_empty_book_leaves_the_mark_at_the_index() -> None:
-    """And the price band around it: 1.5 % for a perpetual, 3 % for a dated future."""
+    """The price band around it is 1.5 % for a perpetual and 3 % for a dated future."""
     venue = open_venue()
     for step, index in enumerate(("50000", "43210.98", "61000")):
         venue.tick(after=step * SECOND, btc_usd=index)
@@ -34,15 +34,15 @@ def test_an_empty_book_leaves_the_mark_at_the_index() -> None:
 
 
 def test_the_average_moves_a_thirtieth_of_the_way_once_a_second() -> None:
-    """From 0 towards 100: after a second 3.33, which the mark shows to a cent."""
+    """From 0 towards 100, it is 3.33 after one second; the mark has a resolution of a cent."""
     venue = quoted("50090", "50110")
     venue.tick(after=SECOND)
     assert round_half_even(price("100"), 30) == venue.market(BTC).premium
     assert price("50003.33") == venue.market(BTC).mark
 
 
-def test_ticks_within_one_second_move_the_index_but_not_the_average() -> None:
-    """However often a tick comes, its book counts once per whole second."""
+def test_ticks_within_one_second_change_the_index_but_not_the_average() -> None:
+    """The book is sampled once per whole second, for any number of Ticks."""
     venue = quoted("50090", "50110")
     venue.tick(after=SECOND)
     premium = venue.market(BTC).premium
@@ -54,8 +54,8 @@ def test_ticks_within_one_second_move_the_index_but_not_the_average() -> None:
     assert premium < venue.market(BTC).premium
 
 
-def test_seconds_missed_count_as_so_many_steps() -> None:
-    """Ten seconds without a tick end where ten ticks would, but for rounding."""
+def test_missed_seconds_count_as_steps_of_the_average() -> None:
+    """Ten seconds without a Tick give the result of ten Ticks, except for rounding."""
     at_once, one_by_one = quoted("50090", "50110"), quoted("50090", "50110")
     at_once.tick(after=10 * SECOND)
     for _ in range(10):
@@ -65,8 +65,8 @@ def test_seconds_missed_count_as_so_many_steps() -> None:
     assert abs(one_by_one.market(BTC).premium - expected) <= 10
 
 
-def test_after_long_the_average_is_its_sample() -> None:
-    """An hour without ticks costs no more to compute than twenty minutes."""
+def test_after_a_long_time_the_average_equals_its_sample() -> None:
+    """An hour without Ticks costs no more computation than twenty minutes."""
     venue = quoted("50090", "50110")
     venue.tick(after=60 * MINUTE)
     assert price("100") == venue.market(BTC).premium
@@ -90,14 +90,14 @@ def test_a_side_without_depth_is_bounded_by_the_index(
     assert price(fair) == marks.fair_price(quoted(bid, ask).market(BTC))
 
 
-def test_a_side_too_thin_does_not_count() -> None:
-    """Less than 10,000 USD is as good as nothing."""
+def test_a_side_below_the_impact_amount_does_not_count() -> None:
+    """Less than 10,000 USD is treated as an empty side."""
     assert INDEX == marks.fair_price(quoted("50100", "50110", amount="9990").market(BTC))
     assert price("50105") == marks.fair_price(quoted("50100", "50110", amount="10000").market(BTC))
 
 
 def test_the_impact_price_averages_over_levels() -> None:
-    """2,500 USD at 50,000 and 7,500 at 49,000 cost, harmonically, 49,246.23 apiece."""
+    """2,500 USD at 50,000 and 7,500 at 49,000 have a harmonic average of 49,246.23."""
     venue = open_venue(alice={"BTC": "100"}, bob={"BTC": "100"})
     venue.tick(btc_usd="49500")
     venue.buy("alice", BTC, "2500", "50000")
@@ -110,8 +110,8 @@ def test_the_impact_price_averages_over_levels() -> None:
     assert abs(2 * found - price("50001") - bid) <= 1
 
 
-def test_what_the_book_says_is_bounded_by_the_band() -> None:
-    """Quotes 1.4 % off move the mark towards 0.5 % off, and no further."""
+def test_the_effect_of_the_book_is_limited_by_the_band() -> None:
+    """Quotes 1.4 % away move the mark at most 0.5 % away from the index."""
     venue = quoted("50690", "50710")
     venue.tick(after=SECOND)
     assert round_half_even(price("250"), 30) == venue.market(BTC).premium
@@ -119,8 +119,8 @@ def test_what_the_book_says_is_bounded_by_the_band() -> None:
     assert price("50250") == venue.market(BTC).mark
 
 
-def test_the_mark_stays_in_the_band_when_the_index_falls_away() -> None:
-    """The average remembers 250; at half the index only 125 of it counts."""
+def test_the_mark_stays_in_the_band_when_the_index_falls() -> None:
+    """The average is 250; at half the index only 125 of it counts."""
     venue = quoted("50690", "50710")
     venue.tick(after=60 * MINUTE)
     venue.tick(after=0, btc_usd="25000")
@@ -129,15 +129,15 @@ def test_the_mark_stays_in_the_band_when_the_index_falls_away() -> None:
 
 
 def test_a_mark_is_never_below_one_tick() -> None:
-    """An index next to nothing leaves a price that can still be traded at."""
+    """With an index near zero, the mark is still a valid price."""
     venue = open_venue()
     venue.tick(sol_usdc="0.0001")
     market = venue.market(SOL_USDC)
     assert market.instrument.contract.tick == market.mark == market.low
 
 
-def test_in_its_last_half_hour_a_dated_mark_turns_into_its_delivery_price() -> None:
-    """Half of the window at 50,000 and the rest at 60,000 will deliver at 55,000."""
+def test_in_the_last_half_hour_the_mark_converges_to_the_delivery_price() -> None:
+    """Half of the window at 50,000 and the rest at 60,000 give 55,000."""
     venue = open_venue()
     expiry = venue.market(WEEKLY).instrument.expiry
     assert expiry is not None
@@ -161,7 +161,7 @@ def test_in_its_last_half_hour_a_dated_mark_turns_into_its_delivery_price() -> N
 
 
 def test_a_late_tick_does_not_change_the_delivery_price() -> None:
-    """The window ends with the expiry; what the index does later does not count."""
+    """The window ends at the expiry; later index prices do not count."""
     venue = open_venue()
     market = venue.market(WEEKLY)
     expiry = market.instrument.expiry

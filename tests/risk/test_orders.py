@@ -1,4 +1,4 @@
-"""Edits, cancels and queues: who keeps a place, who loses it, and what is told."""
+"""Edits, cancels and queues: queue positions and answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def change(
 
 
 def queue(venue: Venue) -> list[int]:
-    """Order numbers of the bids, in the order in which they would trade."""
+    """Return the ids of the bids in the order in which they would trade."""
     return [order.order_id for level in venue.market(BTC).book.bids for order in level]
 
 
@@ -68,10 +68,10 @@ def queue(venue: Venue) -> list[int]:
         ("20", "48000", False),
     ],
 )
-def test_who_asks_for_more_goes_to_the_end_of_the_queue(
+def test_an_edit_to_a_larger_amount_moves_to_the_end_of_the_queue(
     venue: Venue, size: str | None, limit: str | None, kept: bool
 ) -> None:
-    """Less at the same price keeps the place; more, or another price, does not."""
+    """A smaller amount at the same price keeps its position; another price does not."""
     first = order(venue.buy("ann", BTC, "30", "49000"))
     second = order(venue.buy("ben", BTC, "30", "49000"))
     answer = order(change(venue, first, size=size, limit=limit))
@@ -87,8 +87,8 @@ def test_who_asks_for_more_goes_to_the_end_of_the_queue(
 
 
 @pytest.mark.parametrize("flag", ["post_only", "reject_post_only"])
-def test_flags_alone_keep_the_place(venue: Venue, flag: str) -> None:
-    """They matter only to what comes next."""
+def test_an_edit_of_flags_keeps_the_queue_position(venue: Venue, flag: str) -> None:
+    """Flags only affect later matching."""
     first = order(venue.buy("ann", BTC, "30", "49000"))
     second = order(venue.buy("ben", BTC, "30", "49000"))
     command = Edit(account=first.account, order_id=first.order_id)
@@ -96,8 +96,8 @@ def test_flags_alone_keep_the_place(venue: Venue, flag: str) -> None:
     assert [first.order_id, second.order_id] == queue(venue)
 
 
-def test_an_amount_counts_what_is_filled(venue: Venue) -> None:
-    """The new amount is the total; what is filled already ends the order as filled."""
+def test_an_edited_amount_includes_the_filled_amount(venue: Venue) -> None:
+    """The new amount is the total; if it is already filled, the order ends as filled."""
     bid = order(venue.buy("ann", BTC, "100", "49000"))
     venue.sell("ben", BTC, "40", "49250")
     venue.tick(btc_usd="49000")
@@ -118,7 +118,7 @@ def test_an_amount_counts_what_is_filled(venue: Venue) -> None:
 
 
 def test_an_edit_may_trade_at_once(venue: Venue) -> None:
-    """A price that crosses takes, under the old number."""
+    """A crossing price takes liquidity under the same order id."""
     bid = order(venue.buy("ann", BTC, "30", "49000"))
     venue.sell("ben", BTC, "10", "50000")
     events = change(venue, bid, limit="50000")
@@ -130,7 +130,7 @@ def test_an_edit_may_trade_at_once(venue: Venue) -> None:
 
 
 def test_a_refused_edit_leaves_the_order_as_it_was(venue: Venue) -> None:
-    """Off the tick, out of the band, unaffordable: the old order keeps its place."""
+    """It is off the tick, out of the band or unaffordable; the order keeps its position."""
     first = order(venue.buy("ann", BTC, "30", "49000"))
     second = order(venue.buy("ben", BTC, "30", "49000"))
     before = venue.orders("ann")[0].record()
@@ -143,7 +143,7 @@ def test_a_refused_edit_leaves_the_order_as_it_was(venue: Venue) -> None:
 
 
 def test_an_edit_of_a_post_only_order_slides_or_ends_it(venue: Venue) -> None:
-    """Where it must not slide, the order is cancelled and the request refused."""
+    """With `reject_post_only`, the order is cancelled and the request refused."""
     venue.sell("ben", BTC, "10", "50000")
     sliding = order(venue.buy("ann", BTC, "30", "49000", post_only=True))
     assert price("49999.5") == order(change(venue, sliding, limit="50100")).price
@@ -158,8 +158,8 @@ def test_an_edit_of_a_post_only_order_slides_or_ends_it(venue: Venue) -> None:
     assert [sliding.order_id] == [each.order_id for each in venue.orders("ann")]
 
 
-def test_an_edit_that_meets_its_own_account_ends_the_order_and_says_so(venue: Venue) -> None:
-    """The order has left the book, and the book tells of it in the same entry."""
+def test_an_edit_that_meets_an_own_order_cancels_the_edited_order(venue: Venue) -> None:
+    """The entry reports the change of the order and of the book."""
     venue.sell("ann", BTC, "10", "50000")
     bid = order(venue.buy("ann", BTC, "30", "49000"))
     events = change(venue, bid, limit="50000")
@@ -171,8 +171,8 @@ def test_an_edit_that_meets_its_own_account_ends_the_order_and_says_so(venue: Ve
     ]
 
 
-def test_an_edit_may_become_reduce_only_and_back(venue: Venue) -> None:
-    """It is capped then, counting itself out of what others hold."""
+def test_an_edit_may_set_and_clear_reduce_only(venue: Venue) -> None:
+    """The amount is capped to the position not reserved by other reduce-only orders."""
     venue.trade("ann", "ben", BTC, "100", "50000")
     ask = order(venue.sell("ann", BTC, "80", "50100"))
     reduce_only = order(change(venue, ask, size="300", reduce_only=True))
@@ -183,8 +183,8 @@ def test_an_edit_may_become_reduce_only_and_back(venue: Venue) -> None:
     assert (amount("300"), False) == (free.amount, free.reduce_only)
 
 
-def test_cancelling_tells_what_was_left(venue: Venue) -> None:
-    """The answer is the order as it ended; a second cancel finds none."""
+def test_a_cancel_is_answered_with_the_final_order(venue: Venue) -> None:
+    """A second cancel finds no order."""
     bid = order(venue.buy("ann", BTC, "30", "49000"))
     command = Cancel(account=bid.account, order_id=bid.order_id)
     events = venue.do(command, after=5)
@@ -209,10 +209,10 @@ def test_cancelling_tells_what_was_left(venue: Venue) -> None:
         ({"type": OrderType.LIMIT, "label": "usdc"}, ["a", "b"]),
     ],
 )
-def test_cancelling_all_cancels_what_fits(
+def test_cancelling_all_cancels_the_matching_orders(
     venue: Venue, which: dict[str, object], left: list[str]
 ) -> None:
-    """An empty filter fits all; filters add up."""
+    """An empty filter matches all; several filters must all match."""
     venue.buy("ann", BTC, "10", "49000", label="a")
     venue.buy("ann", BTC, "10", "49000", label="b")
     venue.buy("ann", BTC_USDC, "0.001", "49000", label="usdc")
@@ -224,8 +224,8 @@ def test_cancelling_all_cancels_what_fits(
     assert 1 == len(venue.orders("ben"))
 
 
-def test_good_til_day_ends_at_settlement(venue: Venue) -> None:
-    """At 08:00 UTC it is cancelled with that reason; others rest on."""
+def test_good_til_day_orders_are_cancelled_at_settlement(venue: Venue) -> None:
+    """This is at 08:00 UTC, with that reason; other orders remain."""
     venue.buy("ann", BTC, "10", "49000", time_in_force=TimeInForce.GOOD_TIL_DAY)
     kept = order(venue.buy("ann", BTC, "10", "49000"))
     venue.tick(next_settlement(venue.time) - 1 - venue.time)
@@ -237,8 +237,8 @@ def test_good_til_day_ends_at_settlement(venue: Venue) -> None:
     assert [kept.order_id] == [each.order_id for each in venue.orders("ann")]
 
 
-def test_self_trading_rules_are_each_accounts_own(venue: Venue) -> None:
-    """The taker's account decides, and only for itself."""
+def test_the_self_trading_mode_is_set_per_account(venue: Venue) -> None:
+    """The mode of the taker's account applies."""
     venue.do(SetSelfTrading(account=venue.number("ann"), mode=SelfTrading.CANCEL_MAKER))
     for who in ("ann", "ben"):
         venue.sell(who, BTC, "10", "50000")

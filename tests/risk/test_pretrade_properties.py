@@ -1,4 +1,4 @@
-"""No order that was accepted can take its account below maintenance margin at an unchanged mark."""
+"""No accepted order brings its account below maintenance margin at a constant mark."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONTRACTS = st.sampled_from([1, 2, 9, 40, 150, 600, 2500, 9000])
 
 
 def price_at(market: Market, side: Side, worse: int) -> int:
-    """A price on the tick and within the band; `worse` at 4 is all that the side may give away."""
+    """Return a valid price; `worse` of 4 is the worst price that the band allows to the side."""
     instrument, quarters = market.instrument, side.sign * worse
     if quarters < 0:
         reach = market.mark - market.low
@@ -48,10 +48,10 @@ def price_at(market: Market, side: Side, worse: int) -> int:
 
 
 class UnchangedMark(RuleBasedStateMachine):
-    """Ann trades on little money against a house that has all of it and takes any price.
+    """Ann trades with little money against a rich account that accepts any price.
 
-    The house fills any of her orders at any time, whether or not it is the best. When the mark
-    moves she cancels her orders first, and is bailed out if need be: then it starts anew.
+    The other account fills any of her orders at any time, in any order. Before a change of the
+    mark she cancels her orders, and gets money if needed, so that she starts sound.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class UnchangedMark(RuleBasedStateMachine):
 
     @initialize(markets=st.sampled_from(PAIRS))
     def choose(self, markets: tuple[str, str]) -> None:
-        """Only two markets, so that what happens in them adds up."""
+        """Select one of two markets only, so that effects accumulate."""
         self.markets = markets
 
     @rule(which=WHICH, side=SIDES, worse=WORSE, contracts=CONTRACTS)
@@ -98,10 +98,7 @@ class UnchangedMark(RuleBasedStateMachine):
         greedy: bool,
         drain: bool,
     ) -> None:
-        """Ann asks for an amount; if she is greedy, for the largest of it that she is allowed.
-
-        Then she may take out all the money that she can.
-        """
+        """Place an order of Ann, at times the largest allowed, then at times withdraw all."""
         market = self.venue.market(self.markets[which])
         held = self.venue.size("ann", market.name)
         if reduce_only and held:
@@ -150,11 +147,11 @@ class UnchangedMark(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0, 7), parts=st.sampled_from([1, 2, 3]))
     def fill_one(self, choice: int, parts: int) -> None:
-        """One of Ann's orders is filled, or part of it."""
+        """Fill one of Ann's orders fully or in part."""
         self.fill(choice, parts)
 
     def fill(self, choice: int, parts: int) -> None:
-        """The fill is at the order's own price, whatever else is in the book."""
+        """Fill at the price of the order, whatever else is in the book."""
         orders = self.venue.orders("ann")
         if not orders:
             return
@@ -166,12 +163,12 @@ class UnchangedMark(RuleBasedStateMachine):
 
     @rule(choices=st.lists(st.integers(0, 7), min_size=2, max_size=6))
     def fill_many(self, choices: list[int]) -> None:
-        """Several of Ann's orders are filled, in any order."""
+        """Fill several of Ann's orders in any order."""
         for choice in choices:
             self.fill(choice, 1)
 
     def withdraw(self, currency: str) -> None:
-        """Ann takes out all that she may."""
+        """Withdraw all of Ann's free money."""
         wallet = self.venue.wallet("ann", currency)
         amount = margin.withdrawable(self.venue.exchange.state, wallet)
         note(f"withdraw {amount} {currency}")
@@ -180,8 +177,8 @@ class UnchangedMark(RuleBasedStateMachine):
     # Rarely, so that orders have the time to add up.
     @precondition(lambda self: len(self.venue.entries) % 5 == 0)
     @rule(moves=st.tuples(*[st.sampled_from([-30, -12, -6, 0, 6, 12, 30])] * 3))
-    def move(self, moves: tuple[int, int, int]) -> None:
-        """The marks change, some so that Ann is between maintenance and initial margin."""
+    def change_marks(self, moves: tuple[int, int, int]) -> None:
+        """Change the marks, at times so that Ann is between maintenance and initial margin."""
         for who in ("ann", "house"):
             self.venue.do(CancelAll(account=self.venue.number(who)))
         self.venue.finish()
@@ -189,7 +186,7 @@ class UnchangedMark(RuleBasedStateMachine):
         for name, per_mille in zip(("btc_usd", "btc_usdc", "sol_usdc"), moves, strict=True):
             prices[name] += prices[name] * per_mille // 1000
         self.venue.tick()
-        note(f"move {moves}")
+        note(f"change_marks {moves}")
         for currency in CURRENCIES:
             wallet = self.venue.wallet("ann", currency)
             margin_cache.refresh(self.venue.exchange.state, wallet)
@@ -199,7 +196,7 @@ class UnchangedMark(RuleBasedStateMachine):
 
     @invariant()
     def ann_is_sound(self) -> None:
-        """Her margin balance is at or above her maintenance margin."""
+        """Ann's margin balance is at or above her maintenance margin."""
         for currency in CURRENCIES:
             wallet = self.venue.wallet("ann", currency)
             margin_cache.refresh(self.venue.exchange.state, wallet)
@@ -211,7 +208,7 @@ test_accepted_orders_never_endanger = UnchangedMark.TestCase
 
 
 def fill(venue: Venue, order: Order, amount: int) -> None:
-    """Let the house take part of a resting order, out of turn."""
+    """Let the other account fill part of a resting order, whatever its priority."""
     state, market = venue.exchange.state, venue.market(order.instrument)
     state.orders += 1
     taker = Order(
@@ -234,8 +231,8 @@ def fill(venue: Venue, order: Order, amount: int) -> None:
     venue.do(Continue())
 
 
-def test_a_reduce_only_order_sets_aside_what_it_may_lose() -> None:
-    """It needs no initial margin, but money that its fill would cost cannot be taken out."""
+def test_a_reduce_only_order_reserves_its_possible_loss() -> None:
+    """It needs no initial margin, but the loss of its fill cannot be withdrawn."""
     venue = open_venue(ann={"BTC": "0.02"}, house=RICH)
     venue.trade("ann", "house", WEEKLY, "10000", "50000")
     order(venue.sell("ann", WEEKLY, "10000", "48500", reduce_only=True))
@@ -246,7 +243,7 @@ def test_a_reduce_only_order_sets_aside_what_it_may_lose() -> None:
 
 
 def test_several_risk_reducing_orders_do_not_share_one_margin() -> None:
-    """Above initial margin each order passes on what all before it leave, whatever they are."""
+    """Above initial margin, each order may use only what earlier orders of any kind leave."""
     venue = open_venue(ann={"BTC": "0.00756"}, house=RICH)
     venue.trade("ann", "house", WEEKLY, "10000", "50000")
     venue.tick(btc_usd="48900")
@@ -263,7 +260,7 @@ def test_several_risk_reducing_orders_do_not_share_one_margin() -> None:
 
 
 def test_risk_reducing_orders_of_two_markets_do_not_share_one_margin() -> None:
-    """What an order in one market may cost is not there for an order in another."""
+    """The possible cost of an order in one market is not available in another."""
     venue = open_venue(ann={"BTC": "0.0140"}, house=RICH)
     for name in (WEEKLY, BTC):
         venue.trade("ann", "house", name, "10000", "50000")

@@ -1,4 +1,4 @@
-"""Random days at the venue: after every entry everything is proved, and at the end all is calm."""
+"""Random days at the venue, with all invariants checked after every entry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.risk.venue import Venue, reason
 
 
 class AnyDay(RuleBasedStateMachine):
-    """Every step is one kind of thing that can happen; `Venue.do` checks after each entry."""
+    """Every step is one random command; `Venue.do` checks after each entry."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ test_every_identity_holds_after_every_entry = AnyDay.TestCase
 
 @pytest.fixture(scope="module", params=range(8 * EFFORT))
 def day(request: pytest.FixtureRequest) -> Venue:
-    """A long day with a seed of its own; all that it brings has been checked."""
+    """Return a long day with its own seed, checked after each entry."""
     venue = small_venue()
     chance = Chance(venue, Random(request.param))
     for _ in range(500):
@@ -54,7 +54,7 @@ def day(request: pytest.FixtureRequest) -> Venue:
 
 
 def test_every_request_is_answered_once(day: Venue) -> None:
-    """Except the end of a session, which nobody waits for, and a number that was used before."""
+    """The exceptions are the end of a session and a repeated request number."""
     answers: dict[tuple[int, int], list[Event]] = {}
     for entry, events in zip(day.entries, day.events, strict=True):
         origin = entry.origin
@@ -67,8 +67,8 @@ def test_every_request_is_answered_once(day: Venue) -> None:
     assert {1} == {len(answer) for answer in answers.values()}
 
 
-def test_answers_come_at_once_but_for_cancelling_all(day: Venue) -> None:
-    """Only what may take many entries may be answered by a later one."""
+def test_only_cancel_all_may_be_answered_by_a_later_entry(day: Venue) -> None:
+    """Every other request is answered by its own entry."""
     for entry, events in zip(day.entries, day.events, strict=True):
         own = [e for e in events if isinstance(e, Answer) and e.origin == entry.origin]
         may_repeat = bool(entry.origin.session)
@@ -77,7 +77,7 @@ def test_answers_come_at_once_but_for_cancelling_all(day: Venue) -> None:
 
 
 def test_a_refusal_changes_nothing_but_the_time(day: Venue) -> None:
-    """What a refused request would have done is not told of, since it was not done."""
+    """The entry has no events of the refused request."""
     for events in day.events:
         if reason(events) is not None:
             kinds = {type(event).__name__ for event in events}
@@ -85,8 +85,8 @@ def test_a_refusal_changes_nothing_but_the_time(day: Venue) -> None:
             assert "Cancelled" not in kinds
 
 
-def test_when_the_dust_settles_nobody_is_below_zero(day: Venue) -> None:
-    """No liquidation pending: no client is below maintenance margin, and no fund below zero."""
+def test_after_all_liquidations_no_account_is_below_zero(day: Venue) -> None:
+    """No client is below maintenance margin, and no fund is below zero."""
     state = day.exchange.state
     assert [] == urgent(state)
     for number, account in state.accounts.items():
@@ -98,16 +98,16 @@ def test_when_the_dust_settles_nobody_is_below_zero(day: Venue) -> None:
                 assert wallet.margin_balance >= 0
 
 
-def test_random_days_are_worth_their_name(day: Venue) -> None:
-    """A day has trades, refusals of many kinds and all that the clock brings."""
+def test_random_days_have_trades_refusals_and_scheduled_events(day: Venue) -> None:
+    """Each day has trades, refusals of many kinds and every kind of scheduled event."""
     kinds = {type(event).__name__ for events in day.events for event in events}
     assert {"Traded", "Ordered", "Refused", "PositionSettled", "MarketSettled"} <= kinds
     reasons = {reason(events) for events in day.events}
     assert len(reasons) >= 10
 
 
-def test_all_days_together_climb_the_whole_ladder() -> None:
-    """Liquidations get as far as deleveraging, and commands are refused because of them."""
+def test_all_days_together_reach_every_liquidation_step() -> None:
+    """Some liquidations reach deleveraging, and commands are refused because of them."""
     steps, reasons = set(), set()
     for seed in range(100, 120):
         venue = small_venue()
@@ -123,7 +123,7 @@ def test_all_days_together_climb_the_whole_ladder() -> None:
 
 
 def calm_down(venue: Venue) -> None:
-    """Prices stand still until everybody who must be liquidated has been."""
+    """Keep prices constant until all liquidations are finished."""
     venue.finish()
     for _ in range(200):
         venue.tick()
@@ -135,7 +135,7 @@ def calm_down(venue: Venue) -> None:
 
 
 def urgent(state: State) -> list[tuple[int, str]]:
-    """Whom liquidation must still help. The fund is due for as long as it holds anything."""
+    """Return the accounts that need liquidation; the fund does as long as it has positions."""
     return [
         (account, currency)
         for account, currency in liquidation.pending(state)

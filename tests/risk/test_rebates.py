@@ -1,4 +1,4 @@
-"""Rebates are paid out of what there is: fees and fund never fall below zero because of one."""
+"""Rebates never bring the fee account or the insurance fund below zero."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAMILY = [each for each in LEGACY_2025 if each[0].family == "BTC"]
 
 
 def drained(fund: str, policy: LossPolicy, weekly_maker_rate: int | None = None) -> Venue:
-    """Lou is long 2 BTC of a weekly with 0.05 BTC; the operator has taken all fees out."""
+    """Return a venue with Lou long 2 BTC of a weekly on 0.05 BTC, and an empty fee account."""
     catalogue = FAMILY
     if weekly_maker_rate is not None:
         catalogue = [
@@ -55,14 +55,15 @@ def take_fees(venue: Venue) -> None:
 
 
 def solvent(venue: Venue) -> bool:
-    """Whether neither fees nor the fund's cash are below zero."""
+    """Return whether the fee account and the fund's cash are at least zero."""
     return all(venue.wallet(account, "BTC").balance >= 0 for account in (FEES, INSURANCE))
 
 
 def test_the_liquidation_fee_pays_the_makers_rebate() -> None:
     """An eighth of 100,000 at 49,200: 0.01 % to the maker, 0.75 % from Lou, the rest to the fund.
 
-    12,500 / 49,200 are 0.254065040650 BTC.
+    12,500
+    49,200 are 0.254065040650 BTC.
     """
     venue = drained("10", LossPolicy.DELEVERAGE)
     venue.buy("mia", WEEKLY, "100000", "49200")
@@ -85,7 +86,7 @@ def test_the_liquidation_fee_pays_the_makers_rebate() -> None:
 def test_no_liquidation_brings_fees_or_fund_below_zero(
     fund: str, policy: LossPolicy, above: int, index: str, rate: int | None
 ) -> None:
-    """At, above and far above the bankruptcy price, with a fund that has something or nothing."""
+    """Prices are at, above and far above the bankruptcy price, with and without a fund."""
     venue = drained(fund, policy, rate)
     mark = int(index)
     venue.tick(btc_usd=index)
@@ -99,8 +100,8 @@ def test_no_liquidation_brings_fees_or_fund_below_zero(
         assert solvent(venue)
 
 
-def test_a_rebate_above_the_takers_fee_is_paid_as_far_as_fees_go() -> None:
-    """0.1 % to the maker where the taker pays 0.05 %: what fees had before, then half of it."""
+def test_a_rebate_above_the_takers_fee_is_limited_by_the_fee_account() -> None:
+    """The maker gets 0.1 % where the taker pays 0.05 %: the fee account pays the difference."""
     venue = drained("0", LossPolicy.DELEVERAGE, weekly_maker_rate=-RATE // 1000)
     venue.sell("mia", WEEKLY, "1000", "50000")
     [trade] = of_type(venue.buy("win", WEEKLY, "1000", "50000"), Traded)
@@ -110,8 +111,8 @@ def test_a_rebate_above_the_takers_fee_is_paid_as_far_as_fees_go() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_days_leave_fees_and_fund_above_zero(seed: int) -> None:
-    """Storms in which fees are taken out again and again."""
+def test_random_days_keep_fees_and_fund_above_zero(seed: int) -> None:
+    """The fee account is emptied again and again."""
     venue = small_venue()
     venue.checked = False
     chance = Chance(venue, Random(seed), STORM)
@@ -125,7 +126,7 @@ def test_random_days_leave_fees_and_fund_above_zero(seed: int) -> None:
 
 
 def test_a_fill_at_the_bankruptcy_price_brings_the_maker_no_rebate() -> None:
-    """Nothing is left above it, and neither the fund nor the fees have anything."""
+    """No fee is left above it, and the fund and the fee account are empty."""
     venue = drained("0", LossPolicy.DELEVERAGE)
     venue.tick(btc_usd="48900")
     venue.tick(after=40_000)

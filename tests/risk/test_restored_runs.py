@@ -1,6 +1,6 @@
-"""A restart at any moment changes nothing that comes after it.
+"""A restart at any time changes no later result.
 
-`scripts/restored_runs` runs hundreds of seeds of the same.
+`scripts/restored_runs` runs hundreds of seeds of the same test.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ WANTED = {f"amid {kind}" for kind in ("CancelOrders", "Settlement", "Delivery", 
 }
 
 
-def test_a_venue_restored_after_every_entry_does_the_same() -> None:
-    """Events after every entry, and states; and the runs get into all that takes many entries.
+def test_a_venue_restored_after_every_entry_has_equal_results() -> None:
+    """Events and states are equal, and all kinds of background work occur.
 
-    Some of that is rare, so runs are added, five times as many at most, until it was seen.
+    Some kinds are rare, so up to five times as many runs are added until all have occurred.
     """
     seen: Counter[str] = Counter()
     for seed in range(1, 1 + 5 * RUNS):
@@ -46,8 +46,10 @@ def test_a_venue_restored_after_every_entry_does_the_same() -> None:
 
 @pytest.mark.parametrize("kind", TimeInForce)
 @pytest.mark.parametrize("count", [3, 20])
-def test_an_expiring_book_is_cancelled_in_one_order(kind: TimeInForce, count: int) -> None:
-    """Worst price first, edited and in any order of age; in one slice and in several."""
+def test_orders_of_an_expired_future_are_cancelled_in_a_fixed_order(
+    kind: TimeInForce, count: int
+) -> None:
+    """The worst price is first; edits, ages and slices do not change the order."""
     if not kind.rests:
         return
     venue = open_venue(parameters={"slice": 4}, ann={"BTC": "10"}, ben={"BTC": "10"})

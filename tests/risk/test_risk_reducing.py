@@ -1,4 +1,4 @@
-"""What passes where only risk-reducing orders do: the position itself neither grows nor turns."""
+"""Where only risk-reducing orders are accepted, no position grows or flips."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SIDES = st.sampled_from(list(Side))
 
 
 def lapse(venue: Venue) -> None:
-    """Quotes on both sides, and then the silence."""
+    """Quote on both sides, then let the supervision lapse."""
     venue.buy("mia", BTC, "100000", "49995")
     venue.sell("mia", BTC, "100000", "50005")
     venue.time += LATE
 
 
-def test_a_flat_account_opens_nothing_against_its_own_far_order() -> None:
-    """The worst case of all its orders stays that of the far bid, but a position is a position."""
+def test_a_flat_account_cannot_open_a_position_against_its_own_far_order() -> None:
+    """The worst case of all orders does not grow, but a position would be opened."""
     venue = open_venue(sly={"BTC": "1"}, mia={"BTC": "1000"})
     far = order(venue.buy("sly", BTC, "100000", "49000"))
     lapse(venue)
@@ -46,8 +46,8 @@ def test_a_flat_account_opens_nothing_against_its_own_far_order() -> None:
     assert 0 == venue.size("sly", BTC)
 
 
-def test_an_account_over_its_initial_margin_opens_nothing_either() -> None:
-    """Long 5,000 with a bid for as much: after a fall 0.0054 BTC are no margin for both."""
+def test_an_account_without_free_margin_cannot_open_a_position() -> None:
+    """It is long 5,000 with a bid for as much; after a fall 0.0054 BTC do not cover both."""
     venue = open_venue(sly={"BTC": "0.0054"}, mia={"BTC": "10"})
     venue.trade("sly", "mia", BTC, "5000", "50000")
     venue.buy("sly", BTC, "5000", "49260")
@@ -66,7 +66,7 @@ def test_an_account_over_its_initial_margin_opens_nothing_either() -> None:
 
 
 def test_a_position_can_still_be_closed() -> None:
-    """By its size and no more; at market, reduce-only or by a plain order."""
+    """Up to its size, by a market, reduce-only or plain order."""
     venue = open_venue(ann={"BTC": "1"}, mia={"BTC": "1000"})
     venue.trade("ann", "mia", BTC, "1000", "50000")
     lapse(venue)
@@ -98,12 +98,12 @@ def test_a_position_can_still_be_closed() -> None:
     st.integers(-10, 10),
 )
 @thorough(150)
-def test_no_request_makes_a_position_grow_or_turn(
+def test_no_request_makes_a_position_grow_or_flip(
     earlier: list[tuple[Side, int, str]],
     later: list[tuple[Side, int, str | None, TimeInForce, bool, bool]],
     held: int,
 ) -> None:
-    """Whatever was laid before the lapse: new orders and edits of any kind, on either side."""
+    """This holds for new orders and edits of any kind, whatever orders rest already."""
     venue = open_venue(ann={"BTC": "1"}, mia={"BTC": "1000"})
     if held:
         buyer, seller = ("ann", "mia") if held > 0 else ("mia", "ann")
@@ -137,7 +137,7 @@ def test_no_request_makes_a_position_grow_or_turn(
 
 @pytest.mark.parametrize("kind", [OrderType.MARKET, OrderType.LIMIT])
 def test_reducing_one_side_while_the_other_has_far_orders(kind: OrderType) -> None:
-    """Long 100 with bids for 1,000 below: what sells the 100 passes."""
+    """The account is long 100 with bids for 1,000 below: an order that sells 100 passes."""
     venue = open_venue(ann={"BTC": "1"}, mia={"BTC": "1000"})
     venue.trade("ann", "mia", BTC, "100", "50000")
     venue.buy("ann", BTC, "1000", "49000")

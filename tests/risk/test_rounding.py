@@ -1,4 +1,4 @@
-"""Divisions of the clearing house against exact fractions: which way they round, and ties."""
+"""Divisions of the clearing house against exact fractions: direction of rounding and ties."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ markets = st.sampled_from(sorted(MARKETS))
 
 
 def ceiling(exact: Fraction) -> int:
-    """The least integer that is not below."""
+    """Return the smallest integer that is not below a fraction."""
     return -(-exact.numerator // exact.denominator)
 
 
 @given(value=st.integers(-(10**18), 10**18), rate=st.integers(-(10**9), 10**10))
 @thorough(300)
 def test_a_fee_is_rounded_up_and_so_is_a_rebate(value: int, rate: int) -> None:
-    """Both in the venue's favour: a rebate is a negative fee, which rounds towards zero."""
+    """Both favour the venue: a rebate is a negative fee, which rounds towards zero."""
     assert ceiling(Fraction(abs(value) * rate, RATE)) == order_costs.fee_on(value, rate)
 
 
 def test_a_maker_is_paid_no_unit_more_than_its_rebate() -> None:
-    """10 USD at 30,000 are 333,333,333 units of money and 0.01 % of that 33,333.3333."""
+    """10 USD at 30,000 are 333,333,333 units of money, of which 0.01 % are 33,333.3333."""
     venue = open_venue(prices={"btc_usd": "30000"}, ann={"BTC": "1"}, bob={"BTC": "1"})
     before = venue.wallet("ann", "BTC").balance
     (trade,) = of_type(venue.trade("ann", "bob", WEEKLY, "10", "30000"), Traded)
@@ -65,10 +65,10 @@ def test_a_maker_is_paid_no_unit_more_than_its_rebate() -> None:
     rest=st.integers(1, 5),
 )
 @thorough(200)
-def test_a_delivery_price_is_the_average_to_nearest_ties_to_even(
+def test_a_delivery_price_is_rounded_to_nearest_ties_to_even(
     levels: list[tuple[int, int]], rest: int
 ) -> None:
-    """Two sides meet at it, so it favours neither; and the estimate of it is no other number."""
+    """It favours neither side, and its estimate is the same number."""
     market, index = open_venue(checked=False).market(WEEKLY), Index("made")
     begins = now = 1_000
     index.set(levels[0][1], now)
@@ -88,8 +88,8 @@ def test_a_delivery_price_is_the_average_to_nearest_ties_to_even(
     assert round(total / (expiry - begins)) == estimated_delivery(market, now)
 
 
-def test_a_delivery_price_in_the_middle_is_even() -> None:
-    """The cases of the property that are rare: 1 and 2 for equal times, 2 and 3, and above half."""
+def test_a_delivery_price_at_a_tie_is_even() -> None:
+    """These cases are rare in the property: 1 and 2 for equal times, 2 and 3, and above half."""
     for levels, expected in (((1, 2), 2), ((2, 3), 2), ((1, 2, 2), 2), ((3, 4, 4), 4)):
         market, index = open_venue(checked=False).market(WEEKLY), Index("made")
         for number, level in enumerate(levels):
@@ -104,7 +104,7 @@ SHARES = st.integers(-(10**15), 10**15)
 
 
 def loss_at(market: Market, size: int, at: int) -> Fraction:
-    """What closing a size at a price loses against the mark, in Money, exactly."""
+    """Return the exact loss in Money of closing a size at a price, against the mark."""
     if market.instrument.contract.inverse:
         return Fraction(size * MONEY, at) - Fraction(size * MONEY, market.mark)
     return Fraction(size * (market.mark - at) * MONEY, SCALE * SCALE)
@@ -112,10 +112,10 @@ def loss_at(market: Market, size: int, at: int) -> Fraction:
 
 @given(name=markets, contracts=st.integers(1, 10**6), long=st.booleans(), share=SHARES)
 @thorough(500)
-def test_a_bankruptcy_price_is_the_last_tick_that_costs_no_more(
+def test_a_bankruptcy_price_is_the_last_tick_within_the_share(
     name: str, contracts: int, long: bool, share: int
 ) -> None:
-    """Up for a sale, down for a purchase; one tick further would cost more than there is."""
+    """It rounds up for a sale, down for a purchase; the next tick would exceed the share."""
     market = MARKETS[name]
     tick = market.instrument.contract.tick
     size = contracts * market.instrument.contract.contract_size * (1 if long else -1)
@@ -137,10 +137,10 @@ def test_a_bankruptcy_price_is_the_last_tick_that_costs_no_more(
 @pytest.mark.parametrize("contracts", [1, 7, 333])
 @pytest.mark.parametrize("long", [True, False])
 @pytest.mark.parametrize("name", sorted(MARKETS))
-def test_a_bankruptcy_price_that_is_a_tick_is_that_tick(
+def test_a_bankruptcy_price_on_a_tick_is_not_rounded_away(
     name: str, long: bool, contracts: int
 ) -> None:
-    """The share that a price costs exactly, rounded up to a unit, leads back to that price."""
+    """The exact loss at a price, rounded up to a unit, gives that price again."""
     market = MARKETS[name]
     tick = market.instrument.contract.tick
     size = contracts * market.instrument.contract.contract_size * (1 if long else -1)
@@ -151,7 +151,7 @@ def test_a_bankruptcy_price_that_is_a_tick_is_that_tick(
 
 
 def holding(balance: int, needs: list[int]) -> Wallet:
-    """A wallet of positions with these maintenance margins."""
+    """Return a wallet of positions with these maintenance margins."""
     wallet = Wallet(101, "BTC", balance=balance, maintenance=sum(needs))
     for number, needed in enumerate(needs):
         market = Market(
@@ -169,7 +169,7 @@ def holding(balance: int, needs: list[int]) -> Wallet:
 )
 @thorough(300)
 def test_the_shares_of_a_balance_add_up_to_it(balance: int, needs: list[int]) -> None:
-    """Each is rounded down, and the last takes what that left: closed at them, nothing is left."""
+    """Each is rounded down and the last takes the remainder, so nothing is left."""
     shares = list(bankruptcy_shares(holding(balance, needs)).values())
     total = sum(needs)
     weights = needs if total else [1] * len(needs)
@@ -178,8 +178,8 @@ def test_the_shares_of_a_balance_add_up_to_it(balance: int, needs: list[int]) ->
         assert balance * weight // sum(weights) == share
 
 
-def test_what_rounding_leaves_of_a_balance_goes_to_the_last() -> None:
-    """Ten units for three alike: 3, 3 and 4; and ten owed: -4, -4 and -2."""
+def test_the_last_position_takes_the_remainder_of_a_balance() -> None:
+    """Ten units for three equal positions: 3, 3 and 4; a debt of ten: -4, -4 and -2."""
     for balance, expected in ((10, [3, 3, 4]), (-10, [-4, -4, -2])):
         for needs in ([5, 5, 5], [0, 0, 0]):
             shares = bankruptcy_shares(holding(balance, needs))
@@ -191,7 +191,7 @@ def test_what_rounding_leaves_of_a_balance_goes_to_the_last() -> None:
 def test_an_implied_price_leads_back_to_its_value(
     name: str, contracts: int, long: bool, at: int
 ) -> None:
-    """To nearest: no other price of 1e-8 is nearer to the exact one."""
+    """No other price of 1e-8 is nearer to the exact one."""
     market = MARKETS[name]
     size = contracts * market.instrument.contract.contract_size * (1 if long else -1)
     value = market.instrument.value(size, at)
@@ -206,8 +206,8 @@ def test_an_implied_price_leads_back_to_its_value(
 
 
 @pytest.mark.parametrize("name", [BTC, BTC_USDC])
-def test_a_value_that_no_price_has_is_told_at_the_mark(name: str) -> None:
-    """Nothing for something, or paid by the wrong side."""
+def test_a_value_without_implied_price_is_reported_at_the_mark(name: str) -> None:
+    """The value is zero, or has the wrong sign."""
     market = MARKETS[name]
     size = market.instrument.contract.contract_size
     for signed in (size, -size):
@@ -217,7 +217,7 @@ def test_a_value_that_no_price_has_is_told_at_the_mark(name: str) -> None:
 
 
 def bankrupt_pair(**others: str) -> tuple[Venue, Position, Position]:
-    """A loser who is below zero, and a winner on the other side of all that it holds."""
+    """Return a loser below zero, and a winner with the opposite position."""
     venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
     venue.trade("lou", "win", BTC, "100000", "50000")
     venue.tick(btc_usd="47000")
@@ -230,8 +230,8 @@ def bankrupt_pair(**others: str) -> tuple[Venue, Position, Position]:
 
 
 @pytest.mark.parametrize(("left", "bears"), [(0, False), (1, False), (2, True), (3, True)])
-def test_a_winner_bears_a_loss_down_to_two_units(left: int, bears: bool) -> None:
-    """Which are for rounding: with one less it could end below zero, and is passed over."""
+def test_a_winner_is_deleveraged_down_to_two_units(left: int, bears: bool) -> None:
+    """Two units are for rounding; with one unit less the account is skipped."""
     venue, lou, win = bankrupt_pair()
     state = venue.exchange.state
     phase = Deleverage(lou.account, BTC)
@@ -248,8 +248,8 @@ def test_a_winner_bears_a_loss_down_to_two_units(left: int, bears: bool) -> None
     assert 0 == lou.size < before
 
 
-def test_who_is_deleveraged_keeps_no_order_that_would_turn_its_position() -> None:
-    """Reduce-only orders shrink to what is still held, and end where that is nothing."""
+def test_a_deleveraged_account_keeps_no_order_that_would_flip_its_position() -> None:
+    """Reduce-only orders shrink to the position, and end where it is closed."""
     venue, lou, win = bankrupt_pair()
     venue.checked = True
     venue.buy("win", BTC, "60000", "40000", reduce_only=True, check=False)
@@ -262,7 +262,7 @@ def test_who_is_deleveraged_keeps_no_order_that_would_turn_its_position() -> Non
 
 
 def test_the_venue_holds_its_identities_after_a_deleveraging_with_reduce_only_orders() -> None:
-    """The same by commands: case 17."""
+    """The same case by commands, with a check of the invariants at the end."""
     venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
     venue.trade("lou", "win", BTC, "100000", "50000")
     venue.buy("win", BTC, "100000", "40000", reduce_only=True)
@@ -276,7 +276,7 @@ def test_the_venue_holds_its_identities_after_a_deleveraging_with_reduce_only_or
 @given(name=markets, contracts=st.integers(1, 10**7), long=st.booleans())
 @thorough(300)
 def test_requirements_are_exact_and_rounded_up_once(name: str, contracts: int, long: bool) -> None:
-    """(base + slope n) n, where n itself is rounded up in inverse markets."""
+    """They are (base + slope n) n, where n itself is rounded up in inverse markets."""
     market = MARKETS[name]
     size = contracts * market.instrument.contract.contract_size * (1 if long else -1)
     inverse = market.instrument.contract.inverse
@@ -297,7 +297,7 @@ def test_requirements_are_exact_and_rounded_up_once(name: str, contracts: int, l
 
 
 def test_the_fund_accepts_down_to_its_initial_margin() -> None:
-    """One unit less, and it does not take a position over."""
+    """With one unit less, it does not take a position over."""
     for missing in (0, 1):
         venue, lou, _ = bankrupt_pair()
         state = venue.exchange.state
@@ -309,7 +309,7 @@ def test_the_fund_accepts_down_to_its_initial_margin() -> None:
 
 
 def test_a_wallet_is_locked_below_maintenance_and_not_at_it() -> None:
-    """To the unit."""
+    """The limit is exact to the unit."""
     venue, lou, _ = bankrupt_pair()
     state, wallet = venue.exchange.state, lou.wallet
     for more, locked in ((0, False), (-1, True)):
@@ -327,10 +327,10 @@ def test_a_wallet_is_locked_below_maintenance_and_not_at_it() -> None:
         (2, (1_000, 1_000, 1_000), (0, 0, 0)),
     ],
 )
-def test_a_tax_is_rounded_down_and_the_rest_waits(
+def test_a_share_of_a_deficit_is_rounded_down(
     deficit: int, sizes: tuple[int, ...], taxes: tuple[int, ...]
 ) -> None:
-    """So that no winner pays more than its part, and all together never more than the deficit."""
+    """No account pays more than its part, and all together at most the deficit."""
     names = ("ann", "bob", "cid")
     venue = open_venue(parameters={"loss_policy": LossPolicy.SOCIALISE}, gus={"BTC": "10"})
     for name, size in zip(names, sizes, strict=True):

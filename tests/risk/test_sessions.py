@@ -1,4 +1,4 @@
-"""Sessions are state: what a connection may do, and what its end leaves behind."""
+"""Sessions: what a connection may do, and the effects of its end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cancel_on_disconnect(venue: Venue, session: int, who: str = "ann") -> list[E
 
 
 def test_an_order_of_a_session_that_is_not_live_is_refused(venue: Venue) -> None:
-    """Before its start and after its end; session 0 is nobody's and always heard."""
+    """This holds before its start and after its end; session 0 is always accepted."""
     assert Reason.SESSION_ENDED is reason(bid(venue, 7))
     venue.login("ann", 7)
     assert reason(bid(venue, 7)) is None
@@ -42,8 +42,8 @@ def test_an_order_of_a_session_that_is_not_live_is_refused(venue: Venue) -> None
     assert reason(bid(venue, 0)) is None
 
 
-def test_a_request_is_heard_once(venue: Venue) -> None:
-    """The same number, or an earlier one, does nothing and is not answered again."""
+def test_a_request_number_is_applied_once(venue: Venue) -> None:
+    """The same or a smaller number has no effect and no answer."""
     venue.login("ann", 7)
     assert [] != bid(venue, 7, request=3)
     assert [] == bid(venue, 7, request=3)
@@ -52,8 +52,8 @@ def test_a_request_is_heard_once(venue: Venue) -> None:
     assert 2 == len(venue.orders("ann"))
 
 
-def test_numbers_are_each_sessions_own(venue: Venue) -> None:
-    """Another session may use the same one; without a session a number means nothing."""
+def test_request_numbers_are_counted_per_session(venue: Venue) -> None:
+    """Another session may use the same number; session 0 has no request numbers."""
     for session in (7, 8):
         venue.login("ann", session)
         bid(venue, session, request=3)
@@ -62,8 +62,8 @@ def test_numbers_are_each_sessions_own(venue: Venue) -> None:
     assert 4 == len(venue.orders("ann"))
 
 
-def test_a_refused_request_counts_as_heard(venue: Venue) -> None:
-    """Its answer is decided; money that comes later does not change it."""
+def test_a_refused_request_uses_up_its_number(venue: Venue) -> None:
+    """A later deposit does not change its answer."""
     venue.login("ann", 7)
     refused = venue.buy("ann", BTC, "10000000", "50000", session=7, request=1)
     assert Reason.NOT_ENOUGH_FUNDS is reason(refused)
@@ -75,10 +75,10 @@ def test_a_refused_request_counts_as_heard(venue: Venue) -> None:
     ("enabled", "quietly", "left"),
     [(True, False, 1), (True, True, 2), (False, False, 2), (False, True, 2)],
 )
-def test_the_end_of_a_session_cancels_its_orders_where_that_is_wanted(
+def test_the_end_of_a_session_cancels_its_orders_if_set(
     venue: Venue, enabled: bool, quietly: bool, left: int
 ) -> None:
-    """Only its own, only if asked to, and not on log-out."""
+    """It cancels only its own orders, only if set to, and not on log-out."""
     venue.login("ann", 7)
     if enabled:
         cancel_on_disconnect(venue, 7)
@@ -91,8 +91,8 @@ def test_the_end_of_a_session_cancels_its_orders_where_that_is_wanted(
     assert [CancelReason.CANCEL_ON_DISCONNECT] * (2 - left) == reasons
 
 
-def test_the_accounts_default_is_for_its_later_sessions(venue: Venue) -> None:
-    """A session keeps the rule that it began with, unless it is given another."""
+def test_the_default_of_an_account_applies_to_later_sessions(venue: Venue) -> None:
+    """A session keeps the value from its start until it is changed."""
     venue.login("ann", 7)
     cancel_on_disconnect(venue, 0)
     venue.login("ann", 8)
@@ -103,7 +103,7 @@ def test_the_accounts_default_is_for_its_later_sessions(venue: Venue) -> None:
 
 
 def test_a_session_may_change_its_account(venue: Venue) -> None:
-    """Orders stay their account's, and all of them end with the connection."""
+    """Orders remain with their account, and all of them end with the connection."""
     venue.login("ann", 7)
     bid(venue, 7)
     venue.login("ben", 7)
@@ -114,8 +114,8 @@ def test_a_session_may_change_its_account(venue: Venue) -> None:
     assert [0, 0] == [len(venue.orders(who)) for who in ("ann", "ben")]
 
 
-def test_starting_again_is_no_new_session(venue: Venue) -> None:
-    """A log-in over the same connection keeps orders, rule and request numbers."""
+def test_a_second_start_continues_the_session(venue: Venue) -> None:
+    """A log-in over the same connection keeps orders, setting and request numbers."""
     venue.login("ann", 7)
     cancel_on_disconnect(venue, 7)
     bid(venue, 7, request=5)
@@ -126,7 +126,7 @@ def test_starting_again_is_no_new_session(venue: Venue) -> None:
 
 
 def test_an_end_may_overtake_its_start(venue: Venue) -> None:
-    """Then the session never lives, however many starts were still on their way."""
+    """The session never becomes live, however many starts follow."""
     venue.do(EndSession(session=7))
     for who in ("ann", "ben", "ann"):
         assert Reason.SESSION_ENDED is reason(venue.login(who, 7))
@@ -143,8 +143,8 @@ def test_an_end_may_overtake_its_start(venue: Venue) -> None:
     )
 )
 @thorough(100)
-def test_a_session_that_has_ended_never_lives_again(steps: list[tuple[str, int]]) -> None:
-    """However it ended, whether it had lived, and across a restart of the venue."""
+def test_an_ended_session_cannot_be_started_again(steps: list[tuple[str, int]]) -> None:
+    """This holds for every kind of end, without an earlier start, and across a restart."""
     venue = open_venue(ann=FUNDS, ben=FUNDS)
     ended: set[int] = set()
     for kind, number in steps:
@@ -162,15 +162,15 @@ def test_a_session_that_has_ended_never_lives_again(steps: list[tuple[str, int]]
         assert not ended.intersection(venue.exchange.state.sessions)
 
 
-def test_what_is_remembered_of_ended_sessions_is_bounded(venue: Venue) -> None:
-    """The latest thousand and some, more than can end while a start is on its way."""
+def test_the_number_of_remembered_ended_sessions_is_limited(venue: Venue) -> None:
+    """The limit exceeds the number of sessions that can end while a start is in the inbox."""
     for number in range(1, 3001):
         venue.do(EndSession(session=number), check=False)
     assert list(range(1977, 3001)) == list(venue.exchange.state.overtaken)
 
 
 def test_a_new_start_of_the_process_ends_all_earlier_sessions(venue: Venue) -> None:
-    """As if their connections had dropped; what of them is still on its way is refused."""
+    """It has the effect of dropped connections; their late requests are refused."""
     cancel_on_disconnect(venue, 0)
     for session in (7, 8, 12):
         venue.login("ann", session)
@@ -182,8 +182,8 @@ def test_a_new_start_of_the_process_ends_all_earlier_sessions(venue: Venue) -> N
     assert reason(venue.login("ann", 10)) is None
 
 
-def test_ending_many_sessions_is_work_for_many_entries(venue: Venue) -> None:
-    """All their orders together are one heap of work: no entry takes more than a slice of it."""
+def test_ending_many_sessions_spreads_over_entries(venue: Venue) -> None:
+    """No entry cancels more orders than a slice."""
     venue.set_parameters(slice=3)
     cancel_on_disconnect(venue, 0)
     for session in range(1, 6):
@@ -199,8 +199,8 @@ def test_ending_many_sessions_is_work_for_many_entries(venue: Venue) -> None:
     assert [] == venue.orders("ann")
 
 
-def test_an_end_amid_the_end_of_all_leaves_nothing_behind(venue: Venue) -> None:
-    """A log-out that comes while the sessions of earlier starts are closed spares no order."""
+def test_a_log_out_while_all_sessions_end_spares_no_order(venue: Venue) -> None:
+    """`EndSessions` cancels the orders of a session that logs out meanwhile."""
     venue.set_parameters(slice=1)
     cancel_on_disconnect(venue, 0)
     for session in (7, 8):
@@ -215,8 +215,8 @@ def test_an_end_amid_the_end_of_all_leaves_nothing_behind(venue: Venue) -> None:
     assert {} == venue.exchange.state.sessions
 
 
-def test_an_edited_order_stays_its_sessions(venue: Venue) -> None:
-    """Also when it is filled in part, it ends with the connection that placed it."""
+def test_an_edited_order_stays_with_its_session(venue: Venue) -> None:
+    """Even filled in part, it ends with the connection that placed it."""
     venue.login("ann", 7)
     cancel_on_disconnect(venue, 7)
     placed = order(venue.buy("ann", BTC, "30", "49999", session=7))

@@ -1,7 +1,8 @@
-"""Work that takes many entries comes out as if it took one, whatever comes in between.
+"""Work in many entries has the same result as in one, whatever commands come in between.
 
-A venue is brought to the eve of an expiry and a settlement, with winners, losers and a deficit.
-Then one takes them in one piece, and another by the smallest slices with commands in between.
+A venue is brought to the time just before an expiry and a settlement, with profits, losses and a
+deficit. One copy processes them in one slice, another in the smallest slices with commands in
+between.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ AFTER = "BTC-31JUL26"
 
 @define
 class Draw:
-    """Draws what may come in between."""
+    """Draws the commands in between."""
 
     venue: Venue
     random: Random
@@ -120,7 +121,7 @@ class Draw:
 
 @define(eq=False)
 class Outcome:
-    """What is left in the end, and the facts of settlement and delivery on the way."""
+    """The final state, and the facts of settlement and delivery on the way."""
 
     money: dict[Any, int] = field(factory=dict)
     positions: dict[Any, Any] = field(factory=dict)
@@ -132,7 +133,7 @@ _FACTS = (BookingKind.SETTLEMENT, BookingKind.DELIVERY, BookingKind.DELIVERY_FEE
 
 
 def outcome(venue: Venue, began: int) -> Outcome:
-    """Money is told as if nobody had paid in or taken out anything since it began."""
+    """Return the outcome, with deposits and withdrawals since the beginning left out."""
     state, found = venue.exchange.state, Outcome()
     for account, wallet in state.wallets["BTC"].items():
         found.money[account] = wallet.balance
@@ -162,7 +163,7 @@ def set_slice(venue: Venue, size: int) -> None:
 
 
 def settle(venue: Venue, size: int) -> int:
-    """Let expiry and settlement come, by slices of a size; returns where its events begin."""
+    """Process expiry and settlement in slices; return the index of their first event."""
     set_slice(venue, size)
     expiry = venue.market(MONTHLY).instrument.expiry
     assert expiry is not None
@@ -171,8 +172,8 @@ def settle(venue: Venue, size: int) -> int:
     return began
 
 
-def calm(venue: Venue) -> None:
-    """Who is below maintenance margin is liquidated, at prices that stand still."""
+def liquidate_all(venue: Venue) -> None:
+    """Liquidate all accounts below maintenance margin, at constant prices."""
     set_slice(venue, LARGE)
     for _ in range(4):
         venue.finish()
@@ -182,10 +183,10 @@ def calm(venue: Venue) -> None:
     venue.exchange.check()
 
 
-def in_between(
+def interleave(
     seed: int, number: int, size: int, restored: bool
 ) -> tuple[Venue, int, list[Command]]:
-    """Slices with commands in between; returns also those that were not refused."""
+    """Apply commands between the slices; also return the accepted ones."""
     venue = eve(seed)
     began = settle(venue, size)
     state = venue.exchange.state
@@ -216,11 +217,11 @@ def in_between(
     st.booleans(),
 )
 @thorough(100)
-def test_what_comes_between_slices_of_a_settlement_changes_nothing(
+def test_commands_between_slices_of_a_settlement_do_not_change_it(
     seed: int, number: int, size: int, restored: bool
 ) -> None:
-    """Delivery, settlement and the sharing of a deficit; what is let through might come after."""
-    sliced, began, accepted = in_between(seed, number, size, restored)
+    """Delivery, settlement and shares of the deficit equal those of a single slice."""
+    sliced, began, accepted = interleave(seed, number, size, restored)
     whole = eve(seed)
     since = settle(whole, LARGE)
     assert not whole.exchange.state.phases
@@ -228,7 +229,7 @@ def test_what_comes_between_slices_of_a_settlement_changes_nothing(
         whole.do(command)
     for venue in (sliced, whole):
         venue.time = whole.time
-        calm(venue)
+        liquidate_all(venue)
     one, other = outcome(whole, since), outcome(sliced, began)
     assert one.facts == other.facts
     assert one.orders == other.orders
@@ -236,11 +237,11 @@ def test_what_comes_between_slices_of_a_settlement_changes_nothing(
     assert one.money == other.money
 
 
-def test_the_venues_of_this_test_are_worth_their_name() -> None:
-    """Most share a deficit, in many entries, and money is taken out and paid in meanwhile."""
+def test_most_venues_share_a_deficit_in_many_entries() -> None:
+    """Money is deposited and withdrawn during that."""
     seen: Counter[str] = Counter()
     for seed in range(16):
-        venue, began, accepted = in_between(seed, seed, 1, restored=False)
+        venue, began, accepted = interleave(seed, seed, 1, restored=False)
         events = [event for events in venue.events[began:] for event in events]
         seen.update({type(event).__name__ for event in events})
         seen.update({type(command).__name__ for command in accepted})
@@ -252,8 +253,8 @@ def test_the_venues_of_this_test_are_worth_their_name() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_marks_that_move_meanwhile_change_no_share(seed: int) -> None:
-    """Profits, and what each bears of a deficit, are those of the settlement's own marks."""
+def test_mark_changes_during_a_settlement_change_no_share(seed: int) -> None:
+    """Profits and shares of the deficit are those of the settlement's marks."""
     facts = []
     for size in (LARGE, 1):
         venue = eve(seed)
@@ -280,7 +281,7 @@ def test_marks_that_move_meanwhile_change_no_share(seed: int) -> None:
 
 
 def bankrupt(size: int) -> Venue:
-    """A bankrupt short with 12 longs of different leverage against it, in slices of a size."""
+    """Return a bankrupt short against 12 longs with different leverage, in slices of a size."""
     names = {f"w{n}": {"BTC": f"0.{n + 1:02}"} for n in range(12)}
     venue = open_venue(
         catalogue=FAMILY,
@@ -302,10 +303,10 @@ def bankrupt(size: int) -> Venue:
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 7]), st.booleans())
 @thorough(40)
-def test_what_moves_no_money_changes_nothing_between_slices_of_a_deleveraging(
+def test_commands_without_payments_do_not_change_a_deleveraging(
     number: int, size: int, restored: bool
 ) -> None:
-    """Who gives how much of a position, at what price, and in what order."""
+    """Counterparties, amounts, prices and their order are equal."""
     whole, sliced, random = bankrupt(LARGE), bankrupt(size), Random(number)
     assert not whole.exchange.state.phases
     steps = 0
@@ -347,8 +348,8 @@ def test_what_moves_no_money_changes_nothing_between_slices_of_a_deleveraging(
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_anything_between_slices_leaves_everybody_above_zero(seed: int) -> None:
-    """Crashes, expiries and settlements by slices of one step, with every kind of command."""
+def test_any_commands_between_slices_leave_all_accounts_above_zero(seed: int) -> None:
+    """Crashes, expiries and settlements run in slices of one step."""
     venue = small_venue(slice=1)
     chance = Chance(venue, Random(seed), STORM)
     for _ in range(90):
@@ -370,10 +371,10 @@ def test_anything_between_slices_leaves_everybody_above_zero(seed: int) -> None:
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 5]), st.booleans())
 @thorough(40)
-def test_what_was_to_be_cancelled_goes_and_what_came_later_stays(
+def test_a_cancel_in_slices_covers_exactly_the_orders_at_its_start(
     number: int, size: int, by_session: bool
 ) -> None:
-    """By request or as a connection ends: orders of that moment, whatever is edited meanwhile."""
+    """This holds for requests and dropped connections, whatever is edited meanwhile."""
     random = Random(number)
     venue = open_venue(
         catalogue=FAMILY, parameters={"slice": size}, ann={"BTC": "5"}, ben={"BTC": "5"}
@@ -409,10 +410,10 @@ def test_what_was_to_be_cancelled_goes_and_what_came_later_stays(
     assert {each.order_id for each in venue.orders("ann")} == later
 
 
-def given_up(size: int) -> Venue:
-    """A bankrupt short whom nobody can be closed against, a second before a settlement.
+def without_counterparty(size: int) -> Venue:
+    """Return a bankrupt short without counterparty, a second before a settlement.
 
-    The only long is short of the weekly for as much, and has no more than his deposit.
+    The only long is equally short of the weekly, and has no more than his deposit.
     """
     venue = open_venue(
         catalogue=FAMILY,
@@ -435,9 +436,9 @@ def given_up(size: int) -> Venue:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, LARGE])
-def test_a_deficit_of_work_in_progress_is_shared_by_the_session_that_made_it(size: int) -> None:
-    """The hand-over had begun when the settlement came due; its loss is this session's."""
-    venue = given_up(size)
+def test_a_deficit_of_a_deleveraging_in_progress_is_shared_in_its_session(size: int) -> None:
+    """The deleveraging had begun when the settlement came due."""
+    venue = without_counterparty(size)
     working = any(isinstance(phase, Deleverage) for phase in venue.exchange.state.phases)
     assert working == (size != LARGE)
     venue.do(Continue(), after=1000)

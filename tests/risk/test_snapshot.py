@@ -1,4 +1,4 @@
-"""A state that was written and read again is the state."""
+"""A state restored from a snapshot equals the original."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEEDS = range(4)
 
 
 def random_day(seed: int) -> tuple[list[Entry], list[list[Event]], str]:
-    """Entries of a day on which everything may happen, their events, and how it ends."""
+    """Return the entries of a random day, their events and the final state."""
     venue = small_venue()
     venue.checked = False
     chance = Chance(venue, Random(seed))
@@ -29,8 +29,8 @@ def random_day(seed: int) -> tuple[list[Entry], list[list[Event]], str]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_restored_venue_goes_on_as_if_nothing_had_happened(seed: int) -> None:
-    """Written and read at any entry, also amid unfinished work, the rest of the day is the same."""
+def test_a_restored_venue_has_the_same_later_results(seed: int) -> None:
+    """The restart is at any entry, also during background work."""
     entries, events, digest = random_day(seed)
     exchange = Exchange()
     when = Random(seed)
@@ -43,8 +43,8 @@ def test_a_restored_venue_goes_on_as_if_nothing_had_happened(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_writing_and_reading_loses_nothing(seed: int) -> None:
-    """What was read is written with the same bytes."""
+def test_a_restored_state_gives_the_same_snapshot(seed: int) -> None:
+    """Dumping the loaded state gives the same bytes."""
     entries, _, _ = random_day(seed)
     exchange = Exchange()
     for entry in entries:
@@ -53,8 +53,8 @@ def test_writing_and_reading_loses_nothing(seed: int) -> None:
     assert dumped == snapshot.dump(snapshot.load(dumped))
 
 
-def test_a_restored_venue_finds_who_is_in_danger() -> None:
-    """The watch is not kept: read again, it looks at every wallet and finds what a scan does."""
+def test_a_restored_venue_finds_the_endangered_accounts() -> None:
+    """The watch is not in the snapshot: it measures every wallet and agrees with a scan."""
     found = 0
     exchange = Exchange()
     for number, entry in enumerate(entry for seed in (12, 18, 19) for entry in random_day(seed)[0]):
@@ -79,7 +79,7 @@ def test_a_restored_venue_finds_who_is_in_danger() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"time": 1}', b"\xff"])
-def test_what_is_no_state_is_refused(data: bytes) -> None:
-    """Bytes that are no snapshot raise, and make no half state."""
+def test_invalid_bytes_are_not_loaded(data: bytes) -> None:
+    """They raise an error, and no partial state results."""
     with pytest.raises(msgspec.DecodeError):
         snapshot.load(data)

@@ -1,4 +1,4 @@
-"""Every field of every class of the state is in its snapshot, or is derived and listed here."""
+"""Every field of every class of the state is in its snapshot, or is listed here as derived."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ DERIVED: dict[type, tuple[type, set[str], set[str]]] = {
 
 
 def names(kind: type) -> set[str]:
-    """The fields of a class of the state."""
+    """Return the fields of a class of the state."""
     if attrs.has(kind):
         return {each.name for each in attrs.fields(kind)}
     return set(kind.__struct_fields__)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", DERIVED)
-def test_a_field_is_kept_or_derived(kind: type) -> None:
-    """A new field has to be put into one of the two."""
+def test_every_field_is_in_the_snapshot_or_derived(kind: type) -> None:
+    """A new field must be added to one of the two."""
     facts, derived, renamed = DERIVED[kind]
     kept = names(facts)
     assert names(kind) - derived == kept - renamed
@@ -84,8 +84,8 @@ def test_a_field_is_kept_or_derived(kind: type) -> None:
     assert derived <= names(kind)
 
 
-def test_classes_kept_whole_are_plain() -> None:
-    """Indices and phases are written field by field by msgspec, which leaves no field out."""
+def test_classes_written_by_msgspec_have_plain_fields() -> None:
+    """Indices and phases are written whole by msgspec, which omits no field."""
     assert attrs.has(Index)
     assert attrs.has(Averaging) or issubclass(Averaging, msgspec.Struct | tuple)
     for phase in snapshot._PHASES.values():
@@ -94,7 +94,7 @@ def test_classes_kept_whole_are_plain() -> None:
 
 
 def busy_state() -> dict[str, Any]:
-    """The snapshot of a venue in the middle of a random day, as JSON."""
+    """Return the snapshot of a venue in the middle of a random day, as JSON."""
     venue = small_venue()
     venue.checked = False
     chance = Chance(venue, Random(11))
@@ -105,7 +105,7 @@ def busy_state() -> dict[str, Any]:
 
 
 def numbers(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Where there are numbers."""
+    """Yield the places of all numbers."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from numbers(value, (*path, key))
@@ -131,7 +131,7 @@ REFERENCES = {
 
 
 def test_every_number_that_is_written_is_read() -> None:
-    """A snapshot with another number is another state, which writes that number again."""
+    """A snapshot with a changed number is a different state, which writes that number again."""
     whole = busy_state()
     tried: Counter[str] = Counter()
     for path in list(numbers(whole)):

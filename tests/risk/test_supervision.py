@@ -1,4 +1,4 @@
-"""Supervision: what still passes while heartbeat or prices are late."""
+"""Supervision: what is accepted while heartbeat or prices are late."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LATE = 5 * SECOND + 1
 
 
 def traded() -> Venue:
-    """Alice long and Bob short of 100,000 USD, and a bid and an offer of a maker."""
+    """Return a venue with Alice long and Bob short 100,000 USD, and a maker's bid and offer."""
     venue = open_venue(
         alice={"BTC": "10", "ETH": "10"}, bob={"BTC": "10"}, maker={"BTC": "100", "ETH": "100"}
     )
@@ -22,14 +22,14 @@ def traded() -> Venue:
     return venue
 
 
-def test_until_the_lease_has_run_out_everything_passes() -> None:
+def test_everything_is_accepted_until_supervision_is_late() -> None:
     """Five seconds after the last heartbeat are still in time."""
     venue = traded()
     assert reason(venue.buy("alice", BTC, "1000", "49000", after=5 * SECOND)) is None
 
 
-def test_late_supervision_takes_on_no_new_risk() -> None:
-    """Neither to rest nor to trade, whoever could afford it."""
+def test_late_supervision_accepts_no_new_risk() -> None:
+    """No new order rests or trades, whatever the account's margin."""
     venue = traded()
     assert Reason.UNSUPERVISED == reason(venue.buy("alice", BTC, "1000", "49000", after=LATE))
     assert Reason.UNSUPERVISED == reason(venue.buy("alice", BTC, "1000"))
@@ -37,7 +37,7 @@ def test_late_supervision_takes_on_no_new_risk() -> None:
 
 
 def test_late_supervision_lets_risk_be_reduced() -> None:
-    """Cancels, reduce-only orders and orders towards nothing pass."""
+    """Cancels, reduce-only orders and orders that reduce a position are accepted."""
     venue = traded()
     resting = order(venue.buy("alice", BTC, "1000", "49000"))
     assert reason(venue.sell("alice", BTC, "10000", "49990", after=LATE)) is None
@@ -47,8 +47,8 @@ def test_late_supervision_lets_risk_be_reduced() -> None:
     assert reason(venue.do(cancel)) is None
 
 
-def test_a_heartbeat_brings_everything_back() -> None:
-    """There is nothing to reset by hand."""
+def test_a_heartbeat_restores_normal_trading() -> None:
+    """No manual reset is needed."""
     venue = traded()
     venue.buy("alice", BTC, "1000", "49000", after=LATE)
     venue.tick(after=0)
@@ -56,7 +56,7 @@ def test_a_heartbeat_brings_everything_back() -> None:
 
 
 def test_a_late_index_stops_its_own_markets_only() -> None:
-    """The heartbeat goes on; the price of one index does not come."""
+    """The heartbeat continues without the price of one index."""
     venue = traded()
     prices = tuple(item for item in venue.prices.items() if item[0] != "btc_usd")
     venue.do(Tick(prices=prices), after=LATE)
@@ -65,8 +65,8 @@ def test_a_late_index_stops_its_own_markets_only() -> None:
     assert price("50000") == venue.market(BTC).index.price
 
 
-def test_a_price_that_is_none_does_not_count() -> None:
-    """Zero and below are a broken feed's; the index keeps its last value and ages."""
+def test_a_price_of_zero_or_less_is_ignored() -> None:
+    """It comes from a broken feed; the index keeps its last value and ages."""
     venue = traded()
     for nonsense in ("0", "-1"):
         venue.tick(after=LATE, btc_usd=nonsense)
@@ -74,15 +74,15 @@ def test_a_price_that_is_none_does_not_count() -> None:
         assert Reason.UNSUPERVISED == reason(venue.buy("alice", BTC, "1000", "49000"))
 
 
-def test_before_its_first_price_a_market_takes_no_orders_at_all() -> None:
-    """There is no mark to judge an order by."""
+def test_a_market_accepts_no_orders_before_its_first_price() -> None:
+    """An order cannot be checked without a mark."""
     venue = open_venue(alice={"BTC": "1"}, prices={"btc_usd": "0"})
     assert 0 == venue.market(BTC).mark
     assert Reason.UNSUPERVISED == reason(venue.buy("alice", BTC, "10", "50000"))
 
 
-def test_the_lease_is_a_house_rule() -> None:
-    """A venue whose prices come once a minute says so."""
+def test_the_supervision_time_is_a_parameter() -> None:
+    """A venue with one price per minute sets it accordingly."""
     venue = traded()
     venue.set_parameters(supervision=60 * SECOND)
     assert reason(venue.buy("alice", BTC, "1000", "49000", after=60 * SECOND)) is None

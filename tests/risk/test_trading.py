@@ -1,4 +1,4 @@
-"""Orders from request to rest: what each type, flag and time in force does, and what it is told."""
+"""Orders from request to rest: the effect of each type, flag and time in force."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def venue() -> Venue:
 
 
 def deals(*pairs: tuple[str, str]) -> list[tuple[int, int]]:
-    """(price, amount) of trades, from text."""
+    """Parse (price, amount) of trades from text."""
     return [(price(limit), amount(size)) for limit, size in pairs]
 
 
 def resting(venue: Venue, who: str) -> list[tuple[int, int]]:
-    """(price, remaining) of what an account has in the books, oldest first."""
+    """Return (price, remaining) of an account's resting orders, oldest first."""
     return [(order.price, order.remaining) for order in venue.orders(who)]
 
 
 def test_a_limit_order_trades_up_to_its_price_and_rests(venue: Venue) -> None:
-    """Best price first, at the makers' prices; the rest waits at its own."""
+    """The best price is first, at the makers' prices; the rest stays at its own price."""
     venue.sell("ben", BTC, "10", "50001")
     venue.sell("cat", BTC, "20", "50000.5")
     venue.sell("ben", BTC, "50", "50002")
@@ -77,10 +77,10 @@ def test_a_limit_order_trades_up_to_its_price_and_rests(venue: Venue) -> None:
         (TimeInForce.FILL_OR_KILL, "0", OrderState.CANCELLED),
     ],
 )
-def test_time_in_force_decides_about_what_does_not_trade(
+def test_time_in_force_decides_about_the_unfilled_rest(
     venue: Venue, time_in_force: TimeInForce, filled: str, state: OrderState
 ) -> None:
-    """It rests, or is cancelled, or nothing trades at all; that is an answer, not a refusal."""
+    """It rests, is cancelled, or prevents any trade; none of these is a refusal."""
     venue.sell("ben", BTC, "30", "50000")
     events = venue.buy("ann", BTC, "40", "50000", time_in_force=time_in_force)
     answer = order(events)
@@ -91,7 +91,7 @@ def test_time_in_force_decides_about_what_does_not_trade(
 
 @pytest.mark.parametrize("kind", [OrderType.LIMIT, OrderType.MARKET])
 def test_fill_or_kill_fills_whole_or_not_at_all(venue: Venue, kind: OrderType) -> None:
-    """Whatever its type: half a fill is none."""
+    """No partial fill remains, for any order type."""
     venue.sell("ben", BTC, "30", "50000")
     terms: dict[str, Any] = {"type": kind, "time_in_force": TimeInForce.FILL_OR_KILL}
     limit = "50000" if kind is OrderType.LIMIT else None
@@ -100,7 +100,7 @@ def test_fill_or_kill_fills_whole_or_not_at_all(venue: Venue, kind: OrderType) -
 
 
 def test_a_market_order_is_bounded_by_the_band(venue: Venue) -> None:
-    """It walks the book to the highest price a limit could have had; the rest is cancelled."""
+    """It trades up to the highest price allowed for a limit order; the rest is cancelled."""
     venue.sell("ben", BTC, "30", "50500")
     venue.sell("ben", BTC, "30", "50800")
     market = venue.market(BTC)
@@ -112,7 +112,7 @@ def test_a_market_order_is_bounded_by_the_band(venue: Venue) -> None:
 
 
 def test_market_orders_are_priced_at_their_bound(venue: Venue) -> None:
-    """Margin covers the worst price at which it may trade, not the best in the book."""
+    """Margin covers the worst price at which it may trade, not the best one in the book."""
     poor = venue.open("dan", BTC="0.0040")
     venue.sell("ben", BTC, "10000", "50000")
     # 10,000 USD: 0.0040 initial margin, 0.003 lost at 50,750, and fees.
@@ -134,8 +134,8 @@ def test_a_market_limit_order_rests_at_the_best_opposite_price(venue: Venue) -> 
     assert Reason.NO_LIQUIDITY is reason(refused)
 
 
-def test_a_post_only_order_slides_behind_the_best_opposite_price(venue: Venue) -> None:
-    """One tick away from it, on either side; it never takes."""
+def test_a_post_only_order_slides_to_one_tick_from_the_best_opposite_price(venue: Venue) -> None:
+    """This holds on either side; it never takes."""
     venue.sell("ben", BTC, "10", "50001")
     venue.buy("ben", BTC, "10", "49999")
     venue.buy("ann", BTC, "10", "50400", post_only=True)
@@ -145,7 +145,7 @@ def test_a_post_only_order_slides_behind_the_best_opposite_price(venue: Venue) -
 
 
 def test_a_post_only_order_that_must_not_slide_is_refused(venue: Venue) -> None:
-    """With `reject_post_only`, crossing is an error; not crossing is not."""
+    """With `reject_post_only`, a crossing order is refused and any other is accepted."""
     venue.sell("ben", BTC, "10", "50001")
     terms = {"post_only": True, "reject_post_only": True}
     assert Reason.POST_ONLY_REJECT is reason(venue.buy("ann", BTC, "10", "50001", **terms))
@@ -161,8 +161,8 @@ def test_a_post_only_order_that_must_not_slide_is_refused(venue: Venue) -> None:
         {"time_in_force": TimeInForce.FILL_OR_KILL},
     ],
 )
-def test_only_what_may_rest_may_be_post_only(venue: Venue, terms: dict[str, Any]) -> None:
-    """Anything else could only ever be cancelled."""
+def test_only_an_order_that_can_rest_can_be_post_only(venue: Venue, terms: dict[str, Any]) -> None:
+    """Any other post-only order could only be cancelled."""
     venue.sell("ben", BTC, "10", "50001")
     refused = venue.buy("ann", BTC, "10", "50000", post_only=True, **terms)
     assert Reason.POST_ONLY_NOT_ALLOWED is reason(refused)
@@ -188,12 +188,12 @@ def test_only_what_may_rest_may_be_post_only(venue: Venue, terms: dict[str, Any]
 def test_prices_and_amounts_must_fit_the_instrument(
     venue: Venue, side: Side, size: str, limit: str, expected: Reason | None
 ) -> None:
-    """Tick, contract size, minimum, and on the side that gives away the band around the mark."""
+    """The limits are tick, contract size, minimum, and the band on the side that gives away."""
     assert expected is reason(venue.place("ann", BTC, side, size, limit))
 
 
 def test_a_taker_that_meets_its_own_order_is_stopped(venue: Venue) -> None:
-    """`reject_taker`: an error where nothing traded, else what is left is cancelled."""
+    """`reject_taker`: refused if nothing traded, otherwise the rest is cancelled."""
     venue.sell("ben", BTC, "10", "50000")
     venue.sell("ann", BTC, "10", "50001")
     events = venue.buy("ann", BTC, "30", "50001")
@@ -205,7 +205,7 @@ def test_a_taker_that_meets_its_own_order_is_stopped(venue: Venue) -> None:
 
 
 def test_a_maker_can_give_way_to_its_own_taker(venue: Venue) -> None:
-    """`cancel_maker`: the resting order goes, and the taker trades on behind it."""
+    """`cancel_maker`: the resting order is cancelled, and the taker trades on."""
     venue.do(SetSelfTrading(account=venue.number("ann"), mode=SelfTrading.CANCEL_MAKER))
     venue.sell("ann", BTC, "10", "50000")
     venue.sell("ben", BTC, "10", "50001")
@@ -217,7 +217,7 @@ def test_a_maker_can_give_way_to_its_own_taker(venue: Venue) -> None:
 
 
 def test_a_reduce_only_order_is_capped_to_the_position(venue: Venue) -> None:
-    """It counts what other reduce-only orders will already take."""
+    """Amounts of other reduce-only orders are subtracted."""
     venue.trade("ann", "ben", BTC, "100", "50000")
     venue.sell("ann", BTC, "70", "50100", reduce_only=True)
     answer = order(venue.sell("ann", BTC, "70", "50200", reduce_only=True))
@@ -229,7 +229,7 @@ def test_a_reduce_only_order_is_capped_to_the_position(venue: Venue) -> None:
 
 
 def test_reduce_only_orders_shrink_newest_first_with_the_position(venue: Venue) -> None:
-    """What the position no longer holds, the newest give up; what is left nothing of is gone."""
+    """The newest orders lose the amount that the position no longer has, or end."""
     venue.trade("ann", "ben", BTC, "100", "50000")
     for limit in ("50300", "50200", "50100"):
         venue.sell("ann", BTC, "30", limit, reduce_only=True)
@@ -244,8 +244,8 @@ def test_reduce_only_orders_shrink_newest_first_with_the_position(venue: Venue) 
     assert -amount("50") == venue.size("ann", BTC)
 
 
-def test_closing_a_position_takes_all_of_it(venue: Venue) -> None:
-    """At the market or at a limit; without a position there is nothing to close."""
+def test_closing_a_position_closes_all_of_it(venue: Venue) -> None:
+    """At the market or at a limit; without a position it is refused."""
     close = ClosePosition(account=venue.number("ann"), instrument=BTC)
     assert Reason.NO_POSITION is reason(venue.do(close))
     venue.trade("ann", "ben", BTC, "100", "50000")
@@ -257,8 +257,8 @@ def test_closing_a_position_takes_all_of_it(venue: Venue) -> None:
     assert deals(("50010", "40")) == resting(venue, "ann")
 
 
-def test_a_position_can_be_closed_while_others_wait_to_take_its_profit(venue: Venue) -> None:
-    """An immediate reduce-only order goes first; what rests shrinks as it fills."""
+def test_an_immediate_close_precedes_resting_reduce_only_orders(venue: Venue) -> None:
+    """Resting reduce-only orders shrink as it fills."""
     venue.trade("ann", "ben", BTC, "100", "50000")
     venue.sell("ann", BTC, "100", "50300", reduce_only=True)
     venue.buy("cat", BTC, "60", "49999")
@@ -271,8 +271,8 @@ def test_a_position_can_be_closed_while_others_wait_to_take_its_profit(venue: Ve
     assert 0 == venue.size("ann", BTC)
 
 
-def test_an_account_has_room_for_so_many_orders(venue: Venue) -> None:
-    """The house rule counts all markets."""
+def test_the_open_orders_of_an_account_are_limited(venue: Venue) -> None:
+    """The limit counts all markets."""
     venue.set_parameters(open_orders=2)
     venue.buy("ann", BTC, "10", "49000")
     venue.buy("ann", BTC_USDC, "0.001", "49000")
@@ -288,10 +288,10 @@ def test_an_account_has_room_for_so_many_orders(venue: Venue) -> None:
         for lasting in TimeInForce
     ],
 )
-def test_without_room_only_what_may_rest_is_refused(
+def test_at_the_limit_only_orders_that_can_rest_are_refused(
     venue: Venue, kind: OrderType, lasting: TimeInForce, passes: bool
 ) -> None:
-    """A position can be closed with any number of orders open."""
+    """A position can be closed with any number of open orders."""
     venue.trade("ann", "ben", BTC, "100", "50000")
     venue.buy("ben", BTC, "100", "49990")
     venue.buy("ann", BTC, "10", "49000")
@@ -304,8 +304,8 @@ def test_without_room_only_what_may_rest_is_refused(
     assert 2 == len(venue.orders("ann"))
 
 
-def test_without_room_a_position_is_closed(venue: Venue) -> None:
-    """At market; at a limit the rest of it would need room."""
+def test_at_the_limit_a_position_can_be_closed_at_market(venue: Venue) -> None:
+    """With a limit price, the rest of the order would need a place."""
     venue.trade("ann", "ben", BTC, "100", "50000")
     venue.buy("ben", BTC, "100", "49990")
     venue.buy("ann", BTC, "10", "49000")
@@ -317,7 +317,7 @@ def test_without_room_a_position_is_closed(venue: Venue) -> None:
 
 
 def test_an_order_may_be_too_late(venue: Venue) -> None:
-    """`valid_until` is compared with the time at which the order is heard."""
+    """`valid_until` is compared with the time of the entry."""
     late = {"valid_until": venue.time + 1, "after": 2}
     assert Reason.TIMED_OUT is reason(venue.buy("ann", BTC, "10", "49000", **late))
     in_time = {"valid_until": venue.time + 1, "after": 1}
@@ -325,7 +325,7 @@ def test_an_order_may_be_too_late(venue: Venue) -> None:
 
 
 def test_unknown_names_are_refused(venue: Venue) -> None:
-    """Instruments, accounts and orders that are not there; the venue itself does not trade."""
+    """These are unknown instruments, accounts and orders; system accounts do not trade."""
     assert Reason.INSTRUMENT_UNKNOWN is reason(venue.buy("ann", "BTC-1JAN20", "10", "50000"))
     for nobody in (999, FEES, INSURANCE, FUNDING_POOL, ROUNDING, DEFICIT):
         assert Reason.ACCOUNT_UNKNOWN is reason(venue.buy(nobody, BTC, "10", "50000"))
@@ -336,15 +336,15 @@ def test_unknown_names_are_refused(venue: Venue) -> None:
 
 
 @pytest.mark.parametrize("account", [FEES, FUNDING_POOL, ROUNDING, DEFICIT])
-def test_only_clients_and_the_fund_are_given_money(venue: Venue, account: int) -> None:
-    """The other accounts of the venue hold what its own rules put there."""
+def test_only_clients_and_the_fund_accept_deposits(venue: Venue, account: int) -> None:
+    """Balances of the other system accounts follow from the rules alone."""
     refused = venue.do(Deposit(account=account, currency="BTC", amount=1))
     assert Reason.PERMISSION_DENIED is reason(refused)
     assert reason(venue.do(Deposit(account=INSURANCE, currency="BTC", amount=1))) is None
 
 
-def test_below_maintenance_margin_nothing_passes(venue: Venue) -> None:
-    """Also before any liquidation has come: no order, no change, no cancel, no withdrawal."""
+def test_below_maintenance_margin_every_request_is_refused(venue: Venue) -> None:
+    """Even before a liquidation, no order, edit, cancel or withdrawal is accepted."""
     poor = venue.open("dan", BTC="0.005")
     venue.trade("dan", "ben", BTC, "10000", "50000")
     order_id = order(venue.buy("dan", BTC, "10", "40000")).order_id
@@ -390,10 +390,10 @@ def test_below_maintenance_margin_nothing_passes(venue: Venue) -> None:
         ({}, True, False),
     ],
 )
-def test_all_is_cancelled_but_what_liquidation_holds(
+def test_cancel_all_spares_the_orders_of_a_currency_in_liquidation(
     venue: Venue, asked: dict[str, Any], locked: bool, with_others: bool, elsewhere: bool
 ) -> None:
-    """Where it holds all that was chosen the answer says so; what is elsewhere is cancelled."""
+    """If all selected orders are in liquidation, the answer says so; others are cancelled."""
     poor = venue.open("dan", BTC="0.005", USDC="1000")
     venue.trade("dan", "ben", BTC, "10000", "50000")
     venue.buy("dan", BTC, "10", "49300", label="a")
@@ -410,8 +410,8 @@ def test_all_is_cancelled_but_what_liquidation_holds(
     assert BTC in {each.instrument for each in venue.orders("dan")}
 
 
-def test_above_initial_margin_only_what_reduces_risk_passes(venue: Venue) -> None:
-    """Between the two margins one can close, not open; the order says that it was let through."""
+def test_without_initial_margin_only_risk_reducing_orders_are_accepted(venue: Venue) -> None:
+    """Between the two margins a position can be closed; the order has the risk_reducing flag."""
     venue.open("dan", BTC="0.0056")
     venue.trade("dan", "ben", BTC, "10000", "50000")
     venue.tick(btc_usd="49200")
@@ -425,8 +425,8 @@ def test_above_initial_margin_only_what_reduces_risk_passes(venue: Venue) -> Non
     assert amount("5000") == venue.size("dan", BTC)
 
 
-def test_without_supervision_risk_only_falls(venue: Venue) -> None:
-    """Five seconds after the last Tick: cancels and risk-reducing orders, and no money out."""
+def test_without_supervision_only_risk_reducing_requests_are_accepted(venue: Venue) -> None:
+    """Five seconds after the last Tick, this also excludes withdrawals."""
     venue.trade("ann", "ben", BTC, "100", "50000")
     order_id = order(venue.buy("ann", BTC, "10", "49000")).order_id
     venue.buy("cat", BTC, "10", "49999")
@@ -444,8 +444,8 @@ def test_without_supervision_risk_only_falls(venue: Venue) -> None:
     assert reason(venue.buy("ann", BTC, "10", "49000")) is None
 
 
-def test_a_stale_index_elsewhere_takes_on_no_risk_either(venue: Venue) -> None:
-    """Margin depends on all marks of a currency in which the account holds something."""
+def test_a_stale_index_of_another_position_prevents_new_risk(venue: Venue) -> None:
+    """Margin depends on all marks of a currency in which the account has positions."""
     venue.trade("ann", "ben", "SOL_USDC-PERPETUAL", "1", "150")
     stale = {name: number for name, number in venue.prices.items() if name != "sol_usdc"}
     for _ in range(6):
@@ -456,8 +456,8 @@ def test_a_stale_index_elsewhere_takes_on_no_risk_either(venue: Venue) -> None:
     assert reason(venue.buy("ann", BTC, "10", "49000")) is None
 
 
-def test_the_position_limit_holds_for_all_that_orders_may_make_of_it(venue: Venue) -> None:
-    """Position and open orders of a side together; what closes is not held to it."""
+def test_the_position_limit_includes_open_orders(venue: Venue) -> None:
+    """Position and open orders of a side count together; closing orders are not limited."""
     rich = venue.open("dan", BTC="1000000")
     limit = venue.market(BTC).terms.position_limit
     command = Place(account=rich, instrument=BTC, side=Side.BUY, amount=limit, price=price("49000"))
@@ -466,8 +466,8 @@ def test_the_position_limit_holds_for_all_that_orders_may_make_of_it(venue: Venu
     assert reason(venue.sell(rich, BTC, "10", "51000")) is None
 
 
-def test_trades_tell_both_sides_with_fees_and_profits(venue: Venue) -> None:
-    """The taker pays 0.05 %, the maker nothing; who closes sees what it brought."""
+def test_trades_report_both_sides_with_fees_and_profits(venue: Venue) -> None:
+    """The taker pays 0.05 %, the maker nothing; the closing side has the realised profit."""
     venue.trade("ann", "ben", BTC, "1000", "50000")
     venue.buy("cat", BTC, "1000", "50500")
     [trade] = of_type(venue.sell("ann", BTC, "1000", "50500"), Traded)
@@ -478,8 +478,8 @@ def test_trades_tell_both_sides_with_fees_and_profits(venue: Venue) -> None:
     assert (2, 0) == (trade.sequence, trade.tick)
 
 
-def test_a_book_reports_what_changed_net(venue: Venue) -> None:
-    """What came and went within one entry is not told of."""
+def test_book_changes_are_net_of_an_entry(venue: Venue) -> None:
+    """Orders that came and went within one entry are not reported."""
     venue.sell("ben", BTC, "10", "50000")
     [change] = of_type(venue.buy("ann", BTC, "30", "50000"), BookChanged)
     assert [

@@ -1,4 +1,4 @@
-"""The exchange and the naive book are given the same orders and must agree on all that follows."""
+"""The exchange and a naive book get the same orders and must agree on all results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AMOUNTS = st.integers(1, 12).map(lambda contracts: amount(10 * contracts))
 
 
 class ExchangeAgainstOracle(RuleBasedStateMachine):
-    """Margin is no matter here: everybody is rich, and prices stay near the mark."""
+    """All accounts are rich and prices stay near the mark, so margin has no effect."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
 
     @initialize(most=st.sampled_from([1_000, 1, 2, 4]))
     def limit_fills(self, most: int) -> None:
-        """The work of one order is limited to a few fills, or to more than there ever are."""
+        """Limit the fills of one order to a few, or to more than ever occur."""
         self.venue.set_parameters(fills=most)
         self.oracle.most = most
 
@@ -181,7 +181,7 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
         naive: NaiveOrder,
         time_in_force: TimeInForce | None = None,
     ) -> None:
-        """Give both the same order: the same trades, or the same reason for none."""
+        """Give both the same order; expect the same trades or the same reason for none."""
         if time_in_force is None:
             assert isinstance(command, Place)
             time_in_force = command.time_in_force
@@ -202,7 +202,7 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
         assert len(fills) <= self.oracle.most
 
     def answered(self, events: list[Event], naive: NaiveOrder, wanted: int) -> None:
-        """The answer shows what was traded; only a stopped self-trade has no order to show."""
+        """Check the answer's trades; a stopped self-trade alone has no order."""
         if reason(events) is not None:
             assert Reason.ORDER_OVERLAP is reason(events)
             assert wanted == naive.left
@@ -218,7 +218,7 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
 
     @invariant()
     def books_and_positions_agree(self) -> None:
-        """Depth, every queue and every position."""
+        """Compare depth, every queue and every position."""
         for side in Side:
             assert self.oracle.depth(side) == depth(self.market.book, side, 100)
             assert [(each.order_id, each.left) for each in self.oracle.ranked(side)] == [

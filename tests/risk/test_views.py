@@ -1,4 +1,4 @@
-"""Views only look, and show what the API's recorded payloads show."""
+"""Views change nothing, and agree with recorded payloads of the API."""
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -26,8 +26,8 @@ from tests.risk.venue import (
 )
 
 
-def test_looking_at_a_currency_that_is_not_there_changes_nothing() -> None:
-    """A summary in a currency that no product settles in is all zero, and leaves no wallet."""
+def test_a_summary_of_an_unused_currency_is_zero_and_adds_no_wallet() -> None:
+    """No product settles in this currency."""
     venue = Venue()
     exchange: Exchange = venue.exchange
     venue.do(OpenAccount(account=901, name="looker"))
@@ -49,10 +49,10 @@ def test_looking_at_a_currency_that_is_not_there_changes_nothing() -> None:
         ("0.0203", "1", 49),
     ],
 )
-def test_leverage_is_the_nearest_whole_number_of_what_margin_allows(
+def test_leverage_is_rounded_to_the_nearest_whole_number(
     initial: str, coins: str, leverage: int
 ) -> None:
-    """As in recorded positions, from their initial margin and their size in coins."""
+    """It agrees with recorded positions, by their initial margin and size in coins."""
     venue = open_venue(ann={"BTC": "1"}, ben={"BTC": "1"})
     contract, terms = LEGACY_2025[0]
     rate = int((Decimal(initial) / Decimal(coins) * RATE).to_integral_value(ROUND_HALF_EVEN))
@@ -65,8 +65,8 @@ def test_leverage_is_the_nearest_whole_number_of_what_margin_allows(
 
 
 @given(st.integers(1, 30_000_000))
-def test_leverage_is_that_of_the_margin_shown_beside_it(contracts: int) -> None:
-    """Whatever the size: 1 / (initial margin / size in coins), within half a unit."""
+def test_leverage_agrees_with_the_initial_margin_of_the_view(contracts: int) -> None:
+    """For any size it is 1 / (initial margin / size in coins), within half a unit."""
     venue = _BARE
     market = venue.market(BTC)
     size = contracts * 10 * SCALE
@@ -89,7 +89,7 @@ _BARE = open_venue()
 def test_at_the_liquidation_ratio_inverse_margin_is_used_up(
     held: list[tuple[str, int]],
 ) -> None:
-    """All marks moved by it, margin balance and maintenance meet."""
+    """With all marks multiplied by it, margin balance and maintenance margin are equal."""
     _meet("BTC", held, scale=10)
 
 
@@ -101,7 +101,7 @@ def test_at_the_liquidation_ratio_inverse_margin_is_used_up(
     )
 )
 def test_at_the_liquidation_ratio_linear_margin_is_used_up(held: list[tuple[str, int]]) -> None:
-    """The same where prices are in the settlement currency, over several indices."""
+    """Prices are in the settlement currency, with several indices."""
     _meet("USDC", held, scale=1)
 
 
@@ -145,7 +145,7 @@ def _meet(currency: str, held: list[tuple[str, int]], *, scale: int) -> None:
 
 
 def test_the_ratio_of_one_position_is_its_liquidation_price_over_its_mark() -> None:
-    """Long and short, inverse and linear; nothing held, no ratio."""
+    """Long and short, inverse and linear; without a position there is no ratio."""
     for name, currency, quantity in ((BTC, "BTC", "20000"), (BTC_USDC, "USDC", "0.5")):
         venue = open_venue(
             ann={currency: "1" if currency == "BTC" else "5000"}, ben={currency: "1e9"}
@@ -162,8 +162,8 @@ def test_the_ratio_of_one_position_is_its_liquidation_price_over_its_mark() -> N
         assert abs(expected - summary.ratio) <= 10**6
 
 
-def test_a_currency_that_is_added_later_is_everybodys() -> None:
-    """An account has no wallet in it until it needs one, and trades in it all the same."""
+def test_every_account_can_use_a_currency_added_later() -> None:
+    """An account has no wallet in it until it needs one."""
     inverse, linear = LEGACY_2025[0], LEGACY_2025[4]
     venue = open_venue(catalogue=[inverse], ann={"BTC": "1"}, ben={"BTC": "1"})
     contract, terms = linear

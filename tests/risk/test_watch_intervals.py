@@ -1,4 +1,4 @@
-"""Whether a position loses no more than its share anywhere within its intervals."""
+"""A position loses no more than its share anywhere within its intervals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHARES = st.integers(0, 100) | st.integers(0, 10**6) | st.integers(0, 10**9 * MO
 
 
 def new_market(family: int) -> Market:
-    """A market of a family of the catalogue, without any price."""
+    """Return a market of a family of the parameter set, without any price."""
     contract, terms = LEGACY_2025[family]
     if contract.dated:
         instrument = dated(contract, 1, 0, 2_000_000_000_000, Period.WEEK)
@@ -37,7 +37,7 @@ def new_market(family: int) -> Market:
 
 @st.composite
 def positions(draw: st.DrawFn) -> Position:
-    """A position of one contract or of more than any limit allows, at any price."""
+    """Return positions of one contract up to more than any limit allows, at any price."""
     market = new_market(draw(st.integers(0, len(LEGACY_2025) - 1)))
     market.mark = draw(PRICES)
     market.index.price = max(1, market.mark * draw(st.integers(995, 1005)) // 1000)
@@ -55,7 +55,7 @@ def positions(draw: st.DrawFn) -> Position:
 
 
 def worth(position: Position) -> int:
-    """Profit less maintenance margin at the market's present numbers, in Money."""
+    """Return profit less maintenance margin at the market's present values, in Money."""
     market = position.market
     profit = position.carry - market.instrument.value(position.size, market.mark)
     accrued = position.accrued_funding(market.funding_index)
@@ -63,7 +63,7 @@ def worth(position: Position) -> int:
 
 
 def coordinates(market: Market) -> dict[str, int]:
-    """Where the market stands now."""
+    """Return the present coordinates of the market."""
     return {
         "mark": market.mark,
         "index": market.index.price,
@@ -71,8 +71,8 @@ def coordinates(market: Market) -> dict[str, int]:
     }
 
 
-def move(market: Market, kind: str, value: int) -> None:
-    """Put one coordinate elsewhere."""
+def set_coordinate(market: Market, kind: str, value: int) -> None:
+    """Set one coordinate to another value."""
     if kind == "mark":
         market.mark = value
     elif kind == "index":
@@ -86,7 +86,7 @@ def move(market: Market, kind: str, value: int) -> None:
 def test_a_position_loses_at_most_its_share_within_its_intervals(
     position: Position, share: int, data: st.DataObject
 ) -> None:
-    """At all ends, next to where it stands and in between, the exact loss is no more."""
+    """The exact loss is checked at all ends, at the present values and in between."""
     market = position.market
     now, before = coordinates(market), worth(position)
     held = list(intervals(position, share))
@@ -99,12 +99,12 @@ def test_a_position_loses_at_most_its_share_within_its_intervals(
         places.append([lowest, *near, highest, data.draw(st.integers(lowest, highest))])
     for point in product(*places):
         for (kind, _, _), value in zip(held, point, strict=True):
-            move(market, kind, value)
+            set_coordinate(market, kind, value)
         assert before - worth(position) <= share
 
 
-def test_a_short_without_slack_is_looked_at_when_the_mark_falls() -> None:
-    """Its gain may be rounded away while its maintenance margin is rounded up."""
+def test_a_short_without_slack_is_measured_when_the_mark_falls() -> None:
+    """Its profit may round to zero while its maintenance margin rounds up."""
     market = new_market(0)
     market.mark = market.index.price = 10_000 * SCALE
     size = -market.instrument.contract.contract_size
@@ -119,8 +119,8 @@ def test_a_short_without_slack_is_looked_at_when_the_mark_falls() -> None:
 
 @pytest.mark.parametrize("family", range(len(LEGACY_2025)))
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_an_interval_leaves_most_of_a_share_to_be_used(family: int, sign: int) -> None:
-    """At the end of its mark interval a position has lost at least two thirds of its share."""
+def test_a_mark_interval_uses_at_least_two_thirds_of_the_share(family: int, sign: int) -> None:
+    """This is the loss at the end of the interval."""
     market = new_market(family)
     market.mark = market.index.price = 100 * SCALE
     size = sign * 1000 * market.instrument.contract.contract_size

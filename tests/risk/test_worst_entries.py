@@ -1,7 +1,7 @@
-"""No entry does unbounded work: with four times as much to do, the longest entry does no more.
+"""No entry does unbounded work: four times the data does not make the longest entry longer.
 
 The cases are those of `benchmarks/worst_entries.py`, with a small slice and few fills. Work is
-counted in lines executed in `book/` and `risk/`, which is the same every time.
+counted in executed lines of `book/` and `risk/`, which is deterministic.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SIZES = {
 
 
 def lines(step: Callable[[], object]) -> float:
-    """Lines of the core that a step executes."""
+    """Count the lines of `book/` and `risk/` that a step executes."""
     count = 0
 
     def local(_: FrameType, event: str, __: Any) -> Any:
@@ -75,8 +75,8 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", worst_entries.CASES)
-def test_the_longest_entry_does_not_grow_with_what_there_is_to_do(name: str) -> None:
-    """By more than a few steps of a tree or a heap; or by little for each order of one account."""
+def test_the_longest_entry_does_not_grow_with_the_amount_of_data(name: str) -> None:
+    """The allowance is a few steps of a tree or heap, or little per order of one account."""
     measure, _ = worst_entries.CASES[name]
     small, large = SIZES.get(name, (40, 160))
     few, many = measure(small), measure(large)
@@ -88,7 +88,7 @@ def test_the_longest_entry_does_not_grow_with_what_there_is_to_do(name: str) -> 
 
 
 def test_every_command_that_may_be_long_has_a_case() -> None:
-    """The others do the same few steps whatever there is."""
+    """All other commands take the same few steps for any state."""
     short = {"StartSession", "SetCancelOnDisconnect", "OpenAccount", "Deposit", "SetSelfTrading"}
     short |= {"SetParameters", "Checkpoint", "Skip", "Continue"}
     given: set[type[Command]] = set()

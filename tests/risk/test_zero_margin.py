@@ -1,4 +1,4 @@
-"""Positions that need no margin, as bought options do: what is in proportion to it works."""
+"""Positions that need no margin, as bought options: proportional computations still work."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PARTLY = [
 @pytest.mark.parametrize("policy", list(LossPolicy))
 @pytest.mark.parametrize("catalogue", [WITHOUT, WITHOUT_AT_ALL, PARTLY])
 @pytest.mark.parametrize("insurance_fund", ["0", "10"])
-def test_who_is_below_zero_is_liquidated(
+def test_an_account_below_zero_without_margin_is_liquidated(
     catalogue: list[tuple[object, object]], policy: LossPolicy, insurance_fund: str
 ) -> None:
-    """Takeover, deleveraging and socialised loss work out; nobody is left below zero."""
+    """Takeover, deleveraging and socialised loss complete, and leave no account below zero."""
     venue = open_venue(
         catalogue=catalogue,  # type: ignore[arg-type]
         parameters={"loss_policy": policy},
@@ -84,7 +84,7 @@ def holder(catalogue: list[tuple[object, object]], sizes: tuple[int, int], lost:
 def test_the_shares_of_positions_add_up(
     catalogue: list[tuple[object, object]], sizes: tuple[int, int], lost: int
 ) -> None:
-    """To the margin balance, whatever each position needs and however much is left or lacking."""
+    """They sum to the margin balance, for any requirements and any balance or debt."""
     venue = holder(catalogue, sizes, lost)
     wallet = venue.wallet("ann", "BTC")
     margin_cache.refresh(venue.exchange.state, wallet)
