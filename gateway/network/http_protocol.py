@@ -1,9 +1,9 @@
 """HTTP/1.1 of one connection, by hypercorn: bytes in, requests to the application, bytes out.
 
-Of hypercorn only the protocol is used, without its server: there one connection that raises ends
-all the others, writes cannot be cancelled, and HTTP/2 and WebSocket cannot be switched off. This
-is the only module that names what is private to hypercorn, and tests/gateway/test_http_protocol.py
-fails where an update takes it away.
+Only hypercorn's protocol is used, not its server: in the server an exception of one connection ends
+all of them, writes cannot be cancelled, and HTTP/2 and WebSocket cannot be switched off. No other
+module names hypercorn's internals; tests/gateway/network/test_library_internals.py fails where an
+update changes them.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ from http import HTTPStatus
 from typing import Final
 
 import trio
-from trio_websocket import ConnectionClosed
-from wsproto.utilities import LocalProtocolError
 
 from gateway.config.schema import Library
 from gateway.network.transport import trio_websocket_transport, websockets_transport
@@ -40,9 +38,7 @@ __all__ = [
 
 PEER_ERRORS: Final = (
     DisconnectedError,
-    ConnectionClosed,
-    # trio-websocket answers a ping that comes while it says goodbye, and stumbles over itself.
-    LocalProtocolError,
+    *trio_websocket_transport.LIBRARY_ERRORS,
     trio.BrokenResourceError,
     trio.ClosedResourceError,
 )

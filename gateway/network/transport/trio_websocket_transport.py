@@ -8,6 +8,7 @@ from typing import Final
 import trio
 from attrs import define, field
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from wsproto.utilities import LocalProtocolError
 
 from gateway.network.transport import frames
 from gateway.network.transport.frame_filter import FrameFilter, MessageKind
@@ -25,6 +26,10 @@ _CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
 # where the library parses what is read.
 _LINGER_PERIOD: Final = 0.01
 _PARSING_PERIOD: Final = 0.1
+
+# What the library's own task raises because of a peer. The second is a fault of the library: it
+# answers a ping that arrives during its closing handshake, when it may not send any more.
+LIBRARY_ERRORS: Final = (ConnectionClosed, LocalProtocolError)
 
 
 @define(eq=False)

@@ -15,9 +15,9 @@ from typing import Final
 
 import trio
 from attrs import Factory, define, field
-from websockets.frames import Frame, apply_mask  # type: ignore[attr-defined]  # in C it is only here
+from websockets.frames import Frame
 from websockets.http11 import Request
-from websockets.protocol import CLOSED, OPEN, SEND_EOF
+from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 from gateway.network.transport import frames
@@ -37,6 +37,11 @@ from gateway.network.transport.interface import (
     read_chunk,
 )
 from gateway.network.transport.meter import InboundMeter
+from gateway.network.transport.websockets_internals import (
+    apply_mask,
+    forget_fragments,
+    limit_message_size,
+)
 from gateway.protocol.close_codes import INVALID_DATA, CloseReason
 
 # The protocol allows to answer the latest ping only. Of a client that sends more, and does not read
@@ -221,7 +226,7 @@ class WebSocketTransport:
             return end - at
         if header.opcode == frames.CLOSE:
             # It may come in the midst of a message, which the library would not let pass.
-            self._protocol.current_size = None
+            forget_fragments(self._protocol)
         self._protocol.receive_data(empty_frame(header.first) if discard else data[at:end])
         messages += self._library_messages()
         if self.closing:
@@ -282,7 +287,7 @@ class WebSocketTransport:
                 self._close_frame = data
             else:
                 self._queued_pongs.append(data)
-        self.closing = self._protocol.state is not OPEN
+        self.closing = self._protocol.state is not State.OPEN
 
     def write(self, messages: Sequence[bytes]) -> None:
         """Frame and write; nothing once the goodbye was said, which comes last."""
@@ -342,7 +347,7 @@ class WebSocketTransport:
 
     async def _close_handshake(self, code: int, reason: str) -> None:
         protocol = self._protocol
-        if protocol.state is OPEN:
+        if protocol.state is State.OPEN:
             if self._meter.exceeded:
                 protocol.fail(code, reason)
             else:
@@ -351,9 +356,9 @@ class WebSocketTransport:
         # Once both have sent a close frame nothing more comes, and the server closes first. A peer
         # that broke the rules may still be sending: closing over unread bytes would be a reset,
         # which overtakes the close frame. It may send for ever, and is read slowly.
-        protocol.max_message_size = self._frame_bytes
+        limit_message_size(protocol, self._frame_bytes)
         left, data, self._rest = LINGER_BYTES, self._rest, b""
-        while protocol.close_rcvd is None and protocol.state is not CLOSED:
+        while protocol.close_rcvd is None and protocol.state is not State.CLOSED:
             data = data or await self._read()
             if data:
                 protocol.receive_data(data[self._discard(0, len(data)) :])
@@ -405,4 +410,4 @@ async def shake_hands(
         protocol.send_response(protocol.accept(request))
     transport = WebSocketTransport(stream, protocol, frame_bytes, meter, ahead)
     await transport.send_protocol_output()
-    return transport if protocol.state is OPEN else None
+    return transport if protocol.state is State.OPEN else None
