@@ -1,9 +1,9 @@
-"""What a client sends, between the socket and trio-websocket, which reads by itself.
+"""Filters what a client sends before trio-websocket, which has a reading task of its own, sees it.
 
-The library closes the connection as soon as it finds a close frame or a violation, before what came
-earlier is answered, and reads messages of any length into memory. So its frames are looked at here
-first: messages that are too long lose their payload, and the frame that ends the connection is kept
-back until the connection is closed.
+The library closes the connection as soon as it reads a close frame or a violation, before earlier
+requests are answered; after some violations it sends no close frame; and it reads messages of any
+length into memory. This filter drops the payload of messages that are too long, and holds back the
+frame that ends the connection until the connection is closed.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from attrs import Factory, define, field
 from gateway.network.transport import frames
 from gateway.network.transport.frames import Header, MessageTracker
 from gateway.network.transport.meter import InboundMeter
+from gateway.network.transport.websockets_internals import apply_mask
 from gateway.protocol.close_codes import CloseReason
 
 
 class MessageKind(Enum):
-    """What a message that comes out of the library is."""
+    """The type of a message that the library returns."""
 
     TEXT = "text"
     BINARY = "binary"
-    OVERSIZED = "longer than the limit; its content is gone"
-    END = "not a message: no more of them will come"
+    OVERSIZED = "longer than the limit, with its content dropped"
+    END = "no message: the marker after the last one"
 
 
 @define(eq=False)
 class FrameFilter:
     """Turns what a client sends into what the library is to read.
 
-    Text goes to the library as binary, so that text which is not UTF-8 is found by the transport,
-    in its place among the messages. `kinds` are those of the messages passed on, in order.
-    `ended` says that the rest is kept back; with `passes_close` a close frame is passed on like any
-    other frame.
+    Text is passed on as binary, so that the transport finds text that is not UTF-8 in its place
+    among the messages. `kinds` are the types of the messages passed on, in order. Once `ended`, the
+    rest is held back. With `passes_close` a close frame is passed on like any other frame.
     """
 
     limit: int
@@ -48,7 +48,7 @@ class FrameFilter:
         default=Factory(lambda self: MessageTracker(self.limit), takes_self=True), init=False
     )
     _rest: bytes = field(default=b"", init=False)
-    # What is left of the payload of the frame that began last, and whether it is passed on.
+    # How much of the present frame's payload is still to come, and whether it is passed on.
     _payload: int = field(default=0, init=False)
     _passing: bool = field(default=False, init=False)
 
@@ -58,7 +58,7 @@ class FrameFilter:
         return self.violation is not None or self.meter.exceeded
 
     def feed(self, data: bytes) -> bytes:
-        """What to pass on of the next bytes; call it until `ended`."""
+        """Return what of the next bytes to pass on; to be called until `ended`."""
         passed = bytearray()
         before = len(self.kinds)
         buffer, at = self._rest + data, 0
@@ -70,9 +70,9 @@ class FrameFilter:
                     passed += buffer[at:end]
                 at = end
             header = None if self._payload else frames.read_header(buffer, at)
-            if header is None:
+            if header is None or self._waits_for_close_payload(header, len(buffer)):
                 break
-            if not self._start_frame(header):
+            if not self._start_frame(header, buffer):
                 passed += self._end_marker()
                 break
             passed += self._rewrite_head(header, buffer[at : header.start])
@@ -82,15 +82,26 @@ class FrameFilter:
         return bytes(passed)
 
     def release(self) -> bytes:
-        """What was kept back: the client's close frame, and what came behind it."""
+        """Return what was held back: the client's close frame and the bytes after it."""
         rest, self._rest = self._rest, b""
         return rest
 
-    def _start_frame(self, header: Header) -> bool:
-        """Take a frame's header; false where no more is to be passed on."""
+    def _waits_for_close_payload(self, header: Header, size: int) -> bool:
+        """Return whether this is a valid header of a close frame whose payload is incomplete."""
+        return (
+            header.opcode == frames.CLOSE
+            and header.violation is None
+            and header.start + header.length > size
+        )
+
+    def _start_frame(self, header: Header, buffer: bytes) -> bool:
+        """Take a frame's header; return False where nothing more is to be passed on."""
         self.violation = header.violation
         if self.violation is None:
             if header.opcode == frames.CLOSE and not self.passes_close:
+                mask = buffer[header.start - frames.MASK_BYTES : header.start]
+                payload = buffer[header.start : header.start + header.length]
+                self.violation = frames.close_violation(apply_mask(payload, mask))
                 return False
             if not self._is_whole_message(header) and not self.meter.frame():
                 return False
@@ -107,9 +118,8 @@ class FrameFilter:
         return True
 
     def _is_whole_message(self, header: Header) -> bool:
-        """Whether the frame is a whole message that counts as a request."""
-        first = frames.FIN | frames.TEXT
-        return header.first == first and 0 < header.length <= self.limit
+        """Return whether the frame is a whole message that counts as a request."""
+        return header.first == frames.WHOLE_TEXT and 0 < header.length <= self.limit
 
     def _message_kind(self) -> MessageKind:
         if self._message.oversized:
@@ -117,7 +127,7 @@ class FrameFilter:
         return MessageKind.TEXT if self._message.text else MessageKind.BINARY
 
     def _end_marker(self) -> bytes:
-        """The end of all messages, as one that the library gives out behind them."""
+        """Return an empty message, which the library returns after all others."""
         self.ended = True
         self.kinds.append(MessageKind.END)
         opcode = frames.CONTINUATION if self._message.open else frames.BINARY

@@ -16,12 +16,10 @@ from gateway.network.transport.frames import oversized_placeholder
 from gateway.network.transport.handshake import LINGER_BYTES
 from gateway.network.transport.interface import CHUNK_BYTES, DisconnectedError, Stream, half_close
 from gateway.network.transport.meter import InboundMeter
-from gateway.protocol.close_codes import INVALID_DATA, CloseReason
 
 # The library stops answering pings while its queue is full, and ours is never far behind; what
 # waits here is memory of a client that we do not read.
 _QUEUE: Final = 8
-_CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
 # How often a client is read that goes on sending while the close frame is on its way; less often
 # where the library parses what is read.
 _LINGER_PERIOD: Final = 0.01
@@ -73,7 +71,7 @@ class BufferedStream(trio.abc.Stream):
         self._buffered += data
         if trio.lowlevel.current_task() is not self._buffering_task:
             await self._write()
-        if self.ends_with_close and data[0] == _CLOSE_FRAME:
+        if self.ends_with_close and data[0] == frames.WHOLE_CLOSE:
             await half_close(self._stream)
 
     async def _write(self) -> None:
@@ -173,8 +171,7 @@ class TrioWebSocketTransport:
                 try:
                     return (str(message, "utf-8"),)
                 except UnicodeDecodeError as error:
-                    reason = f"{error.reason} at {error.start}"
-                    filter_.violation = CloseReason(INVALID_DATA, reason)
+                    filter_.violation = frames.encoding_violation(error)
                     filter_.ended = self._closing = True
                     return ()
             case MessageKind.END:

@@ -1,7 +1,8 @@
 """A Transport over the sans-I/O protocol of websockets: whole chunks in, one write per batch out.
 
-The library knows handshake, frames, limits and goodbye; what is here is when to read, to write and
-to wait. The doing is in plain calls, and only waiting for the kernel is asynchronous.
+The library implements both handshakes and the parsing of frames. This module decides when to read,
+to write and to wait. Reading and writing are plain calls; only waiting for the kernel is
+asynchronous.
 """
 
 from __future__ import annotations
@@ -21,12 +22,7 @@ from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 from gateway.network.transport import frames
-from gateway.network.transport.frames import (
-    MessageTracker,
-    empty_frame,
-    oversized_placeholder,
-    text_frame_head,
-)
+from gateway.network.transport.frames import WHOLE_TEXT, MessageTracker, text_frame_head
 from gateway.network.transport.handshake import LINGER_BYTES
 from gateway.network.transport.interface import (
     CHUNK_BYTES,
@@ -42,67 +38,62 @@ from gateway.network.transport.websockets_internals import (
     forget_fragments,
     limit_message_size,
 )
-from gateway.protocol.close_codes import INVALID_DATA, CloseReason
+from gateway.protocol.close_codes import CloseReason
 
-# The protocol allows to answer the latest ping only. Of a client that sends more, and does not read
-# the answers, no more than these are kept.
+# A server may answer only the latest of several pings (RFC 6455, 5.5.3). This many pongs are queued
+# for a client that sends pings without reading.
 MAX_QUEUED_PONGS: Final = 16
-# What one call of `drain` sends, for which a writer has a deadline.
+# How much one call of `drain` sends: the writer has a deadline for each call.
 DRAIN_BYTES: Final = 64 * 2**10
 
-_WHOLE_TEXT: Final = frames.FIN | frames.TEXT
-_WHOLE_PING: Final = frames.FIN | frames.PING
-_WHOLE_PONG: Final = frames.FIN | frames.PONG
-_CLOSE_FRAME: Final = frames.FIN | frames.CLOSE
 _MASKED: Final = frames.MASKED
 _HEAD_BYTES: Final = 2
-# A longer text message is the library's, as its bytes come.
+# Longer frames are passed to the library as their bytes arrive.
 _MAX_INLINE_BYTES: Final = 64 * 2**10
-# How often a client is read that goes on sending while the close frame is on its way.
+# The pause between reads from a client that keeps sending after the close frame was sent.
 _LINGER_PERIOD: Final = 0.1
 
-# What a peer, or its network, may do to a stream.
+# What a stream raises when its peer or the network ends it.
 _PEER_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
-# It would tell of every connection that opens and closes.
+# The library logs each connection that opens and closes.
 _logger = logging.getLogger(f"{__name__}.protocol")
 _logger.setLevel(logging.WARNING)
 
 
 @define(eq=False)
 class WebSocketTransport:
-    """A Transport without a task of its own: whoever receives also has pings answered.
+    """A Transport without a task of its own: `receive` also answers pings.
 
-    Over a socket it writes with non-blocking calls; TLS has none, and is written to by `drain`.
-    Text messages in one frame, which nearly all are, are taken out of the chunk right here, for a
-    fifth of what the library's parser takes, and so are pings and pongs. Every other frame is the
-    library's, whole, so that it never waits in the midst of one. The payload of a message that is
-    too long is discarded as it comes, and the library gets its frames without payload.
+    Over a socket `write` uses non-blocking calls; over TLS, which has none, `drain` does all the
+    writing. Text messages in one frame, which nearly all are, are parsed here in a fifth of the
+    time that the library's parser takes, and so are pings and pongs. The library gets every other
+    frame as a whole, so that it never waits for the rest of one, except for frames that are large.
+    The payload of a message that is too long is discarded as it arrives, and the library gets its
+    frames without payload.
     """
 
     _stream: Stream
     _protocol: ServerProtocol
     _frame_bytes: int
     _meter: InboundMeter
-    # What came behind the handshake.
+    # Bytes that arrived together with the handshake request.
     _ahead: bytes = b""
-    # The beginning of a frame.
+    # The start of an incomplete frame.
     _rest: bytes = b""
     # Whether the library has left its open state.
     closing: bool = field(default=False, init=False)
-    # How much of the payload of a frame is still to be discarded, or to be passed to the library.
+    # How much of the present frame's payload is still to be discarded, or passed to the library.
     _discarding: int = field(default=0, init=False)
     _passing: int = field(default=0, init=False)
     _unsent: bytearray = field(factory=bytearray, init=False)
     _queued_pongs: deque[bytes] = field(factory=lambda: deque(maxlen=MAX_QUEUED_PONGS), init=False)
-    # The message whose last frame has not come yet, and what it holds.
     _message: MessageTracker = field(
         default=Factory(lambda self: MessageTracker(self._frame_bytes), takes_self=True), init=False
     )
-    _fragments: bytearray = field(factory=bytearray, init=False)
-    # Sending, or cancelled in the midst of it.
+    # Whether `drain` is sending, or was cancelled while it was.
     _draining: bool = field(default=False, init=False)
-    # The library's close frame, once it has one, and the end of the stream behind it.
+    # The library's close frame, once there is one; whether the end of the stream follows it.
     _close_frame: bytes = field(default=b"", init=False)
     _eof_pending: bool = field(default=False, init=False)
     _close_sent: bool = field(default=False, init=False)
@@ -127,13 +118,13 @@ class WebSocketTransport:
         return bool(self._unsent or self._queued_pongs) or self._draining
 
     async def receive(self) -> Sequence[str | bytes]:
-        """All messages that end in the next chunk of bytes."""
+        """Return all messages that end in the next chunk of bytes."""
         self._require_open()
         data, self._ahead = self._ahead or await self._read(), b""
         return self._process_chunk(data)
 
     def _receive_nowait(self) -> Sequence[str | bytes]:
-        """The same, of what is there."""
+        """Return the messages that end in the bytes available now."""
         self._require_open()
         data, self._ahead = self._ahead, b""
         if not data:
@@ -151,7 +142,7 @@ class WebSocketTransport:
             raise DisconnectedError
 
     def _process_chunk(self, data: bytes) -> list[str | bytes]:
-        """Messages that end in a chunk; an empty one is the end of them all."""
+        """Return the messages that end in a chunk. Raises DisconnectedError for an empty one."""
         if not data:
             self._protocol.receive_eof()
             self._collect_output()
@@ -163,7 +154,10 @@ class WebSocketTransport:
         return messages
 
     def _parse(self, data: bytes) -> list[str | bytes]:
-        """All messages that end in here; `_rest` is what is left behind them."""
+        """Return all messages that end in `data`; keep the incomplete frame after them.
+
+        This is the hot path of reading: one short loop for text messages in one frame.
+        """
         messages: list[str | bytes] = []
         at, size, limit = 0, len(data), self._max_inline_bytes
         if self._discarding:
@@ -179,17 +173,21 @@ class WebSocketTransport:
             if length > 125:
                 octets = 2 if length == frames.LENGTH_16_BIT else 8
                 start += octets
-                # While the header is not complete this is less than the length, and never its end.
+                # From an incomplete header this reads too small a length, but `end` is still
+                # beyond the data.
                 length = int.from_bytes(data[at + 2 : at + 2 + octets])
+                if length < (frames.LENGTH_16_BIT if octets == 2 else 2**16):
+                    # Not in its shortest form, or incomplete: `_parse_frame` decides.
+                    length = 0
             end = start + length
-            if whole and 0 < length <= limit and data[at] == _WHOLE_TEXT:
+            if whole and 0 < length <= limit and data[at] == WHOLE_TEXT:
                 if end > size:
                     break
                 text = apply_mask(data[start:end], data[start - 4 : start])
                 try:
                     messages.append(str(text, "utf-8"))
                 except UnicodeDecodeError as error:
-                    self._fail_encoding(error)
+                    self._fail(frames.encoding_violation(error))
                     break
                 at = end
             else:
@@ -202,13 +200,13 @@ class WebSocketTransport:
         return messages
 
     def _parse_frame(self, data: bytes, at: int, messages: list[str | bytes]) -> int:
-        """Take a frame that is not a text message; returns its size, 0 to stop before it."""
+        """Process a frame that is not a whole text message. Return its size, or 0 to stop there."""
         header = frames.read_header(data, at)
         if header is None:
             return 0
         violation, end = header.violation, header.start + header.length
         discard = self._message.exceeds(header)
-        # To keep the beginning of a large frame until it is whole would copy it with each chunk.
+        # Keeping the start of a large frame until the rest arrives would copy it with each chunk.
         waits = end > len(data) and header.length <= _MAX_INLINE_BYTES and not discard
         if violation is None:
             if waits or not self._meter.frame():
@@ -218,16 +216,16 @@ class WebSocketTransport:
         if violation is not None:
             self._fail(violation)
             return 0
-        if header.first == _WHOLE_PONG:
+        if header.first == frames.WHOLE_PONG:
             return end - at
-        if header.first == _WHOLE_PING:
+        if header.first == frames.WHOLE_PING:
             payload = apply_mask(data[header.start : end], data[header.start - 4 : header.start])
-            self._queued_pongs.append(bytes((_WHOLE_PONG, header.length)) + payload)
+            self._queued_pongs.append(bytes((frames.WHOLE_PONG, header.length)) + payload)
             return end - at
         if header.opcode == frames.CLOSE:
-            # It may come in the midst of a message, which the library would not let pass.
+            # A close frame may come between the frames of a message, where the library rejects it.
             forget_fragments(self._protocol)
-        self._protocol.receive_data(empty_frame(header.first) if discard else data[at:end])
+        self._protocol.receive_data(frames.empty_frame(header.first) if discard else data[at:end])
         messages += self._library_messages()
         if self.closing:
             return 0
@@ -238,59 +236,43 @@ class WebSocketTransport:
         return end - self._passing - at
 
     def _discard(self, at: int, size: int) -> int:
-        """Where the payload ends that is discarded, or the chunk."""
+        """Skip payload that is to be discarded. Return where it, or the chunk, ends."""
         end = min(at + self._discarding, size)
         self._discarding -= end - at
         return end
 
     def _library_messages(self) -> list[str | bytes]:
-        """What the library has found, and what it wants to say."""
+        """Return the messages that the library has completed, and collect its output."""
         messages: list[str | bytes] = []
         try:
             for frame in self._protocol.events_received():
                 assert isinstance(frame, Frame), "a request comes once, before all frames"
                 if not frame.opcode & frames.CONTROL:
-                    self._assemble(frame, messages)
+                    message = self._message.append(frame.data)
+                    if message is not None:
+                        messages.append(message)
         except UnicodeDecodeError as error:
-            self._fail_encoding(error)
+            self._fail(frames.encoding_violation(error))
         self._collect_output()
         return messages
-
-    def _assemble(self, frame: Frame, messages: list[str | bytes]) -> None:
-        """Append the message that ends with this frame, if one does."""
-        message = self._message
-        # As one buffer, empty fragments cost nothing.
-        self._fragments += frame.data
-        if message.oversized:
-            self._fragments.clear()
-        if message.open:
-            return
-        whole, self._fragments = bytes(self._fragments), bytearray()
-        if message.oversized:
-            messages.append(oversized_placeholder(message.limit))
-        else:
-            messages.append(str(whole, "utf-8") if message.text else whole)
-
-    def _fail_encoding(self, error: UnicodeDecodeError) -> None:
-        self._fail(CloseReason(INVALID_DATA, f"{error.reason} at {error.start}"))
 
     def _fail(self, violation: CloseReason) -> None:
         self._protocol.fail(*violation)
         self._collect_output()
 
     def _collect_output(self) -> None:
-        """Take over what the library has to say: pongs, or a goodbye, which comes last."""
+        """Take the library's output: pongs, or a close frame, which is the last thing sent."""
         for data in self._protocol.data_to_send():
             if data == SEND_EOF:
                 self._eof_pending = True
-            elif data[0] == _CLOSE_FRAME:
+            elif data[0] == frames.WHOLE_CLOSE:
                 self._close_frame = data
             else:
                 self._queued_pongs.append(data)
         self.closing = self._protocol.state is not State.OPEN
 
     def write(self, messages: Sequence[bytes]) -> None:
-        """Frame and write; nothing once the goodbye was said, which comes last."""
+        """Frame messages and write them; write nothing once the close frame was sent."""
         if self._close_sent:
             return
         parts: list[bytes] = []
@@ -303,7 +285,7 @@ class WebSocketTransport:
             if size > DRAIN_BYTES:
                 large = True
             parts += text_frame_head(size), message
-        # To join what is large would copy it once more than to keep what the kernel does not take.
+        # Large messages are written one by one: joining them would copy them once more.
         for data in parts if large else (b"".join(parts),):
             if self._unsent or self._draining:
                 self._unsent += data
@@ -313,17 +295,17 @@ class WebSocketTransport:
                 self._unsent += memoryview(data)[sent:]
 
     def _write_nowait(self, data: bytes) -> int:
-        """How many bytes the kernel took."""
+        """Return how many bytes the kernel took."""
         if self._socket is None:
             return 0
         try:
             return os.write(self._socket.fileno(), data)
         except OSError:
-            # That it is full, or that nobody listens any more, is found out by `drain`.
+            # `drain` finds out whether the kernel's buffer is full or the peer is gone.
             return 0
 
     async def drain(self) -> None:
-        """Send a part of what is unsent, or all of it, answers to pings included."""
+        """Send at most DRAIN_BYTES of what is unsent, pongs included."""
         await trio.lowlevel.checkpoint()
         self._unsent += b"".join(self._queued_pongs)
         self._queued_pongs.clear()
@@ -339,7 +321,7 @@ class WebSocketTransport:
         self._draining = False
 
     async def close(self, code: int, reason: str) -> None:
-        """Close with a close frame, unless something is unsent that the peer does not read."""
+        """Close with a close frame, unless the peer has not read all that was written."""
         if not (self._unsent or self._draining):
             with suppress(DisconnectedError):
                 await self._close_handshake(code, reason)
@@ -353,9 +335,10 @@ class WebSocketTransport:
             else:
                 protocol.send_close(code, reason)
         await self.send_protocol_output()
-        # Once both have sent a close frame nothing more comes, and the server closes first. A peer
-        # that broke the rules may still be sending: closing over unread bytes would be a reset,
-        # which overtakes the close frame. It may send for ever, and is read slowly.
+        # Once both sides have sent a close frame nothing more arrives, and the server closes first.
+        # A peer that broke the protocol may still be sending. Closing with unread bytes would send
+        # a reset, which may overtake the close frame, so its data is read and dropped; slowly,
+        # because it may never end.
         limit_message_size(protocol, self._frame_bytes)
         left, data, self._rest = LINGER_BYTES, self._rest, b""
         while protocol.close_rcvd is None and protocol.state is not State.CLOSED:
@@ -366,21 +349,21 @@ class WebSocketTransport:
                 protocol.receive_eof()
             left -= len(data)
             data = b""
-            # Messages are not answered any more.
+            # Messages are dropped.
             protocol.events_received()
             await self.send_protocol_output()
             if left < 0:
                 await trio.sleep(_LINGER_PERIOD)
 
     async def _read(self) -> bytes:
-        """The next chunk; empty at the end. Raises DisconnectedError."""
+        """Return the next chunk, empty at the end of the stream. Raises DisconnectedError."""
         try:
             return await read_chunk(self._stream)
         except _PEER_GONE as gone:
             raise DisconnectedError from gone
 
     async def send_protocol_output(self) -> None:
-        """Send what the library has to say, and after its last word the end of the stream."""
+        """Send the library's output, and the end of the stream after its close frame."""
         self._collect_output()
         if self._close_frame and not self._close_sent:
             self._close_sent = True
@@ -399,9 +382,9 @@ class WebSocketTransport:
 async def shake_hands(
     stream: Stream, head: bytes, ahead: bytes, frame_bytes: int, meter: InboundMeter
 ) -> WebSocketTransport | None:
-    """Open a connection by the request in `head`; None where the library refuses it.
+    """Open a connection for the request in `head`; return None if the library rejects it.
 
-    Frames may be right behind the request, in `ahead`; they are answered after it.
+    `ahead` holds bytes of frames that arrived together with the request.
     """
     protocol = ServerProtocol(max_size=None, logger=_logger)
     protocol.receive_data(head)

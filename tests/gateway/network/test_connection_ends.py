@@ -122,6 +122,17 @@ def sending(data: bytes) -> Way:
     return send
 
 
+def sending_in_parts(data: bytes) -> Way:
+    """The client sends this byte by byte."""
+
+    async def send(client: Client) -> None:
+        for byte in data:
+            await client.stream.send_all(bytes((byte,)))
+            await trio.sleep(0.01)
+
+    return send
+
+
 async def vanish(client: Client) -> None:
     """The client's TCP connection ends as that of a process that was killed."""
     await trio.aclose_forcefully(socket_stream(client.stream))
@@ -173,6 +184,22 @@ WAYS: Final[dict[str, tuple[Way, int | None]]] = {
         sending(frame(Opcode.TEXT, b"{", fin=False) + frame(Opcode.CLOSE, b"\x03\xe8")),
         1000,
     ),
+    "close frame of one byte": (sending(frame(Opcode.CLOSE, b"\x03")), 1002),
+    "close frame with a code that is never sent": (
+        sending(frame(Opcode.CLOSE, (1005).to_bytes(2))),
+        1002,
+    ),
+    "close frame whose reason is not UTF-8": (
+        sending(frame(Opcode.CLOSE, b"\x03\xe8\xff")),
+        1007,
+    ),
+    "close frame in two parts": (sending_in_parts(frame(Opcode.CLOSE, b"\x03\xe8")), 1000),
+    "length of 16 bits where 7 suffice": (sending(b"\x81\xfe\x00\x02" + bytes(4) + b"{}"), 1002),
+    "length of 64 bits where 16 suffice": (
+        sending(b"\x81\xff" + (2**16 - 1).to_bytes(8) + bytes(4) + b"{"),
+        1002,
+    ),
+    "ping whose length is not minimal": (sending(b"\x89\xfe\x00\x01" + bytes(4) + b"x"), 1002),
     "not masked": (sending(frame(Opcode.TEXT, b"{}", masked=False)), 1002),
     "unknown opcode": (sending(b"\x83\x80" + bytes(4)), 1002),
     "not UTF-8": (sending(frame(Opcode.TEXT, b"\xff")), 1007),
