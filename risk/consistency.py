@@ -204,10 +204,10 @@ def _check_outcomes(state: State) -> None:
 
 def _check_entry_is_over(state: State) -> None:
     """No changes of an entry are left unreported, in the state or in the books."""
-    assert state.first is None, "the first order touched"
-    for touched in (state.touched_orders, state.touched_markets, state.touched_wallets):
+    assert state.report.first is None, "the first order touched"
+    for touched in (state.report.orders, state.report.markets, state.report.wallets):
         assert not touched, "touched"
-    for changed in (state.touched_positions, state.booked):
+    for changed in (state.report.positions, state.report.booked):
         assert not changed, "changed positions or bookings"
     for market in state.markets.values():
         for side in (market.book.bids, market.book.asks):

@@ -89,8 +89,8 @@ class Delivery:
                 )
             )
         state.watch.mark_dirty(wallet)
-        state.touched_positions[wallet.account, market.name] = position
-        state.touch(wallet)
+        state.report.positions[wallet.account, market.name] = position
+        state.report.wallets[wallet] = None
         # Removing all positions at the end would take one unbounded step.
         position.drop()
 

@@ -7,13 +7,11 @@ from typing import Any
 
 from attrs import define, field
 
-from book.order import Order
 from risk import (
     accounts,
     background_work,
     idempotency,
     invariants,
-    ledger,
     liquidation,
     listing,
     sessions,
@@ -47,17 +45,7 @@ from risk.commands import (
     Tick,
     Withdraw,
 )
-from risk.events import (
-    BookChanged,
-    Cancelled,
-    Done,
-    Event,
-    OrderChanged,
-    Ordered,
-    PositionChanged,
-    WalletChanged,
-)
-from risk.position import Position
+from risk.events import Done, Event
 from risk.reasons import Reason
 from risk.state import State
 
@@ -93,9 +81,6 @@ _TABLE: dict[type[Command], Callable[[State, Any], None]] = {
 _SESSION_COMMANDS: frozenset[type[Command]] = frozenset((StartSession, EndSession))
 """What may come from a session that is not live."""
 
-_TOLD = (Ordered, Cancelled)
-"""Answers that show an order as it stands at the end of its entry."""
-
 
 @define(eq=False)
 class Exchange:
@@ -125,7 +110,7 @@ class Exchange:
             state.watch.advance(state, state.parameters.slice)
         if state.undecided:
             idempotency.remember(state)
-        self._report()
+        state.report.write(state.events, state.markets)
         return state.events
 
     @property
@@ -153,79 +138,3 @@ class Exchange:
                     return False
                 session.last_request = origin.request
         return not (origin.key and idempotency.repeats(self.state))
-
-    def _report(self) -> None:
-        """Tell of all that was touched, once each and as it now stands."""
-        state = self.state
-        if state.first is not None:
-            touched = state.touched_orders or state.touched_markets or state.touched_wallets
-            if not (touched or state.booked):
-                self._report_first(*state.first)
-                return
-            self._add_first(*state.first)
-        emit = state.events.append
-        if state.touched_orders:
-            self._report_orders()
-        if state.touched_positions:
-            for account, name in state.touched_positions:
-                emit(PositionChanged(account, name))
-            state.touched_positions.clear()
-        if state.touched_markets:
-            for name, market in state.touched_markets.items():
-                changes = market.book.take_changes()
-                if changes:
-                    emit(BookChanged(name, changes))
-            state.touched_markets.clear()
-        if state.touched_wallets:
-            for wallet in state.touched_wallets:
-                emit(WalletChanged(wallet.account, wallet.currency))
-            state.touched_wallets.clear()
-        if state.booked:
-            ledger.report(state)
-
-    def _report_first(self, order: Order, position: Position) -> None:
-        """The same, where one order and what depends on it is all that was touched."""
-        state, market, wallet = self.state, position.market, position.wallet
-        state.first = None
-        events = state.events
-        last = events[-1] if events else None
-        if isinstance(last, _TOLD) and last.order.order_id == order.order_id:
-            events.append(OrderChanged(last.order))
-        else:
-            events.append(OrderChanged(order.record()))
-        if not position.orders:
-            position.drop_if_idle()
-        changes = market.book.take_changes()
-        if changes:
-            events.append(BookChanged(market.name, changes))
-        events.append(WalletChanged(wallet.account, wallet.currency))
-
-    def _add_first(self, order: Order, position: Position) -> None:
-        """Put what was touched first before all else that was touched."""
-        state, market = self.state, position.market
-        state.first = None
-        state.touched_orders = {order.order_id: order, **state.touched_orders}
-        state.touched_markets = {market.name: market, **state.touched_markets}
-        state.touched_wallets = {position.wallet: None, **state.touched_wallets}
-
-    def _report_orders(self) -> None:
-        state = self.state
-        events, touched = state.events, state.touched_orders
-        # The answer comes last of what the command said, and may show an order as it stands now.
-        last = events[-1] if events else None
-        told = last.order if isinstance(last, _TOLD) else None
-        for order_id, order in touched.items():
-            if told is None or told.order_id != order_id:
-                events.append(OrderChanged(order.record()))
-            else:
-                events.append(OrderChanged(told))
-            if order.level is None:
-                self._forget_idle(order)
-        touched.clear()
-
-    def _forget_idle(self, order: Order) -> None:
-        """Drop the position that an order which is over was the last thing of."""
-        market = self.state.markets.get(order.instrument)
-        position = market.positions.get(order.account) if market is not None else None
-        if position is not None and not (position.size or position.orders):
-            position.drop_if_idle()

@@ -140,7 +140,7 @@ class Execution:
             market.open_interest -= before
         order.cost += cost
         order.updated = state.time
-        state.touched_positions[order.account, market.name] = position
+        state.report.positions[order.account, market.name] = position
         fee = order_costs.fee_on(value, rate) if rate else 0
         if order.liquidation:
             fee = liquidation_fee(market, order, amount, price)
@@ -185,7 +185,7 @@ class Execution:
     def _charge(self, wallet: Wallet, order: Order, fee: int) -> None:
         state, kind = self.state, _LIQUIDATION_FEE
         if not fee:
-            state.touched_wallets[wallet] = None
+            state.report.wallets[wallet] = None
             state.watch.mark_dirty(wallet)
             return
         if not order.liquidation:
@@ -213,7 +213,7 @@ class Execution:
         )
         self.trades.append(trade)
         state.events.append(trade)
-        state.touched_markets[market.name] = market
+        state.report.markets[market.name] = market
 
 
 def _average(market: Market, order: Order, amount: int, price: int) -> None:

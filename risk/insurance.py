@@ -85,9 +85,9 @@ def transfer_position(
         paid.append(book_funding(state, position, index))
         profits.append(position.trade(sign * signed, price, sign * value, cost))
         margin_cache.mark_stale(position)
-        state.touch(wallet)
+        state.report.wallets[wallet] = None
         state.watch.mark_dirty(wallet)
-        state.touched_positions[wallet.account, market.name] = position
+        state.report.positions[wallet.account, market.name] = position
     market.open_interest += max(giver.size, 0) + max(taker.size, 0)
     for position in (giver, taker):
         orders.fit_reduce_only(state, position)

@@ -46,30 +46,13 @@ def book(
             Booked(account, wallet.currency, kind, amount, balance, reference, instrument)
         )
     else:
-        key, system_booked = (wallet, kind), state.booked
+        key, system_booked = (wallet, kind), state.report.booked
         system_booked[key] = system_booked.get(key, 0) + amount
         if account != INSURANCE:
             # No margin depends on the balances of the other system accounts.
             return
-    state.touched_wallets[wallet] = None
+    state.report.wallets[wallet] = None
     state.watch.mark_dirty(wallet)
-
-
-def report(state: State) -> None:
-    """Emit the bookings of system accounts in this entry."""
-    booked, emit = state.booked, state.events.append
-    later: dict[Wallet, int] = {}
-    if len(booked) > 1:
-        for (wallet, _), amount in booked.items():
-            later[wallet] = later.get(wallet, 0) + amount
-    for (wallet, kind), amount in booked.items():
-        balance = wallet.balance
-        if later:
-            later[wallet] -= amount
-            balance -= later[wallet]
-        if amount:
-            emit(Booked(wallet.account, wallet.currency, kind, amount, balance))
-    booked.clear()
 
 
 def fees_paid(wallet: Wallet) -> int:

@@ -120,7 +120,7 @@ def liquidate(state: State, command: Liquidate) -> None:
         wallet.round = state.ticks
         _round(state, wallet)
         state.watch.mark_dirty(wallet)
-        state.touch(wallet)
+        state.report.wallets[wallet] = None
     return state.emit(Done(state.origin))
 
 
@@ -202,7 +202,7 @@ def _reduce(state: State, wallet: Wallet, position: Position) -> int:
     )
     Execution(state, market, order, position).match(bound, SelfTrading.CANCEL_MAKER)
     order.state = OrderState.FILLED if not order.remaining else OrderState.CANCELLED
-    state.touched_orders[order.order_id] = order
+    state.report.orders[order.order_id] = order
     step = LiquidationStep.REDUCED if order.filled else LiquidationStep.UNFILLED
     _report(state, wallet, step, market.name, order.filled, order.average_price or bound)
     return order.filled

@@ -35,7 +35,7 @@ def rest(state: State, market: Market, position: Position, order: Order) -> None
     margin_cache.update_reserve(state, position, order)
     if not position.initial_stale:
         margin_cache.mark_initial_stale(position)
-    state.note(order, position)
+    state.report.add_order(order, position)
 
 
 def executed(state: State, market: Market, position: Position, order: Order, amount: int) -> None:
@@ -47,7 +47,7 @@ def executed(state: State, market: Market, position: Position, order: Order, amo
         order.state = FILLED
         _forget(state, market, position, order)
     order.updated = state.time
-    state.touched_orders[order.order_id] = order
+    state.report.orders[order.order_id] = order
 
 
 def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
@@ -68,7 +68,7 @@ def end(
     order.updated = state.time
     if not position.initial_stale:
         margin_cache.mark_initial_stale(position)
-    state.note(order, position)
+    state.report.add_order(order, position)
 
 
 def cancel_first(
@@ -91,8 +91,8 @@ def withdraw(state: State, market: Market, position: Position, order: Order) -> 
     market.book.remove(order)
     _forget(state, market, position, order)
     margin_cache.mark_initial_stale(position)
-    state.touched_markets[market.name] = market
-    state.touch(position.wallet)
+    state.report.markets[market.name] = market
+    state.report.wallets[position.wallet] = None
 
 
 def shrink(state: State, order: Order, amount: int) -> None:
@@ -105,7 +105,7 @@ def shrink(state: State, order: Order, amount: int) -> None:
     order.updated = state.time
     if not position.initial_stale:
         margin_cache.mark_initial_stale(position)
-    state.note(order, position)
+    state.report.add_order(order, position)
 
 
 def fit_reduce_only(state: State, position: Position) -> int:

@@ -132,11 +132,11 @@ class Settlement:
                         self.time,
                     )
                 )
-                state.touched_positions[wallet.account, market.name] = position
+                state.report.positions[wallet.account, market.name] = position
             margin_cache.mark_stale(position)
             position.drop_if_idle()
         if settled:
-            state.touch(wallet)
+            state.report.wallets[wallet] = None
             state.watch.mark_dirty(wallet)
         self.count(wallet.account, profit)
         return max(1, len(settled))

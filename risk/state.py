@@ -11,7 +11,8 @@ from sortedcontainers import SortedDict
 
 from book.order import Order, SelfTrading
 from risk.commands import Origin, SetProduct
-from risk.events import BookingKind, Event, Refused
+from risk.entry_report import EntryReport
+from risk.events import Event, Refused
 from risk.idempotency import Outcomes
 from risk.margin_watch import MarginWatch
 from risk.market import Index, Market
@@ -77,10 +78,7 @@ class State:
     the first answers to keyed requests and `undecided` those without one yet, both by account (see
     risk.idempotency). `deposited` is deposits minus withdrawals per currency. `watch` is derived
     from the rest.
-    What follows `origin` lives for one entry: its answers and facts, and what it touched, to be
-    reported once and as it stands at the end. `booked` is what system accounts got (see
-    risk.ledger). `first` is the order that it touched before all
-    else, if it began with one, and its position: mostly there is no more to report.
+    `origin`, `events` and `report` belong to the present entry, or to the last one.
     """
 
     time: int = 0
@@ -109,12 +107,7 @@ class State:
     watch: MarginWatch = field(factory=MarginWatch)
     origin: Origin = field(factory=Origin)
     events: list[Event] = field(factory=list)
-    first: tuple[Order, Position] | None = None
-    touched_orders: dict[int, Order] = field(factory=dict)
-    touched_markets: dict[str, Market] = field(factory=dict)
-    touched_wallets: dict[Wallet, None] = field(factory=dict)
-    booked: dict[tuple[Wallet, BookingKind], int] = field(factory=dict)
-    touched_positions: dict[tuple[int, str], Position] = field(factory=dict)
+    report: EntryReport = field(factory=EntryReport)
 
     def currencies(self) -> list[str]:
         """All settlement currencies, in the order in which products brought them."""
@@ -131,20 +124,6 @@ class State:
     def refuse(self, reason: Reason, detail: str = "") -> None:
         """Answer the present command: nothing changed, and why."""
         self.emit(Refused(self.origin, reason, detail))
-
-    def touch(self, wallet: Wallet) -> None:
-        """Note that a wallet's numbers moved."""
-        self.touched_wallets[wallet] = None
-
-    def note(self, order: Order, position: Position) -> None:
-        """Note that an open order is new, changed or gone, and so its book and wallet changed."""
-        touched = self.touched_orders
-        if touched or self.touched_markets or self.touched_wallets or self.first is not None:
-            touched[order.order_id] = order
-            self.touched_markets[position.market.name] = position.market
-            self.touched_wallets[position.wallet] = None
-        else:
-            self.first = order, position
 
     def wallet(self, account: int, currency: str) -> Wallet:
         """An account's wallet, made when first needed. The account must exist."""

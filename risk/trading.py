@@ -140,7 +140,7 @@ def _edit_in_place(state: State, market: Market, order: Order, changed: Order) -
         return state.refuse(*refusal)
     order.post_only, order.reject_post_only = changed.post_only, changed.reject_post_only
     order.replaced, order.updated = True, state.time
-    state.touched_orders[order.order_id] = order
+    state.report.orders[order.order_id] = order
     if changed.amount < order.amount:
         orders.shrink(state, order, order.amount - changed.amount)
     return state.emit(Ordered(state.origin, order.record(), ()))
@@ -255,7 +255,7 @@ def _enter(
     trades = tuple(execution.trades)
     if stop is MatchEnd.FILLED:
         order.state = FILLED
-        state.touched_orders[order.order_id] = order
+        state.report.orders[order.order_id] = order
         return trades
     if stop is MatchEnd.NO_PRICE:
         return _leave(state, market, position, order, trades)
@@ -297,5 +297,5 @@ def _end(
         order.order_id = state.orders
     order.state = CANCELLED
     order.cancel_reason = reason
-    state.touched_orders[order.order_id] = order
+    state.report.orders[order.order_id] = order
     return trades

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 from sortedcontainers import SortedDict
@@ -18,6 +19,7 @@ from book.units import MONEY, SECOND
 from risk import invariants, snapshot
 from risk.background_work import CancelOrders
 from risk.commands import Origin, SetCancelOnDisconnect
+from risk.entry_report import EntryReport
 from risk.events import BookingKind, MarketState
 from risk.idempotency import Outcomes
 from risk.market import Averaging, Index, Market
@@ -234,11 +236,7 @@ OTHER: dict[str, Callable[[State], Any]] = {
     "outcomes": lambda _: {"101": Outcomes(OrderedDict({"101:key": b"{}"}))},
     "undecided": lambda _: {"101": {"101:key": Origin(key="101:key")}},
     "expired": lambda s: deque(list(s.markets.values())[:1]),
-    "touched_orders": lambda _: {1: None},
-    "touched_markets": lambda _: {"other": None},
-    "touched_wallets": lambda _: {None: None},
-    "State.touched_positions": lambda _: {(1, "other"): None},
-    "State.booked": lambda _: {(None, None): 1},
+    "report": lambda _: EntryReport(wallets={Wallet(1, "other"): None}),
     "orders": lambda s: {order.order_id: order for m in s.markets.values() for order in m.book},
 }
 """Another value of a field that is no number or text."""
@@ -318,3 +316,12 @@ def test_every_field_of_the_snapshot_changes_the_digest(
             tried += 1
             break
     assert tried
+
+
+@pytest.mark.parametrize("name", [each.name for each in attrs.fields(EntryReport)])
+def test_changes_left_unreported_are_detected(states: list[bytes], name: str) -> None:
+    """Between two entries every table of the report is empty."""
+    state = snapshot.load(states[0])
+    setattr(state.report, name, {None: None})
+    with pytest.raises(AssertionError):
+        invariants.check(state)

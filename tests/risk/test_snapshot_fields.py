@@ -33,9 +33,7 @@ from tests.risk.random_commands import Chance, small_venue
 DERIVED: dict[type, tuple[type, set[str], set[str]]] = {
     State: (
         StateFacts,
-        {"marks", "wallets", "watch"}
-        | {"origin", "events", "first", "booked", "touched_positions"}
-        | {"touched_orders", "touched_markets", "touched_wallets"},
+        {"marks", "wallets", "watch"} | {"origin", "events", "report"},
         {"currencies"},
     ),
     Market: (
