@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from risk.exchange import Exchange
 
 
-def _undecided(venue: VenueContext) -> InFlightLimiter:
+def _in_flight(venue: VenueContext) -> InFlightLimiter:
     limits = venue.config.limits
     return InFlightLimiter(limits.undecided_requests if limits.enabled else None)
 
@@ -67,7 +67,7 @@ class VenueContext:
     recorded: bool = False
     signers: Callable[[], int] = field(default=Factory(lambda self: self.wall.now, takes_self=True))
     unknown_channels: UnknownChannels = field(factory=UnknownChannels, init=False)
-    undecided: InFlightLimiter = field(default=Factory(_undecided, takes_self=True), init=False)
+    in_flight: InFlightLimiter = field(default=Factory(_in_flight, takes_self=True), init=False)
     _real: RealClock | None = field(default=None, init=False)
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
@@ -81,7 +81,7 @@ class VenueContext:
         if isinstance(wall, SteadyClock) and wall.real is self.clock:
             self._real = wall.real
 
-    def lifetimes_at(self, micros: int) -> int:
+    def token_time_at(self, micros: int) -> int:
         """The milliseconds of `wall`, where `clock` has just been read."""
         real = self._real
         return self.wall.now() if real is None else micros // 1_000 + real.drift
@@ -97,10 +97,10 @@ class VenueContext:
             self.require_live()
         if self.closing:
             raise ApiError(Code.SYSTEM_MAINTENANCE)
-        if not matching or self.undecided.most is None:
+        if not matching or self.in_flight.limit is None:
             return None
-        self.undecided.take(account)
-        return self.undecided
+        self.in_flight.acquire(account)
+        return self.in_flight
 
     def require_live(self) -> None:
         """Raise ApiError 13021 where nothing can be changed, whoever asks."""

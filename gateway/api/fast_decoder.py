@@ -1,7 +1,9 @@
-"""Requests that are read in one go, envelope and parameters, by the method that they name.
+"""The hot path of parsing: envelope and parameters are decoded in one step, by method name.
 
-Nearly every request is one that we have, well formed, and takes half the time this way. What is
-not is looked at again, part by part, to find out what to say about it.
+Nearly every request is well formed and names a known method; decoding it this way takes half the
+time. For any other frame the decoder returns None, and `gateway.protocol.jsonrpc.decode` and
+`gateway.api.request` parse it in several steps, which find out what is wrong with it. A test
+compares the two ways.
 """
 
 from __future__ import annotations
@@ -16,55 +18,60 @@ import msgspec
 from msgspec import Meta
 
 from gateway.api.registry import Method, Params
+from gateway.api.request import ParsedRequest
 
 _EXACT: Final = 2**53
-# Where strings are read as the type of their field, 1.0 is an integer unless it may be a float.
+# The decoder is not strict, so that without float in the union it would read the id 1.0 as 1.
 _Id = Annotated[int, Meta(ge=-_EXACT, le=_EXACT)] | float | str
 
 
-class Frame(msgspec.Struct, frozen=True, gc=False):
-    """A request of a method, which is the `row` of its type."""
+class _Envelope(msgspec.Struct, frozen=True, gc=False):
+    """Base of the envelope types: there is one for each method, tagged with the method's name."""
 
-    row: ClassVar[Method]
+    method: ClassVar[Method]
     params: Params
     id: int | str = ""
 
 
-class Reader:
-    """Reads requests of some methods, of all whose parameters are Params."""
+class FastDecoder:
+    """Decodes requests of those of the given methods whose parameters are Params."""
 
     def __init__(self, methods: Iterable[Method]) -> None:
-        kinds: list[Any] = [_frame_of(row) for row in methods if issubclass(row.params, Params)]
-        decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(
-            reduce(or_, kinds), strict=False, float_hook=Decimal
+        types: list[Any] = [_envelope(each) for each in methods if issubclass(each.params, Params)]
+        decoder: msgspec.json.Decoder[_Envelope] = msgspec.json.Decoder(
+            reduce(or_, types), strict=False, float_hook=Decimal
         )
         self._decode = decoder.decode
 
-    def read(self, frame: bytes | str, limit: int) -> Frame | None:
-        """A request with an id, of up to `limit` bytes; None for what has to be looked at again.
+    def decode(self, frame: bytes | str, limit: int) -> ParsedRequest | None:
+        """Return a request with an id and of at most `limit` bytes, None for any other frame.
 
-        That may be well formed, too: text beyond ASCII, say, whose bytes we would have to count.
+        None does not mean that the frame is malformed: text beyond ASCII, for instance, is left to
+        the slow path, which counts its bytes.
         """
         if len(frame) > limit or not frame.isascii():
             return None
         try:
-            read = self._decode(frame)
+            envelope = self._decode(frame)
         except (msgspec.DecodeError, RecursionError, InvalidOperation):
             return None
-        # An id of 0 or "" looks as if there were none, and a float is echoed as it was written.
-        return read if read.id and type(read.id) is not float else None
+        identity, params = envelope.id, envelope.params
+        # An id of 0 or "" cannot be told from none here, and a float has to be echoed as written.
+        if not identity or type(identity) is float:
+            return None
+        return ParsedRequest(identity, envelope.method, params.access_token, params)
 
 
-def _frame_of(row: Method) -> type[Frame]:
-    kind = msgspec.defstruct(
-        row.name,
-        [("params", row.params), ("id", _Id, "")],
-        bases=(Frame,),
-        namespace={"row": row},
+def _envelope(method: Method) -> type[_Envelope]:
+    envelope = msgspec.defstruct(
+        method.name,
+        [("params", method.params), ("id", _Id, "")],
+        bases=(_Envelope,),
+        namespace={"method": method},
         frozen=True,
         gc=False,
         tag_field="method",
-        tag=row.name,
+        tag=method.name,
     )
-    assert issubclass(kind, Frame)
-    return kind
+    assert issubclass(envelope, _Envelope)
+    return envelope

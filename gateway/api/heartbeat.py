@@ -29,20 +29,20 @@ class Heartbeat:
     """
 
     idle: float
-    heard_at: float
+    received_at: float
     interval: float = field(default=0.0, init=False)
     _beat_at: float = field(default=0.0, init=False)
     _tested: bool = field(default=False, init=False)
 
-    def heard(self, now: float) -> None:
+    def received(self, now: float) -> None:
         """Something came from the client."""
-        self.heard_at = now
+        self.received_at = now
         self._tested = False
 
     def start(self, interval: float) -> None:
         """Beat every `interval` seconds from the message on that asked for it."""
         self.interval = interval
-        self._beat_at = self.heard_at + interval
+        self._beat_at = self.received_at + interval
 
     def stop(self) -> None:
         """Beat no more; the idle limit stays."""
@@ -50,14 +50,14 @@ class Heartbeat:
         self._tested = False
 
     @property
-    def due(self) -> float:
+    def next_wake(self) -> float:
         """When `wake` has something to say next, if nothing is heard until then."""
-        idle = self.heard_at + self.idle
+        idle = self.received_at + self.idle
         return min(idle, self._beat_at) if self.interval else idle
 
-    def wake(self, now: float) -> HeartbeatAction | None:
+    def poll(self, now: float) -> HeartbeatAction | None:
         """What is due now, if anything; call it again after a beat until it returns None."""
-        if now >= self.heard_at + self.idle:
+        if now >= self.received_at + self.idle:
             return HeartbeatAction.IDLE
         if not self.interval or now < self._beat_at:
             return None
@@ -65,7 +65,7 @@ class Heartbeat:
             return HeartbeatAction.SILENT
         # Missed beats are not made up for: one says as much as three.
         self._beat_at = now + self.interval
-        if now - self.heard_at < self.interval:
+        if now - self.received_at < self.interval:
             return HeartbeatAction.HEARTBEAT
         self._tested = True
         return HeartbeatAction.TEST_REQUEST

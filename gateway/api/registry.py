@@ -52,14 +52,14 @@ class Submission(msgspec.Struct, frozen=True):
     """
 
     command: Command
-    telling: ReplyFormat | None = None
+    reply_format: ReplyFormat | None = None
     undo: Callable[[], None] | None = None
     account: int | None = None
 
 
 P = TypeVar("P", bound=msgspec.Struct)
 Handler = Callable[[Call, P], object]
-Tell = Callable[[Call, P], ReplyFormat]
+MakeReplyFormat = Callable[[Call, P], ReplyFormat]
 """How the answer to a request is told, by what was asked alone: what it was about may be gone."""
 
 
@@ -101,8 +101,8 @@ class Method:
     websocket_only: bool
     handler: Callable[[Call, msgspec.Struct], object]
     lists: frozenset[str]
-    tell: Callable[[Call, msgspec.Struct], ReplyFormat] | None = None
-    alike: bool = False
+    reply_format: Callable[[Call, msgspec.Struct], ReplyFormat] | None = None
+    cacheable: bool = False
     changes: bool = field(default=Factory(_changes, takes_self=True), init=False)
     matching: bool = field(default=Factory(_matching, takes_self=True), init=False)
     area: str = field(default=Factory(_area, takes_self=True), init=False)
@@ -111,13 +111,13 @@ class Method:
         default=Factory(_decoder, takes_self=True), init=False, eq=False, repr=False
     )
 
-    def telling(self, call: Call, params: msgspec.Struct) -> ReplyFormat:
+    def reply_format_of(self, call: Call, params: msgspec.Struct) -> ReplyFormat:
         """How an answer to a request is told; kept among the call's tellings where alike."""
-        assert self.tell is not None, "what changes the venue has Keyed parameters"
-        telling = self.tell(call, params)
-        if self.alike:
-            call.reply_formats[self.name] = telling
-        return telling
+        assert self.reply_format is not None, "what changes the venue has Keyed parameters"
+        reply_format = self.reply_format(call, params)
+        if self.cacheable:
+            call.reply_formats[self.name] = reply_format
+        return reply_format
 
     def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
         """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
@@ -173,8 +173,8 @@ def method(
     scope: str | None = None,
     cost: Cost = Cost.GENERAL,
     websocket_only: bool = False,
-    tell: Tell[P] | None = None,
-    alike: bool = False,
+    reply_format: MakeReplyFormat[P] | None = None,
+    cacheable: bool = False,
 ) -> Callable[[Handler[P]], Handler[P]]:
     """Enter a handler into the table; the arguments are as in Method.
 
@@ -183,7 +183,7 @@ def method(
     """
     if name.startswith("private/") != (scope is not None):
         raise TypeError(f"{name}: private methods name a scope, public ones none")
-    if issubclass(params, IdempotentParams) != (tell is not None):
+    if issubclass(params, IdempotentParams) != (reply_format is not None):
         raise TypeError(f"{name}: Keyed parameters and a way to tell the answer go together")
     if name in METHODS:
         raise TypeError(f"{name} is in the table already")
@@ -201,8 +201,8 @@ def method(
             websocket_only,
             handler,  # type: ignore[arg-type]
             lists,
-            tell,  # type: ignore[arg-type]
-            alike,
+            reply_format,  # type: ignore[arg-type]
+            cacheable,
         )
         return handler
 

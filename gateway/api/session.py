@@ -1,7 +1,7 @@
-"""One client's conversation, without sockets: a request in, replies and commands out.
+"""One client's session, without I/O: it takes requests and returns replies and commands.
 
-It knows who is logged in and what the next request number is. It reads the venue's state, but
-changes it only through the commands that it returns.
+A session holds the login of its client and numbers its commands. It reads the exchange's state
+and changes it only through the commands that it returns.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from gateway.access.rate_limits import Cost
 from gateway.api.authentication import authenticate
 from gateway.api.context import Call, HttpRequest, SessionState
 from gateway.api.heartbeat import HeartbeatAction
-from gateway.api.methods import METHODS, NOT_IMPLEMENTED, READER
-from gateway.api.registry import IdempotentParams, Method, Params, Submission
+from gateway.api.methods import FAST_DECODER, NOT_IMPLEMENTED
+from gateway.api.registry import IdempotentParams, Method, Submission
 from gateway.api.request import ParsedRequest, from_query, from_rpc
 from gateway.protocol import jsonrpc, large_results
 from gateway.protocol.close_codes import POLICY_VIOLATION
@@ -32,15 +32,17 @@ from risk.commands import Origin
 _MATCHING: Final = (Cost.MATCHING, Cost.CANCEL_ALL)
 
 _QUEUE_FULL: Final = ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
-# In text, because of a flood most requests are told nothing else.
-_FULL: Final = Raw(jsonrpc.encode(jsonrpc.ErrorObject(_QUEUE_FULL.code, _QUEUE_FULL.message)))
-_FULL_STATUS: Final = _QUEUE_FULL.status
+# Encoded once: in a flood, nearly every reply is this error.
+_QUEUE_FULL_JSON: Final = Raw(
+    jsonrpc.encode(jsonrpc.ErrorObject(_QUEUE_FULL.code, _QUEUE_FULL.message))
+)
+_QUEUE_FULL_STATUS: Final = _QUEUE_FULL.status
 
 
-class _OverdrawnError(ApiError):
-    """Credits are used up: by the API's rules the connection ends, too.
+class _CreditsExhaustedError(ApiError):
+    """Credits are used up; the API then also closes the connection.
 
-    Not so for orders, whose limit working bots meet in busy moments.
+    Not raised for order methods: well-behaved bots reach their limit at busy times.
     """
 
     def __init__(self) -> None:
@@ -49,15 +51,15 @@ class _OverdrawnError(ApiError):
 
 @define(eq=False)
 class Session(SessionState):
-    """One WebSocket connection, or one HTTP request, and what its requests come to."""
+    """One WebSocket connection, or one HTTP request: it processes requests one at a time."""
 
     _requests: int = field(default=0, init=False)
     # Of the last request.
     _call: Call | None = field(default=None, init=False)
-    # Of what came last: when, in microseconds of the venue, and whose log-in counted then.
+    # Of the current chunk: when it arrived, and the login if it was valid then.
     _received_micros: int = field(default=0, init=False)
     _verified_login: Principal | None = field(default=None, init=False)
-    # Of the configuration, asked for with every request.
+    # Copied from the configuration, because every request reads them.
     _frame_bytes: int = field(init=False)
     _testnet: bool = field(init=False)
     _limited: bool = field(init=False)
@@ -68,61 +70,61 @@ class Session(SessionState):
         self._testnet = config.server.testnet
 
     @property
-    def full(self) -> bool:
-        """Whether its account has as many requests undecided as it may."""
-        return self.login is not None and self.venue.undecided.full(self.login.account)
+    def in_flight_full(self) -> bool:
+        """Whether the account has as many order requests in flight as it may have."""
+        return self.login is not None and self.venue.in_flight.full(self.login.account)
 
-    def arrived(self) -> None:
-        """Requests have come; call it for all that are received in one go, before the first."""
+    def on_chunk(self, now: float) -> None:
+        """Note that data arrived at `now`. Call it for every chunk, before `receive`."""
+        self.heartbeat.received(now)
+        self.begin_chunk()
+
+    def begin_chunk(self) -> None:
+        """Take the time and check the login once for all requests of a chunk."""
         venue, login, clock = self.venue, self.login, self.venue.clock
         self._received_micros = clock.micros()
         self._verified_login = None
         if login is None or venue.recorded:
             return
-        # A clock that has just been read need not be asked again.
-        if venue.authenticator.is_valid(login, venue.lifetimes_at(self._received_micros)):
+        # `token_time_at` spares a second reading of the clock.
+        if venue.authenticator.is_valid(login, venue.token_time_at(self._received_micros)):
             self._verified_login = login
 
     def receive(self, frame: bytes | str) -> list[Outcome]:
-        """What one JSON-RPC request comes to; never raises on what a client may send.
+        """Process one JSON-RPC request. Does not raise, whatever the client sends.
 
-        Usually one outcome; a client that overdid it gets its refusal and the door.
+        Returns one outcome; a client that used up its credits gets an error and a Close.
         """
-        read = READER.read(frame, self._frame_bytes)
-        if read is None:
+        request = FAST_DECODER.decode(frame, self._frame_bytes)
+        if request is None:
             return self._receive(frame, None)
-        stamp = jsonrpc.RequestMeta(read.id, self._received_micros, self._testnet)
+        meta = jsonrpc.RequestMeta(request.id, self._received_micros, self._testnet)
         try:
-            return [self._answer(stamp, read.row, read.params)]
+            return [self._dispatch(meta, request)]
         except ApiError as error:
-            return self._refuse(stamp, error)
+            return self._reject(meta, error)
 
-    def receive_http(self, request: HttpRequest) -> Outcome:
-        """What one HTTP request comes to: a body is JSON-RPC, without one the query counts."""
-        if request.verb == "POST" and request.body:
-            (outcome,) = self._receive(request.body, request)
+    def receive_http(self, http: HttpRequest) -> Outcome:
+        """Process one HTTP request: JSON-RPC if it has a body, else its path and query."""
+        if http.verb == "POST" and http.body:
+            (outcome,) = self._receive(http.body, http)
         else:
-            (outcome,) = self._serve(from_query(self._stamp(Raw()), request))
+            (outcome,) = self._serve(from_query(http))
         return outcome
 
-    def heard(self, now: float) -> None:
-        """Something came from the client; call it for every chunk, before `receive`."""
-        self.heartbeat.heard(now)
-        self.arrived()
+    def next_wake(self) -> float:
+        """Return when `check_heartbeat` should be called, unless data arrives before."""
+        return self.heartbeat.next_wake
 
-    def due(self) -> float:
-        """When `wake` should be called next, if nothing is heard until then."""
-        return self.heartbeat.due
-
-    def wake(self, now: float) -> list[Push | Close]:
-        """Heartbeats that are due, or the end of a client that is no longer there."""
-        match self.heartbeat.wake(now):
+    def check_heartbeat(self, now: float) -> list[Push | Close]:
+        """Return the heartbeat that is due, or a Close if the client does not respond."""
+        match self.heartbeat.poll(now):
             case None:
                 return []
-            case HeartbeatAction.HEARTBEAT | HeartbeatAction.TEST_REQUEST as sign:
-                return [Push(jsonrpc.heartbeat(sign.value))]
-            case sign:
-                return [Close(POLICY_VIOLATION, sign.value)]
+            case HeartbeatAction.HEARTBEAT | HeartbeatAction.TEST_REQUEST as action:
+                return [Push(jsonrpc.heartbeat(action.value))]
+            case action:
+                return [Close(POLICY_VIOLATION, action.value)]
 
     def _receive(self, frame: bytes | str, http: HttpRequest | None) -> list[Outcome]:
         limit = self._frame_bytes if http is None else self.venue.config.limits.body_bytes
@@ -130,71 +132,64 @@ class Session(SessionState):
         try:
             request = jsonrpc.decode(frame, limit=limit, needs_id=http is None, method=method)
         except jsonrpc.BadFrameError as bad:
-            return self._refuse(self._stamp(bad.id), self._charged(bad.error))
-        return self._serve(from_rpc(self._stamp(request.id), request, http))
+            return self._reject(self._meta(bad.id), self._charged(bad.error))
+        return self._serve(from_rpc(request, http))
 
-    def _stamp(self, identity: Raw) -> jsonrpc.RequestMeta:
+    def _serve(self, request: ParsedRequest) -> list[Outcome]:
+        meta = self._meta(request.id)
+        try:
+            return [self._dispatch(meta, request)]
+        except ApiError as error:
+            return self._reject(meta, error)
+
+    def _meta(self, identity: Raw | int | str) -> jsonrpc.RequestMeta:
         return jsonrpc.RequestMeta(identity, self.venue.clock.micros(), self._testnet)
 
-    def _serve(self, asked: ParsedRequest) -> list[Outcome]:
-        try:
-            return [self._dispatch(asked)]
-        except ApiError as error:
-            return self._refuse(asked.stamp, error)
-
-    def _answer(self, stamp: jsonrpc.RequestMeta, method: Method, params: Params) -> Outcome:
-        """What a request comes to that was read in one go: the same as any, on shorter ways."""
-        principal = self.login
+    def _dispatch(self, meta: jsonrpc.RequestMeta, request: ParsedRequest) -> Outcome:
+        """Check the caller, its credits, its scope and the parameters, in this order; then run."""
+        method, principal = request.method, self.login
         if (
             principal is None
             or principal is not self._verified_login
-            or params.access_token is not None
+            or request.token is not None
+            or method is None
         ):
-            principal = self._identify(method, params.access_token, None)
-        if self._limited:
-            self._pay(principal, method.cost)
-        call = self._call_of(method, principal)
-        key = params.idempotency_key if isinstance(params, IdempotentParams) else ""
-        if method.matching and not key and self.venue.undecided.full(call.account):
-            return self._one_too_many(stamp)
-        return self._carry_out(stamp, method, call, params, key)
-
-    def _dispatch(self, asked: ParsedRequest) -> Outcome:
-        """What any request comes to."""
-        stamp, method, venue = asked.stamp, METHODS.get(asked.method), self.venue
-        principal = self._identify(method, asked.token, asked.http)
+            principal = self._authenticate(request)
         if self._limited:
             self._pay(principal, Cost.GENERAL if method is None else method.cost)
         if method is None:
-            if asked.method in NOT_IMPLEMENTED:
-                raise not_implemented("method", asked.method)
-            raise ApiError(Code.METHOD_NOT_FOUND)
+            raise _unknown_method(request.name)
         call = self._call_of(method, principal)
-        if method.matching and venue.undecided.full(call.account) and not asked.keyed:
-            return self._one_too_many(stamp)
-        params = asked.read(method)
+        # Before the parameters are decoded: in a flood most requests end here. `admit` checks
+        # again. A repeated request is answered from the first one, however many are in flight.
+        if method.matching and self.venue.in_flight.full(call.account) and not request.has_key:
+            return self._queue_full(meta)
+        params = request.params
+        if params is None:
+            params = request.decode_params(method)
         key = params.idempotency_key if isinstance(params, IdempotentParams) else ""
-        return self._carry_out(stamp, method, call, params, key)
+        return self._execute(meta, method, call, params, key)
 
-    def _identify(
-        self, method: Method | None, token: str | None, http: HttpRequest | None
-    ) -> Principal | None:
-        """Who asks, None for nobody. Raises ApiError as `identify`, and where nobody may."""
+    def _authenticate(self, request: ParsedRequest) -> Principal | None:
+        """Return the principal of a request, None without one. Raises ApiError."""
+        method = request.method
         if method is not None and method.changes:
-            # Before anybody is asked who they are: to log in would not help.
+            # Before any credentials are checked: in a replay no login would help.
             self.venue.require_live()
         public = method is None or method.scope is None
         try:
-            return authenticate(self, token, http, public=public)
+            return authenticate(self, request.token, request.http, public=public)
         except ApiError as error:
             raise self._charged(error) from error
 
     def _call_of(self, method: Method, principal: Principal | None) -> Call:
-        """The call of a method. Raises ApiError unless the caller may make it here."""
+        """Return the context of a call. Raises ApiError unless the principal may call the method.
+
+        The errors are 10030, 10000 and 13021.
+        """
         if method.websocket_only and not self.websocket:
             raise ApiError(Code.MUST_BE_WEBSOCKET_REQUEST)
         if method.scope is not None:
-            # Nobody may, unless it says so.
             if principal is None:
                 raise ApiError(Code.AUTHORIZATION_REQUIRED)
             if principal.scope.levels.get(method.area, 0) < method.level:
@@ -205,107 +200,106 @@ class Session(SessionState):
             call = self._call = Call(self.venue, self, principal, account)
         return call
 
-    def _one_too_many(self, stamp: jsonrpc.RequestMeta) -> Reply:
-        """An order beyond what an account may have undecided.
+    def _queue_full(self, meta: jsonrpc.RequestMeta) -> Reply:
+        """Return the error for an order request beyond those that an account may have in flight."""
+        data = jsonrpc.error_object_reply(meta, _QUEUE_FULL_JSON, self.venue.clock.micros())
+        return Reply(data, _QUEUE_FULL_STATUS)
 
-        That is looked at again before a command is submitted; but a flood is refused here, before
-        it is found out what each request asks for.
-        """
-        return Reply(jsonrpc.refused(stamp, _FULL, self.venue.clock.micros()), _FULL_STATUS)
-
-    def _carry_out(
+    def _execute(
         self,
-        stamp: jsonrpc.RequestMeta,
+        meta: jsonrpc.RequestMeta,
         method: Method,
         call: Call,
         params: msgspec.Struct,
         key: str,
     ) -> Outcome:
         if key:
-            # Those of other accounts it never meets.
+            # A key is unique within its account only.
             key = f"{call.account}:{key}"
-            repeated = self._repeat(stamp, method, call, params, key)
+            repeated = self._repeat(meta, method, call, params, key)
             if repeated is not None:
                 return repeated
-        made = method.handler(call, params)
-        if isinstance(made, Submission):
-            return self._submit(stamp, method, call, params, made, key)
-        if isinstance(made, Close):
-            return made
-        reply = large_results.reply(stamp, made, self.venue.clock)
+        result = method.handler(call, params)
+        if isinstance(result, Submission):
+            return self._submit(meta, method, call, params, result, key)
+        if isinstance(result, Close):
+            return result
+        reply = large_results.reply(meta, result, self.venue.clock)
         if type(reply) is LargeReply:
             self._charge(call, reply)
         return Reply(reply)
 
     def _repeat(
         self,
-        stamp: jsonrpc.RequestMeta,
+        meta: jsonrpc.RequestMeta,
         method: Method,
         call: Call,
         params: msgspec.Struct,
         key: str,
     ) -> Reply | None:
-        """The first outcome of a request that was made before, None where none is known.
+        """Return the reply to the first request with this key, None if there was none.
 
-        Raises ApiError 10040 while it is being worked on.
+        Raises ApiError 10040 while the first request is in progress.
         """
         state = self.venue.exchange.state
         if idempotency.in_progress(state, key):
             raise ApiError(Code.RETRY)
-        outcome = idempotency.first_answer(state, key)
-        if outcome is None:
+        answer = idempotency.first_answer(state, key)
+        if answer is None:
             return None
-        telling = method.telling(call, params)
+        reply_format = method.reply_format_of(call, params)
         pending = PendingRequest(
-            stamp, self.venue.clock, call.account, None, telling.convert, telling.explain
+            meta, self.venue.clock, call.account, None, reply_format.convert, reply_format.explain
         )
-        return Reply(pending.answer(outcome), pending.status)
+        return Reply(pending.answer(answer), pending.status)
 
     def _submit(
         self,
-        stamp: jsonrpc.RequestMeta,
+        meta: jsonrpc.RequestMeta,
         method: Method,
         call: Call,
         params: msgspec.Struct,
-        wish: Submission,
+        submission: Submission,
         key: str,
     ) -> Submit:
-        venue, undo = self.venue, wish.undo
-        telling = (
-            wish.telling or call.reply_formats.get(method.name) or method.telling(call, params)
-        )
-        account = call.account if wish.account is None else wish.account
+        venue, undo = self.venue, submission.undo
+        reply_format = submission.reply_format or call.reply_formats.get(method.name)
+        if reply_format is None:
+            reply_format = method.reply_format_of(call, params)
+        account = call.account if submission.account is None else submission.account
         try:
-            undecided = venue.admit(account, matching=method.matching)
+            limiter = venue.admit(account, matching=method.matching)
         except ApiError:
             if undo is not None:
                 undo()
             raise
         pending = PendingRequest(
-            stamp, venue.clock, account, undecided, telling.convert, telling.explain, undo
+            meta, venue.clock, account, limiter, reply_format.convert, reply_format.explain, undo
         )
         if self.started and self.login is not None and self.login.account == account:
             session = self.sink.number
             number = self._requests = self._requests + 1
         else:
-            # A request that acts for another account than the connection, by a token of its own,
-            # is nobody's session: nothing of it ends with this connection.
+            # The request brought a token of another account than the connection's: it belongs to
+            # no session, and its orders do not end with this connection.
             session, number = 0, next(venue.http_requests)
         origin = Origin(venue.node, venue.start, session, number, key)
         venue.feed.register_request(origin, pending, self.sink)
-        return Submit(wish.command, origin, pending)
+        return Submit(submission.command, origin, pending)
 
     def _pay(self, principal: Principal | None, cost: Cost) -> None:
-        """Take the credits of a request. Raises ApiError 10028 where there are none left."""
+        """Take the credits of a request. Raises ApiError 10028 if too few are left."""
         subject = self.address if principal is None else principal.account
         if self.venue.limits.spend(subject, cost).wait_seconds:
-            raise ApiError(Code.TOO_MANY_REQUESTS) if cost in _MATCHING else _OverdrawnError()
+            if cost in _MATCHING:
+                raise ApiError(Code.TOO_MANY_REQUESTS)
+            raise _CreditsExhaustedError
 
     def _charge(self, call: Call, reply: LargeReply) -> None:
-        """Take the credits of a large reply's rows, also such as there are not yet.
+        """Take the credits for the rows of a large reply, even more than are left.
 
-        How many rows it has is known only when they are there. A client that asks for much is
-        answered, and has to wait with the next request.
+        The number of rows is known only afterwards: the client gets its reply, and its next
+        requests are rejected until the credits are back.
         """
         if self._limited:
             limits = self.venue.config.limits
@@ -313,7 +307,7 @@ class Session(SessionState):
             self.venue.limits.charge(subject, Cost.GENERAL, reply.rows * limits.row_cost)
 
     def _charged(self, error: ApiError) -> ApiError:
-        """A refusal that nobody is known for is paid for by the address that caused it."""
+        """Charge the address for a request without a principal; return the error to reply with."""
         if not self._limited:
             return error
         try:
@@ -322,8 +316,14 @@ class Session(SessionState):
             return exhausted
         return error
 
-    def _refuse(self, stamp: jsonrpc.RequestMeta, error: ApiError) -> list[Outcome]:
-        reply = Reply(jsonrpc.fault(stamp, error, self.venue.clock.micros()), error.status)
-        if isinstance(error, _OverdrawnError) and self.websocket:
+    def _reject(self, meta: jsonrpc.RequestMeta, error: ApiError) -> list[Outcome]:
+        reply = Reply(jsonrpc.error_reply(meta, error, self.venue.clock.micros()), error.status)
+        if isinstance(error, _CreditsExhaustedError) and self.websocket:
             return [reply, Close(POLICY_VIOLATION, error.message)]
         return [reply]
+
+
+def _unknown_method(name: str) -> ApiError:
+    if name in NOT_IMPLEMENTED:
+        return not_implemented("method", name)
+    return ApiError(Code.METHOD_NOT_FOUND)

@@ -162,7 +162,7 @@ class Connection:
             self._messages, self._messages_read = receive(), 0
         # A chunk of no more than a slice is processed whole, and its rejections are sent at once.
         flood = len(self._messages) > REQUESTS_PER_SLICE
-        full = flood and self.session.full
+        full = flood and self.session.in_flight_full
         if full and now < self._throttled_until:
             return ReadResult.THROTTLED
         if self._messages:
@@ -189,10 +189,10 @@ class Connection:
         session, outbox = self.session, self.outbox
         until = time.perf_counter() + SLICE_SECONDS
         submits: list[Submit] = []
-        session.heard(now)
+        session.on_chunk(now)
         end = self._messages_read + REQUESTS_PER_SLICE
         for message in self._messages[self._messages_read : end]:
-            if outbox.replies_full or self._closing or (stop_when_full and session.full):
+            if outbox.replies_full or self._closing or (stop_when_full and session.in_flight_full):
                 break
             self._messages_read += 1
             answered = False
@@ -222,7 +222,7 @@ class Connection:
             # Initial snapshots follow the reply to the request that subscribed to them.
             self.session.venue.feed.send_initial_snapshots(self.outbox)
             # The request may have set a heartbeat interval that ends before the present sleep.
-            due = self.session.due()
+            due = self.session.next_wake()
             if due < self._heartbeat_sleep.deadline:
                 self._heartbeat_sleep.deadline = due
         else:
@@ -278,14 +278,14 @@ class Connection:
 
     async def _heartbeat_loop(self) -> None:
         while True:
-            with trio.CancelScope(deadline=self.session.due()) as self._heartbeat_sleep:
+            with trio.CancelScope(deadline=self.session.next_wake()) as self._heartbeat_sleep:
                 await self.outbox.disconnect_requested.wait()
                 self._writer.set_close_deadline(trio.current_time() + CLOSE_SECONDS)
                 return
             now = trio.current_time()
             if self._read_blocked:
-                self.session.heard(now)
-            for outcome in self.session.wake(now):
+                self.session.on_chunk(now)
+            for outcome in self.session.check_heartbeat(now):
                 match outcome:
                     case Push(data=data):
                         self.outbox.send_private(data)

@@ -206,8 +206,8 @@ class HttpGateway:
         """A refusal in the API's form."""
         venue = self.venue
         now = venue.clock.micros()
-        stamp = jsonrpc.RequestMeta(msgspec.Raw(), now, venue.config.server.testnet)
-        data = jsonrpc.fault(stamp, error, now)
+        meta = jsonrpc.RequestMeta(msgspec.Raw(), now, venue.config.server.testnet)
+        data = jsonrpc.error_reply(meta, error, now)
         return Response(data, status.value if status else error.status, media_type=_JSON)
 
     async def _health(self, _request: Request) -> Response:

@@ -56,7 +56,7 @@ def _number(units: int, scale: int) -> Number:
 
 def price(units: int) -> Number:
     """A price in 1e-8 as a JSON number."""
-    # An order is told in six of these: one call for each instead of two saves a tenth of it.
+    # An order has six of these: one call for each instead of two saves a tenth of its encoding.
     return units / SCALE if -_EXACT < units < _EXACT else _number(units, SCALE)
 
 
@@ -299,30 +299,30 @@ class RequestMeta(msgspec.Struct, frozen=True, gc=False):
     testnet: bool
 
 
-def result(stamp: RequestMeta, value: object, micros_out: int) -> bytes:
+def result(meta: RequestMeta, value: object, micros_out: int) -> bytes:
     """A successful reply."""
-    micros_in, took = stamp.micros_in, micros_out - stamp.micros_in
+    micros_in, took = meta.micros_in, micros_out - meta.micros_in
     # By position: names take as long as all the rest.
-    return encode(_Result(stamp.id or UNSET, value, micros_in, micros_out, took, stamp.testnet))
+    return encode(_Result(meta.id or UNSET, value, micros_in, micros_out, took, meta.testnet))
 
 
-def result_around(stamp: RequestMeta, micros_out: int) -> tuple[bytes, bytes]:
+def result_around(meta: RequestMeta, micros_out: int) -> tuple[bytes, bytes]:
     """What comes before and after the value of a successful reply."""
     # NUL is in no JSON text.
-    head, _, tail = result(stamp, _PLACE, micros_out).partition(b"\0")
+    head, _, tail = result(meta, _PLACE, micros_out).partition(b"\0")
     return head, tail
 
 
-def fault(stamp: RequestMeta, error: ApiError, micros_out: int) -> bytes:
-    """A refusal."""
-    told = ErrorObject(error.code, error.message, error.data if error.data is not None else UNSET)
-    return refused(stamp, told, micros_out)
+def error_reply(meta: RequestMeta, error: ApiError, micros_out: int) -> bytes:
+    """Return an error reply."""
+    data = error.data if error.data is not None else UNSET
+    return error_object_reply(meta, ErrorObject(error.code, error.message, data), micros_out)
 
 
-def refused(stamp: RequestMeta, told: ErrorObject | Raw, micros_out: int) -> bytes:
-    """A refusal whose words are there, as an object or in text."""
-    micros_in, took = stamp.micros_in, micros_out - stamp.micros_in
-    return encode(_Refusal(stamp.id or UNSET, told, micros_in, micros_out, took, stamp.testnet))
+def error_object_reply(meta: RequestMeta, error: ErrorObject | Raw, micros_out: int) -> bytes:
+    """Return an error reply with this `error` member, which may be encoded already."""
+    micros_in, took = meta.micros_in, micros_out - meta.micros_in
+    return encode(_Refusal(meta.id or UNSET, error, micros_in, micros_out, took, meta.testnet))
 
 
 def heartbeat(kind: str) -> bytes:

@@ -75,7 +75,7 @@ class LargeReply:
     """A reply that is encoded a slice at a time."""
 
     rows: int
-    _stamp: jsonrpc.RequestMeta
+    _meta: jsonrpc.RequestMeta
     _pieces: Iterator[bytes]
     _clock: Clock
     # Grows where it is: to join five megabytes in the end would take milliseconds.
@@ -84,11 +84,11 @@ class LargeReply:
     def advance(self) -> bytearray | None:
         """Encode the next slice; returns the whole reply once nothing is left."""
         if not self._text:
-            self._text += jsonrpc.result_around(self._stamp, 0)[0]
+            self._text += jsonrpc.result_around(self._meta, 0)[0]
         for piece in self._pieces:
             self._text += piece
             return None
-        self._text += jsonrpc.result_around(self._stamp, self._clock.micros())[1]
+        self._text += jsonrpc.result_around(self._meta, self._clock.micros())[1]
         return self._text
 
     def finish(self) -> bytes:
@@ -99,10 +99,10 @@ class LargeReply:
                 return bytes(data)
 
 
-def reply(stamp: jsonrpc.RequestMeta, value: object, clock: Clock) -> bytes | LargeReply:
+def reply(meta: jsonrpc.RequestMeta, value: object, clock: Clock) -> bytes | LargeReply:
     """A successful reply; one of many rows is still to be encoded."""
     if type(value) is Listing:
         if value.rows > ROWS:
-            return LargeReply(value.rows, stamp, value.pieces, clock)
+            return LargeReply(value.rows, meta, value.pieces, clock)
         value = Raw(b"".join(value.pieces))
-    return jsonrpc.result(stamp, value, clock.micros())
+    return jsonrpc.result(meta, value, clock.micros())

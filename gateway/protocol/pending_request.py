@@ -39,26 +39,26 @@ OK: Final = HTTPStatus.OK.value
 
 @define(eq=False)
 class InFlightLimiter:
-    """How many requests of each account wait for the venue's decision; `most` of one may.
+    """How many requests of each account wait for the venue's decision; `limit` of one may.
 
     Where any number may (None), nobody need count them.
     """
 
-    most: int | None
+    limit: int | None
     counts: dict[int, int] = field(factory=dict)
 
     def full(self, account: int) -> bool:
         """Whether the account has as many as it may."""
-        return self.most is not None and self.counts.get(account, 0) >= self.most
+        return self.limit is not None and self.counts.get(account, 0) >= self.limit
 
-    def take(self, account: int) -> None:
+    def acquire(self, account: int) -> None:
         """Count one more. Raises ApiError 10047 when the account has too many already."""
         count = self.counts.get(account, 0)
-        if self.most is not None and count >= self.most:
+        if self.limit is not None and count >= self.limit:
             raise ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
         self.counts[account] = count + 1
 
-    def give(self, account: int) -> None:
+    def release(self, account: int) -> None:
         """Count one less."""
         self.counts[account] -= 1
         if not self.counts[account]:
@@ -74,10 +74,10 @@ class PendingRequest(msgspec.Struct, eq=False):
     `undo` takes back what the session assumed.
     """
 
-    stamp: jsonrpc.RequestMeta
+    meta: jsonrpc.RequestMeta
     clock: Clock
     account: int
-    undecided: InFlightLimiter | None
+    limiter: InFlightLimiter | None
     convert: Convert
     explain: Explain = plainly
     undo: Callable[[], None] | None = None
@@ -85,33 +85,33 @@ class PendingRequest(msgspec.Struct, eq=False):
 
     def answer(self, event: Answer) -> bytes | LargeReply:
         """The reply to the venue's answer."""
-        if self.undecided is not None:
+        if self.limiter is not None:
             self._release()
         # `isinstance` has to ask the type of types of all structs, where the answer is no.
         if type(event) is Refused:
-            return self._fault(self.explain(event))
+            return self._error(self.explain(event))
         try:
             result = self.convert(event)
         except ApiError as error:
-            return self._fault(error)
-        return large_results.reply(self.stamp, result, self.clock)
+            return self._error(error)
+        return large_results.reply(self.meta, result, self.clock)
 
     def refuse(self, code: int) -> bytes:
         """The reply where the command never reached the venue: 10047, 11051, 13028."""
         self._release()
-        return self._fault(ApiError(code))
+        return self._error(ApiError(code))
 
     def abandon(self) -> None:
         """Nobody waits for the reply any more; safe to call at any time, also after an answer."""
         self._release()
 
-    def _fault(self, error: ApiError) -> bytes:
+    def _error(self, error: ApiError) -> bytes:
         if self.undo is not None:
             self.undo()
         self.status = error.status
-        return jsonrpc.fault(self.stamp, error, self.clock.micros())
+        return jsonrpc.error_reply(self.meta, error, self.clock.micros())
 
     def _release(self) -> None:
-        undecided, self.undecided = self.undecided, None
-        if undecided is not None:
-            undecided.give(self.account)
+        limiter, self.limiter = self.limiter, None
+        if limiter is not None:
+            limiter.release(self.account)

@@ -213,7 +213,7 @@ class Client:
 
     def send(self, frame: bytes | str) -> list[Outcome]:
         """What the session makes of a frame; nothing is applied yet."""
-        self.session.arrived()
+        self.session.begin_chunk()
         return self.session.receive(frame)
 
     def carry_out(self, outcomes: list[Outcome]) -> None:

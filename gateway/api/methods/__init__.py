@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.api.fast_decoder import Reader
+from gateway.api.fast_decoder import FastDecoder
 from gateway.api.methods import (  # noqa: F401 - each registers its methods
     account,
     cancel,
@@ -19,6 +19,6 @@ from gateway.api.methods import (  # noqa: F401 - each registers its methods
 from gateway.api.methods.unimplemented import NOT_IMPLEMENTED
 from gateway.api.registry import METHODS
 
-__all__ = ["METHODS", "NOT_IMPLEMENTED", "READER"]
+__all__ = ["FAST_DECODER", "METHODS", "NOT_IMPLEMENTED"]
 
-READER: Final = Reader(METHODS.values())
+FAST_DECODER: Final = FastDecoder(METHODS.values())

@@ -72,8 +72,8 @@ class ByLabel(IdempotentParams, frozen=True):
     params=CancelParams,
     scope="trade:read_write",
     cost=Cost.MATCHING,
-    tell=reply_formats.cancelled,
-    alike=True,
+    reply_format=reply_formats.cancelled,
+    cacheable=True,
 )
 def cancel(call: Call, params: CancelParams) -> Submission:
     """Cancel one order."""
@@ -86,7 +86,7 @@ def cancel(call: Call, params: CancelParams) -> Submission:
     params=CancelManyParams,
     scope="trade:read_write",
     cost=Cost.CANCEL_ALL,
-    tell=reply_formats.cancelled_all,
+    reply_format=reply_formats.cancelled_all,
 )
 def cancel_all(call: Call, params: CancelManyParams) -> Submission:
     """Cancel every order of the account."""
@@ -98,7 +98,7 @@ def cancel_all(call: Call, params: CancelManyParams) -> Submission:
     params=ByInstrument,
     scope="trade:read_write",
     cost=Cost.CANCEL_ALL,
-    tell=reply_formats.cancelled_all,
+    reply_format=reply_formats.cancelled_all,
 )
 def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
     """Cancel the orders in one instrument."""
@@ -114,7 +114,7 @@ def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
     params=ByCurrency,
     scope="trade:read_write",
     cost=Cost.CANCEL_ALL,
-    tell=reply_formats.cancelled_all,
+    reply_format=reply_formats.cancelled_all,
 )
 def cancel_all_by_currency(call: Call, params: ByCurrency) -> object:
     """Cancel the orders settled in one currency."""
@@ -126,7 +126,7 @@ def cancel_all_by_currency(call: Call, params: ByCurrency) -> object:
     params=ByKindOrType,
     scope="trade:read_write",
     cost=Cost.CANCEL_ALL,
-    tell=reply_formats.cancelled_all,
+    reply_format=reply_formats.cancelled_all,
 )
 def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
     """Cancel the orders of a kind or type, settled in any of some currencies."""
@@ -139,7 +139,7 @@ def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
     params=ByLabel,
     scope="trade:read_write",
     cost=Cost.MATCHING,
-    tell=reply_formats.counted,
+    reply_format=reply_formats.counted,
 )
 def cancel_by_label(call: Call, params: ByLabel) -> object:
     """Cancel the orders of a label; the result is their number."""

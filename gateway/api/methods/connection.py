@@ -108,7 +108,7 @@ def disable_heartbeat(call: Call, params: NoParams) -> object:  # noqa: ARG001
     "private/enable_cancel_on_disconnect",
     params=DisconnectParams,
     scope="account:read_write",
-    tell=reply_formats.done,
+    reply_format=reply_formats.done,
 )
 def enable_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
     """Let orders end with their connection."""
@@ -119,7 +119,7 @@ def enable_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
     "private/disable_cancel_on_disconnect",
     params=DisconnectParams,
     scope="account:read_write",
-    tell=reply_formats.done,
+    reply_format=reply_formats.done,
 )
 def disable_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
     """Let orders outlive their connection."""

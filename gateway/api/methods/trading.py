@@ -120,8 +120,8 @@ class SelfTradingParams(IdempotentParams, frozen=True):
     params=OrderParams,
     scope="trade:read_write",
     cost=Cost.MATCHING,
-    tell=reply_formats.ordered,
-    alike=True,
+    reply_format=reply_formats.ordered,
+    cacheable=True,
 )
 def buy(call: Call, params: OrderParams) -> Submission:
     """Enter a buy order."""
@@ -133,8 +133,8 @@ def buy(call: Call, params: OrderParams) -> Submission:
     params=OrderParams,
     scope="trade:read_write",
     cost=Cost.MATCHING,
-    tell=reply_formats.ordered,
-    alike=True,
+    reply_format=reply_formats.ordered,
+    cacheable=True,
 )
 def sell(call: Call, params: OrderParams) -> Submission:
     """Enter a sell order."""
@@ -178,8 +178,8 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
     params=EditParams,
     scope="trade:read_write",
     cost=Cost.MATCHING,
-    tell=reply_formats.edited,
-    alike=True,
+    reply_format=reply_formats.edited,
+    cacheable=True,
 )
 def edit(call: Call, params: EditParams) -> Submission:
     """Change an open order; `amount` is its new total, with what is filled."""
@@ -191,8 +191,8 @@ def edit(call: Call, params: EditParams) -> Submission:
     params=EditByLabelParams,
     scope="trade:read_write",
     cost=Cost.MATCHING,
-    tell=reply_formats.edited,
-    alike=True,
+    reply_format=reply_formats.edited,
+    cacheable=True,
 )
 def edit_by_label(call: Call, params: EditByLabelParams) -> Submission:
     """Change the open order that has a label."""
@@ -223,8 +223,8 @@ def _edit(call: Call, params: Changes, order: Order) -> Submission:
     params=CloseParams,
     scope="trade:read_write",
     cost=Cost.MATCHING,
-    tell=reply_formats.ordered,
-    alike=True,
+    reply_format=reply_formats.ordered,
+    cacheable=True,
 )
 def close_position(call: Call, params: CloseParams) -> Submission:
     """Enter a reduce-only order for the whole position."""
@@ -240,7 +240,7 @@ def close_position(call: Call, params: CloseParams) -> Submission:
     "private/set_self_trading_config",
     params=SelfTradingParams,
     scope="account:read_write",
-    tell=reply_formats.done,
+    reply_format=reply_formats.done,
 )
 def set_self_trading_config(call: Call, params: SelfTradingParams) -> Submission:
     """Choose what happens when the account meets its own orders."""

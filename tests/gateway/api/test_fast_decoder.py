@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.api.fast_decoder import Reader
-from gateway.api.methods import METHODS, READER
+from gateway.api.fast_decoder import FastDecoder
+from gateway.api.methods import FAST_DECODER, METHODS
 from gateway.api.methods.trading import OrderParams
 from gateway.api.registry import NoParams
 from gateway.protocol.outcome import Close, Reply, Submit
@@ -19,15 +19,15 @@ BUY = f'"method":"private/buy","params":{ORDER}'
 def test_the_envelope_may_come_in_any_order() -> None:
     """Parameters before the method that says what they are, too."""
     frame = f'{{"params":{ORDER},"id":7,"jsonrpc":"2.0","more":[{{}}],"method":"private/buy"}}'
-    read = READER.read(frame, 1_000)
+    read = FAST_DECODER.decode(frame, 1_000)
     assert read is not None
     order = OrderParams(instrument_name="BTC-PERPETUAL", amount=10, price=60_000)
-    assert (METHODS["private/buy"], order, 7) == (read.row, read.params, read.id)
+    assert (METHODS["private/buy"], order, 7) == (read.method, read.params, read.id)
 
 
 def test_bytes_are_read_as_text_is() -> None:
     """Binary messages are requests as well."""
-    read = READER.read(b'{"id":"a","method":"public/get_time","params":{}}', 1_000)
+    read = FAST_DECODER.decode(b'{"id":"a","method":"public/get_time","params":{}}', 1_000)
     assert read is not None
     assert NoParams() == read.params
 
@@ -66,14 +66,14 @@ def test_bytes_are_read_as_text_is() -> None:
 )
 def test_what_is_not_plain_is_looked_at_again(frame: str) -> None:
     """Whether it is a mistake, and which, is for others to say."""
-    assert READER.read(frame, 100_000) is None
+    assert FAST_DECODER.decode(frame, 100_000) is None
 
 
 def test_a_frame_above_the_limit_is_not_read() -> None:
     """The limit is the last length that passes."""
     frame = '{"id":7,"method":"public/get_time","params":{}}'
-    assert READER.read(frame, len(frame)) is not None
-    assert READER.read(frame, len(frame) - 1) is None
+    assert FAST_DECODER.decode(frame, len(frame)) is not None
+    assert FAST_DECODER.decode(frame, len(frame) - 1) is None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_to_read_it_in_one_go_or_in_parts_comes_to_the_same(
 ) -> None:
     """Also where it is refused: by whom, and why."""
     frame = f'{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{params}}}'
-    assert READER.read(frame, 1_000) is not None
+    assert FAST_DECODER.decode(frame, 1_000) is not None
     at_once = _comes_to(Harness().connect(name), frame)
-    monkeypatch.setattr(Reader, "read", lambda *_: None)
+    monkeypatch.setattr(FastDecoder, "decode", lambda *_: None)
     assert at_once == _comes_to(Harness().connect(name), frame)

@@ -177,4 +177,4 @@ def test_who_takes_a_key_can_tell_its_outcome_again_and_nobody_else() -> None:
     with pytest.raises(TypeError, match="go together"):
         method("private/new", params=IdempotentParams, scope="trade:read_write")(handler)
     with pytest.raises(TypeError, match="go together"):
-        method("private/new", params=NoParams, scope="trade:read_write", tell=tell)(handler)
+        method("private/new", params=NoParams, scope="trade:read_write", reply_format=tell)(handler)

@@ -392,27 +392,27 @@ def test_heartbeats_ask_a_quiet_client_and_then_give_it_up() -> None:
     """A plain beat while it talks, a test request once it was quiet, the end without an answer."""
     client = Harness().connect()
     session = client.session
-    session.heard(0.0)
+    session.on_chunk(0.0)
     client.call("public/set_heartbeat", interval=10)
-    assert 10.0 == session.due()
-    session.heard(5.0)
+    assert 10.0 == session.next_wake()
+    session.on_chunk(5.0)
     said = [_pushed(client, at) for at in (9.9, 10.0, 20.0)]
     assert [None, "heartbeat", "test_request"] == said
-    session.heard(25.0)
+    session.on_chunk(25.0)
     assert ["heartbeat", "test_request", 1008] == [_pushed(client, at) for at in (30, 40, 50)]
 
 
 def test_a_connection_that_says_nothing_for_ten_minutes_is_closed() -> None:
     """With or without heartbeats."""
     client = Harness().connect()
-    client.session.heard(0.0)
-    assert 600.0 == client.session.due()
+    client.session.on_chunk(0.0)
+    assert 600.0 == client.session.next_wake()
     assert [None, 1008] == [_pushed(client, at) for at in (599.0, 600.0)]
 
 
 def _pushed(client: Client, now: float) -> object:
     """The type of the heartbeat that is sent at a time, the close code, or None."""
-    outcomes = client.session.wake(now)
+    outcomes = client.session.check_heartbeat(now)
     if not outcomes:
         return None
     (outcome,) = outcomes

@@ -21,13 +21,13 @@ OWN = ("user.orders.any.any.raw", "user.trades.any.any.raw", "user.changes.any.a
 
 
 def ask(desk: Desk, reader: Reader, origin: Origin) -> InFlightLimiter:
-    """Let the feed expect the answer to a request; returns the count of the undecided."""
-    undecided = InFlightLimiter(None)
-    undecided.take(ALICE)
-    stamp = jsonrpc.RequestMeta(Raw(b"7"), 0, testnet=True)
-    pending = PendingRequest(stamp, HandClock(), ALICE, undecided, lambda _: "ok")
+    """Let the feed expect the answer to a request; returns its in-flight limiter."""
+    limiter = InFlightLimiter(None)
+    limiter.acquire(ALICE)
+    meta = jsonrpc.RequestMeta(Raw(b"7"), 0, testnet=True)
+    pending = PendingRequest(meta, HandClock(), ALICE, limiter, lambda _: "ok")
     desk.feed.register_request(origin, pending, reader)
-    return undecided
+    return limiter
 
 
 def test_a_reply_precedes_what_the_request_caused() -> None:
@@ -35,14 +35,14 @@ def test_a_reply_precedes_what_the_request_caused() -> None:
     desk = Desk()
     reader = desk.listen(1, *OWN)
     origin = Origin(request=1)
-    undecided = ask(desk, reader, origin)
+    limiter = ask(desk, reader, origin)
     desk.apply(place(), origin)
     first, *rest = reader.take()
     assert (7, "ok") == (first["id"], first["result"])
     assert ["user.orders.any.any.raw", "user.changes.any.any.raw"] == [
         push["params"]["channel"] for push in rest
     ]
-    assert not undecided.counts
+    assert not limiter.counts
 
 
 def test_an_answer_is_given_once_and_to_nobody_else() -> None:
@@ -61,23 +61,23 @@ def test_an_answer_to_the_same_number_elsewhere_is_nobodys() -> None:
     """Sessions of another node or an earlier start may have the same numbers."""
     desk = Desk()
     reader = Reader(1)
-    undecided = ask(desk, reader, Origin(start=2, request=1))
+    limiter = ask(desk, reader, Origin(start=2, request=1))
     for origin in (Origin(start=1, request=1), Origin(node=1, start=2, request=1)):
         desk.apply(place(), origin)
         desk.feed.unregister_request(origin)
     assert [] == reader.take()
     desk.apply(place(), Origin(start=2, request=1))
     assert 1 == len(reader.take())
-    assert not undecided.counts
+    assert not limiter.counts
 
 
 def test_a_lost_connection_frees_its_undecided_requests() -> None:
     """Nobody reads the answers any more, but the account may ask anew."""
     desk = Desk()
     reader = Reader(1)
-    undecided = ask(desk, reader, Origin(request=1))
+    limiter = ask(desk, reader, Origin(request=1))
     desk.feed.remove_connection(reader)
-    assert not undecided.counts
+    assert not limiter.counts
     desk.apply(place(), Origin(request=1))
     assert [] == reader.take()
 

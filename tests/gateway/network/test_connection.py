@@ -93,7 +93,7 @@ async def test_an_order_that_finds_no_room_in_time_is_refused(autojump_clock: Mo
         venue.log.gate.set()
         await wait_all_tasks_blocked()
         assert 0 == venue.orders
-        assert {} == venue.harness.venue.undecided.counts
+        assert {} == venue.harness.venue.in_flight.counts
         assert {} == venue.harness.venue.feed._requests
 
 
@@ -238,7 +238,7 @@ async def test_an_order_of_a_full_inbox_does_not_outlive_its_client() -> None:
         placed = [each for each in venue.applied if isinstance(each.command, Place)]
         assert (1, 1) == (len(placed), venue.orders)
         assert {} == venue.harness.exchange.state.sessions
-        assert {} == venue.harness.venue.undecided.counts
+        assert {} == venue.harness.venue.in_flight.counts
 
 
 LIMITED = """

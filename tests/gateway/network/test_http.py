@@ -222,7 +222,7 @@ async def test_a_client_that_goes_away_leaves_the_decision_to_the_log() -> None:
         assert 0 == state.orders
         log.gate.set()
         with trio.fail_after(10):
-            await _until(lambda: state.orders == 1 and not venue.venue.undecided.counts)
+            await _until(lambda: state.orders == 1 and not venue.venue.in_flight.counts)
 
 
 # More orders than the log has taken and the inbox has places for.
@@ -253,7 +253,7 @@ async def test_an_order_that_finds_no_room_in_time_is_refused(
         assert CROWD == refused + codes.count(0)
         assert CROWD - refused == venue.venue.exchange.state.orders
         assert {} == venue.venue.feed._requests
-        assert {} == venue.venue.undecided.counts
+        assert {} == venue.venue.in_flight.counts
 
 
 async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
@@ -270,7 +270,7 @@ async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(CROWD):
                 nursery.start_soon(buy)
-            await _until(lambda: venue.venue.undecided.counts.get(101) == CROWD)
+            await _until(lambda: venue.venue.in_flight.counts.get(101) == CROWD)
             venue.stop()
             await trio.sleep(0.05)
             log.gate.set()

@@ -145,12 +145,13 @@ def test_without_an_id_the_reply_has_none() -> None:
 
 def test_an_error_has_data_only_where_there_is_some() -> None:
     """`data` is left out rather than sent empty."""
-    stamp = RequestMeta(msgspec.Raw(b"1"), 5, testnet=True)
-    plain = msgspec.json.decode(jsonrpc.fault(stamp, ApiError(11054), 9))
+    meta = RequestMeta(msgspec.Raw(b"1"), 5, testnet=True)
+    plain = msgspec.json.decode(jsonrpc.error_reply(meta, ApiError(11054), 9))
     assert {"code": 11054, "message": "post_only_reject"} == plain["error"]
     assert "result" not in plain
-    telling = msgspec.json.decode(jsonrpc.fault(stamp, ApiError(-32602, data={"param": "x"}), 9))
-    assert {"code": -32602, "message": "Invalid params", "data": {"param": "x"}} == telling["error"]
+    error = ApiError(-32602, data={"param": "x"})
+    detailed = msgspec.json.decode(jsonrpc.error_reply(meta, error, 9))["error"]
+    assert {"code": -32602, "message": "Invalid params", "data": {"param": "x"}} == detailed
 
 
 @pytest.mark.parametrize(

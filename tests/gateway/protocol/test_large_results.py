@@ -222,12 +222,12 @@ def test_an_array_is_the_same_text_whether_in_slices_or_not(rows: int) -> None:
 def test_a_large_reply_has_the_envelope_of_any_other(identity: Any) -> None:
     """Whatever its id is, and with the time at which it was complete."""
     clock = HandClock()
-    stamp = jsonrpc.RequestMeta(identity, START * 1_000, testnet=True)
+    meta = jsonrpc.RequestMeta(identity, START * 1_000, testnet=True)
     large = large_results.reply(
-        stamp, large_results.array(range(ROWS + 1), lambda row: b"%d" % row), clock
+        meta, large_results.array(range(ROWS + 1), lambda row: b"%d" % row), clock
     )
     assert isinstance(large, LargeReply)
     large.advance()
     clock.time += 5
-    expected = jsonrpc.result(stamp, list(range(ROWS + 1)), clock.micros())
+    expected = jsonrpc.result(meta, list(range(ROWS + 1)), clock.micros())
     assert expected == large.finish()

@@ -1,4 +1,4 @@
-"""A request between its command and its answer: one reply, and one place among the undecided."""
+"""A request between its command and its answer: one reply, and one place among the limiter."""
 
 import msgspec
 import pytest
@@ -15,10 +15,10 @@ ORIGIN = Origin(0, 0, 1, 1)
 
 
 def pending(
-    undecided: InFlightLimiter, log: list[str] | None = None, **ways: object
+    limiter: InFlightLimiter, log: list[str] | None = None, **ways: object
 ) -> PendingRequest:
     """For account 7, with place taken."""
-    undecided.take(7)
+    limiter.acquire(7)
 
     def convert(_: Answer) -> object:
         return "done"
@@ -27,7 +27,7 @@ def pending(
         RequestMeta(msgspec.Raw(b"3"), 1_000, testnet=True),
         HandClock(2),
         7,
-        undecided,
+        limiter,
         convert,
         undo=None if log is None else lambda: log.append("undone"),
         **ways,  # type: ignore[arg-type]
@@ -36,33 +36,33 @@ def pending(
 
 def test_an_answer_becomes_the_reply_and_frees_the_place() -> None:
     """With the id of the request, and the time that it took."""
-    undecided, undone = InFlightLimiter(1), list[str]()
-    request = pending(undecided, undone)
+    limiter, undone = InFlightLimiter(1), list[str]()
+    request = pending(limiter, undone)
     reply = msgspec.json.decode(whole(request.answer(Done(ORIGIN))))
     assert (3, "done", 1_000) == (reply["id"], reply["result"], reply["usDiff"])
     assert (200, []) == (request.status, undone)
-    undecided.take(7)
+    limiter.acquire(7)
 
 
 def test_a_refusal_is_told_and_undoes_what_was_assumed() -> None:
     """By the venue, on the way to it, or by a result that cannot be told."""
-    undecided, undone = InFlightLimiter(None), list[str]()
+    limiter, undone = InFlightLimiter(None), list[str]()
 
     def fails(_: Answer) -> object:
         raise ApiError(Code.NOT_FOUND)
 
     codes = []
-    by_venue = pending(undecided, undone)
+    by_venue = pending(limiter, undone)
     codes.append(whole(by_venue.answer(Refused(ORIGIN, Reason.NOT_ENOUGH_FUNDS))))
-    on_the_way = pending(undecided, undone)
+    on_the_way = pending(limiter, undone)
     codes.append(on_the_way.refuse(10047))
-    untold = pending(undecided, undone)
+    untold = pending(limiter, undone)
     untold.convert = fails
     codes.append(whole(untold.answer(Done(ORIGIN))))
     assert [10009, 10047, 13020] == [msgspec.json.decode(each)["error"]["code"] for each in codes]
     assert ["undone"] * 3 == undone
     assert [400] * 3 == [each.status for each in (by_venue, on_the_way, untold)]
-    assert not undecided.counts
+    assert not limiter.counts
 
 
 def test_the_words_of_a_refusal_may_be_the_requests_own() -> None:
@@ -74,15 +74,15 @@ def test_the_words_of_a_refusal_may_be_the_requests_own() -> None:
 
 def test_a_place_is_freed_once() -> None:
     """Abandoned after the answer, or twice, it does not make room for more than one."""
-    undecided = InFlightLimiter(2)
-    first, second = pending(undecided), pending(undecided)
+    limiter = InFlightLimiter(2)
+    first, second = pending(limiter), pending(limiter)
     first.answer(Done(ORIGIN))
     for _ in range(3):
         first.abandon()
-    undecided.take(7)
+    limiter.acquire(7)
     with pytest.raises(ApiError) as caught:
-        undecided.take(7)
+        limiter.acquire(7)
     assert 10047 == caught.value.code
-    undecided.take(8)
+    limiter.acquire(8)
     second.abandon()
-    undecided.take(7)
+    limiter.acquire(7)

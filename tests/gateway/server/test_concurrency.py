@@ -66,7 +66,7 @@ class Attempt:
             assert ("result" in self.reply) == (self.orders == 1)
         harness.exchange.check()
         assert {} == harness.exchange.state.sessions
-        assert {} == harness.venue.undecided.counts
+        assert {} == harness.venue.in_flight.counts
         assert {} == harness.venue.feed._requests
         assert (0, False) == (venue.intake.inbox.depth, bool(venue.intake.system_queue))
 

@@ -338,7 +338,7 @@ async def test_what_was_accepted_is_answered_before_the_goodbye() -> None:
                 replies.append(reply.status_code)
 
             clients.start_soon(buy_over_http)
-            await until(lambda: sum(venue.venue.undecided.counts.values()) == 101)
+            await until(lambda: sum(venue.venue.in_flight.counts.values()) == 101)
             venue.stop()
             await trio.sleep(0.05)
             log.gate.set()

@@ -39,16 +39,16 @@ def test_a_heartbeat_takes_ten_seconds_at_least(harness: Harness, interval: obje
     client = harness.connect()
     params: Json = {} if interval is None else {"interval": interval}
     assert "interval" == client.error("public/set_heartbeat", **params)["data"]["param"]
-    assert 600.0 == client.session.due()
+    assert 600.0 == client.session.next_wake()
 
 
 def test_heartbeats_stop_when_asked_to(harness: Harness) -> None:
     """The idle limit remains."""
     client = harness.connect()
     assert "ok" == client.call("public/set_heartbeat", interval=10.5)
-    assert 10.5 == client.session.due()
+    assert 10.5 == client.session.next_wake()
     assert "ok" == client.call("public/disable_heartbeat")
-    assert 600.0 == client.session.due()
+    assert 600.0 == client.session.next_wake()
 
 
 def test_orders_end_with_their_connection_where_that_was_asked_for(harness: Harness) -> None:
