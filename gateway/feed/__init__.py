@@ -1,4 +1,4 @@
-"""From an entry's events to the clients: channels, who listens to them, and what each is sent."""
+"""Publish the events of each entry: channels, their subscriptions, and what each is sent."""
 
 from gateway.feed.feed import Feed
 

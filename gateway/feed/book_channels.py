@@ -1,6 +1,7 @@
-"""Book channels: for each interval a chain of changes from the state that was last published.
+"""Book channels: for each interval, a chain of changes since the state last published.
 
-A stream costs as much as what changed, and nothing while nobody listens.
+The cost of a stream grows with what changed, not with the size of the book. A book without
+subscriptions costs nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from risk.state import State
 class BookStream(StateStream):
     """`book.{instrument}.{interval}`: a snapshot, then changes that name their predecessor.
 
-    `change_id` is the entry that last changed what was published, `latest` the one that last
-    changed the book. A listener who has not got the snapshot yet, or missed a change, gets a
-    snapshot in place of the next one. That of a very large book is made over several calls, of
-    which the last has it: one with every flush, and with a raw channel's changes.
+    `change_id` is the entry that last changed the published state, `latest_change_id` the entry
+    that last changed the book. A new subscription, or one that missed a change, gets a snapshot
+    instead of the next change. The snapshot of a very large book is encoded over several calls:
+    one for each flush, and one for each change of a raw channel.
     """
 
     sends_full_state: ClassVar[bool] = False
@@ -47,14 +48,14 @@ class BookStream(StateStream):
         self.bids, self.asks = BookSideView(book.bids, tick), BookSideView(book.asks, tick)
 
     def note(self, event: BookChanged, sequence: int) -> None:
-        """Entry `sequence` changed the book. The live book must show this entry and no later."""
+        """Record that entry `sequence` changed the book, whose state must be that of this entry."""
         for change in event.changes:
             levels = self.bids if change.side is Side.BUY else self.asks
             levels.note(change.price, change.before, change.after)
         self.latest, self.time = sequence, self.state.time
 
     def take_due(self) -> list[bytes]:
-        """The change since the last publication; none where levels only moved to and fro."""
+        """Return the change since the last publication; none where all levels are as before."""
         bids, asks = self.bids.take_changes(), self.asks.take_changes()
         if not bids and not asks:
             return []
@@ -71,7 +72,7 @@ class BookStream(StateStream):
         return [jsonrpc.encode(change)]
 
     def snapshot(self) -> list[bytes]:
-        """The book as last published; kept until the next change, for all who want it."""
+        """Return the book as last published; the text is cached until the next change."""
         if self._snapshot is None:
             bids, asks = self.bids.snapshot(), self.asks.snapshot()
             if bids is None or asks is None:

@@ -1,8 +1,8 @@
 """One side of a book as a channel last published it, and as JSON.
 
-The state as last published is never copied: it is the live book with the levels that changed
-since then set back. Its text is kept in blocks of neighbouring prices, so that a change costs the
-next snapshot one block, and a snapshot of any size can be written by and by.
+The published state is not copied: it is the live book, with the levels that changed since then
+set back to their earlier amounts. Its text is cached in blocks of neighbouring prices, so that a
+change invalidates one block, and a large snapshot can be encoded over several calls.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from gateway.protocol import jsonrpc
 Row = tuple[str, jsonrpc.Number, jsonrpc.Number]
 
 BLOCK_TICKS: Final = 256
-"""A block of that many levels takes 0.2 ms to write; a hundred thousand levels have 400 blocks."""
+"""Encoding a full block takes 0.2 ms; a book of a hundred thousand levels has 400 blocks."""
 
 ROWS_PER_CALL: Final = 1_000
-"""At some 0.8 us each: a millisecond of a turn of the loop."""
+"""At about 0.8 us for each row, one call takes a millisecond of the event loop."""
 
 
 @define(eq=False)
 class BookSideView:
-    """One side's levels: those that changed since the last publication, and what was written.
+    """One side's levels: the changes since the last publication, and the cached text.
 
-    `moved` holds, by price, the amounts then and now. `tick` is the instrument's smallest, in
-    1e-8. `_stale` are the blocks of which `_texts` does not hold the present text, and all of them
-    before the first snapshot is asked for.
+    `changes` holds, by price, the amount at the last publication and the present one. `tick` is
+    the instrument's tick size in 1e-8. `_stale` holds the blocks whose text in `_texts` is out of
+    date; it is None until the first snapshot is requested.
     """
 
     live: BookSide
@@ -44,12 +44,12 @@ class BookSideView:
         self._span = self.tick * BLOCK_TICKS
 
     def note(self, price: int, before: int, after: int) -> None:
-        """A level went from one amount to another; 0 is no level."""
+        """Record that a level changed from one amount to another; 0 means no level."""
         earlier = self.changes.get(price)
         self.changes[price] = (before if earlier is None else earlier[0], after)
 
     def take_changes(self) -> list[Row]:
-        """The net changes, which are published now, and a fresh start."""
+        """Return the net changes and make the present state the published one."""
         rows: list[Row] = []
         for price, (before, after) in self.changes.items():
             if before != after:
@@ -61,10 +61,10 @@ class BookSideView:
         return rows
 
     def snapshot(self) -> bytes | None:
-        """All levels as last published, best first, as the list of a snapshot.
+        """Return all levels as last published, best first, as a JSON list.
 
-        None where many are still to be written: no call writes many more than MOST_ROWS, and each
-        goes on where the one before it ended.
+        Return None while levels remain to be encoded: a call encodes few more than ROWS_PER_CALL
+        rows, and the next call continues where it stopped.
         """
         if self._stale is None:
             self._stale = dict.fromkeys(price // self._span for price in self.live.levels)
@@ -77,7 +77,7 @@ class BookSideView:
             rows = self._rows(block)
             left -= len(rows)
             if rows:
-                # Without the brackets, so that blocks can be joined.
+                # Strip the brackets, so that blocks can be joined.
                 self._texts[block] = jsonrpc.encode(rows)[1:-1]
             else:
                 self._texts.pop(block, None)
@@ -85,7 +85,7 @@ class BookSideView:
         return b"[" + b",".join([self._texts[block] for block in blocks]) + b"]"
 
     def _rows(self, block: int) -> list[Row]:
-        """The levels of a block as last published, best first."""
+        """Return the levels of a block as last published, best first."""
         first, last = block * self._span, (block + 1) * self._span - 1
         levels = {level.price: level.amount for level in self.live.within(first, last)}
         back = {price: was for price, (was, _) in self.changes.items() if first <= price <= last}

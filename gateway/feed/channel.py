@@ -1,8 +1,8 @@
-"""One channel's subscriptions, and what each kind of channel does with a reader who is too slow.
+"""The subscriptions of one channel, and how each kind of channel treats a slow reader.
 
-A stream collects what happened to it (`note…` methods of its subclasses) until it is flushed:
-a raw one at the end of each entry, a thinned one by the timer. Its data is encoded once for all
-subscriptions; only the channel's name, which clients may spell differently, is their own.
+A stream collects events (the `note…` methods of its subclasses) until it is flushed: a raw one at
+the end of each entry, a conflated one by the timer. Its data is encoded once for all
+subscriptions; only the channel name, which clients may spell differently, differs among them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TAIL: Final = b"}}"
 
 @define(eq=False)
 class SubscriberGroup:
-    """Those who listen to a channel under one spelling of its name, by their sinks' numbers."""
+    """The subscriptions under one spelling of a channel's name, by the number of their sink."""
 
     name: str
     subscriptions: dict[int, Subscription] = field(factory=dict, init=False)
@@ -37,13 +37,13 @@ class SubscriberGroup:
         )
 
     def notification(self, data: bytes) -> bytes:
-        """A notification as they are to read it."""
+        """Return the whole notification for data that is encoded already."""
         return b"".join((self._head, data, _TAIL))
 
 
 @define(eq=False)
 class Subscription:
-    """One subscription; where its `grant` has ended it is told nothing, and will be removed."""
+    """One subscription. It is sent nothing once its `grant` has ended, and is removed later."""
 
     sink: MessageSink
     group: SubscriberGroup
@@ -51,16 +51,16 @@ class Subscription:
 
     @property
     def ended(self) -> bool:
-        """Whether it is told nothing."""
+        """Whether the log-in that it depends on has ended."""
         return self.grant is not None and self.grant.ended
 
 
 @define(eq=False)
 class ChannelStream(ABC):
-    """A channel with at least one subscription; `account` is 0 where it is public.
+    """A channel with at least one subscription; `account` is 0 where the channel is public.
 
-    `behind` holds those who are to be sent the channel's state, because they are new or missed a
-    change, and whether the last try to send it found no room.
+    `needs_snapshot` holds the subscriptions to be sent the channel's state, because they are new
+    or missed a change; the value says whether the last attempt found no room in the outbox.
     """
 
     channel: Channel
@@ -74,40 +74,40 @@ class ChannelStream(ABC):
     )
 
     stateful: ClassVar[bool] = False
-    """Whether subscriptions are sent the channel's state before they are sent changes of it."""
+    """Whether a subscription is sent the channel's state before changes of it."""
 
     def __attrs_post_init__(self) -> None:
-        # Asked for with every event; an enumeration's attributes and hash are calls.
+        # Cached, because each event reads them and an attribute of an enum member is a call.
         self.rank, self.interval = self.channel.topic.rank, self.channel.interval.value
 
     @abstractmethod
     def take_due(self) -> list[bytes]:
-        """The encoded data of each notification that is due; nothing is due afterwards."""
+        """Return the encoded data of each notification that is due, and forget it."""
 
     @abstractmethod
     def push(self, data: bytes) -> None:
         """Send one notification to every subscription."""
 
     def flush(self) -> None:
-        """Send what is due."""
+        """Send the notifications that are due."""
         for data in self.take_due():
             self.push(data)
 
     @abstractmethod
     def send_snapshots(self, *, retry: bool = False) -> None:
-        """Send the channel's state, where it has one, to the subscriptions who are behind.
+        """Send the channel's state to the subscriptions that need it.
 
-        Those who had no room for it are left out but for a `retry`: a state may be large, and
-        readers that never read must not have it made for them over and over.
+        Those whose outbox had no room are skipped unless `retry` is set: a state may be large, and
+        should not be encoded again and again for clients that never read.
         """
 
     @property
     def unsubscribed(self) -> bool:
-        """Whether nobody listens any more."""
+        """Whether no subscription is left."""
         return not self.groups
 
     def add(self, sink: MessageSink, name: str) -> None:
-        """Listen under that name; who does so already starts anew."""
+        """Subscribe under a name; an existing subscription starts anew."""
         self.remove(sink, name)
         self._recipients = None
         group = self.groups.get(name)
@@ -118,7 +118,7 @@ class ChannelStream(ABC):
             self.needs_snapshot[subscription] = False
 
     def remove(self, sink: MessageSink, name: str) -> None:
-        """Listen no more; nothing happens to one who does not."""
+        """Remove a subscription, if there is one."""
         group = self.groups.get(name)
         subscription = group.subscriptions.pop(sink.number, None) if group else None
         if group and subscription:
@@ -128,111 +128,111 @@ class ChannelStream(ABC):
                 del self.groups[name]
 
     def subscription(self, sink: MessageSink, name: str) -> Subscription:
-        """The subscription of a connection that listens under that name."""
+        """Return the subscription of a connection under a name."""
         return self.groups[name].subscriptions[sink.number]
 
     def recipients(self) -> tuple[tuple[SubscriberGroup, tuple[Subscription, ...]], ...]:
-        """Those who listen now, by spelling; kept until others do.
+        """Return the subscriptions by spelling, cached until they change.
 
-        Copies, because a sink that is cut may leave at once.
+        They are copies, because a sink that is disconnected may unsubscribe during a push.
         """
-        everybody = self._recipients
-        if everybody is None:
-            everybody = self._recipients = tuple(
+        recipients = self._recipients
+        if recipients is None:
+            recipients = self._recipients = tuple(
                 (group, tuple(group.subscriptions.values())) for group in self.groups.values()
             )
-        return everybody
+        return recipients
 
 
 class StatelessStream(ChannelStream):
-    """Tells what happens from now on."""
+    """A channel whose notifications need no initial state."""
 
     def send_snapshots(self, *, retry: bool = False) -> None:
-        """Nobody is ever behind."""
+        """Do nothing: there is no state to send."""
 
 
 class PrivateStream(StatelessStream):
-    """Belongs to an account: nothing is left out; the sink cuts who has no room for it."""
+    """A channel of one account. It loses nothing: the sink disconnects a client without room."""
 
     def push(self, data: bytes) -> None:
         """Send one notification to every subscription."""
         for group, subscriptions in self._recipients or self.recipients():
-            frame = group.notification(data)
+            message = group.notification(data)
             for subscription in subscriptions:
                 grant = subscription.grant
                 if grant is None or not grant.ended:
-                    subscription.sink.send_private(frame)
+                    subscription.sink.send_private(message)
 
 
 class LosslessStream(StatelessStream):
-    """Public, but useless with gaps: who has no room for it is cut."""
+    """A public channel that is useless with gaps: a client without room is disconnected."""
 
     def push(self, data: bytes) -> None:
         """Send one notification to every subscription."""
         for group, subscriptions in self.recipients():
-            frame = group.notification(data)
+            message = group.notification(data)
             for subscription in subscriptions:
-                if not subscription.sink.try_send_public(frame):
+                if not subscription.sink.try_send_public(message):
                     subscription.sink.disconnect(*TOO_SLOW)
 
 
 class StateStream(ChannelStream):
-    """Tells a state that a later one replaces: who misses one gets the next.
+    """A channel of a state that a later one replaces: a client that misses one gets the next.
 
-    Under the raw interval every state was asked for: there, who misses one is cut.
+    A raw channel publishes every state: there, a client that misses one is disconnected.
     """
 
     stateful: ClassVar[bool] = True
     sends_full_state: ClassVar[bool] = True
-    """Whether each notification is all of the state, so that nobody is behind who got it."""
+    """Whether each notification holds the full state, and so replaces a snapshot."""
 
     @abstractmethod
     def snapshot(self) -> list[bytes]:
-        """The data that brings a new subscription up to date."""
+        """Return the data that gives a new subscription the present state."""
 
     @property
     def conflated(self) -> bool:
-        """Whether a subscription may miss a state."""
+        """Whether a subscription may miss states."""
         return not self.channel.needs_login
 
     def push(self, data: bytes) -> None:
-        """Send one notification to those who can use it, and the state to those who are new."""
-        waiting = {} if self.sends_full_state else self.needs_snapshot.copy()
-        if waiting:
+        """Send one notification; subscriptions that need a snapshot get that instead."""
+        snapshot_only = {} if self.sends_full_state else self.needs_snapshot.copy()
+        if snapshot_only:
             self.send_snapshots()
-        behind = self.needs_snapshot
+        needs_snapshot = self.needs_snapshot
         for group, subscriptions in self.recipients():
-            frame = group.notification(data)
+            message = group.notification(data)
             for subscription in subscriptions:
-                if subscription in waiting:
+                if subscription in snapshot_only:
                     continue
-                if not subscription.sink.try_send_public(frame):
+                if not subscription.sink.try_send_public(message):
                     self._record_miss(subscription)
-                elif behind:
-                    behind.pop(subscription, None)
+                elif needs_snapshot:
+                    needs_snapshot.pop(subscription, None)
 
     def send_snapshots(self, *, retry: bool = False) -> None:
-        """Send the state to subscriptions that need it; those without room before, on `retry`."""
-        behind = [
+        """Send the state to subscriptions that need it; to those without room only on `retry`."""
+        targets = [
             subscription
             for subscription, missed in self.needs_snapshot.items()
             if retry or not missed
         ]
-        if not behind:
+        if not targets:
             return
         state = self.snapshot()
-        frames: dict[SubscriberGroup, list[bytes]] = {}
-        for subscription in behind:
+        messages: dict[SubscriberGroup, list[bytes]] = {}
+        for subscription in targets:
             group = subscription.group
-            if group not in frames:
-                frames[group] = [group.notification(data) for data in state]
-            for frame in frames[group]:
-                if not self._send(subscription, frame):
+            if group not in messages:
+                messages[group] = [group.notification(data) for data in state]
+            for message in messages[group]:
+                if not self._send(subscription, message):
                     break
 
-    def _send(self, subscription: Subscription, frame: bytes) -> bool:
-        """Send the whole state or the next change of it; who has no room is behind, or cut."""
-        if subscription.sink.try_send_public(frame):
+    def _send(self, subscription: Subscription, message: bytes) -> bool:
+        """Send the full state or a change; a subscription without room has missed it."""
+        if subscription.sink.try_send_public(message):
             self.needs_snapshot.pop(subscription, None)
             return True
         self._record_miss(subscription)
@@ -245,5 +245,5 @@ class StateStream(ChannelStream):
 
 
 def join(items: list[bytes]) -> bytes:
-    """A JSON list of what is encoded already."""
+    """Return a JSON list of items that are encoded already."""
     return b"[" + b",".join(items) + b"]"

@@ -1,12 +1,12 @@
-"""Channel names: what a client may subscribe to, read from the string that it sends.
+"""Channel names: the channels that a client may subscribe to, parsed from their names.
 
     book|ticker|perpetual.{instrument}.{interval}        quote.{instrument}
     trades.{instrument|kind.currency}.{interval}         deribit_price_index.{index}
     user.orders|trades|changes.{instrument|kind.currency}.{interval}
     user.portfolio.{currency}
 
-Currencies may be written in any letter case. Names are compared here, not looked up: whether an
-instrument is listed is the feed's affair.
+Currencies may be written in any letter case. Whether an instrument is listed is checked by the
+feed, not here.
 """
 
 from enum import Enum
@@ -19,7 +19,7 @@ KINDS: Final = frozenset({"future", "option", "spot", "combo", "future_combo", "
 
 
 class Topic(Enum):
-    """What a channel is about; within one entry their order here is the order of delivery."""
+    """The subject matter of a channel. Their order here is the order of delivery in one entry."""
 
     ORDERS = "user.orders"
     OWN_TRADES = "user.trades"
@@ -61,13 +61,13 @@ MISSING: Final = (
 """Topics of the API that the venue does not have."""
 
 GROUPED_BOOK: Final = "book, grouped"
-"""`book.{instrument}.{group}.{depth}.{interval}`, which it does not have either."""
+"""`book.{instrument}.{group}.{depth}.{interval}`, which the venue does not have either."""
 
 _GROUPED_PARTS: Final = 5
 
 
 class Interval(Enum):
-    """How often a channel speaks: at each change, or about what changed since last time."""
+    """How often a channel publishes: at each change, or the changes of an interval."""
 
     RAW = "raw"
     FAST = "100ms"
@@ -84,9 +84,9 @@ _TOPICS: Final = {topic.value: topic for topic in Topic}
 class Channel(msgspec.Struct, frozen=True):
     """One channel. Names that differ only in a currency's letter case are the same channel.
 
-    `subject` is an instrument, an index, a currency (or `any`), or `kind.currency`, and
-    `currency` the currency among these, upper case, empty where there is none. What has no
-    interval speaks at each change, as RAW does.
+    `subject` is an instrument, an index, a currency (or `any`), or `kind.currency`; `currency` is
+    the currency in it, in upper case, or empty. A channel without an interval publishes at each
+    change, as with RAW.
     """
 
     topic: Topic
@@ -96,14 +96,14 @@ class Channel(msgspec.Struct, frozen=True):
 
     @property
     def scope(self) -> str | None:
-        """The scope that a listener needs; None for public channels."""
+        """The scope that a subscription needs; None for public channels."""
         if self.topic is Topic.PORTFOLIO:
             return "account:read"
         return "trade:read" if self.topic in PRIVATE else None
 
     @property
     def needs_login(self) -> bool:
-        """Whether it is public, but refused (13778) to clients that are not logged in."""
+        """Whether the channel is public, but refused (13778) to clients without a log-in."""
         return (
             self.interval is Interval.RAW
             and self.topic not in PRIVATE
@@ -112,7 +112,7 @@ class Channel(msgspec.Struct, frozen=True):
 
 
 def parse(name: str) -> Channel | None:
-    """The channel of that name, or None where we have none such."""
+    """Return the channel of a name, or None where the venue has no such channel."""
     head, *parts = name.split(".")
     if head == "user" and parts:
         head = f"user.{parts.pop(0)}"
@@ -121,15 +121,15 @@ def parse(name: str) -> Channel | None:
         return None
     interval = Interval.RAW
     if topic not in _WITHOUT_INTERVAL:
-        found = _INTERVALS.get(parts.pop()) if parts else None
-        if found is None:
+        parsed = _INTERVALS.get(parts.pop()) if parts else None
+        if parsed is None:
             return None
-        interval = found
+        interval = parsed
     return _channel(topic, parts, interval)
 
 
 def missing_topic(name: str) -> str:
-    """The topic of the API that a name belongs to and the venue does not have; else empty."""
+    """Return the topic that the API has and the venue lacks, for a name below it; else empty."""
     if name.startswith("book.") and name.count(".") == _GROUPED_PARTS - 1:
         return GROUPED_BOOK
     return next((topic for topic in MISSING if f"{name}.".startswith(f"{topic}.")), "")
@@ -152,7 +152,7 @@ def _currency(text: str) -> str:
 
 
 def subjects(instrument: str, kind: str, currency: str) -> tuple[str, ...]:
-    """Every subject under which something about an instrument is told."""
+    """Return every subject that covers an instrument."""
     return (
         instrument,
         f"{kind}.{currency}",

@@ -1,4 +1,4 @@
-"""Channels that tell what happens: trades, and an account's orders, trades, changes and margin."""
+"""Channels of events: trades, and an account's orders, trades, changes and portfolio."""
 
 from __future__ import annotations
 
@@ -24,64 +24,64 @@ from risk.state import State
 
 @define(eq=False)
 class TradesStream(LosslessStream):
-    """`trades.….{interval}`: the trades since last time, oldest first.
+    """`trades.….{interval}`: the trades since the last notification, oldest first.
 
-    A thinned one holds what its interval traded, which the timer bounds.
+    A conflated channel holds the trades of one interval; the flush timer bounds it.
     """
 
     trades: list[bytes] = field(factory=list, init=False)
 
     def note(self, trade: bytes) -> None:
-        """A trade, encoded."""
+        """Add an encoded trade."""
         self.trades.append(trade)
 
     def take_due(self) -> list[bytes]:
-        """One list of trades, if there were any."""
+        """Return one list of the trades, if there were any."""
         trades, self.trades = self.trades, []
         return [join(trades)] if trades else []
 
 
 @define(eq=False)
 class OrdersStream(PrivateStream):
-    """`user.orders.….{interval}`: raw, one order a message; else a list of what changed.
+    """`user.orders.….{interval}`: raw, one order for each message; else a list of changed orders.
 
-    A raw one is pushed each order at once: the core tells of orders once an entry, after the
-    answer, and nothing else is to go before them. In a list an order that changed twice is there
-    once, as it was last.
+    The router pushes to raw channels at once: the core emits order events after the answer, and
+    no other notification precedes them. A list holds an order that changed twice once, as it was
+    last.
     """
 
     orders: dict[int, bytes] = field(factory=dict, init=False)
 
     def note_order(self, instrument: str, order_id: int, order: bytes) -> None:  # noqa: ARG002
-        """An order as it now stands, encoded."""
+        """Record the present state of an order, encoded."""
         self.orders.pop(order_id, None)
         self.orders[order_id] = order
 
     def take_due(self) -> list[bytes]:
-        """The orders that changed, in the order of their last change."""
+        """Return the changed orders, in the order of their last change."""
         orders, self.orders = list(self.orders.values()), {}
         return [join(orders)] if orders else []
 
 
 @define(eq=False)
 class OwnTradesStream(PrivateStream):
-    """`user.trades.….{interval}`: an account's trades since last time, oldest first."""
+    """`user.trades.….{interval}`: an account's trades since the last notification."""
 
     trades: list[bytes] = field(factory=list, init=False)
 
     def note_trade(self, instrument: str, trade: bytes) -> None:  # noqa: ARG002
-        """A trade from the account's side, encoded."""
+        """Add a trade from the account's side, encoded."""
         self.trades.append(trade)
 
     def take_due(self) -> list[bytes]:
-        """One list of trades, if there were any."""
+        """Return one list of the trades, if there were any."""
         trades, self.trades = self.trades, []
         return [join(trades)] if trades else []
 
 
 @define(eq=False)
 class InstrumentChanges:
-    """What happened to an account in one instrument."""
+    """The changes of an account in one instrument."""
 
     orders: dict[int, bytes] = field(factory=dict)
     trades: list[bytes] = field(factory=list)
@@ -89,24 +89,24 @@ class InstrumentChanges:
 
 @define(eq=False)
 class ChangesStream(PrivateStream):
-    """`user.changes.….{interval}`: orders, trades and position, one message an instrument.
+    """`user.changes.….{interval}`: orders, trades and position, one message for each instrument.
 
-    The position is always there: where only orders changed, it is their margin that did.
+    The position is always included: where only orders changed, its open-order margin did.
     """
 
     state: State
     changes: dict[str, InstrumentChanges] = field(factory=dict, init=False)
 
     def note_order(self, instrument: str, order_id: int, order: bytes) -> None:
-        """An order as it now stands, encoded."""
+        """Record the present state of an order, encoded."""
         self._of(instrument).orders[order_id] = order
 
     def note_trade(self, instrument: str, trade: bytes) -> None:
-        """A trade from the account's side, encoded."""
+        """Add a trade from the account's side, encoded."""
         self._of(instrument).trades.append(trade)
 
     def note_position(self, instrument: str) -> None:
-        """The position is no longer what it was."""
+        """Record that the position changed."""
         self._of(instrument)
 
     def _of(self, instrument: str) -> InstrumentChanges:
@@ -116,7 +116,7 @@ class ChangesStream(PrivateStream):
         return changes
 
     def take_due(self) -> list[bytes]:
-        """The changes since last time, with each position as it is now."""
+        """Return the changes since the last notification, with the present positions."""
         noted, self.changes = self.changes, {}
         return [self._encode(name, changes) for name, changes in noted.items()]
 
@@ -136,7 +136,7 @@ class ChangesStream(PrivateStream):
         )
 
     def _positions(self, instrument: str) -> list[bytes]:
-        """The position as it is; none in a market that has been gone for long."""
+        """Return the present position; none where the market is no longer known."""
         market = find_market(self.state, instrument)
         if market is None:
             return []
@@ -146,9 +146,9 @@ class ChangesStream(PrivateStream):
 
 @define(eq=False)
 class PortfolioStream(StateStream):
-    """`user.portfolio.{currency}`: an account's summary, one message a currency.
+    """`user.portfolio.{currency}`: an account's summary, one message for each currency.
 
-    `told` is what was published last of each currency.
+    `last_published` holds the summary last sent for each currency.
     """
 
     sends_full_state: ClassVar[bool] = False
@@ -158,29 +158,29 @@ class PortfolioStream(StateStream):
     last_published: dict[str, Json] = field(factory=dict, init=False)
 
     def recipients(self) -> tuple[tuple[SubscriberGroup, tuple[Subscription, ...]], ...]:
-        """Those whose log-in counts."""
+        """Return the subscriptions whose log-in is still valid."""
         return tuple(
             (group, tuple(each for each in subscriptions if not each.ended))
             for group, subscriptions in super().recipients()
         )
 
     def send_snapshots(self, *, retry: bool = False) -> None:
-        """Send the state to those who are behind and whose log-in counts."""
+        """Send the state to the subscriptions that need it and whose log-in is still valid."""
         for subscription in [each for each in self.needs_snapshot if each.ended]:
             del self.needs_snapshot[subscription]
         super().send_snapshots(retry=retry)
 
     def note(self, currency: str) -> None:
-        """The wallet of that currency moved."""
+        """Record that the wallet of a currency changed."""
         self.dirty[currency] = None
 
     def note_marks(self) -> None:
-        """Marks moved, and with them what every wallet is worth."""
+        """Record that marks changed, on which every summary depends."""
         for currency in self._currencies():
             self.note(currency)
 
     def take_due(self) -> list[bytes]:
-        """The summaries that are news."""
+        """Return the summaries that differ from those last published."""
         news = []
         for currency in self.dirty:
             summary = self._summary(currency)
@@ -191,7 +191,7 @@ class PortfolioStream(StateStream):
         return news
 
     def snapshot(self) -> list[bytes]:
-        """The summaries of all its currencies."""
+        """Return the summaries of all currencies."""
         summaries = {currency: self._summary(currency) for currency in self._currencies()}
         for currency, summary in summaries.items():
             self.last_published.setdefault(currency, summary)

@@ -1,8 +1,8 @@
-"""The feed: from an entry's events to the clients. Plain calls; nothing in here waits.
+"""Deliver replies and publish the events of each entry. All calls are plain; none waits.
 
-Each connection is told of an entry in this order: reply, user.orders, user.trades,
-user.changes, public channels, user.portfolio. Raw channels speak when an entry is published,
-thinned ones when the timer flushes them, and only of what has changed in between.
+Each connection is sent the results of an entry in this order: reply, user.orders, user.trades,
+user.changes, public channels, user.portfolio. Raw channels publish with each entry; conflated
+ones publish what changed when the timer flushes them.
 """
 
 from __future__ import annotations
@@ -31,32 +31,33 @@ from risk.events import Answer, Event
 from risk.state import State
 
 PORTFOLIOS_PER_FLUSH: Final = 64
-"""A mark moves every portfolio at once. At some 100 us each, so many hold the loop for 6 ms; ten
-flushes a second refresh 640 a second, and more than those take turns."""
+"""A change of marks changes every portfolio. At about 100 us each, this many take 6 ms of the
+event loop; ten flushes a second refresh 640 portfolios a second, and further ones take turns."""
 
 ENDED_CHANNELS_PER_CALL: Final = 256
-"""Channels that end in one go: a millisecond or two. A named session may be that of 32 connections
-with a thousand channels each, which all end at one word."""
+"""Channels that are removed in one call, which takes a millisecond or two. A named session may
+have 32 connections with a thousand channels each, and one log-out ends all of them."""
 
 NO_SESSION: Final = 0
-"""The session of HTTP clients, and of requests that act for another account than their client."""
+"""The session of HTTP requests, and of requests for another account than the connection's."""
 
 _RAW: Final = Interval.RAW.value
 _SLOW: Final = Interval.SLOW.value
 
 
 RegisteredRequest = tuple[Origin, PendingRequest, MessageSink]
-"""A request whose answer is still to come, and who wants it."""
+"""A request that awaits its answer, and the sink to send the reply to."""
 
 
 @define(eq=False)
 class Feed:
-    """Answers requests and publishes events. `most` bounds the subscriptions of a connection.
+    """Answers requests and publishes events.
 
-    Call `publish` right after each entry was applied, before the next one is: snapshots are
-    made from the live book. Call `flush` on a timer, once per interval. `texts` is for replies
-    as well: they tell of what the channels tell of. `grants` knows the log-ins that listen to
-    private channels, and when they end. `encode` has a large state written in slices.
+    Call `publish` right after each entry was applied and before the next one is, because snapshots
+    are made from the live book. Call `flush` from a timer, once per interval. `json_cache` is
+    shared with replies, which contain the same orders and trades. `login_subscriptions` ends
+    private subscriptions together with their log-in. `encode` schedules the encoding of a large
+    snapshot. `max_subscriptions` applies to each connection.
     """
 
     state: State
@@ -65,7 +66,7 @@ class Feed:
     login_subscriptions: LoginSubscriptions = field(factory=LoginSubscriptions)
     encode: Callable[[EncodingJob], None] = run_to_end
     json_cache: OrderJsonCache = field(init=False)
-    # By the session that asked, and by its number of the request.
+    # By session, and by the number of the request within it.
     _requests: dict[int, dict[int, RegisteredRequest]] = field(factory=dict, init=False)
     _subscriptions: Subscriptions = field(init=False)
     _router: Router = field(init=False)
@@ -90,27 +91,27 @@ class Feed:
     # Requests
 
     def register_request(self, origin: Origin, pending: PendingRequest, sink: MessageSink) -> None:
-        """Remember who is to be told the answer to a request."""
+        """Remember where to send the answer to a request."""
         of_session = self._requests.get(origin.session)
         if of_session is None:
             of_session = self._requests[origin.session] = {}
         of_session[origin.request] = origin, pending, sink
 
     def unregister_request(self, origin: Origin) -> None:
-        """Expect the answer no more: the request did not reach the log."""
+        """Forget a request that did not reach the log."""
         self._pop_request(origin)
 
     def remove_connection(self, sink: MessageSink) -> None:
-        """Forget a connection: its subscriptions end, and nobody reads its answers any more.
+        """Remove a connection with its subscriptions and its pending requests.
 
-        For WebSocket sinks: those of HTTP share a number, and expect nothing but one answer.
+        Only for WebSocket sinks: HTTP sinks share a number and await a single answer.
         """
         self._initial_snapshots.pop(sink.number, None)
         self.unsubscribe_all(sink)
         for _, pending, _ in self._requests.pop(sink.number, {}).values():
             pending.abandon()
-        for origin, pending, teller in tuple(self._requests.get(NO_SESSION, {}).values()):
-            if teller is sink:
+        for origin, pending, waiting_sink in tuple(self._requests.get(NO_SESSION, {}).values()):
+            if waiting_sink is sink:
                 self._pop_request(origin)
                 pending.abandon()
 
@@ -118,14 +119,14 @@ class Feed:
         of_session = self._requests.get(origin.session)
         if of_session is None:
             return None
-        waiting = of_session.pop(origin.request, None)
-        if waiting is not None and waiting[0] is not origin and waiting[0] != origin:
-            # Sessions of other nodes and of earlier starts may have the same numbers.
-            of_session[origin.request] = waiting
+        registered = of_session.pop(origin.request, None)
+        if registered is not None and registered[0] is not origin and registered[0] != origin:
+            # Sessions of other nodes and of earlier starts may have the same number.
+            of_session[origin.request] = registered
             return None
         if not of_session:
             del self._requests[origin.session]
-        return waiting
+        return registered
 
     # Subscriptions
 
@@ -138,11 +139,12 @@ class Feed:
         *,
         own: bool = True,
     ) -> list[str]:
-        """Listen to channels; returns those that are to be had, as they were spelled.
+        """Subscribe to channels; return the names of those that exist, as they were spelled.
 
-        Scopes have been checked. The state of a channel follows with `greet`, so that the reply
-        can go first. Who listens already gets the state once more. Private channels end with
-        `login`, which is the connection's `own` or that of a token.
+        The caller has checked scopes. The state of a channel follows with
+        `send_initial_snapshots`, after the reply. An existing subscription gets the state again.
+        Private channels end with `login`, which is the connection's `own` log-in or that of a
+        token.
         """
         accepted = []
         grant = None if login is None else self.login_subscriptions.grant_for(sink, login, own=own)
@@ -160,9 +162,9 @@ class Feed:
         return accepted
 
     def send_initial_snapshots(self, sink: MessageSink) -> None:
-        """Send a connection the state of the channels that it newly listens to.
+        """Send the state of the channels that a connection has newly subscribed to.
 
-        Call it after every reply: it costs nothing when there is nothing new.
+        Call it after every reply: without new subscriptions it costs one dictionary lookup.
         """
         new = self._initial_snapshots.pop(sink.number, None)
         if new is None:
@@ -173,17 +175,17 @@ class Feed:
                 self.encode(partial(self._send_snapshot, stream))
 
     def _send_snapshot(self, stream: ChannelStream) -> bool:
-        """Send a channel's state as far as it is written; returns whether that was all of it.
+        """Send a channel's state if it is encoded; return whether nothing is left to do.
 
-        That of a large book is written over several calls. A listener without room for it waits
-        for the slow timer.
+        The state of a large book is encoded over several calls. A subscription without room for it
+        waits for the slow timer.
         """
         stream.send_snapshots()
         self._update_stream(stream)
         return all(stream.needs_snapshot.values())
 
     def unsubscribe(self, sink: MessageSink, names: Iterable[str]) -> list[str]:
-        """Listen to channels no more; returns those that the connection did listen to."""
+        """Unsubscribe from channels; return those to which the connection was subscribed."""
         ended = []
         for name in dict.fromkeys(names):
             stream = self._subscriptions.unsubscribe(sink, name)
@@ -194,32 +196,32 @@ class Feed:
         return ended
 
     def unsubscribe_all(self, sink: MessageSink) -> None:
-        """Listen to nothing any more."""
+        """Remove all subscriptions of a connection."""
         self.login_subscriptions.remove_connection(sink)
         for stream in self._subscriptions.remove_connection(sink):
             self._update_stream(stream)
 
     def renew_login(self, sink: MessageSink, login: Principal) -> None:
-        """A connection's own log-in has other tokens: its private channels go on under these."""
+        """Move private channels to the new tokens of a connection's own log-in."""
         self._apply_transfer(sink, self.login_subscriptions.renew_login(sink, login))
 
     def replace_login(self, sink: MessageSink, login: Principal) -> None:
-        """A connection acts for another log-in: private channels of the one before go on under it.
+        """Move private channels from a connection's previous log-in to another one.
 
-        Those of another account do not, nor those for which its scope is not enough.
+        Channels of another account end, and so do those that the new scope does not allow.
         """
         self._apply_transfer(sink, self.login_subscriptions.replace_login(sink, login))
 
-    def _apply_transfer(self, sink: MessageSink, passed: ChannelTransfer) -> None:
-        """Some channels of a connection have another grant, and others none."""
-        for name in passed.kept:
-            self._subscriptions.of(sink)[name].subscription(sink, name).grant = passed.target
-        self.unsubscribe(sink, passed.ended)
+    def _apply_transfer(self, sink: MessageSink, transfer: ChannelTransfer) -> None:
+        """Give the kept channels of a connection their new grant, and end the others."""
+        for name in transfer.kept:
+            self._subscriptions.of(sink)[name].subscription(sink, name).grant = transfer.target
+        self.unsubscribe(sink, transfer.ended)
 
     def _end_logins(self) -> None:
-        """End what log-ins that do not count any more listen to, without a word.
+        """Remove, a bounded number at a time, subscriptions whose log-in is no longer valid.
 
-        All of it is silent at once; what is left to do for each channel is done by and by.
+        All of them stop receiving at once. The client is not notified.
         """
         self._ended_logins += self.login_subscriptions.take_ended()
         for _ in range(ENDED_CHANNELS_PER_CALL):
@@ -227,22 +229,22 @@ class Feed:
                 break
             grant = self._ended_logins[0]
             name, _ = grant.scopes.popitem()
-            # It may have been subscribed to again.
+            # The client may have subscribed again.
             if self._subscriptions.has_ended(grant.sink, name):
                 self.unsubscribe(grant.sink, [name])
             if not grant.scopes:
                 self._ended_logins.popleft()
 
     def subscribed(self, sink: MessageSink) -> list[str]:
-        """The channels that a connection listens to, oldest first."""
+        """Return the channels of a connection, oldest subscription first."""
         return list(self._subscriptions.of(sink))
 
     def change_id(self, instrument: str) -> int:
-        """The number of the entry that last changed a book."""
+        """Return the number of the entry that last changed a book."""
         return self._subscriptions.change_id(instrument)
 
     def _update_stream(self, stream: ChannelStream) -> None:
-        """Keep note of who is behind, and forget a stream that nobody listens to."""
+        """Note whether a stream has snapshots to send, and drop one without subscriptions."""
         if stream.needs_snapshot:
             self._awaiting_snapshot[stream] = None
         else:
@@ -253,17 +255,17 @@ class Feed:
     # Events
 
     def publish(self, entry: Entry, events: Sequence[Event]) -> None:
-        """Tell everybody concerned what an entry did."""
+        """Answer requests and publish what an entry changed."""
         if entry.time >= self.login_subscriptions.next_check:
             self._end_logins()
         router = self._router
         router.sequence = entry.sequence
         handlers = self._handlers
         for event in events:
-            known = handlers.get(type(event))
-            if known is None:
-                known = self._find_handlers(type(event))
-            for handle in known:
+            handlers_of_type = handlers.get(type(event))
+            if handlers_of_type is None:
+                handlers_of_type = self._find_handlers(type(event))
+            for handle in handlers_of_type:
                 handle(event)
         if router.dirty_raw:
             self._flush(_RAW)
@@ -271,7 +273,7 @@ class Feed:
     def flush(self, interval: str) -> None:
         """Publish what changed on the channels of an interval, `100ms` or `agg2`.
 
-        The slower one also makes good to readers who had no room what they missed.
+        The slower one also sends snapshots to clients that had no room for a notification.
         """
         slow = interval == _SLOW
         self._end_logins()
@@ -283,18 +285,18 @@ class Feed:
         self._flush(interval)
 
     def _find_handlers(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:
-        """What is to be done with events of a type, looked up once until somebody else listens.
+        """Return what to call for events of a type; cached until subscriptions change.
 
-        Replies go first because the core answers before it tells of orders, which raw channels
-        are sent at once, and because all others only take note of events until they are flushed.
+        Replies go first: the core emits answers before order events, which raw channels send at
+        once. All other streams only record events until they are flushed.
         """
-        found = (
+        candidates = (
             self.archive.handlers.get(kind),
             self._answer if issubclass(kind, Answer) else None,
             self._router.handler(kind),
         )
-        known = self._handlers[kind] = tuple(handle for handle in found if handle)
-        return known
+        handlers_of_type = self._handlers[kind] = tuple(handle for handle in candidates if handle)
+        return handlers_of_type
 
     def _flush(self, interval: str) -> None:
         for stream in self._router.take_dirty(interval):
@@ -311,7 +313,7 @@ class Feed:
             self._update_stream(stream)
 
     def _answer(self, event: Answer) -> None:
-        waiting = self._pop_request(event.origin)
-        if waiting is not None:
-            _, pending, sink = waiting
+        registered = self._pop_request(event.origin)
+        if registered is not None:
+            _, pending, sink = registered
             sink.reply(pending.answer(event))

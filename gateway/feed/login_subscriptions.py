@@ -1,8 +1,8 @@
-"""Private subscriptions belong to the log-in that made them, and end with it.
+"""Private subscriptions, each of which ends with the log-in that made it.
 
-A log-in ends by itself when its token expires, and by a plain call when its token is revoked; which
-of them have ended is found out before the next private event is published. An entry costs no more
-than to compare its time with `look_at`: the clock is read only when an end is near.
+A log-in ends when its token expires or is revoked. Ended log-ins are found before the next private
+event is published. For each entry this costs one comparison of its time with `next_check`: the
+clock is read only when an expiry is near.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from sortedcontainers import SortedDict
 from gateway.access.tokens import Principal
 from gateway.protocol.message_sink import MessageSink
 
-# The feed's fast timer asks ten times a second. Ends that are nearer than this are asked for with
-# every entry instead, so that a timer that is late costs no event more.
+# The feed's fast timer checks ten times a second. An expiry that is nearer than this is checked
+# with every entry instead, so that a late timer lets no event through.
 NEAR_MILLIS: Final = 1_000
 
-# Milliseconds, after the end of every token.
+# Milliseconds; later than any token expires.
 NO_EXPIRY: Final = 2**63
 
 
 def _always(_login: Principal) -> bool:
-    """For feeds without a venue, whose log-ins do not end."""
+    """Treat every log-in as valid, for a feed without a venue."""
     return True
 
 
 def _never() -> int:
-    """For feeds without a venue: no time passes."""
+    """Return a constant time, for a feed without a venue."""
     return 0
 
 
 @define(eq=False)
 class ChannelGrant:
-    """What one log-in listens to on one connection.
+    """The private channels of one log-in on one connection.
 
-    `own` says that `login` is the connection's, and not that of a token among the parameters.
-    `scopes` are what its channels need, by the names that they are listened to under. What holds a
-    grant that has `ended` is told nothing.
+    `own` distinguishes the connection's log-in from a token among the parameters of a request.
+    `scopes` maps the name of each channel to the scope that it needs. A subscription with an
+    `ended` grant is sent nothing.
     """
 
     sink: MessageSink
@@ -54,7 +54,7 @@ class ChannelGrant:
 
 @frozen
 class ChannelTransfer:
-    """Channels of a connection that another log-in of it took over, and those that have ended."""
+    """Channels that moved to another log-in of their connection, and channels that ended."""
 
     target: ChannelGrant
     kept: list[str]
@@ -63,39 +63,39 @@ class ChannelTransfer:
 
 @define(eq=False)
 class LoginSubscriptions:
-    """All grants. `counts` says whether a log-in still does, `now` the time that tokens go by.
+    """All grants. `is_valid` checks a log-in; `now` is the clock by which tokens expire.
 
-    From `look_at` on, `ended` is to be asked before anything private is published. It is compared
-    with venue time, which is that of the tokens as well unless the machine's clock was set or the
-    venue's is moved by hand; then the feed's timer asks.
+    From `next_check` on, call `take_ended` before publishing private events. `next_check` is
+    compared with venue time, which is the clock of the tokens too, unless the machine's clock was
+    set or venue time is moved by hand; in that case the feed's timer finds what has expired.
     """
 
     is_valid: Callable[[Principal], bool] = _always
     now: Callable[[], int] = _never
     next_check: int = field(default=NO_EXPIRY, init=False)
-    # By connection and name, and those of each connection.
+    # By the number of the connection, then by the name of the channel.
     _by_name: dict[int, dict[str, ChannelGrant]] = field(factory=dict, init=False)
     _of_sink: dict[int, dict[ChannelGrant, None]] = field(factory=dict, init=False)
     _of_family: dict[int, dict[ChannelGrant, None]] = field(factory=dict, init=False)
     _by_expiry: SortedDict[tuple[int, int], ChannelGrant] = field(factory=SortedDict, init=False)
     _earliest_expiry: int = field(default=NO_EXPIRY, init=False)
-    # Lines of tokens of which some may count no more.
+    # Token families of which some tokens may have been revoked.
     _families_to_check: dict[int, None] = field(factory=dict, init=False)
     _numbers: Iterator[int] = field(factory=count, init=False)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of grants that hold a channel."""
         return len(self._by_expiry)
 
     def grant_for(self, sink: MessageSink, login: Principal, *, own: bool) -> ChannelGrant:
-        """That of a log-in on a connection; it counts as soon as `take` puts a channel into it."""
+        """Return the grant of a log-in on a connection; `add` registers a new one."""
         for grant in self._of_sink.get(sink.number, ()):
             if grant.own is own and grant.login == login:
                 return grant
         return ChannelGrant(sink, login, own, next(self._numbers))
 
     def add(self, grant: ChannelGrant, name: str, scope: str) -> None:
-        """Its log-in listens to a channel, instead of the one that did before."""
+        """Add a channel to a grant, and remove it from the grant that held it before."""
         number = grant.sink.number
         self.remove(grant.sink, name)
         if not grant.scopes:
@@ -107,7 +107,7 @@ class LoginSubscriptions:
         self._by_name.setdefault(number, {})[name] = grant
 
     def remove(self, sink: MessageSink, name: str) -> None:
-        """A connection listens to a channel no more; nothing happens if it did not."""
+        """Remove a channel of a connection, if a grant holds it."""
         grant = self._by_name.get(sink.number, {}).get(name)
         if grant is None:
             return
@@ -118,14 +118,14 @@ class LoginSubscriptions:
         del grant.scopes[name]
 
     def remove_connection(self, sink: MessageSink) -> None:
-        """A connection listens to nothing any more."""
+        """Remove all grants of a connection."""
         for grant in tuple(self._of_sink.get(sink.number, ())):
             self._remove(grant)
 
     def renew_login(self, sink: MessageSink, login: Principal) -> ChannelTransfer:
-        """A connection's own log-in got other tokens: what was held by them goes on under these.
+        """Move channels from earlier tokens of a connection's own log-in to its new ones.
 
-        But for the channels for which their scope is not enough.
+        Channels end that the scope of the new tokens does not allow.
         """
         held = self._of_sink.get(sink.number, ())
         family = [each for each in held if each.login.family == login.family]
@@ -133,38 +133,38 @@ class LoginSubscriptions:
         return self._transfer(sink, login, replaced, renewed=True)
 
     def replace_login(self, sink: MessageSink, login: Principal) -> ChannelTransfer:
-        """Another log-in takes the place of a connection's own, and of what that listened to.
+        """Move channels from a connection's own log-in to the one that replaces it.
 
-        But for channels of another account, those for which its scope is not enough, and all of a
-        log-in that counts no more.
+        Channels end where the account differs, where the new scope does not allow them, or where
+        the earlier log-in is no longer valid.
         """
         held = self._of_sink.get(sink.number, ())
         before = [each for each in held if each.own and each.login != login]
         return self._transfer(sink, login, before, renewed=False)
 
     def recheck_family(self, family: int | None) -> None:
-        """Check a family of tokens, or all (None), before the next private event is published.
+        """Schedule a check of a token family, or of all (None), before the next private event.
 
-        Which of them still count is asked later: a refresh revokes the tokens of a connection
-        that is about to have the next.
+        Validity is checked later, because a refresh revokes tokens of a connection that is about
+        to get new ones.
         """
         families = self._of_family if family is None else (family,)
-        for each in families:
-            if each in self._of_family:
-                self._families_to_check[each] = None
+        for candidate in families:
+            if candidate in self._of_family:
+                self._families_to_check[candidate] = None
                 self.next_check = 0
 
     def take_ended(self) -> Sequence[ChannelGrant]:
-        """The grants whose log-in does not count any more; they have ended, with their channels."""
+        """Remove and return the grants whose log-in is no longer valid."""
         now = self.now()
         if now < self._earliest_expiry and not self._families_to_check:
             self._schedule_check(now)
             return ()
-        late = [self._by_expiry[key] for key in self._by_expiry.irange(None, (now, NO_EXPIRY))]
+        found = [self._by_expiry[key] for key in self._by_expiry.irange(None, (now, NO_EXPIRY))]
         for family in self._families_to_check:
-            late += [grant for grant in self._of_family[family] if not self.is_valid(grant.login)]
+            found += [grant for grant in self._of_family[family] if not self.is_valid(grant.login)]
         self._families_to_check.clear()
-        ended = list(dict.fromkeys(late))
+        ended = list(dict.fromkeys(found))
         for grant in ended:
             grant.ended = True
             self._remove(grant)
@@ -177,17 +177,17 @@ class LoginSubscriptions:
         for grant in grants:
             grant.ended = True
             self._remove(grant)
-        passed = ChannelTransfer(self.grant_for(sink, login, own=True), [], [])
+        transfer = ChannelTransfer(self.grant_for(sink, login, own=True), [], [])
         for grant in grants:
             same = grant.login.account == login.account
             follows = same and (renewed or self.is_valid(grant.login))
             for name, scope in grant.scopes.items():
                 if follows and login.scope.allows(scope):
-                    self.add(passed.target, name, scope)
-                    passed.kept.append(name)
+                    self.add(transfer.target, name, scope)
+                    transfer.kept.append(name)
                 else:
-                    passed.ended.append(name)
-        return passed
+                    transfer.ended.append(name)
+        return transfer
 
     def _remove(self, grant: ChannelGrant) -> None:
         number, login = grant.sink.number, grant.login

@@ -1,4 +1,4 @@
-"""From events to the channels that they concern. What nobody listens to is not even encoded."""
+"""Route events to the channels that they concern. Events without subscriptions are not encoded."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from risk.events import (
 
 _KIND: Final = "future"
 _RANK: Final = attrgetter("rank")
-# Every order moves a wallet, and every fill two positions, of which few want to hear.
+# Every order changes a wallet and every fill two positions; few clients subscribe to them.
 _SOLE_TOPIC: Final = {WalletChanged: Topic.PORTFOLIO, PositionChanged: Topic.CHANGES}
 
 
 @define(eq=False)
 class Router:
-    """Notes events in the streams streams, and which streams those were.
+    """Records events in the streams that they concern, and which streams have something to send.
 
-    `handler` says what it does with events of a type, while `sequence` is the number of their
-    entry. `touched` holds, for each interval, the streams with something to tell;
-    `marked` the portfolios that are worth something else since marks moved, longest first.
+    `handler` returns what to call for events of a type; `sequence` must be the number of their
+    entry. `dirty` holds, for each interval, the streams with something to send;
+    `stale_portfolios` the portfolios not refreshed since marks changed, oldest first.
     """
 
     subscriptions: Subscriptions
@@ -52,7 +52,7 @@ class Router:
     )
     dirty_raw: dict[ChannelStream, None] = field(init=False)
     stale_portfolios: dict[PortfolioStream, None] = field(factory=dict, init=False)
-    # What is asked for with every event, without asking for the subscriptions first.
+    # Read for every event, and therefore held here rather than behind `subscriptions`.
     _public: Routes = field(init=False)
     _accounts: dict[int, Routes] = field(init=False)
     _change_ids: dict[str, int] = field(init=False)
@@ -76,23 +76,23 @@ class Router:
         }
 
     def handler(self, kind: type[Event]) -> Callable[[Any], None] | None:
-        """What to do with events of a type; None where nobody listens to what they are told by."""
+        """Return what to call for events of a type, or None without a subscription for them."""
         topic = _SOLE_TOPIC.get(kind)
         if topic is not None and not self.subscriptions.counts[topic]:
             return None
         return self._handlers.get(kind)
 
     def take_dirty(self, interval: str) -> Sequence[ChannelStream]:
-        """The streams of an interval that have something to tell, in the order of delivery."""
-        touched = self.dirty[interval]
-        if len(touched) == 1:
-            return touched.popitem()[:1]
-        streams = sorted(touched, key=_RANK)
-        touched.clear()
+        """Return the streams of an interval with something to send, in the order of delivery."""
+        dirty = self.dirty[interval]
+        if len(dirty) == 1:
+            return dirty.popitem()[:1]
+        streams = sorted(dirty, key=_RANK)
+        dirty.clear()
         return streams
 
     def remove(self, stream: ChannelStream) -> None:
-        """A stream has no listeners left."""
+        """Remove a stream that has no subscriptions left."""
         self.dirty[stream.interval].pop(stream, None)
         if isinstance(stream, PortfolioStream):
             self.stale_portfolios.pop(stream, None)
@@ -193,18 +193,18 @@ class Router:
             self._mark_dirty(ticker)
 
     def _find_streams(self, routes: Routes, instrument: str) -> InstrumentStreams:
-        """Who is told of an instrument, found out once for as long as nobody else listens."""
+        """Find the streams of an instrument, cached until the streams change."""
         return routes.find_streams(instrument, self._subjects_of(instrument))
 
     def _subjects_of(self, name: str) -> tuple[str, ...]:
-        """Every subject that covers an instrument; none where nobody could have asked for it."""
-        known = self._subjects.get(name)
-        if known is None:
+        """Return every subject that covers an instrument; none where it was never listed."""
+        covering = self._subjects.get(name)
+        if covering is None:
             instrument = self.subscriptions.archive.instrument(name)
             if instrument is None:
                 return ()
-            known = self._subjects[name] = subjects(name, _KIND, instrument.currency)
-        return known
+            covering = self._subjects[name] = subjects(name, _KIND, instrument.currency)
+        return covering
 
 
 def _portfolios(routes: Routes, currency: str) -> list[PortfolioStream]:

@@ -1,4 +1,4 @@
-"""Who listens to what: the streams that have listeners, and where each kind of event finds them."""
+"""All subscriptions, and the streams where each kind of event finds them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _RAW: Final = Interval.RAW.value
 
 @define(frozen=True, eq=False)
 class InstrumentStreams:
-    """The streams that tell of one instrument, whichever subject they have it under.
+    """The streams that concern one instrument, under whichever subject.
 
-    `orders_at_once` are raw and wait for nothing. `tops` are those that are news only when its
-    best prices are others; tickers are among them.
+    `raw_orders` are pushed at once. `best_prices` publish only when the best prices change;
+    tickers are among them.
     """
 
     raw_orders: tuple[OrdersStream, ...]
@@ -50,7 +50,7 @@ class InstrumentStreams:
 class Routes:
     """Streams by topic and subject: the public ones, or those of one account.
 
-    `known` is what was found out of each instrument, kept until others listen.
+    `by_instrument` caches `find_streams` until streams are added or removed.
     """
 
     orders: dict[str, list[OrdersStream]] = field(factory=dict)
@@ -66,10 +66,10 @@ class Routes:
     by_instrument: dict[str, InstrumentStreams] = field(factory=dict, init=False)
 
     def find_streams(self, instrument: str, subjects: Sequence[str]) -> InstrumentStreams:
-        """Find out the streams of an instrument, which has these subjects."""
+        """Find and cache the streams of an instrument, which is covered by these subjects."""
         orders, changes = _under(self.orders, subjects), _under(self.changes, subjects)
         tickers = _under(self.ticker, [instrument])
-        found = self.by_instrument[instrument] = InstrumentStreams(
+        streams = self.by_instrument[instrument] = InstrumentStreams(
             raw_orders=tuple(each for each in orders if each.interval == _RAW),
             orders=(*(each for each in orders if each.interval != _RAW), *changes),
             own_trades=(*_under(self.own_trades, subjects), *changes),
@@ -79,15 +79,15 @@ class Routes:
             best_prices=(*_under(self.quote, [instrument]), *tickers),
             tickers=tickers,
         )
-        return found
+        return streams
 
     def add(self, stream: ChannelStream) -> None:
-        """Let events find a stream."""
+        """Route events to a stream."""
         self.by_instrument.clear()
         self._of(stream).setdefault(stream.channel.subject, []).append(stream)
 
     def remove(self, stream: ChannelStream) -> None:
-        """Let events find it no more."""
+        """Stop routing events to a stream."""
         self.by_instrument.clear()
         routes = self._of(stream)
         streams = routes[stream.channel.subject]
@@ -101,7 +101,7 @@ class Routes:
 
     @property
     def empty(self) -> bool:
-        """Whether no stream is left."""
+        """Whether there are no streams."""
         return not any(getattr(self, topic.name.lower()) for topic in Topic)
 
 
@@ -113,10 +113,10 @@ def _under(streams: dict[str, list[S]], subjects: Sequence[str]) -> tuple[S, ...
 class Subscriptions:
     """All subscriptions of all connections.
 
-    A stream exists as long as somebody listens to it. `most` bounds the subscriptions of one
-    connection. `change_ids` holds the entry that last changed each book; `since` stands for it
-    where none did since this process began: at least 1, because clients test ids for truth.
-    `changed` is called where a stream begins or ends; `streams` says of each topic how many are.
+    A stream exists while it has a subscription. `change_ids` holds the entry that last changed
+    each book since the process began; `initial_change_id` stands in for the others, as at least 1,
+    because clients test ids for truth. `on_streams_changed` is called when a stream begins or
+    ends; `counts` holds the number of streams of each topic.
     """
 
     state: State
@@ -132,7 +132,7 @@ class Subscriptions:
     _of_sink: dict[int, dict[str, ChannelStream]] = field(factory=dict, init=False)
 
     def subscribe(self, sink: MessageSink, account: int | None, name: str) -> ChannelStream | None:
-        """Listen to a channel, anew if need be; None where it is not to be had."""
+        """Subscribe to a channel, anew if need be; return None where it is not available."""
         channel = parse(name)
         if channel is None or not self._admits(channel, account):
             return None
@@ -154,7 +154,7 @@ class Subscriptions:
         return stream
 
     def unsubscribe(self, sink: MessageSink, name: str) -> ChannelStream | None:
-        """Listen to a channel no more; None where the connection did not."""
+        """Unsubscribe from a channel; return None where the connection was not subscribed."""
         stream = self._of_sink.get(sink.number, {}).pop(name, None)
         if stream is not None:
             stream.remove(sink, name)
@@ -163,26 +163,26 @@ class Subscriptions:
         return stream
 
     def has_ended(self, sink: MessageSink, name: str) -> bool:
-        """Whether a connection is subscribed to a channel and told nothing."""
+        """Whether a subscription exists whose log-in has ended."""
         stream = self.of(sink).get(name)
         return stream is not None and stream.subscription(sink, name).ended
 
     def of(self, sink: MessageSink) -> dict[str, ChannelStream]:
-        """A connection's subscriptions by name, oldest first."""
+        """Return the subscriptions of a connection by name, oldest first."""
         return self._of_sink.get(sink.number, {})
 
     def remove_connection(self, sink: MessageSink) -> list[ChannelStream]:
-        """End all subscriptions of a connection; returns what it listened to."""
+        """End all subscriptions of a connection; return their streams."""
         ended = [self.unsubscribe(sink, name) for name in list(self.of(sink))]
         self._of_sink.pop(sink.number, None)
         return [stream for stream in ended if stream is not None]
 
     def change_id(self, instrument: str) -> int:
-        """The entry that last changed a book."""
+        """Return the entry that last changed a book."""
         return self.change_ids.get(instrument, max(1, self.initial_change_id))
 
     def portfolios(self) -> Iterator[PortfolioStream]:
-        """The portfolio streams of all accounts."""
+        """Iterate over the portfolio streams of all accounts."""
         for routes in self.accounts.values():
             for streams in routes.portfolio.values():
                 yield from streams

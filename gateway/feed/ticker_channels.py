@@ -1,4 +1,4 @@
-"""Channels that tell a state anew each time: ticker, quote, funding rate, index price."""
+"""Channels that publish a full state each time: ticker, quote, funding rate, index price."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from risk.state import State
 
 @define(eq=False)
 class JsonStateStream(StateStream):
-    """A state that is one JSON object with a time. It is told only when more than the time moved.
+    """A state as one JSON object with a timestamp, published when more than the time changed.
 
-    `told` is what was published last, without its time.
+    `last_published` is the state last sent, without its timestamp.
     """
 
     state: State
@@ -26,40 +26,40 @@ class JsonStateStream(StateStream):
 
     @abstractmethod
     def state_json(self) -> Json:
-        """The state as it is, without its time."""
+        """Return the present state without its timestamp."""
 
     def time(self) -> int:
-        """The time of the state."""
+        """Return the timestamp of the state."""
         return self.state.time
 
     def take_due(self) -> list[bytes]:
-        """The state, if it is news."""
-        shape = self.state_json()
-        if shape == self.last_published:
+        """Return the state, if it differs from the one last published."""
+        state = self.state_json()
+        if state == self.last_published:
             return []
-        self.last_published = shape
-        return [self._encode(shape)]
+        self.last_published = state
+        return [self._encode(state)]
 
     def snapshot(self) -> list[bytes]:
-        """The state as it is."""
-        shape = self.state_json()
+        """Return the present state."""
+        state = self.state_json()
         if self.last_published is None:
-            self.last_published = shape
-        return [self._encode(shape)]
+            self.last_published = state
+        return [self._encode(state)]
 
-    def _encode(self, shape: Json) -> bytes:
-        return jsonrpc.encode({**shape, "timestamp": self.time()})
+    def _encode(self, state: Json) -> bytes:
+        return jsonrpc.encode({**state, "timestamp": self.time()})
 
 
 @define(eq=False)
 class BestPricesStream(JsonStateStream):
-    """A state that depends on a book only through its best prices."""
+    """A state that depends on a book only by its best prices."""
 
     market: Market
     best_prices: market_json.Top = field(default=(0, 0, 0, 0), init=False)
 
     def best_prices_changed(self) -> bool:
-        """Whether the best prices are others than when this was last asked."""
+        """Whether the best prices differ from those of the last call."""
         before, self.best_prices = self.best_prices, market_json.top(self.market)
         return self.best_prices != before
 
@@ -69,18 +69,18 @@ class QuoteStream(BestPricesStream):
     """`quote.{instrument}`: the best prices."""
 
     def state_json(self) -> Json:
-        """The state as it is, without its time."""
+        """Return the present state without its timestamp."""
         return market_json.quote_json(self.market)
 
 
 @define(eq=False)
 class TickerStream(BestPricesStream):
-    """`ticker.{instrument}.{interval}`: everything about a market's prices."""
+    """`ticker.{instrument}.{interval}`: all prices of a market."""
 
     archive: Archive
 
     def state_json(self) -> Json:
-        """The state as it is, without its time."""
+        """Return the present state without its timestamp."""
         return market_json.ticker_json(self.market, self.archive, self.state.time)
 
 
@@ -91,18 +91,18 @@ class PerpetualStream(JsonStateStream):
     market: Market
 
     def state_json(self) -> Json:
-        """The state as it is, without its time."""
+        """Return the present state without its timestamp."""
         return market_json.perpetual_json(self.market)
 
 
 @define(eq=False)
 class IndexStream(JsonStateStream):
-    """`deribit_price_index.{index}`: told with each price that arrives, also where it is equal."""
+    """`deribit_price_index.{index}`: published for each price that arrives, also an equal one."""
 
     index: Index
 
     def state_json(self) -> Json:
-        """The state as it is; its time is part of the news."""
+        """Return the present state; its time is included, so that each price differs."""
         return {
             "index_name": self.index.name,
             "price": jsonrpc.price(self.index.price),
@@ -110,5 +110,5 @@ class IndexStream(JsonStateStream):
         }
 
     def time(self) -> int:
-        """When the price arrived."""
+        """Return the time when the price arrived."""
         return self.index.updated

@@ -1,7 +1,7 @@
-"""Channels that clients asked for and did not get: counted, and logged at most once a minute.
+"""Requested channels that do not exist: counted, and logged at most once a minute.
 
-The API leaves them out of the answer without a word, and some clients then wait for them for ever.
-Here an operator sees why.
+The API omits them from its answer without an error, and some clients then wait for them for ever.
+The counts show an operator why.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_SECONDS: Final = 60.0
 UNKNOWN_TOPIC: Final = "unknown"
-"""What is counted under no topic of the API."""
+"""The label of channels that belong to no topic of the API."""
 
 _EXAMPLE: Final = 80
 
 
 @define(eq=False)
 class UnknownChannels:
-    """`counts` are by topic: one of the API that the venue does not have, or UNKNOWN.
+    """`counts` are by topic: one of the API that the venue does not have, or UNKNOWN_TOPIC.
 
-    Channels that are there for others, of an instrument that is not listed or an account that one
-    may not read, do not count: those answers are the client's own doing.
+    Channels of an unlisted instrument or of an account that the client may not read are not
+    counted: their topic exists.
     """
 
     counts: Counter[str] = field(factory=Counter, init=False)
@@ -37,7 +37,7 @@ class UnknownChannels:
     _counts_since_log: Counter[str] = field(factory=Counter, init=False)
 
     def note(self, names: Iterable[str], now: float) -> None:
-        """Count channels that do not exist here; `now` is in seconds of a monotonic clock."""
+        """Count channels that do not exist; `now` is in seconds of a monotonic clock."""
         example = ""
         for name in names:
             topic = missing_topic(name) or UNKNOWN_TOPIC
@@ -50,7 +50,7 @@ class UnknownChannels:
                 f"{topic} {count}" for topic, count in sorted(self._counts_since_log.items())
             )
             self._counts_since_log.clear()
-            # %r: a name may hold anything.
+            # %r, because a name may contain any character.
             logger.warning(
                 "clients asked for channels that do not exist here (%s), for one %r;"
                 " docs/API.md lists those that do",
