@@ -1,8 +1,9 @@
-"""Who is it? API keys, the three grants of public/auth, and the HTTP Authorization header.
+"""Authenticate clients: API keys, the grants of public/auth, and the HTTP Authorization header.
 
-No I/O and no clock: times are milliseconds, passed in. `now` is what tokens end by and never goes
-back. `signers` is the machine's clock as it is, which clients sign by: not venue time, which may be
-moved by hand, or catching up with a clock that was set. Left out, it is `now`.
+This module does no I/O and reads no clock: times are milliseconds, passed in. `now` is the clock
+by which tokens expire, which never goes back. `signers` is the machine's wall clock, by which
+clients sign; venue time may be moved by hand, or be catching up with a clock that was set. Where
+it is omitted, `now` is used.
 """
 
 import base64
@@ -25,6 +26,7 @@ from gateway.access.tokens import (
     Principal,
     TokenPair,
     Tokens,
+    encode_text,
     require_address,
     unauthorized,
 )
@@ -42,15 +44,15 @@ __all__ = [
 
 GRANTS: Final = ("client_credentials", "client_signature", "refresh_token")
 
-# How far a signer's clock may be off, either way.
+# Largest difference between a signer's timestamp and the clock, in either direction.
 WINDOW_MILLIS: Final = 60_000
 
-# Signatures remembered for each key: 160 a second for two minutes, some 3 MB.
+# Signatures remembered for each key: 160 a second for two minutes, about 3 MB.
 SIGNATURES_PER_KEY: Final = 20_000
 
 
 class ApiKey(msgspec.Struct, frozen=True, gc=False):
-    """A key of an account. The secret is kept itself: both sides compute signatures from it."""
+    """A key of an account. The secret is stored as it is: both sides compute signatures from it."""
 
     client_id: str
     client_secret: str
@@ -58,17 +60,17 @@ class ApiKey(msgspec.Struct, frozen=True, gc=False):
     max_scope: Scope
 
     def __repr__(self) -> str:
-        """Without the secret, so that no log or traceback shows it."""
+        """Omit the secret, so that no log or traceback shows it."""
         return f"ApiKey(client_id={self.client_id!r}, account={self.account})"
 
 
 def _ignore() -> None:
-    """For keys that nothing hangs on."""
+    """Do nothing, for a keyring without an observer."""
 
 
 @define
 class Keyring:
-    """The API keys by client id. `changed` is told when one goes or is replaced."""
+    """The API keys by client id. `on_key_changed` is called when one is removed or replaced."""
 
     on_key_changed: Callable[[], None] = field(default=_ignore, repr=False)
     _keys: dict[str, ApiKey] = field(default=Factory(dict), init=False)
@@ -81,20 +83,20 @@ class Keyring:
             self.on_key_changed()
 
     def remove(self, client_id: str) -> None:
-        """Forget a key: its secret and its tokens no longer count. Raises KeyError."""
+        """Remove a key, which invalidates its secret and its tokens. Raises KeyError."""
         del self._keys[client_id]
         self.on_key_changed()
 
     def get(self, client_id: str) -> ApiKey | None:
-        """The key, or None."""
+        """Return the key, or None."""
         return self._keys.get(client_id)
 
 
 class AuthParams(msgspec.Struct, frozen=True, gc=False):
     """Parameters of public/auth, as they arrive.
 
-    `timestamp` may be a float, which is refused: read as an integer it would not be the text that
-    the client signed.
+    `timestamp` may be a float here, so that it can be rejected: converted to an integer, it would
+    differ from the text that the client signed.
     """
 
     grant_type: str | None = None
@@ -110,7 +112,7 @@ class AuthParams(msgspec.Struct, frozen=True, gc=False):
 
 
 class AuthResult(msgspec.Struct, frozen=True, gc=False):
-    """Result of public/auth. `expires_in` is in seconds from now; `sid` is a session's name."""
+    """Result of public/auth. `expires_in` is in seconds from now; `sid` is the session name."""
 
     access_token: str
     expires_in: int
@@ -124,9 +126,9 @@ class AuthResult(msgspec.Struct, frozen=True, gc=False):
 
 @define
 class Authenticator:
-    """Turns credentials into principals, and refuses with AuthError.
+    """Turns credentials into principals, or raises AuthError.
 
-    `connection` is an id that no other connection ever has, or `HTTP`; `address` is the client's.
+    `connection` is an id that is never reused, or `HTTP`; `address` is the client's.
     """
 
     keys: Keyring
@@ -143,9 +145,9 @@ class Authenticator:
         now: int,
         signers: int | None = None,
     ) -> tuple[AuthResult, Principal]:
-        """Answer public/auth.
+        """Process public/auth.
 
-        Raises AuthError: 13004 for credentials, 12003 where too many were wrong, 13009 for a
+        Raises AuthError: 13004 for wrong credentials, 12003 after too many of them, 13009 for a
         refresh token, -32602 for parameters.
         """
         if params.grant_type not in GRANTS:
@@ -165,13 +167,13 @@ class Authenticator:
         return _result(pair, params.state), pair.principal
 
     def verify(self, token: str, *, connection: str, address: str, now: int) -> Principal:
-        """The principal of an access token. Raises AuthError 13009."""
+        """Return the principal of an access token. Raises AuthError 13009."""
         principal = self.tokens.read(token, connection, address, now)
         self._require_key(principal)
         return principal
 
     def is_valid(self, principal: Principal, now: int) -> bool:
-        """Whether a connection's log-in still counts; `require_valid` says why not."""
+        """Whether a connection's log-in is still valid; `require_valid` gives the reason."""
         key = self.keys.get(principal.client_id)
         same = key is not None and key.account == principal.account
         return same and self.tokens.is_valid(principal, now)
@@ -192,11 +194,11 @@ class Authenticator:
         now: int,
         signers: int | None = None,
     ) -> Principal:
-        """The principal of an HTTP request, from its Authorization header.
+        """Return the principal of an HTTP request, from its Authorization header.
 
-        `uri` is path and query exactly as sent. Raises AuthError: 10000 without a header that can
-        be read, 13004 for credentials, 12003 where too many were wrong, 13009 for a token, -32602
-        for a timestamp.
+        `uri` is path and query exactly as sent. Raises AuthError: 10000 without a readable header,
+        13004 for wrong credentials, 12003 after too many of them, 13009 for a token, -32602 for a
+        timestamp.
         """
         scheme, _, rest = (header or "").strip().partition(" ")
         match scheme.lower():
@@ -224,7 +226,9 @@ class Authenticator:
         stamp = str(timestamp)
         signature = _required("signature", params.signature)
         message = f"{stamp}\n{params.nonce or ''}\n{params.data or ''}"
-        return self._key_with_signature(client_id, stamp, signature, _bytes(message), address, now)
+        return self._key_with_signature(
+            client_id, stamp, signature, encode_text(message), address, now
+        )
 
     def _signed_request(
         self,
@@ -239,28 +243,29 @@ class Authenticator:
             if name not in given:
                 raise _required_login(f"no {name} in the deri-hmac-sha256 header")
         head = f"{given['ts']}\n{given.get('nonce', '')}\n{method.upper()}\n{uri}\n"
-        message = _bytes(head) + body + b"\n"
+        message = encode_text(head) + body + b"\n"
         client_id, stamp, signature = given["id"], given["ts"], given["sig"]
         return self._key_with_signature(client_id, stamp, signature, message, address, now)
 
     def _key_with_secret(self, client_id: str, secret: str, address: str) -> ApiKey:
         key = self._key_to_try(client_id, address)
-        # An unknown id costs a comparison too, so that time does not tell which ids exist.
+        # An unknown id costs a comparison too, so that the time taken does not reveal which ids
+        # exist.
         expected = key.client_secret if key else "no such key"
-        right = hmac.compare_digest(_bytes(secret), _bytes(expected))
+        right = hmac.compare_digest(encode_text(secret), encode_text(expected))
         return self._checked_key(key, client_id, address, right=right)
 
     def _key_with_signature(
         self, client_id: str, stamp: str, signature: str, message: bytes, address: str, now: int
     ) -> ApiKey:
-        """The key that signed `message`, once, and within a minute of its timestamp."""
+        """Return the key that signed `message`, once, and within a minute of its timestamp."""
         at = _timestamp(stamp)
         key = self._key_to_try(client_id, address)
         secret = key.client_secret if key else "no such key"
-        expected = hmac.digest(_bytes(secret), message, hashlib.sha256)
-        right = hmac.compare_digest(_bytes(signature), _bytes(expected.hex()))
+        expected = hmac.digest(encode_text(secret), message, hashlib.sha256)
+        right = hmac.compare_digest(encode_text(signature), encode_text(expected.hex()))
         key = self._checked_key(key, client_id, address, right=right)
-        # Only who holds the secret gets to see these two reasons.
+        # Only the holder of the secret gets one of these two reasons.
         if abs(now - at) > WINDOW_MILLIS:
             raise _bad_credentials(f"timestamp is {now - at} ms from the server's clock")
         if not self._replays.setdefault(client_id, _Signatures()).is_new(expected, at):
@@ -268,7 +273,7 @@ class Authenticator:
         return key
 
     def _key_to_try(self, client_id: str, address: str) -> ApiKey | None:
-        """The key whose secret may be compared. Raises AuthError 12003 where none may be."""
+        """Return the key to compare with. Raises AuthError 12003 where the guard blocks it."""
         key = self.keys.get(client_id)
         if self.login_guard.blocks(client_id, address, known=key is not None):
             raise _over_limit()
@@ -277,7 +282,7 @@ class Authenticator:
     def _checked_key(
         self, key: ApiKey | None, client_id: str, address: str, *, right: bool
     ) -> ApiKey:
-        """The key, where what was given for it is right; a guess is counted, and refused."""
+        """Return the key if its secret was right; else count the failure and raise AuthError."""
         if right and key is not None:
             self.login_guard.record_success(client_id, address)
             return key
@@ -293,20 +298,20 @@ class Authenticator:
 
 @define
 class _Signatures:
-    """Signatures of one key that were accepted: whoever overhears one cannot use it again.
+    """Accepted signatures of one key, so that an intercepted request cannot be replayed.
 
-    Kept by signature and not by nonce, because ccxt's nonce is its millisecond clock, and two
-    different requests may fall into one millisecond.
+    They are stored by signature rather than by nonce, because ccxt uses its millisecond clock as
+    the nonce, and two different requests may fall into one millisecond.
     """
 
     _seen: dict[bytes, int] = field(default=Factory(dict), init=False)
     _oldest_accepted: int = field(default=0, init=False)
 
     def is_new(self, signature: bytes, at: int) -> bool:
-        """Whether a signature made at `at`, within the window, comes for the first time.
+        """Return whether a signature made at `at`, within the window, is new, and store it.
 
-        A full memory forgets the older half and refuses timestamps up to there: a key that signs
-        more than it holds narrows its own window, and gets no replay accepted.
+        When the memory is full, the older half is dropped and timestamps up to there are rejected:
+        a key that signs too often narrows its own window, and no replay is accepted.
         """
         if at <= self._oldest_accepted or signature in self._seen:
             return False
@@ -333,14 +338,14 @@ def _result(pair: TokenPair, state: str | None) -> AuthResult:
 
 
 def _timestamp(stamp: str) -> int:
-    # 16 digits hold milliseconds until the year 300,000; int() of a long text takes long.
+    # 16 digits hold milliseconds until the year 300,000; int() of a long text is slow.
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 16):
         raise _invalid("timestamp", "wrong format")
     return int(stamp)
 
 
 def _basic(encoded: str) -> tuple[str, str]:
-    """Client id and secret of a Basic header; the secret may hold colons."""
+    """Return client id and secret of a Basic header; the secret may contain colons."""
     try:
         text = base64.b64decode(encoded.strip(), validate=True).decode()
     except (binascii.Error, ValueError) as error:
@@ -350,7 +355,7 @@ def _basic(encoded: str) -> tuple[str, str]:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """key=value pairs in any order; values may hold `=`."""
+    """Return key=value pairs in any order; values may contain `=`."""
     pairs = (part.strip().partition("=") for part in text.split(","))
     return {name: value for name, _, value in pairs}
 
@@ -381,8 +386,3 @@ def _over_limit() -> AuthError:
 
 def _required_login(reason: str) -> AuthError:
     return AuthError(10000, "authorization_required", {"reason": reason})
-
-
-def _bytes(text: str) -> bytes:
-    """Bytes of what a client sent; lone surrogates, which JSON can escape, included."""
-    return text.encode("utf-8", "surrogatepass")

@@ -1,8 +1,8 @@
-"""Log-ins with a wrong secret: how many may be tried, by address and by key.
+"""Limits on log-ins with a wrong secret, by address and by key.
 
-Only guesses count: a wrong secret or signature, never a token, whose seal cannot be guessed, and
-never what the right secret made. Nothing here waits; times are seconds of a monotonic clock. All
-memory is bounded, whatever is guessed.
+Only a wrong secret or signature counts. A token does not, because its signature cannot be guessed,
+and neither does any request made with the right secret. Nothing here waits; times are seconds of a
+monotonic clock. All memory is bounded.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ KEY_SECONDS: Final = 3_600.0
 PER_ADDRESS: Final = 20
 PER_KEY: Final = 100
 
-# Ids that no key has are counted like those of keys, so that a refusal does not tell which exist;
-# forgetting one costs no more than that. Each holds PER_KEY times: some 5 MB in all. Of longer ids
-# than keys have, as much is kept as those have.
+# Client ids without a key are counted like those with one, so that a refusal does not reveal which
+# exist. Each holds PER_KEY times, about 5 MB in all. Longer ids are cut to the length of a key's.
 UNKNOWN_KEYS: Final = 2_000
 KEY_CHARACTERS: Final = 64
 
@@ -36,23 +35,23 @@ Subject = TypeVar("Subject")
 
 @define
 class FailureCounter(Generic[Subject]):
-    """Failures of each subject in the last `seconds`: whether they are as many as `most`.
+    """Counts the failures of each subject in the last `seconds`, up to `limit`.
 
-    The subject that failed longest ago is forgotten beyond `subjects` of them.
+    Beyond `max_subjects`, the subject whose last failure is the oldest is dropped.
     """
 
     limit: int
     seconds: float
     max_subjects: int
-    # Times of failures, oldest first; subjects in order of their last one.
+    # Times of failures, oldest first; subjects in the order of their last failure.
     _failures: dict[Subject, deque[float]] = field(default=Factory(dict), init=False)
 
     def __len__(self) -> int:
-        """Subjects remembered."""
+        """Return the number of subjects remembered."""
         return len(self._failures)
 
     def limit_reached(self, subject: Subject, now: float) -> bool:
-        """Whether it has failed as often as it may."""
+        """Whether a subject has failed `limit` times within the window."""
         failures = self._failures.get(subject)
         if failures is None or len(failures) < self.limit:
             return False
@@ -60,7 +59,8 @@ class FailureCounter(Generic[Subject]):
 
     def add(self, subject: Subject, now: float) -> None:
         """Count a failure."""
-        # The newest `most` tell all: the window is over when the oldest of them is.
+        # The newest `limit` times suffice: the limit is reached until the oldest of them has
+        # expired.
         failures = self._failures.pop(subject, None) or deque(maxlen=self.limit)
         while failures and failures[0] + self.seconds <= now:
             failures.popleft()
@@ -72,14 +72,14 @@ class FailureCounter(Generic[Subject]):
 
 @define
 class LoginGuard:
-    """Wrong secrets, and whom they cost what.
+    """Blocks the guessing of secrets.
 
-    The key is what is guarded: after `per_key` guesses in an hour, wherever they came from, no
-    secret is compared with it. That must not shut its owner out, so addresses from which it has
-    been used are still heard, as long as they do not guess themselves: `per_address` times an hour.
+    After `per_key` wrong secrets for a key in an hour, from whatever addresses, no secret is
+    compared with that key. Its owner is not locked out: addresses from which the key was used
+    successfully stay allowed, up to `per_address` wrong secrets of their own in an hour.
 
-    An address that has guessed `per_address` times in a minute gets that for an answer to more of
-    its guesses; but others may share it, and what is right is let in.
+    An address with `per_address` wrong secrets in a minute gets another error for further ones. A
+    right secret from it is accepted, because other clients may share the address.
     """
 
     per_address: int = PER_ADDRESS
@@ -88,19 +88,19 @@ class LoginGuard:
     _by_address: FailureCounter[str] = field(init=False)
     _by_key: FailureCounter[str] = field(init=False)
     _by_unknown_id: FailureCounter[str] = field(init=False)
-    # By key and address, of those addresses alone from which the key has been used.
+    # By key and address, only for addresses from which the key was used successfully.
     _by_key_and_address: FailureCounter[tuple[str, str]] = field(init=False)
     _addresses_of_key: dict[str, OrderedDict[str, None]] = field(default=Factory(dict), init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Nothing has been guessed. Keys that exist are bounded by being configured."""
+        """Create the counters. Existing keys need no bound of their own: they are configured."""
         self._by_address = FailureCounter(self.per_address, ADDRESS_SECONDS, MAX_SUBJECTS)
         self._by_key = FailureCounter(self.per_key, KEY_SECONDS, MAX_SUBJECTS)
         self._by_unknown_id = FailureCounter(self.per_key, KEY_SECONDS, UNKNOWN_KEYS)
         self._by_key_and_address = FailureCounter(self.per_address, KEY_SECONDS, MAX_SUBJECTS)
 
     def blocks(self, client_id: str, address: str, *, known: bool) -> bool:
-        """Whether no secret may be compared for that key now; `known` keys exist."""
+        """Whether no secret may be compared with that key now; `known` means that it exists."""
         now = self.now()
         failures = self._by_key if known else self._by_unknown_id
         if not failures.limit_reached(client_id[:KEY_CHARACTERS], now):
@@ -110,7 +110,7 @@ class LoginGuard:
         return not own or self._by_key_and_address.limit_reached((client_id, network), now)
 
     def record_failure(self, client_id: str, address: str, *, known: bool) -> bool:
-        """Count a guess; returns whether its address had made too many before."""
+        """Count a wrong secret; return whether its address had reached its limit before."""
         now, network = self.now(), rate_limit_address(address)
         failures = self._by_key if known else self._by_unknown_id
         failures.add(client_id[:KEY_CHARACTERS], now)
@@ -122,7 +122,7 @@ class LoginGuard:
         return False
 
     def record_success(self, client_id: str, address: str) -> None:
-        """A key has been used from an address."""
+        """Remember that a key was used from an address."""
         network = rate_limit_address(address)
         networks = self._addresses_of_key.setdefault(client_id, OrderedDict())
         networks[network] = None

@@ -1,7 +1,7 @@
-"""How much a client may ask for: rate-limit credits.
+"""Rate-limit credits: how many requests a client may make.
 
-Nothing here waits or reads a clock: times are seconds of a monotonic clock, passed in, and an
-answer is a Verdict. All memory is bounded, whatever the number of addresses.
+Nothing here waits or reads a clock: times are seconds of a monotonic clock, passed in. All memory
+is bounded, whatever the number of addresses.
 """
 
 import math
@@ -15,17 +15,17 @@ from typing import Final
 import msgspec
 from attrs import Factory, define, field
 
-# Nothing waits longer for its address's rate of HTTP requests.
+# The longest delay that pacing imposes on an HTTP request.
 MAX_DELAY_SECONDS: Final = 5.0
 
-# Accounts and addresses remembered, some 200 bytes each. Idle for a minute, a pool is full, and
-# forgetting it changes nothing. Whoever makes us forget an earlier one needs
-# this many addresses of their own, and with those needs no such trick.
+# Accounts and addresses remembered, about 200 bytes each. A pool that is idle for a minute is full,
+# so dropping it changes nothing. To have an active one dropped, a client would need this many
+# addresses, and with those it could exceed its rate anyway.
 MAX_SUBJECTS: Final = 20_000
 
 
 class Cost(StrEnum):
-    """Which pool of rate-limit credits a method is paid from."""
+    """The pool of rate-limit credits that a method is paid from."""
 
     GENERAL = "general"
     GET_INSTRUMENTS = "get_instruments"
@@ -37,15 +37,15 @@ class Cost(StrEnum):
 
 
 class RateDecision(msgspec.Struct, frozen=True, gc=False):
-    """Whether something may happen: its truth value. If not now, `wait_seconds` says when.
+    """Whether a request may proceed, as its truth value, and else in how many seconds.
 
-    It is infinite for what never can.
+    `wait_seconds` is infinite for a request that costs more than its pool can hold.
     """
 
     wait_seconds: float = 0.0
 
     def __bool__(self) -> bool:
-        """Whether it may happen now."""
+        """Whether the request may proceed now."""
         return self.wait_seconds == 0
 
 
@@ -54,9 +54,9 @@ ALLOWED: Final = RateDecision()
 
 @define
 class CreditPool:
-    """Credits that come back by the second up to `size`, and are spent on requests.
+    """Credits that refill by `per_second` up to `size`, and are spent on requests.
 
-    It starts full. Between two times it lets through at most `size` and what came back meanwhile.
+    A pool starts full. Over a period it admits at most `size` plus what was refilled meanwhile.
     """
 
     size: float
@@ -65,11 +65,11 @@ class CreditPool:
     level: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """A new subject has its whole burst."""
+        """Start with a full burst."""
         self.level = self.size
 
     def take(self, cost: float, now: float) -> RateDecision:
-        """Spend `cost` if there is as much; a refusal costs nothing."""
+        """Spend `cost` if the pool holds it; a rejected request costs nothing."""
         if now > self.updated_at:
             self.level += (now - self.updated_at) * self.per_second
             self.updated_at = now
@@ -82,13 +82,13 @@ class CreditPool:
         return RateDecision(math.inf if cost > self.size else missing / self.per_second)
 
     def charge(self, cost: float, now: float) -> None:
-        """Spend `cost` in any case: what is missing has to come back before anything is let in."""
+        """Spend `cost` even if the pool becomes negative and has to refill before it admits more."""
         self.take(0, now)
         self.level -= cost
 
 
 class PoolTerms(msgspec.Struct, frozen=True, gc=False):
-    """A kind of pool: its size, what it gets back each second, and the price of one request."""
+    """The size of a pool, its refill each second, and the cost of one request."""
 
     size: float
     per_second: float
@@ -101,17 +101,17 @@ class CreditPools:
 
     terms: Mapping[Cost, PoolTerms]
     max_pools: int = MAX_SUBJECTS
-    # In order of use, the longest unused first.
+    # In order of use, least recently used first.
     _pools: OrderedDict[tuple[int | str, Cost], CreditPool] = field(
         default=Factory(OrderedDict), init=False
     )
 
     def __len__(self) -> int:
-        """Pools remembered."""
+        """Return the number of pools remembered."""
         return len(self._pools)
 
     def charge(self, subject: int | str, cost: Cost, credits_: float, now: float) -> None:
-        """Take so many credits more for a request that has been paid for."""
+        """Charge credits beyond the cost of a request that was paid for."""
         key = (subject, cost)
         (self._pools.get(key) or self._make(key, now)).charge(credits_, now)
 
@@ -126,7 +126,7 @@ class CreditPools:
         return self._make(key, now).take(terms.cost, now)
 
     def _make(self, key: tuple[int | str, Cost], now: float) -> CreditPool:
-        """A full pool, in place of the one that was unused the longest where there are too many."""
+        """Return a full pool; beyond the bound, the least recently used one is dropped."""
         terms = self.terms[key[1]]
         pool = self._pools[key] = CreditPool(terms.size, terms.per_second, now)
         if len(self._pools) > self.max_pools:
@@ -136,20 +136,20 @@ class CreditPools:
 
 @define
 class RequestPacer:
-    """How fast each address may send HTTP requests: those that come faster wait for their turn."""
+    """Delays the HTTP requests of an address that exceeds its rate."""
 
     per_second: float
     burst: float
     max_addresses: int = MAX_SUBJECTS
-    # In order of use, the longest unused first.
+    # In order of use, least recently used first.
     _pools: OrderedDict[str, CreditPool] = field(default=Factory(OrderedDict), init=False)
 
     def __len__(self) -> int:
-        """Addresses remembered."""
+        """Return the number of addresses remembered."""
         return len(self._pools)
 
     def delay(self, address: str, cost: float, now: float) -> float:
-        """Count a request of this cost; returns the seconds that it has to wait, a few at most."""
+        """Count a request of this cost; return for how many seconds to delay it, within a bound."""
         pool = self._pools.get(address)
         if pool is None:
             pool = self._pools[address] = CreditPool(self.burst, self.per_second, now)
@@ -158,34 +158,35 @@ class RequestPacer:
         else:
             self._pools.move_to_end(address)
         pool.charge(cost, now)
-        # What was given up while it waited has been counted as well.
+        # Requests that were abandoned while they waited have been charged as well.
         pool.level = max(pool.level, -self.per_second * MAX_DELAY_SECONDS)
         return max(-pool.level / self.per_second, 0.0)
 
 
 @define
 class RateLimits:
-    """All of it for one venue, with its clock: `now` gives seconds of a monotonic clock."""
+    """The credit pools of one venue; `now` gives seconds of a monotonic clock."""
 
     pools: CreditPools
     now: Callable[[], float]
 
     def spend(self, subject: int | str, cost: Cost) -> RateDecision:
-        """Pay for one request of an account, or of an address where nobody is logged in."""
+        """Pay for one request of an account, or of an address without a log-in."""
         paying = rate_limit_address(subject) if isinstance(subject, str) else subject
         return self.pools.spend(paying, cost, self.now())
 
     def charge(self, subject: int | str, cost: Cost, credits_: float) -> None:
-        """Take credits for the size of an answer, on top of those of its request."""
+        """Charge credits for the size of a reply, on top of the cost of its request."""
         paying = rate_limit_address(subject) if isinstance(subject, str) else subject
         self.pools.charge(paying, cost, credits_, self.now())
 
 
 @lru_cache(maxsize=4_096)
 def rate_limit_address(address: str) -> str:
-    """Whom an address counts as: itself, or its /64 network in IPv6, which one host has whole.
+    """Return the subject of an address: itself, or its /64 network in IPv6, which one host owns.
 
-    IPv4 in IPv6 clothes counts as IPv4, and what is no IP address (a Unix socket) as it is.
+    An IPv4-mapped IPv6 address counts as its IPv4 address; text that is no IP address (a Unix
+    socket) counts as it is.
     """
     try:
         parsed = ip_address(address)

@@ -1,6 +1,6 @@
-"""What a login may do: the scope string of the API, read, narrowed, asked and written.
+"""The scope of a log-in: parse, narrow, check and format the scope string of the API.
 
-A scope is blank-separated tokens: where the login lives (`connection`, or `session:<name>`),
+A scope is blank-separated tokens: the lifetime of the log-in (`connection`, or `session:<name>`),
 permissions (`trade:read_write`), and bounds (`expires:<seconds>`, `ip:<address>`).
 """
 
@@ -14,23 +14,23 @@ import msgspec
 AREAS: Final = ("account", "trade", "wallet", "block_trade", "block_rfq", "custody")
 LEVELS: Final = ("none", "read", "read_write")
 
-# What the API documents no levels for: any is passed over, and grants nothing.
+# The API documents no levels for this area: any level is ignored and grants nothing.
 _UNDOCUMENTED: Final = "custody"
 
-# A UUID has 36 characters; the rest is room for a prefix. Names are kept per key, hence a bound.
+# A UUID has 36 characters, which leaves room for a prefix. Names are stored by key, hence a bound.
 _SESSION_NAME = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _LABEL = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _SECONDS = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 class ScopeError(ValueError):
-    """A scope token that cannot be read; the message names it."""
+    """A scope token that cannot be parsed; the message names it."""
 
 
 class Scope(msgspec.Struct, frozen=True, gc=False):
-    """Parsed scope. `levels` maps area to an index into LEVELS; an area left out was not named.
+    """A parsed scope. `levels` maps an area to an index into LEVELS; omitted areas are absent.
 
-    `session` None is the `connection` scope: the login ends with its connection.
+    `session` None is the `connection` scope: the log-in ends with its connection.
     """
 
     levels: dict[str, int]
@@ -48,11 +48,11 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
         return self.levels.get(area, 0) >= level
 
     def within(self, limit: "Scope") -> "Scope":
-        """This request cut down to what a key's `limit` has: narrower, never refused.
+        """Return this requested scope reduced to a key's `limit`; a request is never rejected.
 
-        A request that names no area asks for all that the key has: bots that only name a session
-        expect to trade. One that names some gets those and no others. `mainaccount` comes with
-        the key, asked for or not; a key bound to an address stays bound to it.
+        A request that names no area gets all areas of the key, because bots that only name a
+        session expect to trade. A request that names areas gets only those. `mainaccount` always
+        comes with the key, and a key that is bound to an address stays bound to it.
         """
         wanted = self.levels or limit.levels
         return Scope(
@@ -72,7 +72,7 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
         )
 
     def __str__(self) -> str:
-        """The scope as the API writes it: session or connection first."""
+        """Format the scope as the API does: session or connection first."""
         tokens = [f"session:{self.session}" if self.session else "connection"]
         if self.mainaccount:
             tokens.append("mainaccount")
@@ -88,18 +88,18 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
 
 @cache
 def _area_and_level(need: str) -> tuple[str, int]:
-    """What a method needs; there are as many as the table has scopes."""
+    """Return the area and level of a method's scope, cached: there are few."""
     area, _, level = need.partition(":")
     return area, LEVELS.index(level)
 
 
 def parse_scope(text: str, *, strict: bool = False) -> Scope:
-    """Read a scope string; the last of two tokens about the same thing counts.
+    """Parse a scope string; of two tokens about the same thing, the later one applies.
 
-    A permission that the venue does not know grants nothing and is no error, because clients ask
-    for what other venues have; but whoever names it alone does not ask for all that the key has.
-    `strict` refuses it, for scopes that an operator wrote. Raises ScopeError for what would be
-    misread otherwise: a session, lifetime, address, label or level outside its grammar.
+    An unknown permission grants nothing and is no error, because clients request what other venues
+    have. It still counts as naming an area, so a request for it alone does not get all areas of the
+    key. `strict` rejects it, for scopes in a configuration. Raises ScopeError for a session,
+    lifetime, address, label or level outside its grammar, which would otherwise be misread.
     """
     levels: dict[str, int] = {}
     mainaccount = False
@@ -136,9 +136,10 @@ def parse_scope(text: str, *, strict: bool = False) -> Scope:
 
 @lru_cache(maxsize=4_096)
 def canonical_address(address: str) -> str:
-    """An IP address in the one form in which two of them can be compared.
+    """Return an IP address in the form in which addresses are compared.
 
-    IPv4 in IPv6 clothes is IPv4. What is no IP address (a Unix socket) stays as it is.
+    An IPv4-mapped IPv6 address becomes its IPv4 address. Text that is no IP address (a Unix socket)
+    is returned as it is.
     """
     try:
         return _canonical(address)

@@ -1,7 +1,7 @@
-"""Access and refresh tokens: signed, so that nothing is stored but what was taken back.
+"""Access and refresh tokens. They are signed, so that only revocations need to be stored.
 
-Every log-in opens a *family* of tokens; a refresh continues it with the next generation, and the
-generations before stop counting. The secret is drawn per process: a restart ends all tokens, as it
+Every log-in opens a family of tokens. A refresh continues it with the next generation and
+invalidates the earlier ones. The secret is drawn at start: a restart invalidates all tokens, as it
 ends all sessions.
 """
 
@@ -17,23 +17,23 @@ from attrs import Factory, define, field
 from gateway.access.scope import Scope, canonical_address, parse_scope
 
 HTTP: Final = "http"
-"""The connection of every HTTP request: a token issued over HTTP is good for all of HTTP."""
+"""The connection of every HTTP request: a token issued over HTTP is valid for all of HTTP."""
 
-# What the API grants to API keys today. Our tokens end with the process, so years never pass.
+# What the API grants to API keys today. Tokens end with the process, so years never pass.
 LIFETIME_SECONDS: Final = 31_536_000
 
 TOKEN_SECRET_BYTES: Final = 32
 """As long as the signature that it makes."""
 
-# The API's number; the oldest named session of a key gives way.
+# The API's number; a further session replaces the oldest named session of its key.
 SESSIONS_PER_KEY: Final = 16
 
-# Lines remembered as cut: some 10 MB. Only a refresh or a log-out with invalidation adds one.
+# Revoked families remembered: about 10 MB. Only a refresh or an invalidating log-out adds one.
 MAX_REVOKED_FAMILIES: Final = 100_000
 
 
 class AuthError(Exception):
-    """A log-in or a token refused, as the API says it: `code`, `message`, `data`."""
+    """A rejected log-in or token, with the `code`, `message` and `data` of the API."""
 
     def __init__(self, code: int, message: str, data: dict[str, str] | None = None) -> None:
         super().__init__(code, message, data)
@@ -43,7 +43,7 @@ class AuthError(Exception):
 
 
 def unauthorized(reason: str) -> AuthError:
-    """The refusal of a token: 13009."""
+    """Return the error for a rejected token: 13009."""
     return AuthError(13009, "unauthorized", {"reason": reason})
 
 
@@ -62,7 +62,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Claims(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What a token says; `connection` is None in a named session."""
+    """The contents of a token; `connection` is None in a named session."""
 
     kind: Literal["access", "refresh"]
     client_id: str
@@ -75,7 +75,7 @@ class _Claims(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class TokenPair(msgspec.Struct, frozen=True, gc=False):
-    """One generation of a family, with the principal that its access token stands for."""
+    """One generation of a family, with the principal of its access token."""
 
     access: str
     refresh: str
@@ -83,16 +83,16 @@ class TokenPair(msgspec.Struct, frozen=True, gc=False):
     principal: Principal
 
 
-def _ignore(_line: int | None) -> None:
-    """For tokens that nothing hangs on."""
+def _ignore(_family: int | None) -> None:
+    """Do nothing, for tokens without an observer."""
 
 
 @define
 class Tokens:
-    """Issues, reads, continues and cuts tokens. `secret` signs them: 32 random bytes.
+    """Issues, verifies, refreshes and revokes tokens. `secret` signs them: 32 random bytes.
 
-    All times are wall-clock milliseconds, passed in. `revoked` is told at once of each family of
-    which tokens have been cut, and None where that may be any.
+    All times are milliseconds, passed in. `revoked` is called at once with each family of which
+    tokens were revoked, or with None where it may be any.
     """
 
     secret: bytes = field(repr=False)
@@ -108,14 +108,15 @@ class Tokens:
     def issue(
         self, client_id: str, account: int, scope: Scope, connection: str, now: int
     ) -> TokenPair:
-        """Tokens of a new log-in. A named session that exists already is joined."""
+        """Return the tokens of a new log-in, which joins an existing session of the same name."""
         family = self._family(client_id, scope.session)
         return self._pair(client_id, account, scope, connection, now, family)
 
     def read(self, token: str, connection: str, address: str, now: int) -> Principal:
-        """The principal of an access token. Raises AuthError 13009 unless it counts here and now.
+        """Return the principal of an access token. Raises AuthError 13009 unless it is valid here.
 
-        `connection` scope counts on the connection that it was issued on; `ip:` from its address.
+        A token of `connection` scope is valid on the connection that it was issued on; one with an
+        `ip:` bound, from that address.
         """
         claims = self._verified(token, "access", connection, now)
         principal = Principal(
@@ -132,33 +133,33 @@ class Tokens:
     def refresh(
         self, token: str, connection: str, address: str, now: int, scope: str = ""
     ) -> TokenPair:
-        """The next generation of a family, narrowed to `scope`; the one before stops counting.
+        """Return the next generation of a family, narrowed to `scope`, and revoke the earlier ones.
 
-        Raises AuthError 13009 unless `token` is a refresh token that counts, and ScopeError.
+        Raises AuthError 13009 unless `token` is a valid refresh token, and ScopeError.
         """
         claims = self._verified(token, "refresh", connection, now)
         held = parse_scope(claims.scope)
         require_address(held, address)
-        # The session stays: its name is in the family.
+        # The session stays, because the family belongs to it.
         granted = msgspec.structs.replace(parse_scope(scope).within(held), session=held.session)
         self._revoke(claims.family, claims.generation + 1)
         return self._pair(claims.client_id, claims.account, granted, connection, now, claims.family)
 
     def is_valid(self, principal: Principal, now: int) -> bool:
-        """Whether the token behind a held principal has neither expired nor been cut."""
+        """Whether the token of a stored principal has neither expired nor been revoked."""
         family = principal.family
         within = now < principal.expires_at and family >= self._oldest_family
         return within and principal.generation >= self._oldest_valid.get(family, 0)
 
     def require_valid(self, principal: Principal, now: int) -> None:
-        """Raise AuthError 13009 if the token behind a held principal has expired or was cut."""
+        """Raise AuthError 13009 if the token of a stored principal has expired or was revoked."""
         if principal.expires_at <= now:
             raise unauthorized("token has expired")
         if not self._is_current(principal.family, principal.generation):
             raise unauthorized("token was replaced or invalidated")
 
     def invalidate(self, principal: Principal) -> None:
-        """End a family: none of its tokens counts any more, and its named session is gone."""
+        """Revoke all tokens of a family and remove its named session."""
         sessions = self._sessions.get(principal.client_id, {})
         session = principal.scope.session
         if session is not None and sessions.get(session) == principal.family:
@@ -180,7 +181,7 @@ class Tokens:
             family=family,
             generation=generation,
         )
-        # `expires:` shortens the access token; the refresh token is there to outlive it.
+        # `expires:` shortens the access token; the refresh token has to outlive it.
         refresh = msgspec.structs.replace(
             access, kind="refresh", expires_at=now + LIFETIME_SECONDS * 1_000
         )
@@ -188,7 +189,7 @@ class Tokens:
         return TokenPair(self._signed(access), self._signed(refresh), seconds, principal)
 
     def _family(self, client_id: str, session: str | None) -> int:
-        """The family of a log-in: that of its named session, or a new one."""
+        """Return the family of a log-in: that of its named session, or a new one."""
         if session is None:
             return self._open_family()
         sessions = self._sessions.setdefault(client_id, {})
@@ -207,10 +208,11 @@ class Tokens:
         return family
 
     def _revoke(self, family: int, oldest_valid: int) -> None:
-        """Let generations below `oldest_valid` of a family count no more.
+        """Invalidate generations below `oldest_valid` of a family.
 
-        A full memory forgets the older half of the families and refuses all up to there: who held
-        one has to log in again, but nothing that was taken back comes to life.
+        When the memory is full, the older half of the families is dropped and all families up to
+        there are invalidated: their clients have to log in again, but no revoked token becomes
+        valid.
         """
         if family < self._oldest_family:
             return
@@ -229,8 +231,8 @@ class Tokens:
         self, token: str, kind: Literal["access", "refresh"], connection: str, now: int
     ) -> _Claims:
         payload, _, _ = token.rpartition(".")
-        # Compared as bytes, whole and in constant time, before anything is decoded.
-        if not hmac.compare_digest(_bytes(token), _bytes(self._sealed(payload))):
+        # Compared whole, as bytes and in constant time, before anything is decoded.
+        if not hmac.compare_digest(encode_text(token), encode_text(self._sealed(payload))):
             raise unauthorized("not a token of this venue")
         claims = msgspec.json.decode(base64.urlsafe_b64decode(payload), type=_Claims)
         if claims.kind != kind:
@@ -247,7 +249,7 @@ class Tokens:
         return self._sealed(base64.urlsafe_b64encode(msgspec.json.encode(claims)).decode())
 
     def _sealed(self, payload: str) -> str:
-        seal = hmac.digest(self.secret, _bytes(payload), hashlib.sha256)
+        seal = hmac.digest(self.secret, encode_text(payload), hashlib.sha256)
         return f"{payload}.{base64.urlsafe_b64encode(seal).decode().rstrip('=')}"
 
 
@@ -257,6 +259,6 @@ def require_address(scope: Scope, address: str) -> None:
         raise unauthorized("bound to another address")
 
 
-def _bytes(text: str) -> bytes:
-    """Bytes of what a client sent; lone surrogates, which JSON can escape, included."""
+def encode_text(text: str) -> bytes:
+    """Encode text of a client, which may contain lone surrogates: JSON can escape them."""
     return text.encode("utf-8", "surrogatepass")
