@@ -82,7 +82,7 @@ class CreditPool:
         return RateDecision(math.inf if cost > self.size else missing / self.per_second)
 
     def charge(self, cost: float, now: float) -> None:
-        """Spend `cost` even if the pool becomes negative and has to refill before it admits more."""
+        """Spend `cost` even if the pool becomes negative; it then has to refill first."""
         self.take(0, now)
         self.level -= cost
 

@@ -1,1 +1,1 @@
-"""What has happened: trades, closed orders, settlements and rolling statistics."""
+"""The venue's history: trades, closed orders, settlements and rolling statistics."""

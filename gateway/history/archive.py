@@ -1,8 +1,8 @@
-"""What has happened: trades, closed orders, settlements, the day's statistics. All in memory.
+"""The venue's history in memory: trades, closed orders, settlements and daily statistics.
 
-It is derived from events alone and may be lost: nothing in the core reads it. Everything that
-reads it goes through the queries below, so that a database can stand behind them. It keeps the
-latest of each kind, per account or per instrument, so that its size is bounded by theirs.
+It is derived from events alone and may be lost: the core never reads it. All readers go through
+the queries below, so that a database could serve them. The latest items of each kind are kept, for
+each account and each instrument, which bounds its size.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from risk.events import (
     MarketState,
     MarksChanged,
     OrderChanged,
-    PositionSettled,
     SettlementKind,
     Traded,
     TradeSide,
@@ -37,30 +36,29 @@ from risk.events import (
 from risk.market import Market
 from risk.state import FIRST_CLIENT, State
 
-# The largest page that a client can ask for has a thousand. The limits are a few of these: a client
-# that pages finds what it did lately, and a busy account costs 3 MB, a busy instrument 10 MB.
-# Whoever wants more of the past wants it on disk.
+# The largest page that a client can request has a thousand rows. The limits are small multiples of
+# it: a busy account costs 3 MB, a busy instrument 10 MB. A longer history belongs on disk.
 
 TRADES: Final = 10_000
-"""Public trades per instrument."""
+"""Public trades of each instrument."""
 
 OWN_TRADES: Final = 2_000
-"""Trades per account."""
+"""Trades of each account."""
 
 FILLED_ORDERS: Final = 2_000
-"""Closed orders per account that traded."""
+"""Closed orders with a trade, for each account."""
 
 UNFILLED_ORDERS: Final = 1_000
-"""Closed orders per account that did not: market makers leave thousands, and few ask for them."""
+"""Closed orders without a trade, for each account: market makers leave thousands."""
 
 SETTLEMENTS: Final = 1_000
-"""Settlements per instrument and per account, and deliveries per index: years of them."""
+"""Settlements of each instrument and deliveries of each index: years of them."""
 
 _OPEN: Final = OrderState.OPEN
 
 
 class OwnTrade(msgspec.Struct, frozen=True, gc=False):
-    """A trade and the side of it that is the account's."""
+    """A trade and the account's side of it."""
 
     trade: Traded
     side: TradeSide
@@ -68,11 +66,11 @@ class OwnTrade(msgspec.Struct, frozen=True, gc=False):
 
 @define(eq=False)
 class AccountHistory:
-    """One account's past, oldest first.
+    """One account's history, oldest first.
 
-    Orders are kept with their place in the order in which they were closed: by number those that
-    traded, and in a row those that did not, which are many and whom hardly anybody asks for; their
-    `places` stand in another row.
+    Orders are stored with their position in the order of closing. Those with a trade are indexed by
+    id. Those without are many and rarely requested: they are in a list, and `places` holds their
+    positions.
     """
 
     trades: deque[OwnTrade] = field(factory=lambda: deque(maxlen=OWN_TRADES))
@@ -80,10 +78,9 @@ class AccountHistory:
     unfilled: deque[OrderRecord] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
     places: deque[int] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
     closed_count: int = 0
-    settlements: deque[PositionSettled] = field(factory=lambda: deque(maxlen=SETTLEMENTS))
 
     def close(self, order: OrderRecord) -> None:
-        """Keep an order that has ended, and let the oldest go."""
+        """Store an order that has ended, and drop the oldest one beyond the limit."""
         self.closed_count += 1
         if not order.filled:
             self.unfilled.append(order)
@@ -96,7 +93,7 @@ class AccountHistory:
 
 @define(eq=False)
 class InstrumentHistory:
-    """One instrument's past, oldest first."""
+    """One instrument's history, oldest first."""
 
     day: DayStats
     trades: deque[Traded] = field(factory=lambda: deque(maxlen=TRADES))
@@ -106,12 +103,11 @@ class InstrumentHistory:
 
 @define(eq=False)
 class Archive:
-    """The venue's past, as far back as the limits above reach.
+    """The venue's history, as far back as the limits above reach.
 
-    Feed it every entry's events, right after the entry was applied: `state` is read then.
-    `handlers` says what it does with an event of each type.
-    `listed` holds the terms of every instrument ever seen, some hundreds a year; `deliveries`
-    is by index.
+    Pass it the events of every entry right after the entry was applied, because it reads `state`.
+    `handlers` maps a type of event to what records it. `listed` holds the terms of every instrument
+    ever seen, some hundreds a year; `deliveries` is by index.
     """
 
     state: State
@@ -128,73 +124,74 @@ class Archive:
             Traded: self._traded,
             MarksChanged: self._marks_changed,
             Transferred: self._transferred,
-            PositionSettled: self._position_settled,
             MarketSettled: self._market_settled,
             MarketChanged: self._market_changed,
         }
 
     def record(self, events: Iterable[Event]) -> None:
-        """Take in the events of one entry, right after it was applied."""
+        """Record the events of one entry, right after it was applied."""
         handler_of = self.handlers.get
         for event in events:
             handler = handler_of(type(event))
             if handler is not None:
                 handler(event)
 
-    def trades(self, instruments: Iterable[str], wanted: TradeRange) -> tuple[list[Traded], bool]:
-        """Public trades of these instruments, and whether there are more of them."""
-        kept = [self.instruments[name].trades for name in instruments if name in self.instruments]
+    def trades(self, instruments: Iterable[str], range_: TradeRange) -> tuple[list[Traded], bool]:
+        """Return public trades of these instruments, and whether there are more of them."""
+        sequences = [
+            self.instruments[name].trades for name in instruments if name in self.instruments
+        ]
         merged = heapq.merge(
-            *(in_range(trades, wanted, lambda trade: trade) for trades in kept),
+            *(in_range(trades, range_, lambda trade: trade) for trades in sequences),
             key=lambda trade: trade.trade_id,
-            reverse=not wanted.ascending,
+            reverse=not range_.ascending,
         )
-        return page(merged, wanted.count)
+        return page(merged, range_.count)
 
     def own_trades(
-        self, account: int, wanted: TradeRange, fits: Callable[[str], bool]
+        self, account: int, range_: TradeRange, matches: Callable[[str], bool]
     ) -> tuple[list[OwnTrade], bool]:
-        """An account's trades in the instruments that fit, and whether there are more of them."""
-        matching = [own for own in self._history(account).trades if fits(own.trade.instrument)]
-        return page(in_range(matching, wanted, lambda own: own.trade), wanted.count)
+        """Return an account's trades in matching instruments, and whether there are more."""
+        matching = [own for own in self._history(account).trades if matches(own.trade.instrument)]
+        return page(in_range(matching, range_, lambda own: own.trade), range_.count)
 
     def order_trades(self, account: int, order_id: int) -> list[OwnTrade]:
-        """The trades of one order, oldest first."""
+        """Return the trades of one order, oldest first."""
         return [own for own in self._history(account).trades if own.side.order_id == order_id]
 
     def order(self, account: int, order_id: int) -> OrderRecord | None:
-        """A closed order of the account, while it is kept."""
-        past = self._history(account)
-        kept = past.filled.get(order_id)
-        if kept is not None:
-            return kept[1]
-        # Whoever asks has most likely heard of it a moment ago.
-        unfilled = reversed(past.unfilled)
+        """Return a closed order of the account, if it is still stored."""
+        history = self._history(account)
+        filled = history.filled.get(order_id)
+        if filled is not None:
+            return filled[1]
+        # Newest first, because a client usually asks for an order that it closed a moment ago.
+        unfilled = reversed(history.unfilled)
         return next((order for order in unfilled if order.order_id == order_id), None)
 
     def orders(
         self,
         account: int,
-        fits: Callable[[str], bool],
+        matches: Callable[[str], bool],
         *,
         unfilled: bool,
         offset: int,
         count: int,
     ) -> list[OrderRecord]:
-        """Closed orders in the instruments that fit, the last to close first.
+        """Return closed orders in matching instruments, the last one closed first.
 
         `unfilled` includes those that ended without a trade.
         """
-        past = self._history(account)
-        closed: Iterator[tuple[int, OrderRecord]] = reversed(past.filled.values())
+        history = self._history(account)
+        closed: Iterator[tuple[int, OrderRecord]] = reversed(history.filled.values())
         if unfilled:
-            others = zip(reversed(past.places), reversed(past.unfilled), strict=True)
+            others = zip(reversed(history.places), reversed(history.unfilled), strict=True)
             closed = heapq.merge(closed, others, key=_place, reverse=True)
-        matching = (order for _, order in closed if fits(order.instrument))
+        matching = (order for _, order in closed if matches(order.instrument))
         return list(islice(matching, offset, offset + count))
 
     def instrument(self, name: str) -> Instrument | None:
-        """An instrument that is or was listed: histories name it long after its market is gone."""
+        """Return an instrument that is or was listed: history outlives its market."""
         known = self.listed.get(name)
         if known is None:
             market = find_market(self.state, name)
@@ -203,25 +200,21 @@ class Archive:
         return known
 
     def delivered(self, index: str) -> Sequence[MarketSettled]:
-        """Deliveries at an index's price, oldest first, one for each instrument."""
+        """Return the deliveries at an index's price, oldest first, one for each instrument."""
         return self.deliveries.get(index, ())
 
     def settlements(self, instrument: str) -> Sequence[MarketSettled]:
-        """An instrument's settlements, oldest first."""
+        """Return an instrument's settlements, oldest first."""
         history = self.instruments.get(instrument)
         return history.settlements if history is not None else ()
 
-    def own_settlements(self, account: int) -> Sequence[PositionSettled]:
-        """An account's settlements, oldest first."""
-        return self._history(account).settlements
-
     def day(self, instrument: Instrument) -> DayStats:
-        """The statistics of an instrument's last 24 hours."""
+        """Return the statistics of an instrument's last 24 hours."""
         history = self.instruments.get(instrument.name)
         return history.day if history is not None else DayStats(instrument)
 
     def funding(self, market: Market) -> int:
-        """What a perpetual's funding came to in the last 8 hours, in 1e-12."""
+        """Return a perpetual's funding over the last 8 hours, in 1e-12."""
         history = self.instruments.get(market.name)
         return history.funding.rate_sum(market, self.state.time) if history is not None else 0
 
@@ -239,16 +232,12 @@ class Archive:
         for side in (trade.taker, trade.maker):
             account = side.account
             if account >= FIRST_CLIENT:
-                past = self.accounts.get(account) or self._account(account)
-                past.trades.append(OwnTrade(trade, side))
+                own_history = self.accounts.get(account) or self._account(account)
+                own_history.trades.append(OwnTrade(trade, side))
 
     def _transferred(self, event: Transferred) -> None:
         for account, own in transfer_as_trades(event, self.state):
             self._account(account).trades.append(own)
-
-    def _position_settled(self, event: PositionSettled) -> None:
-        if event.account >= FIRST_CLIENT:
-            self._account(event.account).settlements.append(event)
 
     def _market_settled(self, event: MarketSettled) -> None:
         history = self._instrument(event.instrument)
@@ -257,8 +246,8 @@ class Archive:
         history.settlements.append(event)
         if event.kind is SettlementKind.DELIVERY:
             index = self.listed[event.instrument].contract.index
-            kept = self.deliveries.setdefault(index, deque(maxlen=SETTLEMENTS))
-            kept.append(event)
+            deliveries = self.deliveries.setdefault(index, deque(maxlen=SETTLEMENTS))
+            deliveries.append(event)
 
     def _marks_changed(self, _: MarksChanged) -> None:
         for market in self.state.markets.values():
@@ -267,7 +256,7 @@ class Archive:
                 history.funding.note(market, self.state.time)
 
     def _market_changed(self, event: MarketChanged) -> None:
-        """Remember what is listed; let go of histories that the venue itself has let go."""
+        """Store what is listed, and drop the history of instruments that the venue has dropped."""
         self.instrument(event.instrument)
         if event.state is MarketState.DELIVERED:
             known = {market.name for market in self.state.expired}.union(self.state.markets)
@@ -281,7 +270,7 @@ class Archive:
         return self.accounts.get(account) or AccountHistory()
 
     def _instrument(self, name: str) -> InstrumentHistory | None:
-        """An instrument's history; None where one entry both listed it and forgot it again."""
+        """Return an instrument's history; None where one entry both listed and removed it."""
         history = self.instruments.get(name)
         if history is None:
             instrument = self.instrument(name)
@@ -295,7 +284,7 @@ def _place(closed: tuple[int, OrderRecord]) -> int:
 
 
 def find_market(state: State, name: str) -> Market | None:
-    """A market by name: listed, or expired not long ago."""
+    """Return a market by name, listed or recently expired."""
     market = state.markets.get(name)
     if market is None:
         market = next((gone for gone in state.expired if gone.name == name), None)
@@ -303,10 +292,10 @@ def find_market(state: State, name: str) -> Market | None:
 
 
 def transfer_as_trades(event: Transferred, state: State) -> list[tuple[int, OwnTrade]]:
-    """A transfer outside the book as trades of the client accounts that it concerns.
+    """Return a transfer outside the book as trades of the client accounts involved.
 
-    Without it a client who adds up its own trades would not arrive at its position. There is no
-    order behind it, which number 0 says, and no fee.
+    Without it, the sum of a client's trades would differ from its position. There is no order,
+    which number 0 expresses, and no fee.
     """
     market = find_market(state, event.instrument)
     if market is None:

@@ -1,4 +1,4 @@
-"""Pages of trades: which are wanted, and in which direction."""
+"""Pages of trades: the requested range, and its direction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class TradeRange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Which trades: bounds are inclusive, None is open. `ascending` is oldest first."""
+    """A range of trades: bounds are inclusive, None is open. `ascending` is oldest first."""
 
     first_id: int | None = None
     last_id: int | None = None
@@ -27,7 +27,7 @@ class TradeRange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ascending: bool = False
 
     def before(self, trade: Traded) -> bool:
-        """Whether the trade is older than all that is wanted."""
+        """Whether the trade is older than the range."""
         return (
             (self.first_id is not None and trade.trade_id < self.first_id)
             or (self.first_sequence is not None and trade.sequence < self.first_sequence)
@@ -35,7 +35,7 @@ class TradeRange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         )
 
     def after(self, trade: Traded) -> bool:
-        """Whether the trade is newer than all that is wanted."""
+        """Whether the trade is newer than the range."""
         return (
             (self.last_id is not None and trade.trade_id > self.last_id)
             or (self.last_sequence is not None and trade.sequence > self.last_sequence)
@@ -43,19 +43,21 @@ class TradeRange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         )
 
 
-def in_range(kept: Sequence[T], wanted: TradeRange, trade_of: Callable[[T], Traded]) -> Iterator[T]:
-    """What is in range, in the direction wanted; found by bisection, for lists may be long.
+def in_range(
+    items: Sequence[T], range_: TradeRange, trade_of: Callable[[T], Traded]
+) -> Iterator[T]:
+    """Iterate over the items in range, in its direction, found by bisection.
 
-    `kept` is oldest first: numbers, sequences and times all ascend.
+    `items` is oldest first: ids, sequence numbers and times all ascend.
     """
-    first = bisect_left(kept, True, key=lambda item: not wanted.before(trade_of(item)))  # noqa: FBT003
-    last = bisect_left(kept, True, key=lambda item: wanted.after(trade_of(item)))  # noqa: FBT003
-    if wanted.ascending:
-        return islice(kept, first, last)
-    return islice(reversed(kept), len(kept) - last, len(kept) - first)
+    first = bisect_left(items, True, key=lambda item: not range_.before(trade_of(item)))  # noqa: FBT003
+    last = bisect_left(items, True, key=lambda item: range_.after(trade_of(item)))  # noqa: FBT003
+    if range_.ascending:
+        return islice(items, first, last)
+    return islice(reversed(items), len(items) - last, len(items) - first)
 
 
 def page(ordered: Iterable[T], count: int) -> tuple[list[T], bool]:
-    """The first `count`, and whether another one follows."""
-    found = list(islice(ordered, count + 1))
-    return found[:count], len(found) > count
+    """Return the first `count` items, and whether another one follows."""
+    items = list(islice(ordered, count + 1))
+    return items[:count], len(items) > count

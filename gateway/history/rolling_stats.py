@@ -1,7 +1,7 @@
-"""What an instrument did in the last day, and what its funding came to in the last 8 hours.
+"""Rolling statistics of an instrument: the last 24 hours, and funding over the last 8 hours.
 
-Kept in minutes: a window drops whole minutes, so it is up to a minute longer than its name.
-Everything here costs the same for a day of one trade and a day of a million.
+They are stored by minute: a window drops whole minutes, so it is up to a minute longer than its
+name says. The cost does not depend on the number of trades.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class _Minute:
 
 
 class DaySummary(msgspec.Struct, frozen=True, gc=False):
-    """24 hours in numbers. `base` and `quote` are volumes in 1e-12, `high` and `low` prices.
+    """The statistics of 24 hours. `base` and `quote` are volumes in 1e-12, `high` and `low` prices.
 
-    `change` is in 1e-4 per cent. What no trade in the window has set is None.
+    `change` is in 1e-4 per cent. Without a trade in the window, prices and change are None.
     """
 
     base: int
@@ -45,14 +45,14 @@ class DaySummary(msgspec.Struct, frozen=True, gc=False):
 class RollingExtreme:
     """The highest (`sign` 1) or lowest (-1) price of a moving window of minutes.
 
-    It keeps only minutes that can still become the answer: those no later minute has beaten.
+    It stores only minutes that can still become the extreme: those that no later minute exceeds.
     """
 
     sign: int
     minutes: deque[tuple[int, int]] = field(factory=deque)
 
     def note(self, start: int, price: int) -> None:
-        """A trade in the minute that begins at `start`."""
+        """Record a trade in the minute that begins at `start`."""
         minutes = self.minutes
         while minutes and self.sign * (price - minutes[-1][1]) >= 0:
             minutes.pop()
@@ -60,7 +60,7 @@ class RollingExtreme:
             minutes.append((start, price))
 
     def drop_before(self, before: int) -> None:
-        """The window has moved: minutes that began earlier are out of it."""
+        """Drop minutes that began before the window."""
         while self.minutes and self.minutes[0][0] < before:
             self.minutes.popleft()
 
@@ -99,7 +99,7 @@ class DayStats:
         self.low.note(start, trade.price)
 
     def summary(self, now: int) -> DaySummary:
-        """The 24 hours up to `now`."""
+        """Return the statistics of the 24 hours up to `now`."""
         self._drop_old(now)
         if not self.minutes:
             return DaySummary(0, 0, None, None, None)
@@ -135,7 +135,7 @@ class FundingSamples:
             self.samples.append((now, _integral(market, now)))
 
     def rate_sum(self, market: Market, now: int) -> int:
-        """What the rate came to in the last 8 hours, in 1e-12, as far as there are samples."""
+        """Return the rate summed over the last 8 hours, in 1e-12, as far as samples reach."""
         self._drop_old(now)
         if not self.samples:
             return 0
@@ -143,17 +143,17 @@ class FundingSamples:
         start = now - FUNDING_WINDOW
         sampled, integral = self.samples[0]
         if sampled < start:
-            # The rate changes only where samples are taken: between two of them it is a line.
+            # The rate changes only where samples are taken, so the integral is linear between two.
             later, reached = self.samples[1] if len(self.samples) > 1 else (now, latest)
             integral += round_half_even((reached - integral) * (start - sampled), later - sampled)
         return round_half_even(latest - integral, FUNDING_WINDOW)
 
     def _drop_old(self, now: int) -> None:
-        # The last sample before the window is its beginning, so that one is kept.
+        # Keep the last sample before the window, where its integral begins.
         while len(self.samples) > 1 and self.samples[1][0] <= now - FUNDING_WINDOW:
             self.samples.popleft()
 
 
 def _integral(market: Market, now: int) -> int:
-    """Rate x milliseconds up to `now`: what was accrued, and the rate in force since then."""
+    """Return rate x milliseconds up to `now`: the accrued part, and the present rate since then."""
     return market.rate_integral + market.funding_rate * max(0, now - market.funding_time)

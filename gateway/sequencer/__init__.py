@@ -1,1 +1,1 @@
-"""From proposed commands to decided entries: queues, the matcher and the supervisor."""
+"""Queue proposed commands, apply the logged entries, and supervise the venue."""

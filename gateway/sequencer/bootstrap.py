@@ -1,6 +1,6 @@
-"""The start-up sequence: what the configuration says and the state does not is made so by commands.
+"""Apply the configuration at start: commands make the state what the configuration asks for.
 
-All of it goes through the log, so that a replay needs no configuration file.
+All of them go through the log, so that a replay needs no configuration file.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from risk.state import FIRST_CLIENT, INSURANCE, State
 
 
 def next_start(state: State) -> int:
-    """The number of this start of the process: one more than any that the state has seen."""
+    """Return the number of this start of the process: one above all that the state has seen."""
     return split_session(state.first_session)[0] + 1
 
 
 def account_numbers(config: Config, state: State) -> dict[str, int]:
-    """Account name to number: known names keep theirs, new ones follow in the file's order."""
+    """Map account names to numbers: existing ones stay, new ones follow in the file's order."""
     numbers = {
         account.name: number for number, account in state.accounts.items() if number >= FIRST_CLIENT
     }
@@ -52,10 +52,10 @@ def account_numbers(config: Config, state: State) -> dict[str, int]:
 
 
 def differences(config: Config, state: State, start: int) -> list[Command]:
-    """The commands that turn the state into what the configuration asks for.
+    """Return the commands that turn the state into what the configuration asks for.
 
-    Opening deposits are made when an account is opened, and the insurance fund is endowed once
-    in each currency: money that was there before is never added to, nor taken away.
+    Opening deposits are made when an account is opened, and the insurance fund is endowed once in
+    each currency. Existing balances are never changed.
     """
     commands: list[Command] = [EndSessions(before=start * SESSIONS_PER_START)]
     wanted = parameters(config)
@@ -83,7 +83,7 @@ def differences(config: Config, state: State, start: int) -> list[Command]:
 
 
 def parameters(config: Config) -> Parameters:
-    """The house rules of a configuration."""
+    """Return the risk parameters of a configuration."""
     return Parameters(
         loss_policy=LossPolicy(config.risk.loss_policy),
         supervision=config.risk.supervision_seconds * SECOND,
@@ -92,7 +92,7 @@ def parameters(config: Config) -> Parameters:
 
 
 def fill_keyring(keyring: Keyring, config: Config, state: State) -> None:
-    """Give every configured account its API key."""
+    """Add the API key of every configured account."""
     numbers = account_numbers(config, state)
     for account in config.account:
         keyring.add(
@@ -107,9 +107,9 @@ def fill_keyring(keyring: Keyring, config: Config, state: State) -> None:
 
 @define(eq=False)
 class Bootstrap:
-    """Puts the first commands through the log and waits until the venue has obeyed them all.
+    """Sends the first commands through the log and waits until all of them were applied.
 
-    `observe` is to be among the matcher's observers while `run` runs.
+    `observe` must be among the matcher's observers while `run` runs.
     """
 
     commands: Sequence[Command]
@@ -119,11 +119,11 @@ class Bootstrap:
     _done: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Nothing is obeyed yet."""
+        """Expect an entry for each command."""
         self._outstanding = len(self.commands)
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
-        """Count what comes back."""
+        """Count the entries of these commands, and remember the first refusal."""
         origin = entry.origin
         if (origin.node, origin.start, origin.session) != (self.origin.node, self.origin.start, 0):
             return
@@ -136,7 +136,7 @@ class Bootstrap:
             self._done.set()
 
     async def run(self, inbox: Inbox) -> None:
-        """Raises ConfigError where the venue refuses what the configuration asks for."""
+        """Run to the end. Raises ConfigError where the venue refuses a command."""
         proposals = iter(
             Proposal(command, Origin(self.origin.node, self.origin.start, 0, request))
             for request, command in enumerate(self.commands, 1)

@@ -1,4 +1,4 @@
-"""Everything that is proposed to the log: the inbox of the clients and the lane of the venue."""
+"""All commands proposed to the log: the inbox of client commands and the system queue."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tidegate.auto_reset_event import AutoResetEvent
 
 
 def _ignore(_seconds: float) -> None:
-    """For intakes that nobody measures."""
+    """Do nothing, for a source that is not measured."""
 
 
 @define(eq=False)
 class CommandSource:
-    """The log's source: what the venue proposes comes first in each batch, then the clients.
+    """The source of the log: in each batch, system commands precede those of clients.
 
-    `origin` is the origin of the venue's own proposals. A batch takes all that the inbox holds,
-    so that nothing of a session is left in it once the session's end was taken: a log-in cannot
-    come after the hang-up that followed it.
+    `origin` is the origin of system commands. A batch takes everything from the inbox, so that the
+    inbox holds no command of a session whose end was taken: a log-in cannot follow the disconnect
+    that came after it.
     """
 
     origin: Origin = field(factory=Origin)
@@ -34,41 +34,41 @@ class CommandSource:
     _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Both wake the same log."""
+        """Create both queues; each wakes the same log."""
         self.inbox = Inbox(self._wakeup.set, self.observe_wait)
         self.system_queue = SystemQueue(self._wakeup.set)
 
     def propose(self, command: SystemCommand) -> None:
-        """Put into the lane."""
+        """Put a command into the system queue."""
         self.system_queue.put(command)
 
     async def take(self) -> list[Proposal]:
-        """The next batch; empty when closed and drained.
+        """Return the next batch; it is empty once the source is closed and drained.
 
-        What a session sent before it ended, and what is not in the log yet, is left out: nobody
-        is there to hear the answer, and nothing shall rest for the dead. A log-out is no such
-        end, it follows what was sent before it.
+        Queued commands of a session that ended are dropped: no client would get the reply, and no
+        order may rest for a disconnected client. A log-out does not drop commands, which it
+        follows.
         """
         while not (self.system_queue or self.inbox.depth):
             if self._closed:
                 return []
             await self._wakeup.wait()
-        asked = self.inbox.take()
+        proposals = self.inbox.take()
         if self.system_queue.has_ended_sessions:
-            gone = self.system_queue.drops_commands_of
-            asked = [each for each in asked if not gone(each.origin.session)]
+            dropped = self.system_queue.drops_commands_of
+            proposals = [each for each in proposals if not dropped(each.origin.session)]
         return [
             *(Proposal(command, self.origin) for command in self.system_queue.take()),
-            *asked,
+            *proposals,
             *(Proposal(command, self.origin) for command in self.system_queue.take_ends()),
         ]
 
     def close(self) -> None:
-        """There will be nothing more; what is in is still taken."""
+        """Accept no further commands from clients; those in the inbox are still taken."""
         self._closed = True
         self.inbox.close()
 
     def abort(self) -> None:
-        """The log is gone: proposals from now on are for nobody."""
+        """Accept nothing more at all, because the log has ended."""
         self.close()
         self.system_queue.close()

@@ -1,4 +1,4 @@
-"""Where the commands of clients wait for the log, each client in its turn."""
+"""The queue of client commands on their way to the log, served in turn."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from attrs import define, field
 
 from gateway.log import Proposal
 
-# Bounded in commands, not in lists alone: whoever has much to say gets as many as whoever has
-# little, one list in turn, as many as an account may have undecided. 32 x 8 is one batch, some ten
-# milliseconds of work: deep enough that the log never starves, shallow enough that nobody waits
-# long behind what is already in: four batches, one in here, one on its way to the disk and two on
-# their way to the matcher.
+# The bound counts commands, not only lists, so that a client with many commands gets no more than
+# one with few: one list in turn, of as many commands as an account may have in flight. 32 lists of
+# 8 make one batch, about ten milliseconds of work. That is deep enough to keep the log busy, and
+# shallow enough that a new command waits for four batches at most: one in here, one on its way to
+# the disk, and two on their way to the matcher.
 COMMANDS_PER_LIST: Final = 8
 MAX_LISTS: Final = 32
-# Clients with nothing else undecided go first, one command of each and so many in a batch. A flood
-# never has nothing undecided, however many it comes from, and loses a ninth of its batch to them.
+# Clients with nothing else in flight go first, with one command each. A flood always has something
+# in flight, from however many connections it comes, and loses a ninth of its batch to them.
 PRIORITY_PLACES: Final = 32
 
 QueuedCommands = tuple[Sequence[Proposal], float]
@@ -27,11 +27,11 @@ QueuedCommands = tuple[Sequence[Proposal], float]
 
 @define(eq=False)
 class Inbox:
-    """Lists of at most LIST commands, LISTS of them; further senders wait, first come first served.
+    """Up to MAX_LISTS lists of up to COMMANDS_PER_LIST commands; further senders wait in order.
 
-    Beside these there are FIRST places for single commands of who has nothing else undecided.
-    A client has one list waiting at a time, which is what makes the turns fair.
-    `observe` is told the seconds that each list waited.
+    Besides, there are PRIORITY_PLACES for single commands of clients with nothing else in flight. A
+    client has one list waiting at a time, which makes the turns fair. `observe` is called with the
+    seconds that each list waited.
     """
 
     _wake: Callable[[], None]
@@ -47,11 +47,11 @@ class Inbox:
 
     @property
     def depth(self) -> int:
-        """How many lists are in it, waiting senders not counted."""
+        """The number of lists in the queue, without those of waiting senders."""
         return self._send.statistics().current_buffer_used + len(self._priority)
 
     def put_priority(self, proposal: Proposal) -> bool:
-        """Put the one command of a client that has no other undecided, if there is a place."""
+        """Queue the only command in flight of a client; return False where no place is left."""
         if self._closed or len(self._priority) >= PRIORITY_PLACES:
             return False
         self._priority.append((proposal, trio.current_time()))
@@ -59,16 +59,16 @@ class Inbox:
         return True
 
     def put_nowait(self, proposals: Sequence[Proposal]) -> None:
-        """Put a list where there is room; from the return on the log decides.
+        """Queue a list if there is room. After the return, only the log decides about it.
 
-        Raises trio.WouldBlock where others are waiting, and trio.ClosedResourceError.
+        Raises trio.WouldBlock where other senders wait, and trio.ClosedResourceError.
         """
         assert 0 < len(proposals) <= COMMANDS_PER_LIST, "a client's turn is one list"
         self._send.send_nowait((proposals, trio.current_time()))
         self._wake()
 
     async def put(self, proposals: Sequence[Proposal]) -> None:
-        """Wait for a turn; from the return on the log decides. Cancelled, nothing was sent.
+        """Wait for a turn to queue a list. If cancelled, nothing was queued.
 
         Raises trio.ClosedResourceError once the inbox is closed.
         """
@@ -82,7 +82,7 @@ class Inbox:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def take(self) -> list[Proposal]:
-        """All that is in, in order; whoever waited moves up."""
+        """Return everything queued, in order, and let waiting senders queue theirs."""
         now = trio.current_time()
         taken: list[Proposal] = []
         while self._priority:
@@ -96,7 +96,7 @@ class Inbox:
         return taken
 
     def close(self) -> None:
-        """Take nothing more; what is in stays to be taken."""
+        """Accept nothing more; what is queued can still be taken."""
         self._closed = True
         self._send.close()
         self._wake()

@@ -1,6 +1,6 @@
-"""Where index prices come from: a fixed level, a seeded random walk, or a recorded file.
+"""Sources of index prices: a fixed level, a seeded random walk, or a recorded file.
 
-Levels are floats in here; what leaves is an integer `Price`, rounded as the index is published.
+Levels are floats in here; the result is an integer `Price`, rounded as the index is published.
 """
 
 import csv
@@ -28,18 +28,18 @@ SECONDS_PER_HOUR: Final = HOUR // SECOND
 SECONDS_PER_DAY: Final = 24 * SECONDS_PER_HOUR
 SECONDS_PER_YEAR: Final = 365 * SECONDS_PER_DAY
 
-# Above this a Price in 1e-8 would come near 64 bits, which records and wire hold.
+# Above this a Price in 1e-8 would come near 64 bits, the size of integers in the log and the API.
 MAX_LEVEL: Final = 10**10
 
 
 class NoPriceError(Exception):
-    """A source that has no price now; the message says why."""
+    """A source has no price at present; the message says why."""
 
 
 def quote(level: float) -> Price:
     """Round a level as indices are published: 2 decimals from 100 upwards, 4 below.
 
-    Raises NoPriceError when nothing above zero is left, or more than MAX_LEVEL.
+    Raises NoPriceError for a level that rounds to zero or exceeds MAX_LEVEL.
     """
     if not 0 < level <= MAX_LEVEL:
         raise NoPriceError(f"level {level} is not between 0 and {MAX_LEVEL}")
@@ -52,16 +52,16 @@ def quote(level: float) -> Price:
 
 @define
 class IndexSource:
-    """An index price over time, which shocks multiply from then on."""
+    """An index price over time, multiplied by the shocks so far."""
 
     factor: float = field(default=1.0, init=False)
 
     def level(self, now: Millis) -> float:
-        """The level before shocks. Raises NoPriceError when there is none."""
+        """Return the level before shocks. Raises NoPriceError when there is none."""
         raise NotImplementedError
 
     def price(self, now: Millis) -> Price:
-        """The published price at venue time `now`. Raises NoPriceError when there is none."""
+        """Return the published price at venue time `now`. Raises NoPriceError without one."""
         return quote(self.level(now) * self.factor)
 
     def shock(self, fraction: float) -> None:
@@ -73,12 +73,12 @@ class IndexSource:
 
 @define
 class FixedIndex(IndexSource):
-    """The same price for ever, shocks aside."""
+    """A constant price, apart from shocks."""
 
     fixed: Price
 
     def level(self, now: Millis) -> float:  # noqa: ARG002 - other sources move with time
-        """The fixed level."""
+        """Return the fixed level."""
         return self.fixed / SCALE
 
 
@@ -86,10 +86,10 @@ class FixedIndex(IndexSource):
 class WalkIndex(IndexSource):
     """A geometric random walk with jumps, in steps of a second from its first reading.
 
-    A reading depends on the settings and the seconds since the first one, not on how often anybody
-    asked. It is built from hours: a sequential generator draws each hour's total move and its
+    A reading depends on the settings and the seconds since the first one, not on how often it is
+    read. The walk is built from hours: a sequential generator draws each hour's total move and its
     jumps, and only the hour being read is filled in with seconds (a Brownian bridge: a free path
-    bent to end where the hour ends). So a clock moved by a month costs 720 steps and not 2.6
+    bent to end where the hour ends). So a clock moved by a month costs 720 steps instead of 2.6
     million, which would hold the event loop for a second.
     """
 
@@ -103,11 +103,11 @@ class WalkIndex(IndexSource):
     _path: list[float] = field(default=Factory(list), init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Seed by name too: two indices with one seed do not move as one."""
+        """Seed by name too, so that two indices with one seed differ."""
         self._hours = random.Random(self._key("hours"))  # noqa: S311 - a simulation
 
     def level(self, now: Millis) -> float:
-        """The level at the whole second of `now`; readings before the first one give its level."""
+        """Return the level at the second of `now`; before the first reading, the first level."""
         second = now // SECOND
         if self._origin is None:
             self._origin = second
@@ -134,7 +134,7 @@ class WalkIndex(IndexSource):
         self._path = self._bridge(move, deviation / math.sqrt(SECONDS_PER_HOUR))
 
     def _draw_jumps(self) -> Iterator[tuple[int, float]]:
-        """Seconds of an hour and sizes in logarithms: up and down alike, at exponential gaps."""
+        """Draw an hour's jumps: seconds at exponential gaps, logarithmic sizes of either sign."""
         rate = self.settings.jumps / SECONDS_PER_DAY
         size = math.log1p(self.settings.jump_size)
         at = self._hours.expovariate(rate) if rate else math.inf
@@ -143,7 +143,7 @@ class WalkIndex(IndexSource):
             at += self._hours.expovariate(rate)
 
     def _bridge(self, move: float, deviation: float) -> list[float]:
-        """A path of an hour's seconds from 0 towards `move`; it would arrive at the next hour."""
+        """Return an hour's path of seconds, from 0 to `move` at the start of the next hour."""
         draw = random.Random(self._key(str(self._hour)))  # noqa: S311 - a simulation
         free = [0.0]
         for _ in range(SECONDS_PER_HOUR):
@@ -152,15 +152,15 @@ class WalkIndex(IndexSource):
         return [value + bend * second for second, value in enumerate(free)]
 
     def _key(self, part: str) -> str:
-        """A text seed: Python hashes it with SHA-512, alike in every process."""
+        """Return a text seed, which Python hashes with SHA-512, the same in every process."""
         return f"{self.settings.seed}:{self.settings.name}:{part}"
 
 
 @define
 class CsvIndex(IndexSource):
-    """Recorded prices, played from the first reading on; after the last one it holds that.
+    """Recorded prices, played from the first reading on; after the last one it stays there.
 
-    `times` are milliseconds, increasing; `prices` are levels; both as long.
+    `times` are milliseconds, ascending; `prices` are levels, one for each time.
     """
 
     times: Sequence[int]
@@ -169,7 +169,7 @@ class CsvIndex(IndexSource):
     _origin: Millis | None = field(default=None, init=False)
 
     def level(self, now: Millis) -> float:
-        """The price last recorded before the playing position."""
+        """Return the last price recorded up to the playing position."""
         if self._origin is None:
             self._origin = now
         position = self.times[0] + max(0, now - self._origin) * self.speed
@@ -220,16 +220,16 @@ def _read_row(place: str, row: Mapping[str, str | None]) -> tuple[int, float]:
 class IndexSources:
     """All indices of the venue by name.
 
-    An index without a price is left out of a reading, so that supervision notices its age;
-    `failing` says which and why, and the log when one starts and stops. Only NoPriceError counts
-    as that: any other exception of a source is a bug, and passes.
+    An index without a price is omitted from a reading, so that its age shows in the state.
+    `failing` maps such indices to the reason; the log reports when one starts and stops failing.
+    Only NoPriceError is handled: any other exception of a source is a bug, and propagates.
     """
 
     sources: dict[str, IndexSource]
     failing: dict[str, str] = field(default=Factory(dict), init=False)
 
     def prices(self, now: Millis) -> tuple[tuple[str, Price], ...]:
-        """What has a price at venue time `now`, sorted by name."""
+        """Return the available prices at venue time `now`, sorted by name."""
         read: list[tuple[str, Price]] = []
         for name in sorted(self.sources):
             try:
@@ -244,9 +244,9 @@ class IndexSources:
         return tuple(read)
 
     def resume(self, last: Mapping[str, int], now: Millis) -> None:
-        """Let random walks go on from their `last` prices: a restart is no shock.
+        """Continue random walks from their `last` prices, so that a restart is no shock.
 
-        What is fixed or recorded is as the file says.
+        Fixed and recorded prices are those of the configuration.
         """
         for name, source in self.sources.items():
             if isinstance(source, WalkIndex) and last.get(name):

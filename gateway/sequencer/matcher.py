@@ -1,4 +1,4 @@
-"""The matcher: the only task that changes the venue, one durable entry after the other."""
+"""The matcher: the only task that changes the venue's state, one durable entry after another."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from risk.events import PLAIN_EVENTS, Event
 
 Observer = Callable[[Entry, Sequence[Event]], None]
 
-# A batch takes several milliseconds; sockets and timers get their turn in between. Twice what
-# hearing clients takes of a turn of the loop: a flood shall cost the decisions of a third.
+# A batch takes several milliseconds; between slices, sockets and timers get their turn. A slice is
+# twice the read scheduler's, so that a flood of requests costs matching a third of the loop.
 SLICE_SECONDS: Final = 0.002
 _ORDERS: Final = frozenset((Place, Edit, Cancel))
 
-# So long takes only a single entry that carries a slice of some larger work.
+# Only a single entry with a slice of some larger work takes this long.
 LONG_SLICE_SECONDS: Final = 0.005
 
 
 class StateMachine(Protocol):
-    """What decides: risk.exchange.Exchange."""
+    """What applies entries: risk.exchange.Exchange."""
 
     @property
     def busy(self) -> bool:
-        """Whether work is left that one entry could not hold."""
+        """Whether work is left that did not fit into one entry."""
         ...
 
     def apply(self, entry: Entry) -> list[Event]:
-        """The events of one entry."""
+        """Apply one entry and return its events."""
         ...
 
 
 async def _yield_loop(held: float) -> None:
-    """Leave the loop to others, for a turn, or for as long as a long entry held it.
+    """Yield the event loop for one turn, or for up to as long as a long entry held it.
 
-    One turn would not do after a slice of a large cancellation: it has hundreds of events for one
-    client, more than the kernel takes at once, and a healthy client would be taken for one that
-    does not read. Where nobody wants the loop it ends at once.
+    One turn is too short after a slice of a large cancellation: its hundreds of events for one
+    client exceed the socket buffer, and a healthy client would seem not to read. The wait ends as
+    soon as all other tasks are blocked.
     """
     if held < LONG_SLICE_SECONDS:
         await trio.lowlevel.checkpoint()
@@ -56,16 +56,16 @@ async def _yield_loop(held: float) -> None:
 
 @define(eq=False)
 class Matcher:
-    """Applies entries in their order and hands each one's events on with a plain call.
+    """Applies entries in order and passes the events of each to observers with a plain call.
 
-    Before it waits it calls `settled`: what observers have collected meanwhile can go out.
-
-    `observers` are told of every entry and its events, in this order, and then `attendants` of
-    those that did more than to let an order rest, change or leave, which nearly all do; `counts`
-    are entries by the type of their command. `ended` frees the slot of a session whose end is in
-    the log; `propose` is the lane's put. None of them waits, and none may raise: an exception here
-    is a bug of the venue, whose state nobody may trust then.
-    `clock` measures how long the loop was held, in seconds: real ones, also under a test's clock.
+    `observers` are called for every entry and its events, in this order. `notable_observers`
+    follow, only for entries that did more than place, change or cancel a resting order, as nearly
+    all do. `counts` holds the number of entries by type of command. `on_session_end` frees the slot
+    of a session whose end is in the log; `propose` puts a command into the system queue.
+    `on_slice_done` is called before the matcher yields: what observers have collected can be sent
+    then. None of them may wait or raise: an exception is a bug, after which the state cannot be
+    trusted. `clock` measures how long the loop was held, in real seconds, also under a test's
+    clock.
     """
 
     exchange: StateMachine
@@ -79,9 +79,9 @@ class Matcher:
     _continue_proposed: bool = field(default=False, init=False)
 
     async def run(self, durable: trio.MemoryReceiveChannel[Sequence[Entry]]) -> None:
-        """Apply what comes until the log ends.
+        """Apply entries until the log ends.
 
-        Raises ApplyError, before any effect of an entry on which `apply` raised.
+        Raises ApplyError if `apply` raises; no effect of that entry was published then.
         """
         with durable:
             async for batch in durable:
@@ -95,7 +95,7 @@ class Matcher:
                         await _yield_loop(held)
 
     def _apply_batch(self, batch: Sequence[Entry], start: int, until: float) -> int:
-        """Apply a batch from an entry on, for some time; returns where to go on."""
+        """Apply entries from `start` on until a time; return the index of the next one."""
         apply, clock = self.exchange.apply, self.clock
         observers, counts = self.observers, self.counts
         for number, entry in enumerate(batch[start:], start + 1):
@@ -123,7 +123,7 @@ class Matcher:
             observe(entry, events)
 
     def _finish_slice(self) -> None:
-        # One at a time: each continues all that is begun.
+        # One at a time, because each continues all unfinished work.
         if self.exchange.busy and not self._continue_proposed:
             self._continue_proposed = True
             self.propose(Continue())

@@ -1,8 +1,8 @@
-"""The supervisor: it reads the state and proposes, so that time passes and risk is watched.
+"""The supervisor: reads the state and proposes ticks and liquidations.
 
-It decides nothing. A Tick is the venue's heartbeat with all index prices; a Liquidate is checked
-again when it is applied. When the supervisor fails, its lease in the state runs out, and the
-venue takes nothing but risk-reducing orders until it is back.
+It changes no state itself. A Tick carries all index prices and serves as the venue's heartbeat; a
+Liquidate is checked again when it is applied. When the supervisor fails, the supervision period in
+the state expires, and the venue accepts only risk-reducing orders until it is back.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tidegate.auto_reset_event import AutoResetEvent
 
 logger = logging.getLogger(__name__)
 
-# The first restart comes within the lease of five seconds, so that one bad moment costs nothing;
-# a supervisor that keeps crashing writes two tracebacks a minute.
+# The first restart falls within the supervision period of five seconds, so that a single failure
+# has no effect; a supervisor that keeps failing logs two tracebacks a minute.
 FIRST_RESTART_SECONDS: Final = 1.0
 LONGEST_RESTART_SECONDS: Final = 30.0
 
@@ -36,13 +36,13 @@ Wallet = tuple[int, str]
 
 @define(eq=False)
 class Supervisor:
-    """Ticks each second of venue time, and proposes whom a Tick leaves to be liquidated.
+    """Ticks each second of venue time, and proposes liquidations of wallets below margin.
 
-    `pending` lists a limited number of them, worst first and without those it is given. They are
-    asked for when accounts were looked at, and again when all that were proposed had their turn,
-    until there are no more: those that are worst by then come next, and nobody waits for another
-    Tick. It may name nobody as long as the venue is `busy` finding out. `crashed` counts. `strict`
-    lets a crash end the venue, which is what tests want.
+    `find_candidates` returns a limited number of wallets, worst first, without those passed to it.
+    It is called when margins were checked, and again once all proposed wallets were handled, until
+    none is left: so the worst wallet at that time comes next, without waiting for another Tick. It
+    may return none while the venue is still `busy` checking. `on_crash` is called for each failure.
+    `strict` lets a failure end the venue, for tests.
     """
 
     clock: Clock
@@ -57,26 +57,27 @@ class Supervisor:
     _tried: set[Wallet] = field(factory=set, init=False)
 
     def observe(self, entry: Entry, _events: Sequence[Event]) -> None:
-        """An entry was applied; called by the matcher."""
+        """Note an applied entry; called by the matcher."""
         match entry.command:
             case Tick() | Continue():
-                # A Tick that endangers many is worked off in slices, each of which may find more
-                # and may end what kept a wallet from its round.
+                # A Tick that endangers many wallets is continued in slices. Each may find further
+                # wallets, or end what prevented the liquidation of one.
                 self._tried.clear()
                 self._candidates_changed.set()
             case Liquidate(account=account, currency=currency):
-                # Once is enough until then, or a round that cannot be had would be tried for ever.
+                # Tried once until the next check, or an impossible liquidation would be tried for
+                # ever.
                 self._tried.add((account, currency))
                 self._proposed.discard((account, currency))
                 if not self._proposed:
                     self._candidates_changed.set()
 
     def tick(self) -> None:
-        """Propose the heartbeat of this moment."""
+        """Propose a Tick with the prices of this moment."""
         self.propose(Tick(prices=self.index_sources.prices(self.clock.now())))
 
     async def run(self) -> None:
-        """Supervise until cancelled. One of the two boundaries that outlive an exception."""
+        """Supervise until cancelled. One of the two boundaries that catch all exceptions."""
         backoff = RestartBackoff(FIRST_RESTART_SECONDS, LONGEST_RESTART_SECONDS)
         while True:
             began = trio.current_time()
@@ -95,7 +96,7 @@ class Supervisor:
     async def _tick_each_second(self) -> None:
         while True:
             self.tick()
-            # At the top of the second, so that heartbeats do not drift with the work they cause.
+            # At the top of the second, so that ticks do not drift with the work that they cause.
             await trio.sleep((SECOND - self.clock.now() % SECOND) / SECOND)
 
     async def _propose_liquidations(self) -> None:
@@ -107,5 +108,5 @@ class Supervisor:
                 self._proposed.add((account, currency))
                 self.propose(Liquidate(account=account, currency=currency))
             if not self._proposed and self.busy():
-                # Asking made work, for which there may be no entry yet that carries it on.
+                # The search made work that no proposed entry continues yet.
                 self.propose(Continue())

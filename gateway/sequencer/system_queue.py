@@ -1,4 +1,4 @@
-"""What the venue itself proposes: it never waits, never overflows and is never left behind."""
+"""The queue of commands that the venue itself proposes: bounded, and `put` never waits."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ SystemCommand = Tick | Continue | Checkpoint | Liquidate | EndSession
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-# Of each kind in one batch, beside the single ones. In a storm batches are small and come a hundred
-# times a second and more: 16 liquidations in each keep up with a cascade, and take some three
-# milliseconds, behind which an order waits; and a thousand connections lost at once take a small
-# part of each batch from the others.
+# Of each kind in one batch, besides the single ones. Under load, batches come a hundred times a
+# second and more: 16 liquidations in each keep up with a cascade, and delay an order by about three
+# milliseconds. A thousand connections lost at once take a small part of each batch.
 MAX_PER_BATCH: Final = 16
 
 
 @define(eq=False)
 class SystemQueue:
-    """Session ends, ticks, liquidations and the like on their way to the log.
+    """Session ends, ticks, liquidations and other system commands on their way to the log.
 
-    Each kind is keyed, by session, by account and currency, or by being the newest of its kind,
-    so that what it holds is bounded by what exists. `put` is a plain call that never raises:
-    it is the clean-up of tasks that may not wait. After `close` it does nothing, for there is
-    nobody left to log it.
+    Commands are keyed by session, by account and currency, or by their kind, of which the newest is
+    kept, so that the size is bounded by what exists. `put` is a plain call that never raises,
+    because it serves as clean-up in tasks that may not wait. After `close` it does nothing: no log
+    is left.
     """
 
     _wake: Callable[[], None]
@@ -40,13 +39,13 @@ class SystemQueue:
     _closed: bool = field(default=False, init=False)
 
     def __bool__(self) -> bool:
-        """Whether anything waits."""
+        """Whether any command is queued."""
         return any(
             (self._tick, self._continuation, self._checkpoint, self._liquidations, self._ends)
         )
 
     def put(self, command: SystemCommand) -> None:
-        """Propose; a second proposal of the same key takes the place of the first."""
+        """Propose a command, which replaces an earlier one of the same key."""
         if self._closed:
             return
         match command:
@@ -59,7 +58,7 @@ class SystemQueue:
             case Liquidate(account=account, currency=currency):
                 self._liquidations[account, currency] = command
             case EndSession(session=session):
-                # The first word stands: a log-out is not undone by the hang-up that follows it.
+                # The first one stays: a disconnect after a log-out does not override it.
                 self._ends.setdefault(session, command)
             case _:
                 assert_never(command)
@@ -67,33 +66,33 @@ class SystemQueue:
 
     @property
     def has_ended_sessions(self) -> bool:
-        """Whether any session has ended of late."""
+        """Whether ends of sessions are queued."""
         return bool(self._ends)
 
     def drops_commands_of(self, session: int) -> bool:
-        """Whether a session has ended that might still have commands in the inbox."""
+        """Whether a session has ended whose commands in the inbox are to be dropped."""
         end = self._ends.get(session)
         return end is not None and not end.quietly
 
     def take(self) -> list[SystemCommand]:
-        """This batch's share of what keeps the venue supervised."""
+        """Return the next system commands, except session ends."""
         singles = (self._tick, self._continuation, self._checkpoint)
         self._tick = self._continuation = self._checkpoint = None
         batch: list[SystemCommand] = [each for each in singles if each is not None]
         return [*batch, *_pop_oldest(self._liquidations)]
 
     def take_ends(self) -> list[EndSession]:
-        """This batch's share of who has gone."""
+        """Return the next session ends."""
         return list(_pop_oldest(self._ends))
 
     def close(self) -> None:
-        """The log takes nothing more; what waits is dropped."""
+        """Drop what is queued and accept nothing more, because the log has ended."""
         self._closed = True
         self._tick = self._continuation = self._checkpoint = None
         self._liquidations.clear()
         self._ends.clear()
 
 
-def _pop_oldest(kept: dict[Key, Value]) -> Iterator[Value]:
-    for key in list(islice(kept, MAX_PER_BATCH)):
-        yield kept.pop(key)
+def _pop_oldest(queue: dict[Key, Value]) -> Iterator[Value]:
+    for key in list(islice(queue, MAX_PER_BATCH)):
+        yield queue.pop(key)

@@ -197,17 +197,14 @@ def test_funding_of_8_hours_does_not_depend_on_how_often_it_is_sampled() -> None
     assert 0 < desk.market().funding_rate == desk.archive.funding(desk.market())
 
 
-def test_settlements_are_kept_for_markets_and_accounts() -> None:
-    """Daily settlement is recorded once a market, and once for each account with a result."""
+def test_settlements_of_an_instrument_are_stored() -> None:
+    """The daily settlement is recorded once for each market."""
     desk = Desk()
     desk.trade(50_000, 50_000)
     desk.tick(24 * 3_600, btc_usd=51_000)
     desk.settle()
     settled = desk.archive.settlements(BTC)
     assert [50_000 * SCALE] == [event.open_interest for event in settled]
-    (own,) = desk.archive.own_settlements(BOB)
-    assert (BTC, 50_000 * SCALE) == (own.instrument, own.size)
-    assert () == tuple(desk.archive.own_settlements(VICTIM))
 
 
 def test_deliveries_are_kept_by_index() -> None:
