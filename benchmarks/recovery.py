@@ -41,7 +41,7 @@ from gateway.log.disk import Disk, File
 from gateway.log.event_hash import CheckpointProposer, EventHash
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.writer import SegmentWriter
-from gateway.sequencer.bootstrap import differences
+from gateway.sequencer.bootstrap import configuration_commands
 from risk.commands import Cancel, Command, Entry, Origin, Place, StartSession, Tick
 from risk.events import Ordered
 from risk.exchange import Exchange
@@ -110,7 +110,7 @@ class Trading:
 
     def opening(self, text: str) -> list[Command]:
         """What a start does, and everybody's log-in."""
-        first = differences(schema.parse(text), self.exchange.state, 1)
+        first = configuration_commands(schema.parse(text), self.exchange.state, 1)
         sessions = [
             StartSession(session=SESSION + 101 + number, account=101 + number)
             for number in range(self.accounts)

@@ -91,12 +91,12 @@ def _ignore(_family: int | None) -> None:
 class Tokens:
     """Issues, verifies, refreshes and revokes tokens. `secret` signs them: 32 random bytes.
 
-    All times are milliseconds, passed in. `revoked` is called at once with each family of which
+    All times are milliseconds, passed in. `on_revoked` is called at once with each family of which
     tokens were revoked, or with None where it may be any.
     """
 
     secret: bytes = field(repr=False)
-    revoked: Callable[[int | None], None] = field(default=_ignore, repr=False)
+    on_revoked: Callable[[int | None], None] = field(default=_ignore, repr=False)
     _next_family: int = field(default=1, init=False)
     # The oldest valid generation of families of which some were revoked. Families older than
     # `_oldest_family` are invalid altogether.
@@ -217,12 +217,12 @@ class Tokens:
         if family < self._oldest_family:
             return
         self._oldest_valid[family] = oldest_valid
-        self.revoked(family)
+        self.on_revoked(family)
         if len(self._oldest_valid) > MAX_REVOKED_FAMILIES:
             kept = sorted(self._oldest_valid)[len(self._oldest_valid) // 2 :]
             self._oldest_family = kept[0]
             self._oldest_valid = {each: self._oldest_valid[each] for each in kept}
-            self.revoked(None)
+            self.on_revoked(None)
 
     def _is_current(self, family: int, generation: int) -> bool:
         return family >= self._oldest_family and generation >= self._oldest_valid.get(family, 0)

@@ -76,7 +76,7 @@ class VenueContext:
         grants, authenticator, wall = self.feed.login_subscriptions, self.authenticator, self.wall
         grants.is_valid = lambda login: authenticator.is_valid(login, wall.now())
         grants.now = wall.now
-        authenticator.tokens.revoked = grants.recheck_family
+        authenticator.tokens.on_revoked = grants.recheck_family
         authenticator.keys.on_key_changed = lambda: grants.recheck_family(None)
         if isinstance(wall, SteadyClock) and wall.real is self.clock:
             self._real = wall.real

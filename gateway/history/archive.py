@@ -69,14 +69,14 @@ class AccountHistory:
     """One account's history, oldest first.
 
     Orders are stored with their position in the order of closing. Those with a trade are indexed by
-    id. Those without are many and rarely requested: they are in a list, and `places` holds their
+    id. Those without are many and rarely requested: they are in a list, and `closing_positions` holds their
     positions.
     """
 
     trades: deque[OwnTrade] = field(factory=lambda: deque(maxlen=OWN_TRADES))
     filled: OrderedDict[int, tuple[int, OrderRecord]] = field(factory=OrderedDict)
     unfilled: deque[OrderRecord] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
-    places: deque[int] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
+    closing_positions: deque[int] = field(factory=lambda: deque(maxlen=UNFILLED_ORDERS))
     closed_count: int = 0
 
     def close(self, order: OrderRecord) -> None:
@@ -84,7 +84,7 @@ class AccountHistory:
         self.closed_count += 1
         if not order.filled:
             self.unfilled.append(order)
-            self.places.append(self.closed_count)
+            self.closing_positions.append(self.closed_count)
             return
         self.filled[order.order_id] = (self.closed_count, order)
         if len(self.filled) > FILLED_ORDERS:
@@ -185,8 +185,10 @@ class Archive:
         history = self._history(account)
         closed: Iterator[tuple[int, OrderRecord]] = reversed(history.filled.values())
         if unfilled:
-            others = zip(reversed(history.places), reversed(history.unfilled), strict=True)
-            closed = heapq.merge(closed, others, key=_place, reverse=True)
+            others = zip(
+                reversed(history.closing_positions), reversed(history.unfilled), strict=True
+            )
+            closed = heapq.merge(closed, others, key=_closing_position, reverse=True)
         matching = (order for _, order in closed if matches(order.instrument))
         return list(islice(matching, offset, offset + count))
 
@@ -279,7 +281,7 @@ class Archive:
         return history
 
 
-def _place(closed: tuple[int, OrderRecord]) -> int:
+def _closing_position(closed: tuple[int, OrderRecord]) -> int:
     return closed[0]
 
 

@@ -51,14 +51,14 @@ def account_numbers(config: Config, state: State) -> dict[str, int]:
     return numbers
 
 
-def differences(config: Config, state: State, start: int) -> list[Command]:
+def configuration_commands(config: Config, state: State, start: int) -> list[Command]:
     """Return the commands that turn the state into what the configuration asks for.
 
     Opening deposits are made when an account is opened, and the insurance fund is endowed once in
     each currency. Existing balances are never changed.
     """
     commands: list[Command] = [EndSessions(before=start * SESSIONS_PER_START)]
-    wanted = parameters(config)
+    wanted = risk_parameters(config)
     if state.parameters != wanted:
         commands.append(SetParameters(parameters=wanted))
     for contract, terms in LEGACY_2025:
@@ -82,7 +82,7 @@ def differences(config: Config, state: State, start: int) -> list[Command]:
     return commands
 
 
-def parameters(config: Config) -> Parameters:
+def risk_parameters(config: Config) -> Parameters:
     """Return the risk parameters of a configuration."""
     return Parameters(
         loss_policy=LossPolicy(config.risk.loss_policy),

@@ -36,7 +36,7 @@ class NoPriceError(Exception):
     """A source has no price at present; the message says why."""
 
 
-def quote(level: float) -> Price:
+def round_to_index_price(level: float) -> Price:
     """Round a level as indices are published: 2 decimals from 100 upwards, 4 below.
 
     Raises NoPriceError for a level that rounds to zero or exceeds MAX_LEVEL.
@@ -62,7 +62,7 @@ class IndexSource:
 
     def price(self, now: Millis) -> Price:
         """Return the published price at venue time `now`. Raises NoPriceError without one."""
-        return quote(self.level(now) * self.factor)
+        return round_to_index_price(self.level(now) * self.factor)
 
     def shock(self, fraction: float) -> None:
         """Move the level by `fraction` of itself from now on: -0.2 is a fall of a fifth."""
@@ -104,7 +104,7 @@ class WalkIndex(IndexSource):
 
     def __attrs_post_init__(self) -> None:
         """Seed by name too, so that two indices with one seed differ."""
-        self._hours = random.Random(self._key("hours"))  # noqa: S311 - a simulation
+        self._hours = random.Random(self._seed("hours"))  # noqa: S311 - a simulation
 
     def level(self, now: Millis) -> float:
         """Return the level at the second of `now`; before the first reading, the first level."""
@@ -144,14 +144,14 @@ class WalkIndex(IndexSource):
 
     def _bridge(self, move: float, deviation: float) -> list[float]:
         """Return an hour's path of seconds, from 0 to `move` at the start of the next hour."""
-        draw = random.Random(self._key(str(self._hour)))  # noqa: S311 - a simulation
+        draw = random.Random(self._seed(str(self._hour)))  # noqa: S311 - a simulation
         free = [0.0]
         for _ in range(SECONDS_PER_HOUR):
             free.append(free[-1] + draw.gauss(0, deviation))
         bend = (move - free.pop()) / SECONDS_PER_HOUR
         return [value + bend * second for second, value in enumerate(free)]
 
-    def _key(self, part: str) -> str:
+    def _seed(self, part: str) -> str:
         """Return a text seed, which Python hashes with SHA-512, the same in every process."""
         return f"{self.settings.seed}:{self.settings.name}:{part}"
 

@@ -30,7 +30,7 @@ from gateway.network.connection_services import ConnectionServices
 from gateway.network.descriptors import connection_quotas
 from gateway.network.frontend import Address, Frontend
 from gateway.network.sockets import BoundSockets, bind_ports
-from gateway.sequencer.bootstrap import Bootstrap, differences, fill_keyring, next_start
+from gateway.sequencer.bootstrap import Bootstrap, configuration_commands, fill_keyring, next_start
 from gateway.sequencer.command_source import CommandSource
 from gateway.sequencer.index_prices import IndexSources, open_index_sources
 from gateway.sequencer.matcher import Matcher, Observer
@@ -227,7 +227,7 @@ class _Server:
         venue = self.venue
         bootstrap = Bootstrap(
             [
-                *differences(venue.config, venue.exchange.state, venue.start),
+                *configuration_commands(venue.config, venue.exchange.state, venue.start),
                 # With prices from the first moment on, a client can trade at once.
                 Tick(prices=self.board.prices(venue.clock.now())),
             ],

@@ -20,7 +20,7 @@ from gateway.api.session import Session
 from gateway.config import schema
 from gateway.protocol.large_results import LargeReply
 from gateway.protocol.outcome import Close, Outcome, Reply, Submit
-from gateway.sequencer.bootstrap import differences, fill_keyring
+from gateway.sequencer.bootstrap import configuration_commands, fill_keyring
 from gateway.server.assembly import build_venue
 from risk.commands import Command, Continue, EndSession, Entry, Origin, Tick
 from risk.events import Event
@@ -139,7 +139,7 @@ class Harness:
             wall=self.clock,
             seconds=lambda: self.seconds,
         )
-        for command in differences(parsed, exchange.state, 0):
+        for command in configuration_commands(parsed, exchange.state, 0):
             self.apply(command)
         self.tick()
 

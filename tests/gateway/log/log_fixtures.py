@@ -18,7 +18,7 @@ from gateway.log.errors import DiskError
 from gateway.log.recovery import Recovery, recover
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.writer import SegmentWriter
-from gateway.sequencer.bootstrap import differences
+from gateway.sequencer.bootstrap import configuration_commands
 from risk.commands import (
     Cancel,
     Command,
@@ -49,7 +49,7 @@ def small_batches() -> list[list[Entry]]:
 
 def batches() -> list[list[Entry]]:
     """A start, and some trading that leaves orders, positions and money behind."""
-    first = differences(schema.parse(ACCOUNTS), Exchange().state, 1)
+    first = configuration_commands(schema.parse(ACCOUNTS), Exchange().state, 1)
     rest: list[list[Command]] = [
         [
             StartSession(session=SESSION, account=101),

@@ -19,7 +19,7 @@ from gateway.log.frames import (
     encode,
     holds_frame,
 )
-from gateway.sequencer.bootstrap import differences
+from gateway.sequencer.bootstrap import configuration_commands
 from risk import exchange
 from risk.commands import AnyCommand, Checkpoint, Command, Deposit, Entry, Origin, Skip
 from risk.exchange import Exchange
@@ -37,7 +37,7 @@ def test_entries_are_read_as_they_were_written() -> None:
     """All kinds of commands with all their fields, and money beyond 64 bits."""
     entries = [each for batch in batches() for each in batch]
     for command in (
-        *differences(Config(), Exchange().state, 1),
+        *configuration_commands(Config(), Exchange().state, 1),
         Deposit(account=101, currency="BTC", amount=MONEY * 10**12),
         Checkpoint(sequence=1, digest="00"),
         Skip(sequence=1, reason='"quoted" — ünd mehr\n'),

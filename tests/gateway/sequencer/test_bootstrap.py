@@ -10,10 +10,10 @@ from gateway.config.toml_reader import ConfigError
 from gateway.sequencer.bootstrap import (
     Bootstrap,
     account_numbers,
-    differences,
+    configuration_commands,
     fill_keyring,
     next_start,
-    parameters,
+    risk_parameters,
 )
 from gateway.session_numbers import SESSIONS_PER_START
 from risk.commands import (
@@ -40,7 +40,10 @@ BOB = '[[account]]\nname = "bob"\nclient_id = "b"\nclient_secret = "s"\ndeposits
 def started(text: str, exchange: Exchange | None = None) -> Exchange:
     """An exchange that a process with this configuration has started on."""
     exchange = exchange or Exchange()
-    apply(exchange, differences(schema.parse(text), exchange.state, next_start(exchange.state)))
+    apply(
+        exchange,
+        configuration_commands(schema.parse(text), exchange.state, next_start(exchange.state)),
+    )
     return exchange
 
 
@@ -66,7 +69,9 @@ def test_an_empty_venue_gets_products_fund_accounts_and_deposits() -> None:
 def test_the_same_configuration_changes_nothing_at_the_next_start() -> None:
     """Deposits are opening deposits: a restart does not make anybody richer."""
     exchange = started(ALICE + BOB)
-    again = differences(schema.parse(ALICE + BOB), exchange.state, next_start(exchange.state))
+    again = configuration_commands(
+        schema.parse(ALICE + BOB), exchange.state, next_start(exchange.state)
+    )
     assert [EndSessions(before=2 * SESSIONS_PER_START)] == again
 
 
@@ -75,7 +80,7 @@ def test_a_new_account_gets_the_next_number_wherever_it_stands_in_the_file() -> 
     exchange = started(BOB)
     parsed = schema.parse(ALICE + BOB)
     assert {"bob": 101, "alice": 102} == account_numbers(parsed, exchange.state)
-    new = differences(parsed, exchange.state, 2)
+    new = configuration_commands(parsed, exchange.state, 2)
     assert [OpenAccount(account=102, name="alice")] == new[1:]
     keyring = Keyring()
     fill_keyring(keyring, parsed, exchange.state)
@@ -87,13 +92,13 @@ def test_changed_rules_and_terms_are_set_again() -> None:
     """Configuration is compared with the state, not with an earlier configuration."""
     exchange = started("")
     text = '[risk]\nloss_policy = "socialise"\nsupervision_seconds = 9\n'
-    rules = parameters(schema.parse(text))
+    rules = risk_parameters(schema.parse(text))
     assert (LossPolicy.SOCIALISE, 9 * SECOND) == (rules.loss_policy, rules.supervision)
     changed = exchange.state.products["BTC", False]
     exchange.state.products["BTC", False] = SetProduct(
         contract=changed.contract, terms=exchange.state.products["ETH", False].terms
     )
-    new = differences(schema.parse(text), exchange.state, 2)
+    new = configuration_commands(schema.parse(text), exchange.state, 2)
     assert [SetParameters(parameters=rules), changed] == new[1:]
 
 

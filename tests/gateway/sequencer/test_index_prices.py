@@ -23,8 +23,8 @@ from gateway.sequencer.index_prices import (
     NoPriceError,
     WalkIndex,
     open_index_sources,
-    quote,
     read_csv,
+    round_to_index_price,
 )
 
 START = Millis(1_700_000_000_000)
@@ -49,14 +49,14 @@ def after(millis: int) -> Millis:
 )
 def test_prices_have_two_decimals_from_100_and_four_below(level: float, price: int) -> None:
     """An index is published in cents from 100 upwards and in hundredths of a cent below."""
-    assert price == quote(level)
+    assert price == round_to_index_price(level)
 
 
 @pytest.mark.parametrize("level", [0.0, -1.0, 0.00001, math.nan, math.inf, 1e11])
 def test_what_is_no_price_is_not_published(level: float) -> None:
     """Zero, not a number and what a Price cannot hold are refused, not published."""
     with pytest.raises(NoPriceError):
-        quote(level)
+        round_to_index_price(level)
 
 
 def test_a_fixed_index_stays_and_is_moved_by_shocks() -> None:
