@@ -69,8 +69,8 @@ class AccountHistory:
     """One account's history, oldest first.
 
     Orders are stored with their position in the order of closing. Those with a trade are indexed by
-    id. Those without are many and rarely requested: they are in a list, and `closing_positions` holds their
-    positions.
+    id. Those without are many and rarely requested: they are in a list, and `closing_positions`
+    holds their positions.
     """
 
     trades: deque[OwnTrade] = field(factory=lambda: deque(maxlen=OWN_TRADES))
