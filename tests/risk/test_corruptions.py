@@ -27,7 +27,7 @@ from risk.position import Position, Wallet
 from risk.settlement import Settlement
 from risk.state import Account, Due, Session, State
 from tests.risk.random_commands import Chance, small_venue
-from tests.risk.restored import weights_of
+from tests.risk.restored_venue import weights_of
 from tests.risk.test_snapshot_fields import DERIVED
 from tests.risk.venue import BTC, WEEKLY, Venue, open_venue, price
 

@@ -21,7 +21,7 @@ from risk.position import Position, Wallet
 from risk.settlement import Settlement
 from risk.state import FEES, INSURANCE, ROUNDING
 from tests.book.factory import limit_order
-from tests.risk.fallen import fallen, position_of
+from tests.risk.bankruptcy import position_of, venue_after_fall
 from tests.risk.venue import (
     BTC,
     MONTHLY,
@@ -37,7 +37,7 @@ DELIVERY = SettlementKind.DELIVERY
 
 def test_a_deleveraging_without_candidates_ends_with_the_fund() -> None:
     """The fund takes the position at once, and its loss becomes the deficit."""
-    venue = fallen()
+    venue = venue_after_fall()
     state, lou = venue.exchange.state, position_of(venue, "lou")
     phase = Deleverage(lou.account, BTC, cursor=5, scanned=True)
     phase._rank_again(state, lou)
@@ -50,7 +50,7 @@ def test_a_deleveraging_without_candidates_ends_with_the_fund() -> None:
 
 def test_a_successful_pass_starts_a_new_ranking() -> None:
     """The new ranking starts from its first step."""
-    venue = fallen()
+    venue = venue_after_fall()
     phase = Deleverage(venue.number("lou"), BTC, cursor=5, scanned=True, closed=True)
     phase._rank_again(venue.exchange.state, position_of(venue, "lou"))
     assert (0, False, False, False) == (phase.cursor, phase.scanned, phase.closed, phase.done)
@@ -58,7 +58,7 @@ def test_a_successful_pass_starts_a_new_ranking() -> None:
 
 def test_deleveraging_and_delivery_withhold_no_money() -> None:
     """Only a settlement can still claim money of an account."""
-    venue = fallen()
+    venue = venue_after_fall()
     state, wallet = venue.exchange.state, venue.wallet("win", "BTC")
     for phase in (Delivery(WEEKLY, 1, 1, 1), Deleverage(venue.number("lou"), BTC)):
         assert 0 == phase.withheld(state, wallet)

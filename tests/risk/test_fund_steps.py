@@ -19,7 +19,7 @@ from risk.events import (
     Transferred,
 )
 from risk.state import INSURANCE
-from tests.risk.fallen import fallen, give, position_of
+from tests.risk.bankruptcy import credit, position_of, venue_after_fall
 from tests.risk.venue import (
     BTC,
     Venue,
@@ -33,7 +33,7 @@ DELIVERY = SettlementKind.DELIVERY
 
 def with_fund_position() -> Venue:
     """Return a venue whose fund has a position, and lou, who has a debt."""
-    venue = fallen(at="47000", fund="1")
+    venue = venue_after_fall(at="47000", fund="1")
     venue.checked = False
     venue.open("gus", BTC="10")
     venue.trade("gus", "win", BTC, "1000", "47000")
@@ -48,10 +48,10 @@ def test_the_fund_pays_down_to_its_initial_margin(missing: int) -> None:
     state = venue.exchange.state
     venue.open("owe", BTC="1")
     owe = venue.wallet("owe", "BTC")
-    give(venue, owe.account, -owe.balance - 1_000)
+    credit(venue, owe.account, -owe.balance - 1_000)
     fund = position_of(venue, INSURANCE).wallet
     deficit = state.deficit("BTC").balance
-    give(venue, INSURANCE, fund.initial - fund.margin_balance + 1_000 - missing)
+    credit(venue, INSURANCE, fund.initial - fund.margin_balance + 1_000 - missing)
     deficit = state.deficit("BTC").balance
     state.events = []
     insurance.cover(state, owe)
@@ -75,7 +75,7 @@ def test_the_fund_repays_a_deficit_down_to_its_initial_margin() -> None:
         venue = with_fund_position()
         state = venue.exchange.state
         fund = position_of(venue, INSURANCE).wallet
-        give(venue, INSURANCE, fund.initial - fund.margin_balance + spare)
+        credit(venue, INSURANCE, fund.initial - fund.margin_balance + spare)
         state.deficit("BTC").balance = -deficit
         before = fund.balance
         insurance.repay(state, "BTC")
@@ -90,9 +90,9 @@ def test_the_fund_pays_cash_only() -> None:
     venue.tick(btc_usd="60000")
     fund = position_of(venue, INSURANCE).wallet
     assert fund.profit > 0
-    give(venue, INSURANCE, 5 - fund.balance)
+    credit(venue, INSURANCE, 5 - fund.balance)
     assert 5 == max(0, margin.spare(state, fund)) or fund.initial > fund.profit
-    give(venue, INSURANCE, -10)
+    credit(venue, INSURANCE, -10)
     assert 0 == max(0, margin.spare(state, fund))
 
 
@@ -110,7 +110,7 @@ def test_the_smallest_divisor_still_gives_a_bankruptcy_price() -> None:
 
 def test_a_transfer_event_has_both_results() -> None:
     """It has ids, sides, remaining sizes and the transferred amount."""
-    venue = fallen()
+    venue = venue_after_fall()
     venue.checked = False
     state = venue.exchange.state
     lou, win = position_of(venue, "lou"), position_of(venue, "win")
@@ -130,7 +130,7 @@ def test_a_transfer_event_has_both_results() -> None:
 
 def test_a_transfer_books_and_reports_the_funding_of_both_sides() -> None:
     """Each side books its accrued funding against the pool; the event has both sizes."""
-    venue = fallen()
+    venue = venue_after_fall()
     venue.checked = False
     state, market = venue.exchange.state, venue.market(BTC)
     lou, win = position_of(venue, "lou"), position_of(venue, "win")
@@ -149,7 +149,7 @@ def test_a_transfer_books_and_reports_the_funding_of_both_sides() -> None:
 
 def test_a_takeover_is_reported() -> None:
     """The event has account, market, amount and price."""
-    venue = fallen(fund="10")
+    venue = venue_after_fall(fund="10")
     venue.checked = False
     state = venue.exchange.state
     state.events = []
@@ -168,13 +168,13 @@ def test_the_fund_adds_a_takeover_to_its_own_position() -> None:
     fund = position_of(venue, INSURANCE)
     lou = position_of(venue, "lou")
     together = standard_margin.initial(venue.market(BTC), fund.size + lou.size)
-    give(venue, INSURANCE, together - fund.wallet.margin_balance)
+    credit(venue, INSURANCE, together - fund.wallet.margin_balance)
     assert insurance.accepts(state, lou, 0)
     assert not insurance.accepts(state, lou, -1)
-    give(venue, INSURANCE, -1)
+    credit(venue, INSURANCE, -1)
     assert not insurance.accepts(state, lou, 0)
     assert insurance.accepts(state, lou, 1)
     # Win is short of more: together with it, the fund would hold less.
-    give(venue, INSURANCE, -fund.wallet.margin_balance)
+    credit(venue, INSURANCE, -fund.wallet.margin_balance)
     win = position_of(venue, "win")
     assert not insurance.accepts(state, win, 0)

@@ -19,7 +19,7 @@ from risk.events import (
 from risk.reasons import Reason
 from risk.risk_terms import LossPolicy
 from risk.state import INSURANCE, SYSTEM_ACCOUNTS
-from tests.risk.fallen import fallen, position_of
+from tests.risk.bankruptcy import position_of, venue_after_fall
 from tests.risk.venue import (
     BTC,
     BTC_USDC,
@@ -37,7 +37,7 @@ DELIVERY = SettlementKind.DELIVERY
 
 def test_a_liquidation_order_is_numbered_and_dated_like_any_other() -> None:
     """It has the next id and the present time, is immediate and reduce-only, for an eighth."""
-    venue = fallen(at="48900")
+    venue = venue_after_fall(at="48900")
     for _ in range(3):
         venue.buy("win", BTC, "10", "40000")
     state = venue.exchange.state
@@ -58,7 +58,7 @@ def test_a_liquidation_order_is_numbered_and_dated_like_any_other() -> None:
 
 def test_a_round_reports_amount_and_average_price() -> None:
     """It fills against two makers, each too small alone."""
-    venue = fallen(at="48900")
+    venue = venue_after_fall(at="48900")
     venue.open("buy", BTC="10")
     venue.buy("buy", BTC, "5000", "48900")
     venue.buy("buy", BTC, "20000", "48890")
@@ -112,7 +112,7 @@ def test_a_clip_is_an_eighth_rounded_up_to_the_contract(held: str, clip: str) ->
 
 def test_an_account_has_one_round_per_tick() -> None:
     """The next Tick allows another one."""
-    venue = fallen(at="48900")
+    venue = venue_after_fall(at="48900")
     assert of_type(venue.liquidate(), Liquidated)
     assert [] == liquidation.pending(venue.exchange.state)
     assert venue.exchange.state.ticks == venue.wallet("lou", "BTC").round
@@ -126,7 +126,7 @@ def test_an_account_has_one_round_per_tick() -> None:
 @pytest.mark.parametrize(("more", "handed"), [(0, False), (-1, True)])
 def test_half_the_maintenance_margin_is_the_limit_of_a_takeover(more: int, handed: bool) -> None:
     """A round without fill transfers the position below half, but not at half."""
-    venue = fallen(at="48900", fund="10")
+    venue = venue_after_fall(at="48900", fund="10")
     venue.checked = False
     lou = position_of(venue, "lou")
     needed = lou.wallet.maintenance
@@ -191,7 +191,7 @@ def test_an_account_below_half_its_maintenance_margin_is_likely_deleveraged(
     shortfall: int, wanted: int
 ) -> None:
     """The last measurement counts; an account at exactly half is not included."""
-    venue = fallen()
+    venue = venue_after_fall()
     state, key = venue.exchange.state, (venue.number("lou"), "BTC")
     state.watch.endangered[key] = shortfall
     assert wanted == len(liquidation._likely_deleveraged(state, [key]))
@@ -200,7 +200,7 @@ def test_an_account_below_half_its_maintenance_margin_is_likely_deleveraged(
 def test_a_fund_that_can_carry_all_positions_needs_no_rankings() -> None:
     """It can use all above its initial margin; with one unit less it needs rankings."""
     for missing in (0, 1):
-        venue = fallen(fund="10")
+        venue = venue_after_fall(fund="10")
         venue.checked = False
         state, key = venue.exchange.state, (venue.number("lou"), "BTC")
         # Something that needs margin is with it already.
@@ -247,7 +247,7 @@ def test_each_currency_is_liquidated_on_its_own() -> None:
 
 def test_only_clients_and_the_fund_can_be_liquidated() -> None:
     """Other accounts and unknown currencies are refused."""
-    venue = fallen()
+    venue = venue_after_fall()
     for account, currency in (
         (999, "BTC"),
         (venue.number("lou"), "DOGE"),
@@ -262,7 +262,7 @@ def test_only_clients_and_the_fund_can_be_liquidated() -> None:
 
 def test_an_account_has_no_round_while_its_position_is_transferred() -> None:
     """This holds in that currency only, and for no other account."""
-    venue = fallen()
+    venue = venue_after_fall()
     state = venue.exchange.state
     lou, win = venue.wallet("lou", "BTC"), venue.wallet("win", "BTC")
     assert not liquidation._is_blocked(state, lou)

@@ -16,7 +16,7 @@ from risk.events import OrderChanged
 from risk.exchange import Exchange
 from risk.risk_terms import LossPolicy
 from tests.hypothesis_settings import EFFORT
-from tests.risk.restored import run, weights_of
+from tests.risk.restored_venue import run, weights_of
 from tests.risk.venue import WEEKLY, of_type, open_venue
 
 STEPS = 110

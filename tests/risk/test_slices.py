@@ -54,7 +54,13 @@ from risk.exchange import Exchange
 from risk.risk_terms import Parameters
 from risk.state import FEES, FIRST_CLIENT, INSURANCE
 from tests.hypothesis_settings import thorough
-from tests.risk.eve import CLIENTS, FAMILY, LARGE, MONTHLY, eve
+from tests.risk.before_settlement import (
+    CLIENTS,
+    FAMILY,
+    LARGE,
+    MONTHLY,
+    venue_before_settlement,
+)
 from tests.risk.random_commands import STORM, Chance, small_venue
 from tests.risk.venue import BTC, WEEKLY, Venue, amount, of_type, open_venue, price, reason
 
@@ -187,7 +193,7 @@ def interleave(
     seed: int, number: int, size: int, restored: bool
 ) -> tuple[Venue, int, list[Command]]:
     """Apply commands between the slices; also return the accepted ones."""
-    venue = eve(seed)
+    venue = venue_before_settlement(seed)
     began = settle(venue, size)
     state = venue.exchange.state
     draw, accepted = Draw(venue, Random(number)), []
@@ -222,7 +228,7 @@ def test_commands_between_slices_of_a_settlement_do_not_change_it(
 ) -> None:
     """Delivery, settlement and shares of the deficit equal those of a single slice."""
     sliced, began, accepted = interleave(seed, number, size, restored)
-    whole = eve(seed)
+    whole = venue_before_settlement(seed)
     since = settle(whole, LARGE)
     assert not whole.exchange.state.phases
     for command in accepted:
@@ -257,7 +263,7 @@ def test_mark_changes_during_a_settlement_change_no_share(seed: int) -> None:
     """Profits and shares of the deficit are those of the settlement's marks."""
     facts = []
     for size in (LARGE, 1):
-        venue = eve(seed)
+        venue = venue_before_settlement(seed)
         began, random = settle(venue, size), Random(seed)
         while venue.exchange.state.phases:
             if random.random() < 0.2:
@@ -273,7 +279,7 @@ def test_mark_changes_during_a_settlement_change_no_share(seed: int) -> None:
         )
         settled = Counter(of_type(events, PositionSettled))
         facts.append((shared, settled, of_type(events, LossShared)))
-    held = eve(seed).exchange.state.insurance("BTC").positions.values()
+    held = venue_before_settlement(seed).exchange.state.insurance("BTC").positions.values()
     if any(position.size for position in held):
         # What the fund can repay of a deficit depends on what its own position is worth.
         facts = [(settled,) for _, settled, _ in facts]  # type: ignore[misc]

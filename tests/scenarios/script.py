@@ -1,9 +1,9 @@
-"""Scenarios as a trader writes them: sentences for what is done, tables for what must then hold.
+"""Scenarios as text: sentences for the commands, tables for the expected results.
 
-A line is a step, `ann buys 100 BTC-PERPETUAL at 10000`, and may say what the venue answers,
-`=> refused: not_enough_funds`; without that it must not be refused. A line that ends with a colon
-names a table; its rows follow, the first one holding the columns. What stands after `#` is for
-the reader: mostly the sum that gives the number. `given`, `when`, `then` are for the reader too.
+A line is a step such as `ann buys 100 BTC-PERPETUAL at 10000`. It may state the answer of the
+venue, `=> refused: not_enough_funds`; without one it must not be refused. A line that ends with a
+colon names a table; its rows follow, column titles first. Text after `#` is a comment, mostly the
+calculation of a number. The words `given`, `when` and `then` are ignored.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from risk.commands import (
     Withdraw,
 )
 from risk.risk_terms import LossPolicy
-from tests.scenarios.desk import Desk, moment, money, percent, units
+from tests.scenarios.scenario import Scenario, milliseconds, money, percent, units
 from tests.scenarios.tables import TABLES, Row
 
 _LEAD = re.compile(r"^(given|when|then|and|but)\s+")
 _WORD = r"[A-Za-z0-9_.-]+"
 
 Act = Callable[..., None]
-"""What a sentence does: a function of the desk and the sentence's words, by name."""
+"""What a sentence does: a function of the scenario and the sentence's words, by name."""
 
 _STEPS: list[tuple[re.Pattern[str], Act]] = []
 
 
-def play(script: str) -> Desk:
-    """Run a scenario at a new desk, and replay it at the end; AssertionError names the line."""
-    desk = Desk()
+def run_scenario(script: str) -> Scenario:
+    """Run a scenario and replay it at the end; an AssertionError names the failing line."""
+    scenario = Scenario()
     lines = [line.split("#")[0].strip() for line in script.splitlines()]
     at = 0
     while at < len(lines):
@@ -53,22 +53,22 @@ def play(script: str) -> Desk:
             end = at
             while end < len(lines) and lines[end].startswith("|"):
                 end += 1
-            _check_table(desk, line.removesuffix(":"), [_cells(row) for row in lines[at:end]])
+            _check_table(scenario, line.removesuffix(":"), [_cells(row) for row in lines[at:end]])
             at = end
         elif line:
-            _take(desk, line)
-    desk.check_replay()
-    return desk
+            _run_step(scenario, line)
+    scenario.check_replay()
+    return scenario
 
 
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def _check_table(desk: Desk, title: str, lines: list[list[str]]) -> None:
+def _check_table(scenario: Scenario, title: str, lines: list[list[str]]) -> None:
     columns, *cells = lines
     expected: list[Row] = [dict(zip(columns, row, strict=True)) for row in cells]
-    shown = TABLES[title](desk, expected)
+    shown = TABLES[title](scenario, expected)
     actual = [{column: row[column] for column in columns} for row in shown]
     assert expected == actual, f"{title}: the venue shows\n{_written(columns, actual)}"
 
@@ -78,22 +78,24 @@ def _written(columns: list[str], rows: list[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _take(desk: Desk, line: str) -> None:
+def _run_step(scenario: Scenario, line: str) -> None:
     sentence, _, outcome = (part.strip() for part in line.partition("=>"))
     for pattern, act in _STEPS:
         found = pattern.fullmatch(sentence)
         if found is not None:
-            desk.outcome = ""
-            act(desk, **found.groupdict())
+            scenario.outcome = ""
+            act(scenario, **found.groupdict())
             if outcome:
-                assert outcome == desk.outcome, line
-            assert outcome or not desk.outcome.startswith("refused"), f"{line}: {desk.outcome}"
+                assert outcome == scenario.outcome, line
+            assert outcome or not scenario.outcome.startswith("refused"), (
+                f"{line}: {scenario.outcome}"
+            )
             return
-    raise AssertionError(f"nobody knows how to: {sentence}")
+    raise AssertionError(f"unknown step: {sentence}")
 
 
 def _step(sentence: str) -> Callable[[Act], Act]:
-    """Teach a sentence; `{name}` is one word that the function gets under that name."""
+    """Register a sentence; `{name}` stands for one word, passed to the function by that name."""
     pattern = re.compile(re.sub(r"\{(\w+)\}", rf"(?P<\1>{_WORD})", sentence))
 
     def learn(act: Act) -> Act:
@@ -103,170 +105,190 @@ def _step(sentence: str) -> Callable[[Act], Act]:
     return learn
 
 
-@_step("(the )?{who} has {amount} {currency}")
-def _endow(desk: Desk, who: str, amount: str, currency: str) -> None:
-    desk.endow(who, amount, currency)
+@_step("(the )?{account} has {amount} {currency}")
+def _deposit(scenario: Scenario, account: str, amount: str, currency: str) -> None:
+    scenario.deposit(account, amount, currency)
 
 
-@_step("{who} withdraws {amount} {currency}")
-def _withdraw(desk: Desk, who: str, amount: str, currency: str) -> None:
-    desk.do(Withdraw(account=desk.people[who], currency=currency, amount=money(amount)))
+@_step("{account} withdraws {amount} {currency}")
+def _withdraw(scenario: Scenario, account: str, amount: str, currency: str) -> None:
+    scenario.do(
+        Withdraw(account=scenario.accounts[account], currency=currency, amount=money(amount))
+    )
 
 
 @_step(r"(?P<index>[a-z]+_[a-z]+) is {price}")
-def _index(desk: Desk, index: str, price: str) -> None:
-    desk.venue.prices[index] = units(price)
-    desk.tick()
+def _index(scenario: Scenario, index: str, price: str) -> None:
+    scenario.venue.prices[index] = units(price)
+    scenario.tick()
 
 
 @_step(r"{count} (?P<unit>second|minute|hour|day)s? (pass|passes)")
-def _pass(desk: Desk, count: str, unit: str) -> None:
-    desk.venue.time += timedelta(**{f"{unit}s": int(count)}) // timedelta(milliseconds=1)
-    desk.tick()
+def _pass(scenario: Scenario, count: str, unit: str) -> None:
+    scenario.venue.time += timedelta(**{f"{unit}s": int(count)}) // timedelta(milliseconds=1)
+    scenario.tick()
 
 
 @_step(r"a second later (?P<index>[a-z]+_[a-z]+) is {price}")
-def _move(desk: Desk, index: str, price: str) -> None:
-    desk.venue.time += SECOND
-    _index(desk, index, price)
+def _next_index(scenario: Scenario, index: str, price: str) -> None:
+    scenario.venue.time += SECOND
+    _index(scenario, index, price)
 
 
 @_step(r"the clock shows (?P<day>[-0-9]+ [:0-9]+)")
-def _clock(desk: Desk, day: str) -> None:
-    assert desk.venue.time <= moment(day), "time goes one way"
-    desk.venue.time = moment(day)
+def _clock(scenario: Scenario, day: str) -> None:
+    assert scenario.venue.time <= milliseconds(day), "time goes one way"
+    scenario.venue.time = milliseconds(day)
 
 
-@_step("the heart beats")
-def _beat(desk: Desk) -> None:
-    desk.tick()
+@_step("a heartbeat arrives")
+def _heartbeat(scenario: Scenario) -> None:
+    scenario.tick()
 
 
-@_step("{index} is not heard of")
-def _silence(desk: Desk, index: str) -> None:
-    """Later heartbeats come without this price."""
-    del desk.venue.prices[index]
+@_step("{index} has no more prices")
+def _stop_prices(scenario: Scenario, index: str) -> None:
+    """Omit this price from later heartbeats."""
+    del scenario.venue.prices[index]
 
 
-@_step(r"{who} (?P<side>buy|sell)s {amount} {instrument} at {price}(?P<terms>( [a-z][-a-z0-9]*)*)")
+@_step(
+    r"{account} (?P<side>buy|sell)s {amount} {instrument} at {price}(?P<terms>( [a-z][-a-z0-9]*)*)"
+)
 def _order(
-    desk: Desk, who: str, side: str, amount: str, instrument: str, price: str, terms: str
+    scenario: Scenario,
+    account: str,
+    side: str,
+    amount: str,
+    instrument: str,
+    price: str,
+    terms: str,
 ) -> None:
-    desk.order(who, Side(side), amount, instrument, price, terms)
+    scenario.order(account, Side(side), amount, instrument, price, terms)
 
 
-@_step("{who} buys {amount} {instrument} from {other} at {price}")
-def _trade(desk: Desk, who: str, amount: str, instrument: str, other: str, price: str) -> None:
-    """The seller's order rests, the buyer takes it."""
-    desk.order(other, Side.SELL, amount, instrument, price)
-    assert desk.outcome == "open, 0 filled", f"the seller: {desk.outcome}"
-    desk.order(who, Side.BUY, amount, instrument, price)
-    assert desk.outcome == f"filled, {amount} filled", f"the buyer: {desk.outcome}"
+@_step("{account} buys {amount} {instrument} from {other} at {price}")
+def _trade(
+    scenario: Scenario, account: str, amount: str, instrument: str, other: str, price: str
+) -> None:
+    """The seller's order rests, then the buyer's order takes it."""
+    scenario.order(other, Side.SELL, amount, instrument, price)
+    assert scenario.outcome == "open, 0 filled", f"the seller: {scenario.outcome}"
+    scenario.order(account, Side.BUY, amount, instrument, price)
+    assert scenario.outcome == f"filled, {amount} filled", f"the buyer: {scenario.outcome}"
 
 
-@_step(r"{who} (?P<side>buy|sell)s {amount} {instrument} at {price} {count} times")
+@_step(r"{account} (?P<side>buy|sell)s {amount} {instrument} at {price} {count} times")
 def _orders(
-    desk: Desk, who: str, side: str, amount: str, instrument: str, price: str, count: str
+    scenario: Scenario,
+    account: str,
+    side: str,
+    amount: str,
+    instrument: str,
+    price: str,
+    count: str,
 ) -> None:
     for _ in range(int(count)):
-        desk.order(who, Side(side), amount, instrument, price)
-        assert not desk.outcome.startswith("refused"), desk.outcome
+        scenario.order(account, Side(side), amount, instrument, price)
+        assert not scenario.outcome.startswith("refused"), scenario.outcome
 
 
-@_step("{who} closes {instrument}")
-def _close(desk: Desk, who: str, instrument: str) -> None:
-    desk.do(ClosePosition(account=desk.people[who], instrument=instrument))
+@_step("{account} closes {instrument}")
+def _close(scenario: Scenario, account: str, instrument: str) -> None:
+    scenario.do(ClosePosition(account=scenario.accounts[account], instrument=instrument))
 
 
-@_step("{who} cancels all")
-def _cancel_all(desk: Desk, who: str) -> None:
-    """Over as many entries as it takes; the answer comes with the last."""
-    desk.do(CancelAll(account=desk.people[who]))
+@_step("{account} cancels all")
+def _cancel_all(scenario: Scenario, account: str) -> None:
+    """This may take many entries; the answer comes with the last."""
+    scenario.do(CancelAll(account=scenario.accounts[account]))
 
 
-@_step("session {number} of {who} starts")
-def _start(desk: Desk, number: str, who: str) -> None:
-    desk.do(StartSession(session=int(number), account=desk.people[who]))
+@_step("session {number} of {account} starts")
+def _start(scenario: Scenario, number: str, account: str) -> None:
+    scenario.do(StartSession(session=int(number), account=scenario.accounts[account]))
 
 
 @_step("all sessions below {number} end")
-def _end_all(desk: Desk, number: str) -> None:
-    """A process has started anew."""
-    desk.do(EndSessions(before=int(number)))
+def _end_all(scenario: Scenario, number: str) -> None:
+    """As after a restart of the process."""
+    scenario.do(EndSessions(before=int(number)))
 
 
-@_step("session {number} of {who} cancels on disconnect")
-def _guard(desk: Desk, number: str, who: str) -> None:
-    desk.do(SetCancelOnDisconnect(account=desk.people[who], session=int(number), enabled=True))
+@_step("session {number} of {account} cancels on disconnect")
+def _cancel_on_disconnect(scenario: Scenario, number: str, account: str) -> None:
+    scenario.do(
+        SetCancelOnDisconnect(account=scenario.accounts[account], session=int(number), enabled=True)
+    )
 
 
 @_step("session {number} (?P<how>ends|logs out)")
-def _end(desk: Desk, number: str, how: str) -> None:
-    desk.do(EndSession(session=int(number), quietly=how == "logs out"))
+def _end(scenario: Scenario, number: str, how: str) -> None:
+    scenario.do(EndSession(session=int(number), quietly=how == "logs out"))
 
 
 @_step("a slice is {size}")
-def _slice(desk: Desk, size: str) -> None:
-    desk.rules(slice=int(size))
+def _slice(scenario: Scenario, size: str) -> None:
+    scenario.set_parameters(slice=int(size))
 
 
 @_step("losses are {policy}")
-def _policy(desk: Desk, policy: str) -> None:
+def _policy(scenario: Scenario, policy: str) -> None:
     policies = {"deleveraged": LossPolicy.DELEVERAGE, "socialised": LossPolicy.SOCIALISE}
-    desk.rules(loss_policy=policies[policy])
+    scenario.set_parameters(loss_policy=policies[policy])
 
 
 @_step("the dampener of {instrument} is {rate} %")
-def _dampener(desk: Desk, instrument: str, rate: str) -> None:
-    _retune(desk, instrument, funding_dampener=percent(rate))
+def _dampener(scenario: Scenario, instrument: str, rate: str) -> None:
+    _change_terms(scenario, instrument, funding_dampener=percent(rate))
 
 
 @_step("the mark of {instrument} may stray {rate} % from its index")
-def _mark_band(desk: Desk, instrument: str, rate: str) -> None:
-    _retune(desk, instrument, mark_band_rate=percent(rate))
+def _mark_band(scenario: Scenario, instrument: str, rate: str) -> None:
+    _change_terms(scenario, instrument, mark_band_rate=percent(rate))
 
 
-def _retune(desk: Desk, instrument: str, **changes: int) -> None:
-    market = desk.market(instrument)
+def _change_terms(scenario: Scenario, instrument: str, **changes: int) -> None:
+    market = scenario.market(instrument)
     terms = msgspec.structs.replace(market.terms, **changes)
-    desk.do(SetProduct(contract=market.instrument.contract, terms=terms))
+    scenario.do(SetProduct(contract=market.instrument.contract, terms=terms))
 
 
 @_step("{count} more (entry comes|entries come)")
-def _continue(desk: Desk, count: str) -> None:
-    """Entries of no effect of their own: each takes a slice of the work in progress."""
+def _continue(scenario: Scenario, count: str) -> None:
+    """Send entries without an effect of their own: each advances the work in progress."""
     for _ in range(int(count)):
-        desk.do(Continue())
+        scenario.do(Continue())
 
 
-@_step("all work is done")
-def _work(desk: Desk) -> None:
-    desk.work()
+@_step("all work is finished")
+def _work(scenario: Scenario) -> None:
+    scenario.finish_work()
 
 
-@_step("work is left")
-def _busy(desk: Desk) -> None:
-    assert desk.venue.exchange.busy, "nothing is left to do"
+@_step("work is in progress")
+def _in_progress(scenario: Scenario) -> None:
+    assert scenario.venue.exchange.busy, "no work is in progress"
 
 
 @_step("the supervisor liquidates")
-def _liquidate(desk: Desk) -> None:
-    desk.liquidate()
+def _liquidate(scenario: Scenario) -> None:
+    scenario.liquidate()
 
 
 @_step("{count} times a second passes and the supervisor liquidates")
-def _rounds(desk: Desk, count: str) -> None:
+def _rounds(scenario: Scenario, count: str) -> None:
     for _ in range(int(count)):
-        desk.venue.time += SECOND
-        desk.tick()
-        desk.liquidate()
+        scenario.venue.time += SECOND
+        scenario.tick()
+        scenario.liquidate()
 
 
-@_step("{who} is liquidated in {currency}")
-def _round(desk: Desk, who: str, currency: str) -> None:
-    desk.do(Liquidate(account=desk.people[who], currency=currency))
+@_step("{account} is liquidated in {currency}")
+def _round(scenario: Scenario, account: str, currency: str) -> None:
+    scenario.do(Liquidate(account=scenario.accounts[account], currency=currency))
 
 
-@_step("the house is in order")
-def _in_order(desk: Desk) -> None:
-    desk.check_house()
+@_step("all accounts are sound")
+def _solvent(scenario: Scenario) -> None:
+    scenario.check_solvency()

@@ -1,7 +1,7 @@
-"""What a scenario's tables show: each column one number of the venue, as people write it.
+"""Tables of a scenario: each column is one value of the venue, as a decimal number.
 
-Two kinds: of things as they stand (accounts, positions, markets), whose rows say which are
-meant; and of events, all that happened since the table was last asked for, in order.
+There are two kinds: tables of present state (accounts, positions, markets), whose rows name the
+object; and tables of events, with all events since the table was last shown, in order.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from risk.events import (
     Transferred,
 )
 from tests.risk.venue import of_type
-from tests.scenarios.desk import Desk
+from tests.scenarios.scenario import Scenario
 
 Row = dict[str, str]
-Table = Callable[[Desk, list[Row]], list[Row]]
-"""From a desk and the rows expected to the rows that it shows, with more columns than those."""
+Table = Callable[[Scenario, list[Row]], list[Row]]
+"""From a scenario and the rows expected to the rows that it shows, with more columns than those."""
 
 E = TypeVar("E", bound=Event)
 
@@ -61,23 +61,23 @@ _POSITION = {
 }
 
 
-def _account(desk: Desk, row: Row) -> Row:
-    summary = views.summary(desk.state, desk.people[row["account"]], row["currency"])
+def _account(scenario: Scenario, row: Row) -> Row:
+    summary = views.summary(scenario.state, scenario.accounts[row["account"]], row["currency"])
     cells = {title: text(getattr(summary, field), MONEY) for title, field in _ACCOUNT.items()}
     return {"account": row["account"], "currency": row["currency"], **cells}
 
 
-def _position(desk: Desk, row: Row) -> Row:
-    market = desk.market(row["instrument"])
-    view = views.position(desk.state, desk.people[row["account"]], market)
+def _position(scenario: Scenario, row: Row) -> Row:
+    market = scenario.market(row["instrument"])
+    view = views.position(scenario.state, scenario.accounts[row["account"]], market)
     cells = {
         title: text(getattr(view, field) or 0, scale) for title, (field, scale) in _POSITION.items()
     }
     return {"account": row["account"], "instrument": row["instrument"], **cells}
 
 
-def _market(desk: Desk, row: Row) -> Row:
-    market = desk.market(row["instrument"])
+def _market(scenario: Scenario, row: Row) -> Row:
+    market = scenario.market(row["instrument"])
     best = {side: depth(market.book, side, 1) for side in Side}
     quotes = {
         side: " ".join(f"{text(amount)} @ {text(price)}" for price, amount in best[side])
@@ -98,42 +98,44 @@ def _market(desk: Desk, row: Row) -> Row:
     }
 
 
-def _each(cells: Callable[[Desk, Row], Row]) -> Table:
-    """A table of things as they stand."""
-    return lambda desk, expected: [cells(desk, row) for row in expected]
+def _states(cells: Callable[[Scenario, Row], Row]) -> Table:
+    """Make a table of present state."""
+    return lambda scenario, expected: [cells(scenario, row) for row in expected]
 
 
-def _listed(desk: Desk, _: list[Row]) -> list[Row]:
-    """The dated inverse bitcoin futures that trade now, by their end."""
+def _listed(scenario: Scenario, _: list[Row]) -> list[Row]:
+    """Return the listed dated inverse bitcoin futures, by expiry."""
     dated = [
         market.instrument
-        for name, market in desk.state.markets.items()
+        for name, market in scenario.state.markets.items()
         if name.startswith("BTC-") and not market.instrument.perpetual
     ]
     dated.sort(key=lambda instrument: instrument.expiry or 0)
     return [{"instrument": each.name, "period": each.period.value} for each in dated]
 
 
-def _take(desk: Desk, kind: type[E]) -> list[E]:
-    """The events of a type since they were last asked for."""
-    taken = of_type(desk.unread, kind)
-    desk.unread = [event for event in desk.unread if not isinstance(event, kind)]
+def _take(scenario: Scenario, kind: type[E]) -> list[E]:
+    """Remove and return the events of a type since the last call."""
+    taken = of_type(scenario.unread_events, kind)
+    scenario.unread_events = [
+        event for event in scenario.unread_events if not isinstance(event, kind)
+    ]
     return taken
 
 
-def _happened(kind: type[E], cells: Callable[[Desk, E], Row]) -> Table:
-    """A table of events."""
-    return lambda desk, _: [cells(desk, event) for event in _take(desk, kind)]
+def _events(kind: type[E], cells: Callable[[Scenario, E], Row]) -> Table:
+    """Make a table of events."""
+    return lambda scenario, _: [cells(scenario, event) for event in _take(scenario, kind)]
 
 
-def _trade(desk: Desk, trade: Traded) -> Row:
+def _trade(scenario: Scenario, trade: Traded) -> Row:
     buyer, seller = trade.maker, trade.taker
     if trade.taker.side is Side.BUY:
         buyer, seller = seller, buyer
     return {
         "instrument": trade.instrument,
-        "buyer": desk.name(buyer.account),
-        "seller": desk.name(seller.account),
+        "buyer": scenario.name(buyer.account),
+        "seller": scenario.name(seller.account),
         "amount": text(trade.amount),
         "price": text(trade.price),
         "buyer's profit": text(buyer.profit, MONEY),
@@ -143,9 +145,9 @@ def _trade(desk: Desk, trade: Traded) -> Row:
     }
 
 
-def _liquidation(desk: Desk, event: Liquidated) -> Row:
+def _liquidation(scenario: Scenario, event: Liquidated) -> Row:
     return {
-        "account": desk.name(event.account),
+        "account": scenario.name(event.account),
         "step": event.step.value,
         "instrument": event.instrument,
         "amount": text(event.amount) if event.amount else "",
@@ -153,10 +155,10 @@ def _liquidation(desk: Desk, event: Liquidated) -> Row:
     }
 
 
-def _transfer(desk: Desk, event: Transferred) -> Row:
+def _transfer(scenario: Scenario, event: Transferred) -> Row:
     return {
-        "from": desk.name(event.account),
-        "to": desk.name(event.counterparty),
+        "from": scenario.name(event.account),
+        "to": scenario.name(event.counterparty),
         "instrument": event.instrument,
         "side": event.side.value,
         "amount": text(event.amount),
@@ -166,9 +168,9 @@ def _transfer(desk: Desk, event: Transferred) -> Row:
     }
 
 
-def _settlement(desk: Desk, event: PositionSettled) -> Row:
+def _settlement(scenario: Scenario, event: PositionSettled) -> Row:
     return {
-        "account": desk.name(event.account),
+        "account": scenario.name(event.account),
         "kind": event.kind.value,
         "instrument": event.instrument,
         "size": text(event.size),
@@ -179,8 +181,8 @@ def _settlement(desk: Desk, event: PositionSettled) -> Row:
     }
 
 
-def _settled_markets(desk: Desk, expected: list[Row]) -> list[Row]:
-    """Settlements and deliveries of the markets named."""
+def _settled_markets(scenario: Scenario, expected: list[Row]) -> list[Row]:
+    """Return settlements and deliveries of the markets in the expected rows."""
     named = {row["instrument"] for row in expected}
     return [
         {
@@ -189,12 +191,12 @@ def _settled_markets(desk: Desk, expected: list[Row]) -> list[Row]:
             "price": text(event.price),
             "open interest": text(event.open_interest),
         }
-        for event in _take(desk, MarketSettled)
+        for event in _take(scenario, MarketSettled)
         if event.instrument in named
     ]
 
 
-def _shared_loss(_: Desk, event: LossShared) -> Row:
+def _shared_loss(_: Scenario, event: LossShared) -> Row:
     return {
         "currency": event.currency,
         "deficit": text(event.deficit, MONEY),
@@ -203,24 +205,24 @@ def _shared_loss(_: Desk, event: LossShared) -> Row:
     }
 
 
-def _ended_orders(desk: Desk, _: list[Row]) -> list[Row]:
-    """How many orders ended for which reason."""
-    reasons = [event.order.cancel_reason for event in _take(desk, OrderChanged)]
+def _ended_orders(scenario: Scenario, _: list[Row]) -> list[Row]:
+    """Count the ended orders by reason."""
+    reasons = [event.order.cancel_reason for event in _take(scenario, OrderChanged)]
     counted = Counter(reason.value for reason in reasons if reason is not None)
     return [{"reason": reason, "count": str(count)} for reason, count in sorted(counted.items())]
 
 
 TABLES: dict[str, Table] = {
-    "accounts": _each(_account),
-    "positions": _each(_position),
-    "markets": _each(_market),
+    "accounts": _states(_account),
+    "positions": _states(_position),
+    "markets": _states(_market),
     "listed": _listed,
-    "trades": _happened(Traded, _trade),
-    "cancellations": _happened(CancelledAll, lambda _, answer: {"count": str(answer.count)}),
+    "trades": _events(Traded, _trade),
+    "cancellations": _events(CancelledAll, lambda _, answer: {"count": str(answer.count)}),
     "ended orders": _ended_orders,
-    "liquidations": _happened(Liquidated, _liquidation),
-    "transfers": _happened(Transferred, _transfer),
-    "settlements": _happened(PositionSettled, _settlement),
+    "liquidations": _events(Liquidated, _liquidation),
+    "transfers": _events(Transferred, _transfer),
+    "settlements": _events(PositionSettled, _settlement),
     "settled markets": _settled_markets,
-    "shared losses": _happened(LossShared, _shared_loss),
+    "shared losses": _events(LossShared, _shared_loss),
 }

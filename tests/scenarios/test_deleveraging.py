@@ -1,7 +1,7 @@
 """What the fund cannot carry: the winners of the other side give back, highest score first."""
 
-from tests.scenarios.script import play
-from tests.scenarios.situations import BANKRUPT
+from tests.scenarios.initial_situations import BANKRUPT
+from tests.scenarios.script import run_scenario
 
 
 def test_winners_are_deleveraged_in_the_order_of_their_scores() -> None:
@@ -11,7 +11,7 @@ def test_winners_are_deleveraged_in_the_order_of_their_scores() -> None:
     0.25 / 0.1; so bob and dee score 0.625 and bob has the lower number, cid scores 0.25. Each
     buys back at ann's bankruptcy price, 8000 / (1 - 0.0304) = 8250.83.
     """
-    play(
+    run_scenario(
         BANKRUPT
         + """
     when the supervisor liquidates
@@ -30,7 +30,7 @@ def test_winners_are_deleveraged_in_the_order_of_their_scores() -> None:
     and markets:
         | instrument    | open interest |
         | BTC-PERPETUAL | 0             |
-    and the house is in order
+    and all accounts are sound
     """
     )
 
@@ -41,7 +41,7 @@ def test_whom_it_would_push_below_zero_is_passed_over() -> None:
     Eve's short has won 0.025, but she has lost 0.05 elsewhere and 0.0018 is left; closing her
     1000 at ann's bankruptcy price would cost her 0.0304 / 8 = 0.0038, and 500 half of that.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 0.17 BTC
     and bob has 0.1 BTC
@@ -80,7 +80,7 @@ def test_the_fund_runs_dry_and_is_deleveraged_itself() -> None:
     It takes 8000 at 8000 / (1 + 0.004), with 0.034 behind it. At 7700 it has lost
     8000/7700 - 1 = 0.038961038961 of that.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and the fund has 0.03 BTC
     and ann has 0.2044 BTC
@@ -105,7 +105,7 @@ def test_the_fund_runs_dry_and_is_deleveraged_itself() -> None:
         | ann     | BTC      | 0              |
         | fund    | BTC      | 0              |
         | bob     | BTC      | 1.234          |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
@@ -116,7 +116,7 @@ def test_a_large_position_is_deleveraged_against_many_small_ones() -> None:
     others made 0.00025 and gives back a seventieth of 0.002435; the last one, what rounding leaves.
     """
     winners = [f"w{number}" for number in range(70)]
-    play(
+    run_scenario(
         "\n".join(
             [
                 "given btc_usd is 10000",
@@ -129,10 +129,10 @@ def test_a_large_position_is_deleveraged_against_many_small_ones() -> None:
         + """
     and ann buys 700 BTC-PERPETUAL at 10000 => filled, 700 filled
     when a second later btc_usd is 8000
-    and all work is done
+    and all work is finished
     and ann is liquidated in BTC
-    then work is left
-    when all work is done
+    then work is in progress
+    when all work is finished
     then accounts:
         | account | currency | margin balance |
         | ann     | BTC      | 0              |
@@ -143,14 +143,14 @@ def test_a_large_position_is_deleveraged_against_many_small_ones() -> None:
     and markets:
         | instrument    | open interest |
         | BTC-PERPETUAL | 0             |
-    and the house is in order
+    and all accounts are sound
     """
     )
 
 
 def test_a_linear_short_is_deleveraged() -> None:
     """The short of 0.8 coins owes 400 more than it has: 13000 - 400 / 0.8 = 12500 a coin."""
-    play("""
+    run_scenario("""
     given btc_usdc is 10000
     and ann has 2000 USDC
     and bob has 1004 USDC
@@ -164,7 +164,7 @@ def test_a_linear_short_is_deleveraged() -> None:
         | account | currency | margin balance | fees |
         | ann     | USDC     | 0              | 0    |
         | bob     | USDC     | 3000           | 4    |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
@@ -175,7 +175,7 @@ def test_what_is_closed_stops_when_the_market_comes_back() -> None:
     scores are equal, so the lower number goes first.
     """
     winners = "abcdefgh"
-    play(
+    run_scenario(
         "\n".join(
             [
                 "given btc_usd is 10000",
@@ -187,7 +187,7 @@ def test_what_is_closed_stops_when_the_market_comes_back() -> None:
         + """
     when a second later btc_usd is 8000
     and a slice is 4
-    and all work is done
+    and all work is finished
     and ann is liquidated in BTC
     # nine looks and that it was the last are ten steps; so two are closed by now
     and 2 more entries come
@@ -201,7 +201,7 @@ def test_what_is_closed_stops_when_the_market_comes_back() -> None:
     then accounts:
         | account | currency | margin balance | maintenance    |
         | ann     | BTC      | 0.020177777778 | 0.002224691359 |
-    when all work is done
+    when all work is finished
     and 1 second passes
     and the supervisor liquidates
     then transfers:
@@ -215,6 +215,6 @@ def test_what_is_closed_stops_when_the_market_comes_back() -> None:
         | ann     | BTC-PERPETUAL | 2000  |
         | wg      | BTC-PERPETUAL | -1000 |
         | wh      | BTC-PERPETUAL | -1000 |
-    and the house is in order
+    and all accounts are sound
     """
     )

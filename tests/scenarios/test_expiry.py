@@ -1,6 +1,6 @@
 """The end of dated futures: their last half hour, delivery, and what is listed after them."""
 
-from tests.scenarios.script import play
+from tests.scenarios.script import run_scenario
 
 
 def test_a_future_is_delivered_at_the_average_of_its_last_half_hour() -> None:
@@ -8,14 +8,14 @@ def test_a_future_is_delivered_at_the_average_of_its_last_half_hour() -> None:
 
     No heartbeat falls on the expiry itself: the first entry after it brings the delivery.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
     and ann buys 10000 BTC-20NOV26 from bob at 10000
     and bob sells 10 BTC-20NOV26 at 10100
     when the clock shows 2026-11-20 07:29:59
-    and the heart beats
+    and a heartbeat arrives
     then settlements:
         | account | kind       | size   | price | profit |
         | ann     | settlement | 10000  | 10000 | 0      |
@@ -35,7 +35,7 @@ def test_a_future_is_delivered_at_the_average_of_its_last_half_hour() -> None:
         | BTC-20NOV26   | 9900  | 10050 |
         | BTC-PERPETUAL | 9900  | 9900  |
     when the clock shows 2026-11-20 07:59:59
-    and the heart beats
+    and a heartbeat arrives
     and ann sells 10 BTC-20NOV26 at 10040 => open, 0 filled
     and the clock shows 2026-11-20 08:00:01
     and bob buys 10 BTC-20NOV26 at 10040  => refused: orderbook_closed
@@ -56,13 +56,13 @@ def test_a_future_is_delivered_at_the_average_of_its_last_half_hour() -> None:
         | account | currency | balance        | session | initial |
         | ann     | BTC      | 1.004475124378 | 0       | 0       |
         | bob     | BTC      | 0.995124875622 | 0       | 0       |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_delivery_costs_a_fee_except_for_weeklies() -> None:
     """0.025 % of a coin each; the session's result until then was settled day by day."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -88,7 +88,7 @@ def test_delivery_costs_a_fee_except_for_weeklies() -> None:
         | settlement | BTC-27NOV26 | 8000  | 10000         |
         | settlement | BTC-27NOV26 | 8000  | 10000         |
         | delivery   | BTC-27NOV26 | 8000  | 10000         |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
@@ -98,7 +98,7 @@ def test_positions_of_odd_sizes_are_delivered_without_residue() -> None:
     Thirds of a coin: 10 / 30000 = 0.000333333333. The long of 30 is worth 0.001, the shorts of
     10 together 0.000999999999.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 20000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -129,13 +129,13 @@ def test_positions_of_odd_sizes_are_delivered_without_residue() -> None:
     and accounts:
         | account  | currency | balance        | margin balance |
         | rounding | BTC      | 0.000000000001 | 0.000000000001 |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_the_listing_rolls_with_the_calendar() -> None:
     """Two Fridays, a month's end and a quarter's end: when one is over, the next is listed."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     # Wednesday, 18 November 2026; the 27th is the month's last Friday
     then listed:
@@ -144,14 +144,14 @@ def test_the_listing_rolls_with_the_calendar() -> None:
         | BTC-27NOV26 | month  |
         | BTC-25DEC26 | month  |
     when the clock shows 2026-11-20 07:59:59
-    and the heart beats
+    and a heartbeat arrives
     then listed:
         | instrument  | period |
         | BTC-20NOV26 | week   |
         | BTC-27NOV26 | month  |
         | BTC-25DEC26 | month  |
     when the clock shows 2026-11-20 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     then listed:
         | instrument  | period |
         | BTC-27NOV26 | month  |
@@ -159,21 +159,21 @@ def test_the_listing_rolls_with_the_calendar() -> None:
         | BTC-25DEC26 | month  |
     # four weeks at once are more than one entry settles
     when the clock shows 2026-12-18 08:00:00
-    and the heart beats
-    and all work is done
+    and a heartbeat arrives
+    and all work is finished
     then listed:
         | instrument  | period |
         | BTC-25DEC26 | month  |
         | BTC-1JAN27  | week   |
     when the clock shows 2026-12-25 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     then listed:
         | instrument  | period |
         | BTC-1JAN27  | week   |
         | BTC-8JAN27  | week   |
         | BTC-29JAN27 | month  |
         | BTC-26MAR27 | month  |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
@@ -182,7 +182,7 @@ def test_an_ended_future_is_worth_its_delivery_price() -> None:
 
     One position an entry: ann's at 08:00, bob's with the next heartbeat, cid's after it.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -191,20 +191,20 @@ def test_an_ended_future_is_worth_its_delivery_price() -> None:
     and cid buys 5000 BTC-20NOV26 from bob at 10000
     and cid buys 10 BTC-PERPETUAL at 9990
     when the clock shows 2026-11-20 07:30:00
-    and the heart beats
+    and a heartbeat arrives
     and the clock shows 2026-11-20 07:45:00
     and btc_usd is 10200
     and a slice is 1
     and the clock shows 2026-11-20 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     and btc_usd is 9000
     # 5000 x (1/10000 - 1/10100), and a fee of 0.00025
-    then work is left
+    then work is in progress
     and accounts:
         | account | currency | floating      | margin balance |
         | cid     | BTC      | 0.00495049505 | 0.03470049505  |
     when cid cancels all => 1 cancelled
-    and all work is done
+    and all work is finished
     then accounts:
         | account | currency | balance       | floating | margin balance |
         | cid     | BTC      | 0.03470049505 | 0        | 0.03470049505  |

@@ -1,7 +1,7 @@
 """The insurance fund: when it takes over, at what price, and how it gets rid of it again."""
 
-from tests.scenarios.script import play
-from tests.scenarios.situations import BANKRUPT
+from tests.scenarios.initial_situations import BANKRUPT
+from tests.scenarios.script import run_scenario
 
 
 def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
@@ -10,7 +10,7 @@ def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
     A long and a short of 10,000 USD cancel out, until the dated future's mark rises 4 % above
     the index: 1 - 10000/10400 = 0.038461538462 is lost, and 0.001738461538 is left.
     """
-    play("""
+    run_scenario("""
     given the mark of BTC-25DEC26 may stray 5 % from its index
     and btc_usd is 10000
     and the fund has 1 BTC
@@ -34,7 +34,7 @@ def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
         | account | currency | margin balance | maintenance    |
         | ann     | BTC      | 0.001738461538 | 0.019711612427 |
     when the supervisor liquidates
-    and the heart beats
+    and a heartbeat arrives
     and the supervisor liquidates
     then liquidations:
         | account | step       | instrument    | amount | price          |
@@ -58,7 +58,7 @@ def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
 
 def test_the_fund_unwinds_what_it_took_over() -> None:
     """The fund sells an eighth a Tick, within the price band, and keeps what it gains."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and the fund has 0.1 BTC
     and ann has 0.2044 BTC
@@ -96,7 +96,7 @@ def test_the_fund_unwinds_what_it_took_over() -> None:
     and accounts:
         | account | currency | margin balance |
         | fund    | BTC      | 0.10380964467  |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
@@ -106,7 +106,7 @@ def test_half_the_maintenance_margin_decides_who_waits_for_a_fill() -> None:
     0.2 for the loss, 0.0004 for the fee, and half of 0.01005.
     """
     for deposit, step in (("0.205425", ""), ("0.205424999999", "| ann | taken over |")):
-        play(f"""
+        run_scenario(f"""
         given btc_usd is 10000
         and the fund has 1 BTC
         and ann has {deposit} BTC
@@ -127,7 +127,7 @@ def test_the_fund_takes_over_what_leaves_it_its_initial_margin() -> None:
     Ann leaves 0.2044 - 0.0004 - 0.2 = 0.004, so the fund needs 0.02005 - 0.004 of its own.
     """
     for capital, receiver in (("0.01605", "fund"), ("0.016049999999", "bob")):
-        play(f"""
+        run_scenario(f"""
         given btc_usd is 10000
         and the fund has {capital} BTC
         and ann has 0.2044 BTC
@@ -138,7 +138,7 @@ def test_the_fund_takes_over_what_leaves_it_its_initial_margin() -> None:
         then transfers:
             | from | to         | amount | price         |
             | ann  | {receiver} | 8000   | 7968.12749004 |
-        and the house is in order
+        and all accounts are sound
         """)
 
 
@@ -147,7 +147,7 @@ def test_a_fund_that_can_pay_covers_what_is_owed() -> None:
 
     The fund takes ann's position at 8000 / (1 - 0.0304), and so bears her 0.0304.
     """
-    play(
+    run_scenario(
         "given the fund has 0.1 BTC\n"
         + BANKRUPT
         + """
@@ -161,6 +161,6 @@ def test_a_fund_that_can_pay_covers_what_is_owed() -> None:
         | fund    | BTC      | 0.0696         | 0.02005   |
         | bob     | BTC      | 0.2            | 0.0100125 |
         | deficit | BTC      | 0              | 0         |
-    and the house is in order
+    and all accounts are sound
     """
     )

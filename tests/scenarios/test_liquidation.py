@@ -1,6 +1,6 @@
 """Liquidation: an eighth a round inside the book, and what the account, maker and fund get."""
 
-from tests.scenarios.script import play
+from tests.scenarios.script import run_scenario
 
 
 def test_one_round_is_enough() -> None:
@@ -9,7 +9,7 @@ def test_one_round_is_enough() -> None:
     At 8000 ann's 8000 USD are one coin: she has lost 8000/8000 - 8000/10000 = 0.2. With
     0.01 left she is below 1.005 % of one coin.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 0.2104 BTC
     and bob has 1 BTC
@@ -45,13 +45,13 @@ def test_one_round_is_enough() -> None:
     and the supervisor liquidates
     then liquidations:
         | account |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_three_rounds_of_an_eighth() -> None:
     """One round a Tick, each an eighth of what is then left, up to the next whole contract."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 0.2097 BTC
     and bob has 1 BTC
@@ -91,13 +91,13 @@ def test_three_rounds_of_an_eighth() -> None:
     and the supervisor liquidates
     then liquidations:
         | account |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_a_linear_position_is_liquidated_likewise() -> None:
     """A short of 0.8 coins at 10000, bought back an eighth at a time at 12000."""
-    play("""
+    run_scenario("""
     given btc_usdc is 10000
     and ann has 1696 USDC
     and bob has 10000 USDC
@@ -128,13 +128,13 @@ def test_a_linear_position_is_liquidated_likewise() -> None:
         | account | currency | margin balance  | maintenance |
         | ann     | USDC     | 85.500000000001 | 84.294      |
         | fund    | USDC     | 5.499999999999  | 0           |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_the_fee_leaves_the_account_at_its_bankruptcy_price() -> None:
     """Where a fill is near the bankruptcy price, the fee is what it left above that, no more."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 0.2064 BTC
     and bob has 1 BTC
@@ -165,7 +165,7 @@ def test_the_fee_leaves_the_account_at_its_bankruptcy_price() -> None:
 
 def test_the_market_recovers_half_way() -> None:
     """Who is back above maintenance margin is left alone; the orders stay cancelled."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 0.2097 BTC
     and bob has 1 BTC
@@ -189,13 +189,13 @@ def test_the_market_recovers_half_way() -> None:
     and the supervisor liquidates
     then liquidations:
         | account |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_many_orders_are_cancelled_within_one_tick() -> None:
     """However many entries the cancelling takes, the next Tick's round already reduces."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and a slice is 16
     and ann has 0.2097 BTC
@@ -206,8 +206,8 @@ def test_many_orders_are_cancelled_within_one_tick() -> None:
     and a second later btc_usd is 8000
     and cid buys 5000 BTC-PERPETUAL at 8000
     when ann is liquidated in BTC
-    then work is left
-    when all work is done
+    then work is in progress
+    when all work is finished
     then ended orders:
         | reason          | count |
         | autoliquidation | 40    |
@@ -222,7 +222,7 @@ def test_many_orders_are_cancelled_within_one_tick() -> None:
 
 def test_the_position_that_needs_most_margin_goes_first() -> None:
     """Two linear positions share one margin balance; the larger requirement is reduced."""
-    play("""
+    run_scenario("""
     given btc_usdc is 10000
     and eth_usdc is 1000
     and ann has 710 USDC
@@ -261,7 +261,7 @@ def test_the_position_that_needs_most_margin_goes_first() -> None:
     and accounts:
         | account | currency | margin balance | maintenance    |
         | ann     | USDC     | 96.640625      | 96.42649921875 |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
@@ -271,7 +271,7 @@ def test_at_maintenance_margin_nobody_is_touched() -> None:
     Deposit 0.2 for the loss, 0.0004 for the fee, and 0.01005.
     """
     for deposit, answer in (("0.21045", "open, 0 filled"), ("0.210449999999", "")):
-        play(f"""
+        run_scenario(f"""
         given btc_usd is 10000
         and ann has {deposit} BTC
         and bob has 1 BTC
@@ -291,7 +291,7 @@ def test_the_liquidation_price_that_a_position_shows_is_where_it_is_locked() -> 
     Inverse: 0.21 +- (0.8 - n) = 0.01 n + 0.00005 n x n, price 8000 / n. Linear: 1000 +- 0.8 x
     (price - 10000) = 0.8 x price x 1.004 %.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and btc_usdc is 10000
     and ann has 0.2104 BTC
@@ -331,7 +331,7 @@ def test_the_worst_account_is_first_in_line() -> None:
 
     There is one bid for one clip, and eve's is sold to it.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 0.2097 BTC
     and bob has 1 BTC
@@ -359,7 +359,7 @@ def test_a_makers_rebate_comes_out_of_the_liquidation_fee() -> None:
 
     An eighth of 8000 at 8000 is 0.125: 0.0009375 from ann, 0.0000125 to cid.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 0.2104 BTC
     and bob has 1 BTC

@@ -1,6 +1,6 @@
 """The mark price: the index, and what the book adds to it over thirty seconds."""
 
-from tests.scenarios.script import play
+from tests.scenarios.script import run_scenario
 
 
 def test_the_mark_follows_the_book_in_thirty_seconds() -> None:
@@ -15,7 +15,7 @@ def test_the_mark_follows_the_book_in_thirty_seconds() -> None:
     and mia sells 10000 BTC-PERPETUAL at 10015.5
     """
     step_by_step = "1 second passes\n" * 28
-    play(
+    run_scenario(
         maker
         + """
     when 1 second passes
@@ -35,7 +35,7 @@ def test_the_mark_follows_the_book_in_thirty_seconds() -> None:
         | BTC-PERPETUAL | 10009.58 |
     """
     )
-    play(
+    run_scenario(
         maker
         + """
     when 30 seconds pass
@@ -48,7 +48,7 @@ def test_the_mark_follows_the_book_in_thirty_seconds() -> None:
 
 def test_the_mark_does_not_stray_far_from_the_index() -> None:
     """Half a percent for a perpetual, however wide of the index the book is."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and mia has 10 BTC
     and mia buys 10000 BTC-PERPETUAL at 10140
@@ -67,7 +67,7 @@ def test_the_mark_does_not_stray_far_from_the_index() -> None:
 
 def test_what_is_too_thin_does_not_move_the_mark() -> None:
     """An order counts with 10,000 USD behind it; one side alone only beyond the index."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and mia has 10 BTC
     and mia buys 9990 BTC-PERPETUAL at 10014.5
@@ -94,7 +94,7 @@ def test_in_its_last_half_hour_a_future_is_worth_what_it_will_deliver() -> None:
 
     25 minutes at 50000 and 5 at 50750 will average 50125.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 50000
     and the clock shows 2026-11-20 07:00:00
     and btc_usd is 50000
@@ -113,5 +113,5 @@ def test_in_its_last_half_hour_a_future_is_worth_what_it_will_deliver() -> None:
     then markets:
         | instrument    | index | mark  |
         | BTC-20NOV26   | 50750 | 50125 |
-    and the house is in order
+    and all accounts are sound
     """)

@@ -1,11 +1,11 @@
 """What trades do to positions and money: open, reduce, close, flip; inverse and linear; fees."""
 
-from tests.scenarios.script import play
+from tests.scenarios.script import run_scenario
 
 
 def test_a_position_is_opened_partly_closed_and_flipped() -> None:
     """Closing realises its part of the profit, the rest keeps its average, a flip starts anew."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -55,13 +55,13 @@ def test_a_position_is_opened_partly_closed_and_flipped() -> None:
     and markets:
         | instrument    | open interest |
         | BTC-PERPETUAL | 4000          |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_a_linear_position_counts_coins_and_earns_dollars() -> None:
     """Linear: profit is coins x price difference, margin is taken at the index."""
-    play("""
+    run_scenario("""
     given btc_usdc is 10000
     and ann has 10000 USDC
     and bob has 10000 USDC
@@ -89,13 +89,13 @@ def test_a_linear_position_counts_coins_and_earns_dollars() -> None:
         | ann     | USDC     | 9996    | 2000    | 11996          | 4    |
         | bob     | USDC     | 9992.5  | -2000   | 7992.5         | 7.5  |
         | fees    | USDC     | 11.5    | 0       | 11.5           | 0    |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_average_prices_are_harmonic_or_arithmetic() -> None:
     """Inverse: total USD over total coins. Linear: total USD over total coins, too."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and btc_usdc is 10000
     and ann has 1 BTC
@@ -125,7 +125,7 @@ def test_average_prices_are_harmonic_or_arithmetic() -> None:
 
 def test_a_maker_of_a_weekly_is_paid() -> None:
     """Weekly futures: the taker pays 0.05 %, of which the maker gets 0.01 %."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -145,7 +145,7 @@ def test_a_maker_of_a_weekly_is_paid() -> None:
 
 def test_standard_margin_grows_with_size() -> None:
     """The margin tables of the catalogue, family by family."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and btc_usdc is 10000
     and eth_usd is 1000
@@ -193,7 +193,7 @@ def test_a_trade_at_the_edge_of_the_band_needs_margin_to_the_last_unit() -> None
     1 - 0.985221674877; the fee on that, 0.000492610838; and two units for the rounding of each
     of up to 1000 fills and of the order, 0.000000002002. Together 0.035320937963.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and bob has 1 BTC
     and ann has 0.035320937962 BTC
@@ -209,5 +209,5 @@ def test_a_trade_at_the_edge_of_the_band_needs_margin_to_the_last_unit() -> None
     then accounts:
         | account | currency | floating        | margin balance | initial | available      |
         | ann     | BTC      | -0.014778325123 | 0.020050002002 | 0.02005 | 0.000000002002 |
-    and the house is in order
+    and all accounts are sound
     """)

@@ -1,6 +1,6 @@
 """Connections and many orders: what ends with a session, what a request may take to answer."""
 
-from tests.scenarios.script import play
+from tests.scenarios.script import run_scenario
 
 
 def test_cancelling_many_orders_is_answered_once() -> None:
@@ -9,7 +9,7 @@ def test_cancelling_many_orders_is_answered_once() -> None:
     Sixteen an entry: after two of them 32 of 40 are gone, one of the last eight is traded
     meanwhile, and an order that came later stays.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -25,7 +25,7 @@ def test_cancelling_many_orders_is_answered_once() -> None:
     then markets:
         | instrument    | ask        |
         | BTC-PERPETUAL | 70 @ 10000 |
-    and work is left
+    and work is in progress
     when ann sells 20 BTC-PERPETUAL at 10000 => open, 0 filled
     then cancellations:
         | count |
@@ -39,13 +39,13 @@ def test_cancelling_many_orders_is_answered_once() -> None:
     when 1 more entry comes
     then cancellations:
         | count |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_the_end_of_a_connection_cancels_its_own_orders() -> None:
     """Only if it asked for that, only its own, and not after a log-out."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and session 7 of ann starts
@@ -77,7 +77,7 @@ def test_the_end_of_a_connection_cancels_its_own_orders() -> None:
 
 def test_nothing_rests_for_a_connection_that_has_ended() -> None:
     """Its end overtakes what it still had in the inbox, also its own beginning."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and session 7 of ann starts
@@ -96,7 +96,7 @@ def test_nothing_rests_for_a_connection_that_has_ended() -> None:
 
 def test_nothing_rests_even_while_many_orders_are_being_cancelled() -> None:
     """What comes late is refused also while the cancelling takes several entries."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and a slice is 4
     and ann has 1 BTC
@@ -110,7 +110,7 @@ def test_nothing_rests_even_while_many_orders_are_being_cancelled() -> None:
     and ann buys 10 BTC-PERPETUAL at 9914 session-7
     and ann buys 10 BTC-PERPETUAL at 9915 session-7
     when session 7 ends
-    then work is left
+    then work is in progress
     and markets:
         | instrument    | orders |
         | BTC-PERPETUAL | 2      |
@@ -121,13 +121,13 @@ def test_nothing_rests_even_while_many_orders_are_being_cancelled() -> None:
     and markets:
         | instrument    | orders |
         | BTC-PERPETUAL | 0      |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_a_new_start_ends_all_sessions_of_earlier_ones() -> None:
     """As if their connections had dropped; what they still had on the way is refused."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and session 7 of ann starts
@@ -150,7 +150,7 @@ def test_a_new_start_ends_all_sessions_of_earlier_ones() -> None:
 
 def test_a_log_in_that_comes_after_the_end_of_its_connection_does_not_count() -> None:
     """However often it comes, and for whomever; nothing rests for a connection that is gone."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bea has 1 BTC

@@ -1,6 +1,6 @@
 """Funding, daily settlement, and the work that settlement is while it lasts."""
 
-from tests.scenarios.script import play
+from tests.scenarios.script import run_scenario
 
 
 def test_funding_is_paid_by_the_minute() -> None:
@@ -8,7 +8,7 @@ def test_funding_is_paid_by_the_minute() -> None:
 
     The premium is 0.1 % in 8 hours, of which the dampener leaves 0.05 %.
     """
-    play("""
+    run_scenario("""
     given the dampener of BTC-PERPETUAL is 0.05 %
     and the dampener of BTC_USDC-PERPETUAL is 0.05 %
     and btc_usd is 10000
@@ -48,7 +48,7 @@ def test_funding_is_paid_by_the_minute() -> None:
         | account | instrument    | funding         |
         | ann     | BTC-PERPETUAL | -0.000501041667 |
     when the clock shows 2026-11-19 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     # 12:20 to 08:00 are 1180 minutes: 0.0005 x 1180 / 480
     then settlements:
         | account | instrument         | size   | price | profit          | funding         |
@@ -61,7 +61,7 @@ def test_funding_is_paid_by_the_minute() -> None:
 
 def test_small_premiums_cost_nothing() -> None:
     """Within the dampener nobody pays; below it the shorts do."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -96,14 +96,14 @@ def test_settlement_turns_the_session_into_cash() -> None:
     Since settlement 185160 x (1/16025.83 - 1/17391) = 0.906961; since the average price
     185160 x (1/15000 - 1/17391) = 1.697114.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 15000
     and ann has 10 BTC
     and bob has 10 BTC
     and ann buys 185160 BTC-PERPETUAL from bob at 15000
     and a second later btc_usd is 16025.83
     when the clock shows 2026-11-19 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     # 185160 x (1/15000 - 1/16025.83); ann's fee was 12.344 x 0.05 %
     then settlements:
         | account | kind       | size    | price    | profit          |
@@ -130,7 +130,7 @@ def test_settlement_turns_the_session_into_cash() -> None:
 
 def test_three_days_in_one_tick_settle_three_times() -> None:
     """Each settlement that time passed over takes place, at its own moment."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -155,13 +155,13 @@ def test_three_days_in_one_tick_settle_three_times() -> None:
         | account | currency | balance | session | margin balance |
         | ann     | BTC      | 1.1596  | 0       | 1.1596         |
         | bob     | BTC      | 0.84    | 0       | 0.84           |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_a_settlement_that_takes_long_holds_up_its_own_currency_only() -> None:
     """While accounts are settled slice by slice, orders in that currency are refused."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and eth_usd is 1000
     and ann has 1 BTC
@@ -174,11 +174,11 @@ def test_a_settlement_that_takes_long_holds_up_its_own_currency_only() -> None:
     and a second later btc_usd is 12500
     and a slice is 1
     when the clock shows 2026-11-19 07:59:59
-    and the heart beats
+    and a heartbeat arrives
     and the clock shows 2026-11-19 08:00:00
     # each entry takes one step: first the order for the day, then an account each
     and ann buys 10 BTC-PERPETUAL at 12500 => refused: settlement_in_progress
-    then work is left
+    then work is in progress
     and markets:
         | instrument    | state      | orders |
         | BTC-PERPETUAL | settlement | 1      |
@@ -195,7 +195,7 @@ def test_a_settlement_that_takes_long_holds_up_its_own_currency_only() -> None:
         | ann     | BTC      | 1.1596  | 0       | 0        | 1.1596         |
         | bob     | BTC      | 1       | 0       | -0.16    | 0.84           |
     when ann cancels all
-    and all work is done
+    and all work is finished
     then markets:
         | instrument    | state | orders |
         | BTC-PERPETUAL | open  | 0      |
@@ -203,14 +203,14 @@ def test_a_settlement_that_takes_long_holds_up_its_own_currency_only() -> None:
     and settlements:
         | account | size  | profit |
         | bob     | -8000 | -0.16  |
-    when the heart beats
+    when a heartbeat arrives
     and ann buys 10 BTC-PERPETUAL at 12500 => open, 0 filled
     """)
 
 
 def test_others_trade_while_one_currency_settles() -> None:
     """A currency is open again as soon as its own accounts are settled."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and eth_usd is 1000
     and ann has 1 BTC
@@ -218,7 +218,7 @@ def test_others_trade_while_one_currency_settles() -> None:
     and bob has 10 ETH
     and a slice is 1
     when the clock shows 2026-11-19 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     # bitcoin: five accounts of the house, two clients, reopening: in turn, one a step
     then markets:
         | instrument    | state      |
@@ -227,14 +227,14 @@ def test_others_trade_while_one_currency_settles() -> None:
     when 8 more entries come
     and ann buys 10 BTC-PERPETUAL at 10000 => open, 0 filled
     and ann buys 10 ETH-PERPETUAL at 1000  => refused: settlement_in_progress
-    and all work is done
+    and all work is finished
     and ann buys 10 ETH-PERPETUAL at 1000  => open, 0 filled
     """)
 
 
 def test_a_settlement_keeps_the_prices_of_its_moment() -> None:
     """However long it takes, everybody is settled at the mark and index of 08:00."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -245,7 +245,7 @@ def test_a_settlement_keeps_the_prices_of_its_moment() -> None:
     and btc_usd is 12800
     and 5 more entries come
     and btc_usd is 13000
-    and all work is done
+    and all work is finished
     then settlements:
         | account | size  | price | index | profit |
         | ann     | 8000  | 12500 | 12500 | 0.16   |
@@ -264,7 +264,7 @@ def test_after_a_silence_funding_is_paid_by_who_held_the_position() -> None:
     0.5 % above the index less 0.025 % are 0.475 % in 8 hours; of one coin, for half of them,
     0.002375. Cid has held it for no time at all.
     """
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
@@ -292,25 +292,25 @@ def test_after_a_silence_funding_is_paid_by_who_held_the_position() -> None:
 
 def test_what_is_listed_at_a_settlement_trades_when_it_is_over() -> None:
     """The weekly that follows an expiry is there at 08:00, and rests with its currency."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
     and bob has 1 BTC
     and ann buys 1000 BTC-PERPETUAL from bob at 10000
     and a slice is 2
     when the clock shows 2026-11-20 08:00:00
-    and the heart beats
-    then work is left
+    and a heartbeat arrives
+    then work is in progress
     and markets:
         | instrument    | state      |
         | BTC-PERPETUAL | settlement |
         | BTC-4DEC26    | settlement |
     when ann buys 10 BTC-4DEC26 at 9900 => refused: settlement_in_progress
-    and all work is done
+    and all work is finished
     then markets:
         | instrument    | state |
         | BTC-PERPETUAL | open  |
         | BTC-4DEC26    | open  |
-    when the heart beats
+    when a heartbeat arrives
     and ann buys 10 BTC-4DEC26 at 9900 => open, 0 filled
     """)

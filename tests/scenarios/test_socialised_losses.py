@@ -1,7 +1,7 @@
 """Losses that nobody has borne: the session's winners share them at settlement."""
 
-from tests.scenarios.script import play
-from tests.scenarios.situations import BANKRUPT
+from tests.scenarios.initial_situations import BANKRUPT
+from tests.scenarios.script import run_scenario
 
 
 def test_losses_are_socialised_at_settlement() -> None:
@@ -10,7 +10,7 @@ def test_losses_are_socialised_at_settlement() -> None:
     The fund takes ann's position at her bankruptcy price though it has nothing; what it lacks
     becomes the deficit, 0.0304. At settlement bob, cid and dee have won 0.1, 0.05 and 0.05.
     """
-    play(
+    run_scenario(
         "given losses are socialised\n"
         + BANKRUPT
         + """
@@ -32,7 +32,7 @@ def test_losses_are_socialised_at_settlement() -> None:
         | fund    | BTC-PERPETUAL | 0    |
         | gus     | BTC-PERPETUAL | 8000 |
     when the clock shows 2026-11-19 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     then shared losses:
         | currency | deficit | profits | taxed  |
         | BTC      | 0.0304  | 0.2     | 0.0304 |
@@ -46,7 +46,7 @@ def test_losses_are_socialised_at_settlement() -> None:
         | gus     | BTC      | 1       | 1              |
         | fund    | BTC      | 0       | 0              |
         | deficit | BTC      | 0       | 0              |
-    and the house is in order
+    and all accounts are sound
     """
     )
 
@@ -56,7 +56,7 @@ def test_the_fund_pays_before_the_winners_do() -> None:
 
     Of the deficit of 0.0304 the fund pays the 0.0104 that it was given; 0.02 are shared.
     """
-    play(
+    run_scenario(
         "given losses are socialised\n"
         + BANKRUPT
         + """
@@ -66,7 +66,7 @@ def test_the_fund_pays_before_the_winners_do() -> None:
     and 40 times a second passes and the supervisor liquidates
     and fund has 0.0104 BTC
     and the clock shows 2026-11-19 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     then shared losses:
         | currency | deficit | profits | taxed |
         | BTC      | 0.02    | 0.2     | 0.02  |
@@ -76,7 +76,7 @@ def test_the_fund_pays_before_the_winners_do() -> None:
         | bob     | BTC      | 0.19    | 0.19           |
         | fund    | BTC      | 0       | 0              |
         | deficit | BTC      | 0       | 0              |
-    and the house is in order
+    and all accounts are sound
     """
     )
 
@@ -87,7 +87,7 @@ def test_a_winner_is_taxed_down_to_zero_and_no_further() -> None:
     Bob won 0.2, withdrew his cash and paid 0.018 of fees since; his part of the deficit would be
     0.1834. The remaining 0.0014 wait for the winners of the next session.
     """
-    play("""
+    run_scenario("""
     given losses are socialised
     and btc_usd is 10000
     and ann has 0.017 BTC
@@ -116,7 +116,7 @@ def test_a_winner_is_taxed_down_to_zero_and_no_further() -> None:
         | account | currency | balance | session | margin balance |
         | bob     | BTC      | -0.018  | 0.2     | 0.182          |
     when the clock shows 2026-11-19 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     then shared losses:
         | currency | deficit | profits | taxed |
         | BTC      | 0.1834  | 0.2     | 0.182 |
@@ -124,7 +124,7 @@ def test_a_winner_is_taxed_down_to_zero_and_no_further() -> None:
         | account | currency | balance | margin balance |
         | bob     | BTC      | 0       | 0              |
         | deficit | BTC      | -0.0014 | -0.0014        |
-    and the house is in order
+    and all accounts are sound
 
     # the next session's only winner makes 40 x (1/8000 - 1/10000), and no more than that is taken
     when cid has 1 BTC
@@ -132,7 +132,7 @@ def test_a_winner_is_taxed_down_to_zero_and_no_further() -> None:
     and cid buys 40 BTC-PERPETUAL from dee at 8000
     and a second later btc_usd is 10000
     and the clock shows 2026-11-20 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     then shared losses:
         | currency | deficit | profits | taxed |
         | BTC      | 0.0014  | 0.001   | 0.001 |
@@ -149,7 +149,7 @@ def test_winners_on_an_expiring_future_share_the_deficit_as_well() -> None:
 
     Ann's 8000 USD of the weekly lost 0.2 and she had 0.17 less a fee. Bob won it all.
     """
-    play("""
+    run_scenario("""
     given losses are socialised
     and btc_usd is 10000
     and ann has 0.17 BTC
@@ -164,7 +164,7 @@ def test_winners_on_an_expiring_future_share_the_deficit_as_well() -> None:
         | fund    | BTC      | 0              |
         | deficit | BTC      | -0.0304        |
     when the clock shows 2026-11-20 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     then shared losses:
         | currency | deficit | profits | taxed  |
         | BTC      | 0.0304  | 0.2     | 0.0304 |
@@ -173,7 +173,7 @@ def test_winners_on_an_expiring_future_share_the_deficit_as_well() -> None:
         | account | currency | balance |
         | bob     | BTC      | 1.16968 |
         | deficit | BTC      | 0       |
-    and the house is in order
+    and all accounts are sound
     """)
 
 
@@ -182,7 +182,7 @@ def test_a_winner_cannot_leave_before_the_loss_is_shared() -> None:
 
     So much stays with him until the others are settled too. Half of the deficit of 0.0304 is his.
     """
-    play(
+    run_scenario(
         "given losses are socialised\n"
         + BANKRUPT
         + """
@@ -192,17 +192,17 @@ def test_a_winner_cannot_leave_before_the_loss_is_shared() -> None:
     and 40 times a second passes and the supervisor liquidates
     and a slice is 1
     and the clock shows 2026-11-19 08:00:00
-    and the heart beats
+    and a heartbeat arrives
     # fees, fund, funding pool, rounding, deficit and ann come first, an entry each
     and 6 more entries come
-    then work is left
+    then work is in progress
     and accounts:
         | account | currency | balance |
         | bob     | BTC      | 0.2     |
     # his position needs less than 0.02
     when bob withdraws 0.15 BTC => refused: not_enough_funds
     and bob withdraws 0.08 BTC
-    and all work is done
+    and all work is finished
     then shared losses:
         | currency | deficit | profits | taxed  |
         | BTC      | 0.0304  | 0.2     | 0.0304 |
@@ -211,6 +211,6 @@ def test_a_winner_cannot_leave_before_the_loss_is_shared() -> None:
         | bob     | BTC      | 0.1048  | 0.1048         |
         | deficit | BTC      | 0       | 0              |
     when bob withdraws 0.08 BTC
-    then the house is in order
+    then all accounts are sound
     """
     )

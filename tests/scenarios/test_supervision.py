@@ -1,11 +1,11 @@
 """When heartbeats or prices stay away: only what lowers risk, until they are back."""
 
-from tests.scenarios.script import play
+from tests.scenarios.script import run_scenario
 
 
 def test_an_index_that_falls_silent_stops_new_risk_on_it() -> None:
     """Five seconds after its last price; cancels and reducing go on, and so do other indices."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and eth_usd is 1000
     and ann has 1 BTC
@@ -13,7 +13,7 @@ def test_an_index_that_falls_silent_stops_new_risk_on_it() -> None:
     and ann has 10 ETH
     and ann buys 100 BTC-PERPETUAL from bob at 10000
     and bob buys 100 BTC-PERPETUAL at 9990
-    and btc_usd is not heard of
+    and btc_usd has no more prices
     when 5 seconds pass
     and ann buys 10 BTC-PERPETUAL at 9980  => open, 0 filled
     and 1 second passes
@@ -25,13 +25,13 @@ def test_an_index_that_falls_silent_stops_new_risk_on_it() -> None:
     and ann cancels all                    => 2 cancelled
     when btc_usd is 10000
     and ann buys 10 BTC-PERPETUAL at 9980  => open, 0 filled
-    and the house is in order
+    and all accounts are sound
     """)
 
 
 def test_a_silent_supervisor_stops_new_risk_everywhere() -> None:
     """Five seconds after the last heartbeat, whatever the index."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and eth_usd is 1000
     and ann has 1 BTC
@@ -41,14 +41,14 @@ def test_a_silent_supervisor_stops_new_risk_everywhere() -> None:
     and the clock shows 2026-11-18 12:00:06
     and ann buys 10 BTC-PERPETUAL at 9980 => refused: temporarily_unavailable
     and ann buys 10 ETH-PERPETUAL at 1000 => refused: temporarily_unavailable
-    and the heart beats
+    and a heartbeat arrives
     and ann buys 10 BTC-PERPETUAL at 9980 => open, 0 filled
     """)
 
 
 def test_no_far_order_opens_a_position_while_prices_are_late() -> None:
     """The worst case of all orders is the far bid's already; a short would still be a new risk."""
-    play("""
+    run_scenario("""
     given btc_usd is 10000
     and sly has 1 BTC
     and ann has 1 BTC
@@ -56,9 +56,9 @@ def test_no_far_order_opens_a_position_while_prices_are_late() -> None:
     and ann buys 100 BTC-PERPETUAL from mia at 10000
     and mia buys 1000 BTC-PERPETUAL at 9990
     and sly buys 1000 BTC-PERPETUAL at 9900
-    and btc_usd is not heard of
+    and btc_usd has no more prices
     when the clock shows 2026-11-18 12:00:30
-    and the heart beats
+    and a heartbeat arrives
     and sly sells 1000 BTC-PERPETUAL at 9990  => refused: temporarily_unavailable
     and sly sells 1000 BTC-PERPETUAL at market => refused: temporarily_unavailable
     # ann is long 100: she may sell those, and no more

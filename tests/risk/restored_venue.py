@@ -1,7 +1,7 @@
-"""A second venue that is written and read back after every entry, beside one that never is.
+"""A second venue that is restored from a snapshot after every entry, beside the original.
 
-Whatever `apply` goes through in an order that a snapshot does not keep, and whatever it decides by
-that a snapshot leaves out, makes their events or their states differ.
+Events or states differ where `apply` depends on a fact, or an order of iteration, that is not in
+the snapshot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMPARED = 8
 
 @define(eq=False)
 class Restored:
-    """Follows a venue. `seen` counts the restarts amid each kind of work, and what came of it."""
+    """A follower of a venue. `seen` counts restarts by work in progress, and events by kind."""
 
     venue: Venue
     exchange: Exchange = field(init=False)
@@ -36,7 +36,7 @@ class Restored:
         self.venue.followers.append(self.follow)
 
     def follow(self, entry: Entry, events: list[Event]) -> None:
-        """Do the same after a restart; AssertionError where anything differs."""
+        """Apply an entry, restart, and fail with AssertionError where anything differs."""
         place = f"entry {entry.sequence} {entry.command}"
         assert events == self.exchange.apply(entry), place
         data = snapshot.dump(self.exchange.state)
@@ -56,7 +56,7 @@ class Restored:
 
 
 def run(seed: int, steps: int, weights: dict[str, int], **terms: Any) -> Restored:
-    """A random run whose twin is restored after every entry; returns that."""
+    """Return the restored copy of a random run."""
     venue = small_venue(**({"slice": 2, "fills": 6} | terms))
     venue.checked = False
     restored = Restored(venue)
@@ -68,5 +68,5 @@ def run(seed: int, steps: int, weights: dict[str, int], **terms: Any) -> Restore
 
 
 def weights_of(seed: int) -> dict[str, int]:
-    """Three storms and one ordinary day in turn."""
+    """Return the weights of a seed: three storms, then one ordinary day."""
     return STORM if seed % 4 else ORDINARY

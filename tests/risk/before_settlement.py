@@ -1,4 +1,4 @@
-"""A venue on the eve of an expiry and a settlement, with winners, losers and mostly a deficit."""
+"""A venue just before an expiry and a settlement, with profits, losses and often a deficit."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LARGE = 10**6
 """A slice that everything fits in."""
 
 
-def eve(seed: int) -> Venue:
-    """One second before a month's end: its future expires and the session is settled."""
+def venue_before_settlement(seed: int) -> Venue:
+    """Return a venue one second before the expiry and settlement at a month's end."""
     made, state = _made(seed)
     return Venue(
         exchange=Exchange(snapshot.load(state)),
@@ -54,8 +54,8 @@ def _made(seed: int) -> tuple[Venue, bytes]:
     assert expiry is not None
     falls = random.random() < 0.5
     venue.tick(after=expiry - 3_600_000 - venue.time)
-    _trade(venue, random, falls)
-    _move(venue, random, falls)
+    _open_positions(venue, random, falls)
+    _change_prices(venue, random, falls)
     if random.random() < 0.7:
         venue.deposit(INSURANCE, "BTC", random.choice(["0.004", "0.02"]))
     for who in CLIENTS:
@@ -73,8 +73,8 @@ def _made(seed: int) -> tuple[Venue, bytes]:
     return venue, snapshot.dump(venue.exchange.state)
 
 
-def _trade(venue: Venue, random: Random, falls: bool) -> None:
-    """Everybody with somebody, and Lou more than he can bear."""
+def _open_positions(venue: Venue, random: Random, falls: bool) -> None:
+    """Let clients trade with each other, and Lou more than his margin covers."""
     for name in (BTC, MONTHLY, BTC, MONTHLY):
         for who in CLIENTS:
             other = random.choice([each for each in CLIENTS if each != who] + ["mia"])
@@ -86,8 +86,8 @@ def _trade(venue: Venue, random: Random, falls: bool) -> None:
     venue.trade(*(("lou", winner) if falls else (winner, "lou")), BTC, "70000", "50000")
 
 
-def _move(venue: Venue, random: Random, falls: bool) -> None:
-    """Lou is liquidated; who loses by a second move may have to wait for it."""
+def _change_prices(venue: Venue, random: Random, falls: bool) -> None:
+    """Change prices so that Lou is liquidated; after a second change, others may be due."""
     second = [46_200, 46_900, 51_000] if falls else [53_800, 53_100, 49_000]
     for index in (47_000 if falls else 53_000, random.choice(second)):
         venue.tick(btc_usd=str(index))
@@ -99,7 +99,7 @@ def _move(venue: Venue, random: Random, falls: bool) -> None:
 
 
 def _unwind(venue: Venue) -> None:
-    """Let the fund close what it took over, against Mia."""
+    """Let the fund close its positions against Mia."""
     for name in (BTC, MONTHLY):
         market = venue.market(name)
         venue.buy("mia", name, "500000", text(market.instrument.floor_to_tick(market.mark) - 10**8))
@@ -114,7 +114,7 @@ def _unwind(venue: Venue) -> None:
 
 
 def _take_profit(venue: Venue, random: Random, who: str) -> None:
-    """Some take their profit or their loss in the session; all have orders for the day."""
+    """Let some clients close their position; place good-til-day orders for all."""
     held = venue.size(who, BTC)
     if held and random.random() < 0.7:
         mark, side = venue.market(BTC).mark, Side.SELL if held > 0 else Side.BUY

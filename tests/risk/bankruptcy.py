@@ -1,4 +1,4 @@
-"""A venue where somebody has lost what stood behind a position, for tests of what follows."""
+"""A venue where a price fall has used up an account's margin, for tests of liquidations."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ DELIVERY = SettlementKind.DELIVERY
 
 
 def position_of(venue: Venue, account: str | int, instrument: str = BTC) -> Position:
-    """A position that there is, brought to the present marks."""
+    """Return an existing position, refreshed to the present marks."""
     held = venue.position(account, instrument)
     assert held is not None
     margin_cache.refresh(venue.exchange.state, held.wallet)
     return held
 
 
-def fallen(at: str = "47000", fund: str = "0", **parameters: object) -> Venue:
-    """Lou is long 100,000 USD with little behind it, win is short, and the index has moved."""
+def venue_after_fall(at: str = "47000", fund: str = "0", **parameters: object) -> Venue:
+    """Return a venue where Lou is long 100,000 USD on little money, after a fall of the index."""
     venue = open_venue(
         parameters=dict(parameters),
         insurance={"BTC": fund} if fund != "0" else {},
@@ -38,8 +38,8 @@ def fallen(at: str = "47000", fund: str = "0", **parameters: object) -> Venue:
     return venue
 
 
-def give(venue: Venue, account: int, units: int) -> None:
-    """Money for an account, from the deficit, so that it adds up."""
+def credit(venue: Venue, account: int, units: int) -> None:
+    """Credit an account from the deficit, so that money is conserved."""
     state = venue.exchange.state
     for wallet, sum_in in ((state.wallet(account, "BTC"), units), (state.deficit("BTC"), -units)):
         ledger.book(state, wallet, sum_in, BookingKind.INSURANCE, state.sequence)

@@ -1,7 +1,8 @@
-"""A desk at a small venue: people and house by name, and what the venue last told them.
+"""A scenario at a small venue: accounts by name, and the last answer of the venue.
 
-Behind it is the real exchange with the catalogue's contracts. After every entry the exchange
-proves its identities, and the desk that a liquidation touched nobody above maintenance margin.
+It uses the real exchange with the contracts of the parameter set. After every entry the exchange
+checks its invariants, and the scenario checks that no account above maintenance margin is
+liquidated.
 """
 
 from __future__ import annotations
@@ -48,24 +49,24 @@ _HOUSE = {name.replace(" ", "-"): number for number, name in SYSTEM_ACCOUNTS.ite
 
 
 def units(number: str, scale: int = SCALE) -> int:
-    """A decimal number as a whole number of units; more digits than the scale holds are a slip."""
+    """Convert a decimal number to a whole number of units; fail for more digits than these."""
     scaled = Decimal(number) * scale
     assert scaled == int(scaled), f"{number} has more digits than 1/{scale}"
     return int(scaled)
 
 
 def money(number: str) -> int:
-    """A sum of money in 1e-12."""
+    """Convert an amount of money to 1e-12."""
     return units(number, MONEY)
 
 
 def percent(number: str) -> int:
-    """A rate in 1e-12, written in percent."""
+    """Convert a rate in percent to 1e-12."""
     return units(number, RATE // 100)
 
 
-def moment(day: str) -> int:
-    """A UTC time, `2026-11-20 08:00:00`, in milliseconds."""
+def milliseconds(day: str) -> int:
+    """Convert a UTC time such as `2026-11-20 08:00:00` to milliseconds."""
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * SECOND
 
 
@@ -74,86 +75,86 @@ START = "2026-11-18 12:00:00"
 
 
 def _open_venue() -> Venue:
-    venue = Venue(time=moment(START))
+    venue = Venue(time=milliseconds(START))
     for contract, terms in LEGACY_2025:
         venue.do(SetProduct(contract=contract, terms=terms))
     return venue
 
 
 @define(eq=False)
-class Desk:
-    """The venue, who is who, and the events that no table has asked for yet.
+class Scenario:
+    """A venue, its accounts by name, and the events that no table has shown yet.
 
-    `outcome` is what the last command was answered with, in a word or two.
+    `outcome` is the answer to the last command, in short.
     """
 
     venue: Venue = field(factory=_open_venue)
-    people: dict[str, int] = field(factory=lambda: _HOUSE | {"fund": INSURANCE})
-    unread: list[Event] = field(factory=list)
+    accounts: dict[str, int] = field(factory=lambda: _HOUSE | {"fund": INSURANCE})
+    unread_events: list[Event] = field(factory=list)
     outcome: str = ""
     requests: count[int] = field(factory=lambda: count(1))
 
     @property
     def state(self) -> State:
-        """What the exchange knows."""
+        """The state of the exchange."""
         return self.venue.exchange.state
 
     def name(self, account: int) -> str:
-        """Who has this account number."""
-        names = {number: name for name, number in self.people.items()}
+        """Return the name of an account."""
+        names = {number: name for name, number in self.accounts.items()}
         return names[account]
 
     def market(self, name: str) -> Market:
-        """A listed instrument's market."""
+        """Return the market of a listed instrument."""
         return self.venue.market(name)
 
     def do(self, command: Command, session: int = 0) -> None:
-        """Put one command into the log at the present time."""
+        """Append one command to the log, at the present time."""
         safe = isinstance(command, Liquidate) and self._is_safe(command)
         request = next(self.requests)
         events = self.venue.do(command, session=session, request=request)
-        assert not (safe and of_type(events, Liquidated)), "nobody sound is liquidated"
-        self.unread += events
+        assert not (safe and of_type(events, Liquidated)), "a sound account is liquidated"
+        self.unread_events += events
         mine = Origin(1, 1, session, request)
         self.outcome = describe([e for e in of_type(events, Answer) if e.origin == mine])
 
     def _is_safe(self, command: Liquidate) -> bool:
-        """Whether a client is at or above maintenance margin, counted afresh."""
+        """Return whether a client is at or above maintenance margin, measured anew."""
         wallet = self.state.wallet(command.account, command.currency)
         wallet.marks = -1
         return command.account >= FIRST_CLIENT and not margin.is_locked(self.state, wallet)
 
-    def endow(self, who: str, amount: str, currency: str) -> None:
-        """Give somebody money, and a new client an account first."""
-        if who not in self.people:
-            number = max(FIRST_CLIENT, 1 + max(self.people.values()))
-            self.do(OpenAccount(account=number, name=who))
-            self.people[who] = number
-        self.do(Deposit(account=self.people[who], currency=currency, amount=money(amount)))
+    def deposit(self, account: str, amount: str, currency: str) -> None:
+        """Deposit money, after opening an account for a new client."""
+        if account not in self.accounts:
+            number = max(FIRST_CLIENT, 1 + max(self.accounts.values()))
+            self.do(OpenAccount(account=number, name=account))
+            self.accounts[account] = number
+        self.do(Deposit(account=self.accounts[account], currency=currency, amount=money(amount)))
 
     def tick(self) -> None:
-        """The supervisor's heartbeat with all index prices so far."""
+        """Send the supervisor's heartbeat with all index prices so far."""
         self.do(Tick(prices=tuple(sorted(self.venue.prices.items()))))
 
-    def work(self) -> None:
-        """Carry on with what is in progress until nothing is left of it."""
+    def finish_work(self) -> None:
+        """Send Continue entries until no work is in progress."""
         while self.venue.exchange.busy:
             self.do(Continue())
 
     def liquidate(self) -> None:
-        """What the supervisor does after a Tick: one round for everybody who is due."""
-        self.work()
+        """Run one liquidation round for every account that is due, as the supervisor does."""
+        self.finish_work()
         for account, currency in liquidation.pending(self.state):
             self.do(Liquidate(account=account, currency=currency))
-        self.work()
+        self.finish_work()
 
     def order(
-        self, who: str, side: Side, amount: str, instrument: str, price: str, terms: str = ""
+        self, account: str, side: Side, amount: str, instrument: str, price: str, terms: str = ""
     ) -> None:
         """Place an order at a price or at "market".
 
-        `terms` are words: `reduce-only`, `post-only`, `day`, and `session-7` for where it came
-        from.
+        `terms` are words: `reduce-only`, `post-only`, `day`, and `session-7` for the
+        session of its origin.
         """
         words = set(terms.split())
         sessions = {word for word in words if word.startswith("session-")}
@@ -161,7 +162,7 @@ class Desk:
         assert not unknown, f"unknown terms of an order: {unknown}"
         market = price == "market"
         command = Place(
-            account=self.people[who],
+            account=self.accounts[account],
             instrument=instrument,
             side=side,
             amount=units(amount),
@@ -173,16 +174,16 @@ class Desk:
         )
         self.do(command, *(int(word.removeprefix("session-")) for word in sessions))
 
-    def rules(self, **changes: object) -> None:
-        """Change some of the house rules."""
+    def set_parameters(self, **changes: object) -> None:
+        """Change some of the venue's parameters."""
         self.do(SetParameters(parameters=Parameters(**asdict(self.state.parameters) | changes)))
 
-    def check_house(self) -> None:
-        """Nothing is in progress, and clients and fund stand on their own money.
+    def check_solvency(self) -> None:
+        """Check that no work is in progress and that all clients and the fund are sound.
 
-        A full look at every account: none below zero, and no client in liquidation.
+        This measures every account: none is below zero, and no client is in liquidation.
         """
-        assert not self.venue.exchange.busy, "work is left"
+        assert not self.venue.exchange.busy, "work is in progress"
         for currency in self.state.currencies():
             for account, wallet in self.state.wallets[currency].items():
                 wallet.marks = -1
@@ -192,7 +193,7 @@ class Desk:
                     assert wallet.margin_balance >= 0, f"{account} is below zero"
 
     def check_replay(self) -> None:
-        """The same entries give the same state, from nothing."""
+        """Check that replaying the entries gives the same state."""
         again = Exchange()
         for entry in self.venue.entries:
             again.apply(entry)
@@ -200,7 +201,7 @@ class Desk:
 
 
 def describe(answers: list[Answer]) -> str:
-    """What the sender was told; "" for no answer."""
+    """Describe an answer in short; "" for none."""
     assert len(answers) <= 1, "a request gets one answer"
     if not answers:
         return ""
