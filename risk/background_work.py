@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
@@ -13,21 +13,7 @@ from risk.events import CancelledAll
 
 if TYPE_CHECKING:
     from risk.position import Wallet
-    from risk.state import State
-
-
-class Phase(Protocol):
-    """Work in progress: an attrs class of plain values, so that a snapshot can hold it."""
-
-    done: bool
-
-    def advance(self, state: State, budget: int) -> int:
-        """Do at most `budget` steps, at least one if work is left, and return how many."""
-        ...
-
-    def withheld(self, state: State, wallet: Wallet, /) -> int:
-        """Return the part of a wallet's money that this work may claim: it cannot be withdrawn."""
-        ...
+    from risk.state import Phase, State
 
 
 def begin(state: State, *started: Phase) -> None:

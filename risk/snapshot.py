@@ -21,7 +21,7 @@ from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
 from book.units import ceil_div
 from risk import idempotency, ledger
-from risk.background_work import CancelOrders, Phase
+from risk.background_work import CancelOrders
 from risk.commands import Origin, SetProduct
 from risk.deleveraging import Deleverage
 from risk.delivery import Delivery
@@ -31,7 +31,7 @@ from risk.position import FUNDED, Position, Wallet
 from risk.risk_terms import Parameters, Terms
 from risk.sessions import CloseSessions
 from risk.settlement import Settlement
-from risk.state import Account, Due, Session, State
+from risk.state import Account, Due, Phase, Session, State
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False, kw_only=True):

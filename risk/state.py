@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from attrs import define, field
 from sortedcontainers import SortedDict
@@ -19,9 +19,6 @@ from risk.market import Index, Market
 from risk.position import Position, Wallet
 from risk.reasons import Reason
 from risk.risk_terms import Parameters
-
-if TYPE_CHECKING:
-    from risk.background_work import Phase
 
 FEES, INSURANCE, FUNDING_POOL, ROUNDING, DEFICIT = 1, 2, 3, 4, 5
 SYSTEM_ACCOUNTS = {
@@ -66,6 +63,20 @@ class Due(IntEnum):
     SETTLEMENT = 1
     LISTING = 2
     AVERAGING = 3
+
+
+class Phase(Protocol):
+    """Work in progress: an attrs class of plain values, so that a snapshot can hold it."""
+
+    done: bool
+
+    def advance(self, state: State, budget: int) -> int:
+        """Do at most `budget` steps, at least one if work is left, and return how many."""
+        ...
+
+    def withheld(self, state: State, wallet: Wallet, /) -> int:
+        """Return the part of a wallet's money that this work may claim: it cannot be withdrawn."""
+        ...
 
 
 @define(eq=False)

@@ -14,7 +14,6 @@ import pytest
 
 from book.order import Order
 from risk import snapshot
-from risk.background_work import Phase
 from risk.market import Averaging, Index, Market
 from risk.position import Position, Wallet
 from risk.snapshot import (
@@ -26,7 +25,7 @@ from risk.snapshot import (
     StateFacts,
     WalletFacts,
 )
-from risk.state import Account, Session, State
+from risk.state import Account, Phase, Session, State
 from tests.risk.random_commands import Chance, small_venue
 
 # Per class: what follows from the rest, what lives for one entry, and what has another name there.
