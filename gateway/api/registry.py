@@ -209,6 +209,31 @@ def method(
     return enter
 
 
+def trading_method(
+    name: str,
+    *,
+    params: type[P],
+    reply_format: MakeReplyFormat[P],
+    cost: Cost = Cost.MATCHING,
+    cacheable: bool = False,
+) -> Callable[[Handler[P]], Handler[P]]:
+    """Register a method that submits, changes or cancels orders."""
+    return method(
+        name,
+        params=params,
+        scope="trade:read_write",
+        cost=cost,
+        reply_format=reply_format,
+        cacheable=cacheable,
+    )
+
+
+def channel_method(name: str, *, params: type[P]) -> Callable[[Handler[P]], Handler[P]]:
+    """Register a method about channels; a private one needs a login, with any scope."""
+    scope = ANY_SCOPE if name.startswith("private/") else None
+    return method(name, params=params, scope=scope, cost=Cost.SUBSCRIBE, websocket_only=True)
+
+
 def _takes_list(kind: object) -> bool:
     origin = getattr(kind, "__origin__", kind)
     return origin in (list, tuple) or any(_takes_list(each) for each in get_args(kind))

@@ -328,19 +328,3 @@ def error_object_reply(meta: RequestMeta, error: ErrorObject | Raw, micros_out: 
 def heartbeat(kind: str) -> bytes:
     """A heartbeat frame; `kind` is `heartbeat`, or `test_request`, which wants an answer."""
     return encode(_Pushed("heartbeat", {"type": kind}))
-
-
-def order_id(instrument: str, number: int) -> str:
-    """An order's id as the API writes it: digits for BTC, else with the family in front."""
-    return f"{id_prefix(instrument)}{number}"
-
-
-trade_id = order_id
-"""A trade's id as the API writes it, prefixed as order ids are."""
-
-
-@lru_cache(maxsize=1_024)
-def id_prefix(instrument: str) -> str:
-    """What ids have in front of the number."""
-    family = instrument.partition("-")[0]
-    return "" if family == "BTC" else f"{family}-"

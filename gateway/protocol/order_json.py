@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw
 
 from book.units import SCALE
-from gateway.protocol import jsonrpc
+from gateway.protocol import ids, jsonrpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -251,7 +251,7 @@ def _own_trade_form(
 
 def _id(instrument: str) -> Raw:
     """A place for the id of an order or a trade."""
-    return Raw(f'"{jsonrpc.id_prefix(instrument)}%d"'.encode())
+    return Raw(f'"{ids.prefix(instrument)}%d"'.encode())
 
 
 @lru_cache(_NUMBERS)

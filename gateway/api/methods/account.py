@@ -7,19 +7,13 @@ import msgspec
 from book.order import Side
 from gateway.api.context import Call
 from gateway.api.methods.account_settings import fees_json, limits_json, profile_json
-from gateway.api.methods.currencies import ANY, Kind, listed
+from gateway.api.methods.parameters import ANY, InstrumentParams, Kind, listed
 from gateway.api.registry import Params, method
 from gateway.protocol import account_json, jsonrpc, large_results
 from gateway.protocol.amounts import amount_of, price_of
 from gateway.protocol.errors import ApiError, Code, invalid
 from gateway.protocol.jsonrpc import Exact
 from risk import views
-
-
-class InstrumentParams(Params, frozen=True):
-    """Parameters of private/get_position."""
-
-    instrument_name: str
 
 
 class PositionsParams(Params, frozen=True):

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from gateway.access.rate_limits import Cost
 from gateway.api.context import Call
 from gateway.api.methods import reply_formats
-from gateway.api.methods.currencies import ANY, Kind, all_listed, listed
 from gateway.api.methods.order_lookup import cancelling, find_order
+from gateway.api.methods.parameters import ANY, CancelFilter, Kind, all_listed, listed
 from gateway.api.methods.reply_formats import CancelManyParams
-from gateway.api.registry import IdempotentParams, Submission, method
+from gateway.api.registry import IdempotentParams, Submission, trading_method
 from gateway.protocol.errors import invalid
 from risk.commands import Cancel, CancelAll
-
-
-class OrderFilter(Enum):
-    """Which types of orders; the venue has no trigger orders, so that only two select any."""
-
-    ALL = "all"
-    LIMIT = "limit"
-    TRIGGER_ALL = "trigger_all"
-    STOP = "stop"
-    TAKE = "take"
-    TRAILING_STOP = "trailing_stop"
-
-    @property
-    def has_resting(self) -> bool:
-        """Whether it includes orders that rest in the book, which are limit orders all."""
-        return self in (OrderFilter.ALL, OrderFilter.LIMIT)
 
 
 class CancelParams(IdempotentParams, frozen=True):
@@ -41,7 +23,7 @@ class ByInstrument(CancelManyParams, frozen=True):
     """Parameters of private/cancel_all_by_instrument."""
 
     instrument_name: str
-    type: OrderFilter = OrderFilter.ALL
+    type: CancelFilter = CancelFilter.ALL
 
 
 class ByCurrency(CancelManyParams, frozen=True):
@@ -49,7 +31,7 @@ class ByCurrency(CancelManyParams, frozen=True):
 
     currency: str
     kind: Kind = Kind.ANY
-    type: OrderFilter = OrderFilter.ALL
+    type: CancelFilter = CancelFilter.ALL
 
 
 class ByKindOrType(CancelManyParams, frozen=True):
@@ -57,7 +39,7 @@ class ByKindOrType(CancelManyParams, frozen=True):
 
     currency: str | list[str]
     kind: Kind = Kind.ANY
-    type: OrderFilter = OrderFilter.ALL
+    type: CancelFilter = CancelFilter.ALL
 
 
 class ByLabel(IdempotentParams, frozen=True):
@@ -67,13 +49,8 @@ class ByLabel(IdempotentParams, frozen=True):
     currency: str = ANY
 
 
-@method(
-    "private/cancel",
-    params=CancelParams,
-    scope="trade:read_write",
-    cost=Cost.MATCHING,
-    reply_format=reply_formats.cancelled,
-    cacheable=True,
+@trading_method(
+    "private/cancel", params=CancelParams, reply_format=reply_formats.cancelled, cacheable=True
 )
 def cancel(call: Call, params: CancelParams) -> Submission:
     """Cancel one order."""
@@ -81,24 +58,22 @@ def cancel(call: Call, params: CancelParams) -> Submission:
     return Submission(Cancel(account=call.account, order_id=order.order_id))
 
 
-@method(
+@trading_method(
     "private/cancel_all",
     params=CancelManyParams,
-    scope="trade:read_write",
-    cost=Cost.CANCEL_ALL,
     reply_format=reply_formats.cancelled_all,
+    cost=Cost.CANCEL_ALL,
 )
 def cancel_all(call: Call, params: CancelManyParams) -> Submission:
     """Cancel every order of the account."""
     return Submission(CancelAll(account=call.account, detailed=params.detailed))
 
 
-@method(
+@trading_method(
     "private/cancel_all_by_instrument",
     params=ByInstrument,
-    scope="trade:read_write",
-    cost=Cost.CANCEL_ALL,
     reply_format=reply_formats.cancelled_all,
+    cost=Cost.CANCEL_ALL,
 )
 def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
     """Cancel the orders in one instrument."""
@@ -109,24 +84,22 @@ def cancel_all_by_instrument(call: Call, params: ByInstrument) -> object:
     return Submission(command)
 
 
-@method(
+@trading_method(
     "private/cancel_all_by_currency",
     params=ByCurrency,
-    scope="trade:read_write",
-    cost=Cost.CANCEL_ALL,
     reply_format=reply_formats.cancelled_all,
+    cost=Cost.CANCEL_ALL,
 )
 def cancel_all_by_currency(call: Call, params: ByCurrency) -> object:
     """Cancel the orders settled in one currency."""
     return _by_currencies(call, params, listed(call.venue, params.currency))
 
 
-@method(
+@trading_method(
     "private/cancel_all_by_kind_or_type",
     params=ByKindOrType,
-    scope="trade:read_write",
-    cost=Cost.CANCEL_ALL,
     reply_format=reply_formats.cancelled_all,
+    cost=Cost.CANCEL_ALL,
 )
 def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
     """Cancel the orders of a kind or type, settled in any of some currencies."""
@@ -134,13 +107,7 @@ def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
     return _by_currencies(call, params, all_listed(call.venue, given))
 
 
-@method(
-    "private/cancel_by_label",
-    params=ByLabel,
-    scope="trade:read_write",
-    cost=Cost.MATCHING,
-    reply_format=reply_formats.counted,
-)
+@trading_method("private/cancel_by_label", params=ByLabel, reply_format=reply_formats.counted)
 def cancel_by_label(call: Call, params: ByLabel) -> object:
     """Cancel the orders of a label; the result is their number."""
     if not params.label:

@@ -9,27 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Annotated, Final
-
-from msgspec import Meta
 
 from gateway.api.context import Call
-from gateway.api.methods.currencies import Kind, listed
 from gateway.api.methods.order_lookup import order_number
+from gateway.api.methods.parameters import Kind, Natural, PageSize, settled_in
 from gateway.api.registry import Params, method
 from gateway.history.archive import OwnTrade
 from gateway.history.paging import TradeRange
-from gateway.protocol import jsonrpc, large_results, order_json
+from gateway.protocol import ids, jsonrpc, large_results, order_json
 from gateway.protocol.errors import invalid
 from gateway.protocol.large_results import Listing
 
-Count = Annotated[int, Meta(ge=1, le=1_000)]
-Millis = Annotated[int, Meta(ge=0, lt=2**53)]
-Sequence = Annotated[int, Meta(ge=0, lt=2**53)]
-Offset = Annotated[int, Meta(ge=0, lt=2**53)]
-
-# Trades have one numbering for all instruments, whose families only prefix it.
-_TRADE_ID: Final = re.compile(r"(?:[\w-]{1,40}-)?([0-9]{1,15})", re.ASCII)
+NameFilter = Callable[[str], bool]
 
 
 class Sorting(Enum):
@@ -43,9 +34,9 @@ class Sorting(Enum):
 class Page(Params, frozen=True):
     """What all queries for trades have in common."""
 
-    start_timestamp: Millis | None = None
-    end_timestamp: Millis | None = None
-    count: Count = 10
+    start_timestamp: Natural | None = None
+    end_timestamp: Natural | None = None
+    count: PageSize = 10
     sorting: Sorting = Sorting.DEFAULT
 
 
@@ -53,8 +44,8 @@ class InstrumentTradesParams(Page, frozen=True, kw_only=True):
     """Parameters of trades by instrument."""
 
     instrument_name: str
-    start_seq: Sequence | None = None
-    end_seq: Sequence | None = None
+    start_seq: Natural | None = None
+    end_seq: Natural | None = None
 
 
 class CurrencyTradesParams(Page, frozen=True, kw_only=True):
@@ -76,8 +67,8 @@ class OrderTradesParams(Params, frozen=True):
 class OrdersPage(Params, frozen=True):
     """What both order histories have in common; `include_old` is served either way."""
 
-    count: Count = 20
-    offset: Offset = 0
+    count: PageSize = 20
+    offset: Natural = 0
     include_unfilled: bool = False
     with_continuation: bool = False
     continuation: str = ""
@@ -113,7 +104,7 @@ def get_last_trades_by_instrument_and_time(call: Call, params: InstrumentTradesP
 @method("public/get_last_trades_by_currency", params=CurrencyTradesParams)
 def get_last_trades_by_currency(call: Call, params: CurrencyTradesParams) -> object:
     """Trades of all instruments settled in a currency."""
-    fits = _settled_in(call, params.currency, params.kind)
+    fits = _settled_in(call, params)
     names = filter(fits, call.venue.archive.instruments)
     return _public_trades(call, names, _currency_range(params))
 
@@ -146,7 +137,7 @@ def get_user_trades_by_instrument_and_time(call: Call, params: InstrumentTradesP
 @method("private/get_user_trades_by_currency", params=CurrencyTradesParams, scope="trade:read")
 def get_user_trades_by_currency(call: Call, params: CurrencyTradesParams) -> object:
     """The account's trades in all instruments settled in a currency."""
-    fits = _settled_in(call, params.currency, params.kind)
+    fits = _settled_in(call, params)
     return _own_trades(call, fits, _currency_range(params))
 
 
@@ -166,7 +157,7 @@ def get_user_trades_by_order(call: Call, params: OrderTradesParams) -> object:
     own = [
         each
         for each in call.venue.archive.order_trades(call.account, order_number(wanted))
-        if jsonrpc.order_id(each.trade.instrument, each.side.order_id) == wanted
+        if ids.order_id(each.trade.instrument, each.side.order_id) == wanted
     ]
     if params.sorting is not Sorting.ASCENDING:
         own.reverse()
@@ -185,18 +176,18 @@ def get_order_history_by_instrument(call: Call, params: InstrumentOrdersParams) 
 @method("private/get_order_history_by_currency", params=CurrencyOrdersParams, scope="trade:read")
 def get_order_history_by_currency(call: Call, params: CurrencyOrdersParams) -> object:
     """The account's closed orders in all instruments settled in a currency, latest first."""
-    return _orders(call, _settled_in(call, params.currency, params.kind), params)
+    return _orders(call, _settled_in(call, params), params)
 
 
-def _settled_in(call: Call, currency: str, kind: Kind) -> Callable[[str], bool]:
-    """Whether an instrument is settled in a currency, by name. Raises ApiError -32602."""
-    archive, currencies = call.venue.archive, listed(call.venue, currency)
+def _settled_in(call: Call, params: CurrencyTradesParams | CurrencyOrdersParams) -> NameFilter:
+    """Return a filter for instruments by name. Raises ApiError -32602."""
+    archive, fits = call.venue.archive, settled_in(call.venue, params.currency, params.kind)
 
-    def fits(name: str) -> bool:
-        instrument = archive.instrument(name) if kind.has_futures else None
-        return instrument is not None and instrument.currency in currencies
+    def name_fits(name: str) -> bool:
+        instrument = archive.instrument(name)
+        return instrument is not None and fits(instrument)
 
-    return fits
+    return name_fits
 
 
 def _require_time(params: Page) -> None:
@@ -233,12 +224,10 @@ def _ascending(params: Page, begun: bool) -> bool:
 
 
 def _trade_number(param: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = _TRADE_ID.fullmatch(text)
-    if match is None:
+    number = None if text is None else ids.number_of(text)
+    if number is None and text is not None:
         raise invalid(param)
-    return int(match[1])
+    return number
 
 
 def _public_trades(call: Call, names: Iterable[str], wanted: TradeRange) -> Listing:
@@ -254,7 +243,7 @@ def _public_trades(call: Call, names: Iterable[str], wanted: TradeRange) -> List
     )
 
 
-def _own_trades(call: Call, fits: Callable[[str], bool], wanted: TradeRange) -> Listing:
+def _own_trades(call: Call, fits: NameFilter, wanted: TradeRange) -> Listing:
     own, more = call.venue.archive.own_trades(call.account, wanted, fits)
     return _page(_shown(call, own), more=more)
 
@@ -272,7 +261,7 @@ def _shown(call: Call, own: Iterable[OwnTrade]) -> Listing:
     return large_results.array(shown, lambda each: order_json.own_trade_text(*each))
 
 
-def _orders(call: Call, fits: Callable[[str], bool], params: OrdersPage) -> object:
+def _orders(call: Call, fits: NameFilter, params: OrdersPage) -> object:
     """A page of closed orders. A continuation is the offset of the page that follows."""
     offset = params.offset
     if params.continuation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum
 from itertools import islice
 from typing import Annotated, Final
@@ -13,7 +13,14 @@ from book.calendar import date_code, day_of
 from book.order import Side
 from gateway.access.rate_limits import Cost
 from gateway.api.context import Call
-from gateway.api.methods.currencies import ANY, Kind, listed
+from gateway.api.methods.parameters import (
+    ANY,
+    InstrumentParams,
+    Kind,
+    Natural,
+    PageSize,
+    settled_in,
+)
 from gateway.api.registry import NoParams, Params, method
 from gateway.protocol import jsonrpc, large_results, market_json
 from gateway.protocol.account_json import Json
@@ -22,8 +29,6 @@ from gateway.protocol.large_results import Listing
 from risk import marks
 from risk.market import Index, Market
 from risk.state import State
-
-NOT_FOUND: Final = 13020
 
 Depth = Annotated[int, Meta(ge=1, le=10_000)]
 
@@ -34,12 +39,6 @@ class InstrumentsParams(Params, frozen=True):
     currency: str = ANY
     kind: Kind = Kind.ANY
     expired: bool = False
-
-
-class InstrumentParams(Params, frozen=True):
-    """Parameters of what concerns one instrument."""
-
-    instrument_name: str
 
 
 class BookParams(Params, frozen=True):
@@ -72,8 +71,8 @@ class DeliveryParams(Params, frozen=True):
     """Parameters of public/get_delivery_prices."""
 
     index_name: str
-    offset: Annotated[int, Meta(ge=0, lt=2**53)] = 0
-    count: Annotated[int, Meta(ge=1, le=1_000)] = 10
+    offset: Natural = 0
+    count: PageSize = 10
 
 
 class ExpirationKind(Enum):
@@ -98,7 +97,7 @@ def get_instruments(call: Call, params: InstrumentsParams) -> object:
     markets = state.expired if params.expired else state.markets.values()
     shown = [
         (market.instrument, market.terms, market.state)
-        for market in _settled_in(call, markets, params.currency, params.kind)
+        for market in filter(settled_in(call.venue, params.currency, params.kind), markets)
     ]
     return large_results.array(
         shown, lambda terms: jsonrpc.encode(market_json.instrument_json(*terms))
@@ -228,7 +227,7 @@ def get_book_summary_by_currency(call: Call, params: CurrencyParams) -> object:
     markets = call.venue.exchange.state.markets.values()
     summaries = [
         _summary(call, market)
-        for market in _settled_in(call, markets, params.currency, params.kind)
+        for market in filter(settled_in(call.venue, params.currency, params.kind), markets)
     ]
     return large_results.array(summaries, jsonrpc.encode)
 
@@ -261,7 +260,7 @@ def _expirations(
     for currency in currencies:
         kinds: dict[str, list[str]] = {}
         if kind is not ExpirationKind.OPTION:
-            chosen = _settled_in(call, markets, currency, Kind.FUTURE)
+            chosen = filter(settled_in(call.venue, currency), markets)
             expiries = {market.instrument.expiry or market_json.NEVER for market in chosen}
             kinds["future"] = [
                 "PERPETUAL" if expiry == market_json.NEVER else date_code(expiry)
@@ -293,13 +292,3 @@ def get_delivery_prices(call: Call, params: DeliveryParams) -> object:
 def _delivery(day: tuple[str, int]) -> bytes:
     date, price = day
     return jsonrpc.encode({"date": date, "delivery_price": jsonrpc.price(price)})
-
-
-def _settled_in(
-    call: Call, markets: Iterable[Market], currency: str, kind: Kind
-) -> Iterator[Market]:
-    """Of these markets, those that are settled in a currency. Raises ApiError -32602."""
-    currencies = listed(call.venue, currency)
-    if not kind.has_futures:
-        return iter(())
-    return (market for market in markets if market.currency in currencies)

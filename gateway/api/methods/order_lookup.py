@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from book.order import Order, OrderRecord, OrderState
-from gateway.protocol import jsonrpc
+from gateway.protocol import ids
 from gateway.protocol.errors import ApiError, Code
 from gateway.protocol.pending_request import Explain, plainly
 from risk.events import Refused
@@ -15,12 +14,6 @@ from risk.reasons import Reason
 
 if TYPE_CHECKING:
     from gateway.api.context import Call
-
-# Digits, or digits behind a prefix: the families of instruments, but also those of order kinds
-# that other venues have, so that such an id is unknown rather than ill-formed. 15 digits are more
-# orders than anybody will see, and still exact in a double.
-_DIGITS: Final = 15
-_ORDER_ID: Final = re.compile(rf"(?:[\w-]{{1,40}}-)?([0-9]{{1,{_DIGITS}}})", re.ASCII)
 
 Closed = Callable[[OrderRecord | None], Code]
 """The error code for something that cannot be done with a closed order, None when forgotten."""
@@ -38,13 +31,11 @@ def editing(order: OrderRecord | None) -> Code:
 
 
 def order_number(text: str) -> int:
-    """The number in an order id. Raises ApiError 10025."""
-    if text.isdecimal() and text.isascii() and len(text) <= _DIGITS:
-        return int(text)
-    match = _ORDER_ID.fullmatch(text)
-    if match is None:
+    """Return the number in an order id. Raises ApiError 10025."""
+    number = ids.number_of(text)
+    if number is None:
         raise ApiError(Code.INVALID_ORDER_ID)
-    return int(match[1])
+    return number
 
 
 def find_order(call: Call, text: str, closed: Closed) -> Order:
@@ -57,7 +48,7 @@ def find_order(call: Call, text: str, closed: Closed) -> Order:
     order = call.venue.exchange.state.accounts[call.account].orders.get(number)
     if order is None:
         raise missing(call, text, closed)
-    if jsonrpc.order_id(order.instrument, number) != text:
+    if ids.order_id(order.instrument, number) != text:
         raise ApiError(Code.ORDER_NOT_FOUND)
     return order
 
@@ -66,7 +57,7 @@ def find_closed(call: Call, text: str) -> OrderRecord | None:
     """The caller's closed order of that id, while it is kept. Raises ApiError 10025."""
     number = order_number(text)
     order = call.venue.archive.order(call.account, number)
-    if order is None or jsonrpc.order_id(order.instrument, number) != text:
+    if order is None or ids.order_id(order.instrument, number) != text:
         return None
     return order
 

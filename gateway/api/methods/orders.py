@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from enum import Enum
 from typing import Annotated, Final
 
 from msgspec import Meta, Raw
 
 from book.order import Order, OrderRecord
 from gateway.api.context import Call
-from gateway.api.methods.currencies import Kind, listed
 from gateway.api.methods.order_lookup import find_closed, order_number
+from gateway.api.methods.parameters import Kind, OpenFilter, settled_in
 from gateway.api.registry import Params, method
 from gateway.history.archive import find_market
-from gateway.protocol import jsonrpc, large_results, order_json
+from gateway.protocol import ids, jsonrpc, large_results, order_json
 from gateway.protocol.errors import ApiError, Code
 from gateway.protocol.large_results import Listing
 from risk import views
@@ -22,27 +21,6 @@ from risk import views
 # As many as one page of history; more would make one request the work of many.
 CLOSED_SEARCHED: Final = 1_000
 Ids = Annotated[list[str], Meta(max_length=CLOSED_SEARCHED)]
-
-
-class OpenFilter(Enum):
-    """Which types of orders; the venue has no trigger orders, so that only two select any."""
-
-    ALL = "all"
-    LIMIT = "limit"
-    TRIGGER_ALL = "trigger_all"
-    STOP_ALL = "stop_all"
-    STOP_LIMIT = "stop_limit"
-    STOP_MARKET = "stop_market"
-    TAKE_ALL = "take_all"
-    TAKE_LIMIT = "take_limit"
-    TAKE_MARKET = "take_market"
-    TRAILING_ALL = "trailing_all"
-    TRAILING_STOP = "trailing_stop"
-
-    @property
-    def has_resting(self) -> bool:
-        """Whether it includes orders that rest in the book, which are limit orders all."""
-        return self in (OpenFilter.ALL, OpenFilter.LIMIT)
 
 
 class OpenOrders(Params, frozen=True):
@@ -93,8 +71,8 @@ def get_open_orders(call: Call, params: OpenOrders) -> object:
 @method("private/get_open_orders_by_currency", params=ByCurrency, scope="trade:read")
 def get_open_orders_by_currency(call: Call, params: ByCurrency) -> object:
     """Open orders settled in a currency."""
-    fits = _settled_in(call, params.currency)
-    return _selected(call, params.kind, params.type, fits)
+    fits, markets = settled_in(call.venue, params.currency), call.venue.exchange.state.markets
+    return _selected(call, params.kind, params.type, lambda order: fits(markets[order.instrument]))
 
 
 @method("private/get_open_orders_by_instrument", params=ByInstrument, scope="trade:read")
@@ -107,10 +85,9 @@ def get_open_orders_by_instrument(call: Call, params: ByInstrument) -> object:
 @method("private/get_open_orders_by_label", params=ByLabel, scope="trade:read")
 def get_open_orders_by_label(call: Call, params: ByLabel) -> object:
     """Open orders of a label; without one, those that have none."""
-    settled = _settled_in(call, params.currency)
-    return _shown(
-        call, (each for each in _open(call) if settled(each) and each.label == params.label)
-    )
+    fits, markets = settled_in(call.venue, params.currency), call.venue.exchange.state.markets
+    labelled = (order for order in _open(call) if order.label == params.label)
+    return _shown(call, (order for order in labelled if fits(markets[order.instrument])))
 
 
 @method("private/get_order_state", params=OrderId, scope="trade:read")
@@ -126,7 +103,7 @@ def get_order_state(call: Call, params: OrderId) -> object:
 @method("private/get_order_state_by_label", params=ByLabel, scope="trade:read")
 def get_order_state_by_label(call: Call, params: ByLabel) -> object:
     """Orders of a label: the open ones, then of the latest closed ones those that bear it."""
-    chosen = listed(call.venue, params.currency)
+    fits = settled_in(call.venue, params.currency)
     still = [order.record() for order in _open(call) if order.label == params.label]
     closed = call.venue.archive.orders(
         call.account, lambda _: True, unfilled=True, offset=0, count=CLOSED_SEARCHED
@@ -134,7 +111,7 @@ def get_order_state_by_label(call: Call, params: ByLabel) -> object:
     shown = []
     for record in (*still, *(each for each in closed if each.label == params.label)):
         market = find_market(call.venue.exchange.state, record.instrument)
-        if market is not None and market.currency in chosen:
+        if market is not None and fits(market):
             shown.append(record)
     return _texts(call, shown)
 
@@ -168,15 +145,9 @@ def _open(call: Call) -> Iterable[Order]:
 
 def _find_open(call: Call, text: str) -> Order | None:
     order = call.venue.exchange.state.accounts[call.account].orders.get(order_number(text))
-    if order is None or jsonrpc.order_id(order.instrument, order.order_id) != text:
+    if order is None or ids.order_id(order.instrument, order.order_id) != text:
         return None
     return order
-
-
-def _settled_in(call: Call, currency: str) -> Callable[[Order], bool]:
-    markets = call.venue.exchange.state.markets
-    chosen = listed(call.venue, currency)
-    return lambda order: markets[order.instrument].currency in chosen
 
 
 def _selected(

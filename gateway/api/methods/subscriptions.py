@@ -7,9 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gateway.access.rate_limits import Cost
 from gateway.api.context import Call
-from gateway.api.registry import ANY_SCOPE, NoParams, Params, method
+from gateway.api.registry import NoParams, Params, channel_method
 from gateway.feed.channel_names import Channel, parse
 from gateway.protocol.errors import ApiError, Code, invalid
 
@@ -23,43 +22,31 @@ class ChannelParams(Params, frozen=True):
     channels: Channels
 
 
-@method("public/subscribe", params=ChannelParams, cost=Cost.SUBSCRIBE, websocket_only=True)
+@channel_method("public/subscribe", params=ChannelParams)
 def subscribe_public(call: Call, params: ChannelParams) -> object:
     """Subscribe to public channels; the result is what was subscribed to."""
     return _subscribe(call, params.channels, private=False)
 
 
-@method(
-    "private/subscribe",
-    params=ChannelParams,
-    scope=ANY_SCOPE,
-    cost=Cost.SUBSCRIBE,
-    websocket_only=True,
-)
+@channel_method("private/subscribe", params=ChannelParams)
 def subscribe_private(call: Call, params: ChannelParams) -> object:
     """Subscribe to any channels for which the log-in's scope is enough."""
     return _subscribe(call, params.channels, private=True)
 
 
-@method("public/unsubscribe", params=ChannelParams, cost=Cost.SUBSCRIBE, websocket_only=True)
+@channel_method("public/unsubscribe", params=ChannelParams)
 def unsubscribe_public(call: Call, params: ChannelParams) -> object:
     """Unsubscribe; the result is what had been subscribed to."""
     return _unsubscribe(call, params.channels)
 
 
-@method(
-    "private/unsubscribe",
-    params=ChannelParams,
-    scope=ANY_SCOPE,
-    cost=Cost.SUBSCRIBE,
-    websocket_only=True,
-)
+@channel_method("private/unsubscribe", params=ChannelParams)
 def unsubscribe_private(call: Call, params: ChannelParams) -> object:
     """Unsubscribe; the result is what had been subscribed to."""
     return _unsubscribe(call, params.channels)
 
 
-@method("public/unsubscribe_all", params=NoParams, cost=Cost.SUBSCRIBE, websocket_only=True)
+@channel_method("public/unsubscribe_all", params=NoParams)
 def unsubscribe_all_public(call: Call, params: NoParams) -> object:  # noqa: ARG001
     """Unsubscribe from every public channel."""
     held = call.venue.feed.subscribed(call.session.sink)
@@ -67,13 +54,7 @@ def unsubscribe_all_public(call: Call, params: NoParams) -> object:  # noqa: ARG
     return "ok"
 
 
-@method(
-    "private/unsubscribe_all",
-    params=NoParams,
-    scope=ANY_SCOPE,
-    cost=Cost.SUBSCRIBE,
-    websocket_only=True,
-)
+@channel_method("private/unsubscribe_all", params=NoParams)
 def unsubscribe_all_private(call: Call, params: NoParams) -> object:  # noqa: ARG001
     """Unsubscribe from every channel."""
     call.venue.feed.unsubscribe_all(call.session.sink)

@@ -11,11 +11,11 @@ from msgspec import Meta
 
 from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
-from gateway.access.rate_limits import Cost
 from gateway.api.context import Call
 from gateway.api.methods import reply_formats
 from gateway.api.methods.order_lookup import editing, find_by_label, find_order
-from gateway.api.registry import IdempotentParams, Submission, method
+from gateway.api.methods.parameters import Natural
+from gateway.api.registry import IdempotentParams, Submission, method, trading_method
 from gateway.protocol import jsonrpc
 from gateway.protocol.amounts import amount_of, price_of, unused
 from gateway.protocol.errors import ApiError, Code, invalid, not_implemented
@@ -23,7 +23,6 @@ from gateway.protocol.jsonrpc import Exact
 from risk.commands import ClosePosition, Edit, Place, SetSelfTrading
 
 Label = Annotated[str, Meta(max_length=64)]
-Millis = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
 class Type(StrEnum):
@@ -58,7 +57,7 @@ class Terms(IdempotentParams, frozen=True):
     amount: Exact | None = None
     contracts: Exact | None = None
     price: Exact | None = None
-    valid_until: Millis = 0
+    valid_until: Natural = 0
     display_amount: Exact | None = None
     max_show: Exact | None = None
     advanced: str = ""
@@ -115,26 +114,16 @@ class SelfTradingParams(IdempotentParams, frozen=True):
     extended_to_subaccounts: bool
 
 
-@method(
-    "private/buy",
-    params=OrderParams,
-    scope="trade:read_write",
-    cost=Cost.MATCHING,
-    reply_format=reply_formats.ordered,
-    cacheable=True,
+@trading_method(
+    "private/buy", params=OrderParams, reply_format=reply_formats.ordered, cacheable=True
 )
 def buy(call: Call, params: OrderParams) -> Submission:
     """Enter a buy order."""
     return _place(call, params, _BUY)
 
 
-@method(
-    "private/sell",
-    params=OrderParams,
-    scope="trade:read_write",
-    cost=Cost.MATCHING,
-    reply_format=reply_formats.ordered,
-    cacheable=True,
+@trading_method(
+    "private/sell", params=OrderParams, reply_format=reply_formats.ordered, cacheable=True
 )
 def sell(call: Call, params: OrderParams) -> Submission:
     """Enter a sell order."""
@@ -173,24 +162,17 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
     return Submission(command)
 
 
-@method(
-    "private/edit",
-    params=EditParams,
-    scope="trade:read_write",
-    cost=Cost.MATCHING,
-    reply_format=reply_formats.edited,
-    cacheable=True,
+@trading_method(
+    "private/edit", params=EditParams, reply_format=reply_formats.edited, cacheable=True
 )
 def edit(call: Call, params: EditParams) -> Submission:
     """Change an open order; `amount` is its new total, with what is filled."""
     return _edit(call, params, find_order(call, params.order_id, editing))
 
 
-@method(
+@trading_method(
     "private/edit_by_label",
     params=EditByLabelParams,
-    scope="trade:read_write",
-    cost=Cost.MATCHING,
     reply_format=reply_formats.edited,
     cacheable=True,
 )
@@ -218,13 +200,8 @@ def _edit(call: Call, params: Changes, order: Order) -> Submission:
     return Submission(command)
 
 
-@method(
-    "private/close_position",
-    params=CloseParams,
-    scope="trade:read_write",
-    cost=Cost.MATCHING,
-    reply_format=reply_formats.ordered,
-    cacheable=True,
+@trading_method(
+    "private/close_position", params=CloseParams, reply_format=reply_formats.ordered, cacheable=True
 )
 def close_position(call: Call, params: CloseParams) -> Submission:
     """Enter a reduce-only order for the whole position."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from book.units import MONEY
-from gateway.protocol import jsonrpc
+from gateway.protocol import ids, jsonrpc
 from gateway.protocol.errors import ApiError, Code
 from gateway.protocol.jsonrpc import BadFrameError, RequestMeta, decode
 
@@ -216,7 +216,7 @@ def test_ids_of_orders_and_trades_name_their_family() -> None:
         instrument: name(instrument, 12)
         for instrument, name in product(
             ("BTC-PERPETUAL", "BTC-25DEC26", "ETH-PERPETUAL", "SOL_USDC-PERPETUAL"),
-            (jsonrpc.order_id, jsonrpc.trade_id),
+            (ids.order_id, ids.trade_id),
         )
     }
     expected = {

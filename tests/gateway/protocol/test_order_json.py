@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from book.order import OrderRecord
-from gateway.protocol import jsonrpc, order_json
+from gateway.protocol import ids, jsonrpc, order_json
 from risk.events import Traded, TradeSide
 from tests.gateway.feed_fixture import BTC, SOL, Desk
 
@@ -59,7 +59,7 @@ def order_fields(order: OrderRecord) -> dict[str, Any]:
     average = number(hundredth(order.average_price, order.instrument))
     size = MARKETS[order.instrument].contract.contract_size
     told = {
-        "order_id": jsonrpc.order_id(order.instrument, order.order_id),
+        "order_id": ids.order_id(order.instrument, order.order_id),
         "order_state": order.state.value,
         "order_type": order.type.value,
         "time_in_force": order.time_in_force.value,
@@ -121,7 +121,7 @@ def trade_fields(trade: Traded, side: TradeSide) -> dict[str, Any]:
     size = MARKETS[trade.instrument].contract.contract_size
     liquidated = "M" * trade.maker.liquidation + "T" * trade.taker.liquidation
     told = {
-        "trade_id": jsonrpc.trade_id(trade.instrument, trade.trade_id),
+        "trade_id": ids.trade_id(trade.instrument, trade.trade_id),
         "trade_seq": trade.sequence,
         "instrument_name": trade.instrument,
         "timestamp": trade.time,
@@ -149,7 +149,7 @@ def test_an_own_trade_is_told_field_by_field(trade: Traded, taking: bool) -> Non
     side = trade.taker if taking else trade.maker
     passed = side.liquidation or not side.order_id
     told = trade_fields(trade, side) | {
-        "order_id": jsonrpc.order_id(trade.instrument, side.order_id),
+        "order_id": ids.order_id(trade.instrument, side.order_id),
         "order_type": "liquidation" if passed else side.type.value,
         "state": side.state.value,
         "liquidity": "T" if taking else "M",
