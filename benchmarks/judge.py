@@ -76,9 +76,9 @@ def judged(directory: DataDirectory) -> Judge:
     for newer in Snapshots(directory.snapshots).paths()[:-1]:
         newer.unlink()
     recovery = recover(directory, Disk())
-    exchange = recovery.replay.exchange
+    exchange = recovery.replayer.exchange
     judge = Judge(exchange.state)
-    recovery.replay.observers.append(judge.observe)
+    recovery.replayer.observers.append(judge.observe)
     for _ in recovery.run():
         pass
     exchange.check()

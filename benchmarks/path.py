@@ -50,7 +50,7 @@ STEPS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("frames of a chunk into messages", WebSocketTransport, "_cut"),
     ("message into command: JSON, log-in, scope, limits", Session, "receive"),
     ("command into the inbox", Inbox, "put_nowait"),
-    ("batch into bytes", SegmentWriter, "frame"),
+    ("batch into bytes", SegmentWriter, "encode"),
     ("decision: margin, matching, settlement", Exchange, "apply"),
     ("events into reply and notifications", Feed, "publish"),
     ("trail for those who replay", EventHash, "observe"),

@@ -81,7 +81,7 @@ class Trading:
     def __attrs_post_init__(self) -> None:
         disk = PatientDisk()
         for folder in (self.directory.path, self.directory.log, self.directory.snapshots):
-            disk.make_folder(folder)
+            disk.make_directory(folder)
         self.writer = SegmentWriter(self.directory.log, disk)
         self.writer.open()
         CheckpointProposer(self.trail, self._due.append)

@@ -21,7 +21,7 @@ from gateway.cli.serve import add_serve
 from gateway.config.toml_reader import ConfigError
 from gateway.log.errors import ApplyError, DiskError, LogError
 from gateway.printable import printable
-from gateway.server.failure import report
+from gateway.server.failure import report_failure
 
 if TYPE_CHECKING:
     from gateway.cli.arguments import Subcommands
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Raised inside the venue, it is wrapped in an exception group by each nursery it leaves.
         print(f"tidegate: {printable(str(_innermost(errors)))}", file=sys.stderr)
     except* (DiskError, ApplyError, LogError) as errors:
-        status = report(_innermost(errors))
+        status = report_failure(_innermost(errors))
     return status
 
 

@@ -16,12 +16,12 @@ from gateway.clock import RealClock
 from gateway.log import maintenance
 from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
-from gateway.log.entry_format import Selection, line, record
+from gateway.log.entry_format import Selection, format_json, format_line
 from gateway.log.errors import LockedError, LogError
 from gateway.log.follower import SNAPSHOT_ENTRIES, Follower
 from gateway.log.frames import Frame
 from gateway.log.segments import SegmentReader
-from gateway.log.tail import Tail
+from gateway.log.tail import LogTail
 from gateway.log.verify import CHECK_ENTRIES, Verification, Verified
 from gateway.printable import printable
 
@@ -105,11 +105,11 @@ def _snapshot(chosen: argparse.Namespace) -> int:
     if chosen.follow:
         return _follow(chosen)
     try:
-        sequence = maintenance.snapshot(directory, disk)
+        sequence = maintenance.write_snapshot(directory, disk)
     except LockedError:
         follower = Follower.open(directory, disk)
         follower.catch_up()
-        sequence = follower.snapshot()
+        sequence = follower.write_snapshot()
     write_line(f"snapshot of entry {sequence}")
     if chosen.prune:
         _tell_pruned(directory, disk)
@@ -168,7 +168,7 @@ def _verify(chosen: argparse.Namespace) -> int:
 
 def report(found: Verified, seconds: float) -> str:
     """What was proved, in some lines."""
-    survey = found.survey
+    survey = found.scan
     lines = [f"entries {survey.first} to {survey.last}: checksums right, chain whole"]
     if survey.torn:
         lines.append(
@@ -219,7 +219,7 @@ def _show(chosen: argparse.Namespace) -> int:
         # Whoever read has seen enough, and Python would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if chosen.account is not None and wanted.who.number(chosen.account) is None:
+    if chosen.account is not None and wanted.account_names.number_of(chosen.account) is None:
         raise LogError(f"{chosen.directory.path}: no account is named {chosen.account}")
     return 0
 
@@ -228,13 +228,13 @@ def _print_entries(wanted: Selection, *, follow: bool, json: bool) -> None:
     def printed(frames: Iterator[Frame]) -> bool:
         """Print what is wanted of the frames; whether nothing more is wanted."""
         for frame in frames:
-            for entry in wanted.of(frame, tail.reader.entries):
-                write_line(record(entry) if json else line(entry, wanted.who))
-            if wanted.past(frame.last + 1):
+            for entry in wanted.select(frame, tail.reader.entries):
+                write_line(format_json(entry) if json else format_line(entry, wanted.account_names))
+            if wanted.is_past(frame.last + 1):
                 return True
         return False
 
-    tail = Tail(wanted.open())
+    tail = LogTail(wanted.open())
     if not follow:
         _print_to_end(tail.reader, printed)
         return
@@ -247,7 +247,7 @@ def _print_to_end(reader: SegmentReader, printed: Callable[[Iterator[Frame]], bo
     """Print the log as far as it goes. Raises LogError where that is not its end."""
     if printed(reader.frames()):
         return
-    left, sequence = reader.unfinished(), reader.sequence
+    left, sequence = reader.unfinished_bytes(), reader.sequence
     for _ in range(WRITE_POLLS):
         if reader.fault is None or reader.sequence != sequence:
             return
@@ -256,7 +256,7 @@ def _print_to_end(reader: SegmentReader, printed: Callable[[Iterator[Frame]], bo
         sleep(POLL_SECONDS)
         if printed(reader.frames()):
             return
-        left = reader.unfinished()
+        left = reader.unfinished_bytes()
     if left:
         raise LogError(
             f"{reader.segment.path}: after entry {reader.sequence}, at byte {reader.offset}, {left}"
@@ -283,7 +283,7 @@ def _add_skip(commands: Subcommands) -> None:
 
 
 def _skip(chosen: argparse.Namespace) -> int:
-    poison = maintenance.skip(
+    poison = maintenance.skip_entry(
         chosen.directory, chosen.sequence, chosen.reason, clock=RealClock(), disk=Disk()
     )
     write_line(f"entry {poison.sequence} is left out from now on: {poison}")
@@ -306,7 +306,7 @@ def _prune(chosen: argparse.Namespace) -> int:
 
 
 def _tell_pruned(directory: DataDirectory, disk: Disk) -> None:
-    removed = maintenance.prune(directory, disk)
+    removed = maintenance.prune_segments(directory, disk)
     for segment in removed:
         write_line(f"{segment.path} removed")
     if not removed:

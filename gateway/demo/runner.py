@@ -95,7 +95,7 @@ class Demo:
         self._slide.begin(fraction, max(1, round(self.options.over_seconds)))
         self._news.set()
         running = self.running
-        prices = running.board.prices(running.venue.clock.now())
+        prices = running.index_sources.prices(running.venue.clock.now())
         heading = {name: price / SCALE * self._slide.factor for name, price in prices}
         told = ", ".join(f"{name} {price:,.2f}" for name, price in heading.items())
         self.tape.note = f"shock of {fraction:+.2%}, to {told}"
@@ -106,7 +106,7 @@ class Demo:
         while True:
             await self._news.wait()
             while self._slide.steps:
-                self.running.board.shock(self._slide.step())
+                self.running.index_sources.shock(self._slide.step())
                 self.running.supervisor.tick()
                 await trio.sleep(1)
 

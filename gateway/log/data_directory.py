@@ -46,7 +46,7 @@ class DataDirectory:
         killed, a process may still be writing what it was told to.
         """
         for folder in (self.path, self.log, self.snapshots):
-            disk.make_folder(folder)
+            disk.make_directory(folder)
         path = self.path / "LOCK"
         with disk_errors(path):
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK

@@ -49,7 +49,7 @@ class Disk:
     is lost, so nothing here is ever tried again.
     """
 
-    def make_folder(self, folder: Path) -> None:
+    def make_directory(self, folder: Path) -> None:
         """Have a directory, and durably where it is new."""
         with disk_errors(folder):
             if not folder.is_dir():
@@ -64,7 +64,7 @@ class Disk:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
             return File(path, os.open(path, flags, 0o640))
 
-    def append(self, path: Path) -> File:
+    def open_for_append(self, path: Path) -> File:
         """Open a file that is there, for appending."""
         with disk_errors(path):
             return File(path, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))

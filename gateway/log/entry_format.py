@@ -16,7 +16,7 @@ from book.units import MONEY, SCALE, text
 from gateway.log.data_directory import DataDirectory
 from gateway.log.errors import LogError
 from gateway.log.frames import Frame
-from gateway.log.segments import SegmentReader, segment_of, segments
+from gateway.log.segments import SegmentReader, list_segments, segment_of
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.printable import printable, printable_json
 from gateway.session_numbers import split_session
@@ -58,13 +58,13 @@ class AccountNames:
         known = msgspec.json.decode(payload, type=_Names)
         self.names |= {each.number: each.name for each in known.accounts}
 
-    def account(self, entry: Entry) -> int | None:
+    def account_of(self, entry: Entry) -> int | None:
         """Whom an entry is about, None where it is about nobody in particular."""
         account: int | None = getattr(entry.command, "account", None)
         session: int = getattr(entry.command, "session", 0)
         return self.sessions.get(session) if account is None else account
 
-    def number(self, name: str) -> int | None:
+    def number_of(self, name: str) -> int | None:
         """The account with that name or number, None where there is none yet."""
         # Python refuses to read thousands of digits.
         if name.isdecimal() and len(name) <= _ACCOUNT_DIGITS:
@@ -85,54 +85,58 @@ class Selection:
     first: int = 1
     last: int | None = None
     account: str | None = None
-    who: AccountNames = field(factory=AccountNames)
+    account_names: AccountNames = field(factory=AccountNames)
 
     def open(self) -> SegmentReader:
         """A reader that begins early enough. Raises LogError where there is no such log."""
-        every = segments(self.directory.log)
+        every = list_segments(self.directory.log)
         if every and every[-1].header_incomplete():
             every.pop()
         if not every:
             raise LogError(f"{self.directory.path}: there is no log")
         # A log that was pruned no longer says who is who.
         for path in Snapshots(self.directory.snapshots).paths()[:1]:
-            self.who.learn_names(Snapshot.read(path).payload)
+            self.account_names.learn_names(Snapshot.read(path).payload)
         # Whose a session is says an entry that may be anywhere before.
         begin = every[0] if self.account is not None else segment_of(every, self.first)
         return SegmentReader(self.directory.log, begin or every[0])
 
-    def of(self, frame: Frame, entries: Callable[[Frame], list[Entry]]) -> Iterator[Entry]:
+    def select(self, frame: Frame, entries: Callable[[Frame], list[Entry]]) -> Iterator[Entry]:
         """What is to be shown of a frame."""
         early = frame.last < self.first
         if early and not any(mark in frame.payload for mark in _TEACHES):
             return
         for entry in entries(frame):
-            self.who.learn(entry)
-            if entry.sequence >= self.first and not self.past(entry.sequence) and self._fits(entry):
+            self.account_names.learn(entry)
+            if (
+                entry.sequence >= self.first
+                and not self.is_past(entry.sequence)
+                and self._fits(entry)
+            ):
                 yield entry
 
-    def past(self, sequence: int) -> bool:
+    def is_past(self, sequence: int) -> bool:
         """Whether nothing more is to be shown from that entry on."""
         return self.last is not None and sequence > self.last
 
     def _fits(self, entry: Entry) -> bool:
         if self.account is None:
             return True
-        wanted = self.who.number(self.account)
-        return wanted is not None and self.who.account(entry) == wanted
+        wanted = self.account_names.number_of(self.account)
+        return wanted is not None and self.account_names.account_of(entry) == wanted
 
 
-def accounts(directory: DataDirectory) -> dict[str, int]:
+def account_numbers(directory: DataDirectory) -> dict[str, int]:
     """Every account that the log knows, by name. Raises LogError."""
     nothing = Selection(directory, first=sys.maxsize, account="")
     reader = nothing.open()
     for frame in reader.frames():
-        for _ in nothing.of(frame, reader.entries):
+        for _ in nothing.select(frame, reader.entries):
             raise AssertionError("no entry is so late")
-    return {name: number for number, name in nothing.who.names.items()}
+    return {name: number for number, name in nothing.account_names.names.items()}
 
 
-def line(entry: Entry, who: AccountNames) -> str:
+def format_line(entry: Entry, who: AccountNames) -> str:
     """An entry in one line: number, time, origin, command, and what it says beyond defaults."""
     command = entry.command
     said = " ".join(f"{name}={_value(command, name, each, who)}" for name, each in _said(command))
@@ -144,7 +148,7 @@ def line(entry: Entry, who: AccountNames) -> str:
     return printable(f"{entry.sequence:>9}  {_time(entry.time)}  {sender}  {words}")
 
 
-def record(entry: Entry) -> str:
+def format_json(entry: Entry) -> str:
     """An entry as JSON, in the core's integer units."""
     return printable_json(msgspec.json.encode(entry).decode())
 

@@ -28,10 +28,10 @@ from risk.events import PLAIN_EVENTS, Cancelled, Event, Ordered, Traded
 
 _HASH_BYTES: Final = 16
 _SUM_BYTES: Final = 4
-TRAIL_BYTES: Final = _HASH_BYTES + _SUM_BYTES
+EVENT_HASH_BYTES: Final = _HASH_BYTES + _SUM_BYTES
 """A hash of what is hashed, then a checksum of the rest, big-endian."""
 
-START: Final = bytes(TRAIL_BYTES)
+START: Final = bytes(EVENT_HASH_BYTES)
 
 CHECKPOINT_ENTRIES: Final = 10_000
 """From one checkpoint to the next: half a second of a replay, by which a difference is found."""
@@ -58,8 +58,8 @@ class EventHash:
 
     start: bytes = START
     sequence: int = 0
-    due: float = field(init=False, default=math.inf)
-    reached: Callable[[], None] = field(init=False, default=lambda: None)
+    next_checkpoint: float = field(init=False, default=math.inf)
+    on_checkpoint_due: Callable[[], None] = field(init=False, default=lambda: None)
     _hash: bytes = field(init=False)
     _sum: int = field(init=False)
     # What it was at which entry, by the entry's number. Arrays: objects that are kept for so long
@@ -101,8 +101,8 @@ class EventHash:
             self._sum = crc32(told, self._sum)
         self.sequence = number
         self._remember(number)
-        if number >= self.due:
-            self.reached()
+        if number >= self.next_checkpoint:
+            self.on_checkpoint_due()
 
     def _remember(self, number: int) -> None:
         place = number % REMEMBERED
@@ -143,16 +143,19 @@ class EventHash:
 class CheckpointProposer:
     """Proposes a checkpoint every so many entries of a live venue, whose trail tells it when."""
 
-    trail: EventHash
+    event_hash: EventHash
     propose: Callable[[Checkpoint], None]
     every: int = CHECKPOINT_ENTRIES
 
     def __attrs_post_init__(self) -> None:
-        self.trail.due, self.trail.reached = self.trail.sequence + self.every, self._propose
+        self.event_hash.next_checkpoint, self.event_hash.on_checkpoint_due = (
+            self.event_hash.sequence + self.every,
+            self._propose,
+        )
 
     def _propose(self) -> None:
-        self.trail.due = self.trail.sequence + self.every
-        self.propose(self.trail.checkpoint())
+        self.event_hash.next_checkpoint = self.event_hash.sequence + self.every
+        self.propose(self.event_hash.checkpoint())
 
 
 def _once(events: Sequence[Event]) -> Sequence[Event]:

@@ -11,7 +11,7 @@ from attrs import define, field
 from gateway.clock import Clock
 from gateway.log import Durable, Source, stamp
 from gateway.log.errors import StalledError
-from gateway.log.write_strategies import Append, Appending, AppendingProcess
+from gateway.log.write_strategies import Append, WriterProcess, WriteStrategy
 from gateway.log.writer import EncodedBatch, SegmentWriter
 
 # Many times what a disk takes that works: a batch that takes longer is waited for in vain.
@@ -28,9 +28,9 @@ class FileLog:
 
     clock: Clock
     writer: SegmentWriter
-    appending: Appending
+    write_strategy: WriteStrategy
     time: int = 0
-    observe: Callable[[float], None] = lambda _seconds: None
+    observe_write: Callable[[float], None] = lambda _seconds: None
     # What the disk has been given and has not confirmed, and since when.
     _append: Append | None = field(default=None, init=False)
     _under_way: tuple[EncodedBatch, float] | None = field(default=None, init=False)
@@ -38,11 +38,11 @@ class FileLog:
     async def run(self, source: Source, durable: Durable) -> None:
         """Send each batch once it is on the disk. Raises DiskError; the venue must stop then."""
         with durable:
-            async with self.appending(self.writer) as self._append:
+            async with self.write_strategy(self.writer) as self._append:
                 while batch := await source.take():
                     self.time = max(self.time, self.clock.now())
                     entries = stamp(batch, self.writer.sequence, self.time)
-                    self.observe(await self._write(self._append, self.writer.frame(entries)))
+                    self.observe_write(await self._write(self._append, self.writer.encode(entries)))
                     try:
                         await durable.send(entries)
                     except trio.BrokenResourceError:
@@ -65,16 +65,16 @@ class FileLog:
             return None
         append = self._append
         whose = "the disk"
-        if isinstance(append, AppendingProcess):
+        if isinstance(append, WriterProcess):
             whose = f"the process that writes the log (pid {append.process.pid})"
         return StalledError(
             f"stopped without closing the log: {whose} has not confirmed the last"
-            f" {len(framed.data)} bytes, up to entry {framed.last}, for {waited:.1f} s. It may have"
-            " been stopped, or the disk may hang. Nothing of this was acknowledged; what was is in"
-            " the log, and the next start goes on from there."
+            f" {len(framed.data)} bytes, up to entry {framed.last_sequence}, for {waited:.1f} s."
+            " It may have been stopped, or the disk may hang. Nothing of this was acknowledged;"
+            " what was is in the log, and the next start goes on from there."
         )
 
     def abandon(self) -> None:
         """Let nothing write any more: what writes holds the lock, and may be stopped for ever."""
-        if isinstance(self._append, AppendingProcess):
+        if isinstance(self._append, WriterProcess):
             self._append.process.kill()

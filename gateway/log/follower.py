@@ -17,12 +17,12 @@ from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
 from gateway.log.errors import LogError, VersionError
 from gateway.log.frames import Frame
-from gateway.log.maintenance import prune
+from gateway.log.maintenance import prune_segments
 from gateway.log.replayer import LogReplayer
 from gateway.log.scan import LogScan, newest_start
 from gateway.log.segments import SegmentReader
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.log.tail import Tail
+from gateway.log.tail import LogTail
 from risk import RULES
 from risk.commands import Checkpoint
 
@@ -44,8 +44,8 @@ class Follower:
 
     directory: DataDirectory
     disk: Disk
-    replay: LogReplayer
-    tail: Tail
+    replayer: LogReplayer
+    tail: LogTail
     sequence: int
     chain: bytes
     every: int = SNAPSHOT_ENTRIES
@@ -77,7 +77,7 @@ class Follower:
             pass
         replay.skips = scan.skips
         return cls(
-            directory, disk, replay, Tail(reader), start.sequence, start.chain, every, pruning
+            directory, disk, replay, LogTail(reader), start.sequence, start.chain, every, pruning
         )
 
     def catch_up(self) -> int:
@@ -91,7 +91,7 @@ class Follower:
             self._apply(frame)
         return self.sequence - began
 
-    def snapshot(self) -> int:
+    def write_snapshot(self) -> int:
         """Write a snapshot of the present state; returns its sequence number.
 
         What came after the last checkpoint is not confirmed yet: the next replay will see to it.
@@ -101,7 +101,7 @@ class Follower:
 
     def _apply(self, frame: Frame) -> None:
         for entry in self.tail.reader.entries(frame):
-            self.replay.apply(entry)
+            self.replayer.apply(entry)
             if isinstance(entry.command, Checkpoint):
                 self._confirm(entry.command)
         self.sequence, self.chain = frame.last, frame.hash
@@ -110,7 +110,7 @@ class Follower:
 
     def _confirm(self, checkpoint: Checkpoint) -> None:
         """Write the kept state, if what was confirmed goes that far."""
-        if not self.replay.trail.compare(checkpoint):
+        if not self.replayer.event_hash.compare(checkpoint):
             return
         self.checkpoints += 1
         snapshot = self._unconfirmed
@@ -119,14 +119,16 @@ class Follower:
             self._write(snapshot)
 
     def _state(self) -> Snapshot:
-        return Snapshot.of(self.replay.exchange, self.sequence, self.chain, self.replay.trail)
+        return Snapshot.of(
+            self.replayer.exchange, self.sequence, self.chain, self.replayer.event_hash
+        )
 
     def _write(self, snapshot: Snapshot) -> None:
         path = Snapshots(self.directory.snapshots, self.disk).write(snapshot)
         self._taken = snapshot.sequence
         logger.info("%s written, %d bytes", path, len(snapshot.payload))
         if self.pruning:
-            for segment in prune(self.directory, self.disk):
+            for segment in prune_segments(self.directory, self.disk):
                 logger.info("%s removed: no snapshot needs it", segment.path)
 
 

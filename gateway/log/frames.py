@@ -121,7 +121,7 @@ class Frame:
         ]
 
 
-def encode(entries: Sequence[Entry], previous: bytes) -> tuple[bytes, bytes]:
+def encode_frame(entries: Sequence[Entry], previous: bytes) -> tuple[bytes, bytes]:
     """The frame of a batch, and its hash, which the next frame names."""
     payload = _encoder.encode([(e.time, e.origin, e.command) for e in entries])
     body = _BODY.pack(entries[0].sequence, len(entries), previous) + payload
@@ -129,7 +129,7 @@ def encode(entries: Sequence[Entry], previous: bytes) -> tuple[bytes, bytes]:
     return _PREFIX.pack(len(body), crc32(body)) + body, _hash(body)
 
 
-def decode(data: bytes, offset: int) -> Frame:
+def decode_frame(data: bytes, offset: int) -> Frame:
     """The frame that starts at `offset`. Raises FrameError where no whole one does."""
     start = offset + PREFIX_BYTES
     if len(data) < start:
@@ -148,7 +148,7 @@ def decode(data: bytes, offset: int) -> Frame:
     return Frame(PREFIX_BYTES + length, first, count, previous, _hash(body), body[_BODY.size :])
 
 
-def holds_frame(data: bytes, start: int) -> bool:
+def contains_frame(data: bytes, start: int) -> bool:
     """Whether a whole frame starts anywhere from `start` on.
 
     Frames become durable in their order, so a whole one behind a broken one means damage,
@@ -162,7 +162,7 @@ def _is_whole(data: bytes, offset: int) -> bool:
     if offset + PREFIX_BYTES + length > len(data):
         return False
     try:
-        decode(data, offset)
+        decode_frame(data, offset)
     except FrameError:
         return False
     return True

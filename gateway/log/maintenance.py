@@ -9,12 +9,12 @@ from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
 from gateway.log.errors import ApplyError, LogError
 from gateway.log.recovery import recover
-from gateway.log.segments import Segment, segments
+from gateway.log.segments import Segment, list_segments
 from gateway.log.snapshots import KEPT, Snapshot, Snapshots
 from risk.commands import Entry, Origin, Skip
 
 
-def snapshot(directory: DataDirectory, disk: Disk) -> int:
+def write_snapshot(directory: DataDirectory, disk: Disk) -> int:
     """Write a snapshot of the end of a log that nobody writes to; returns its sequence number.
 
     Like a start it cuts off a torn tail first. Raises LockedError where somebody does write, and
@@ -25,13 +25,13 @@ def snapshot(directory: DataDirectory, disk: Disk) -> int:
         recovery = recover(directory, disk)
         for _ in recovery.run():
             pass
-        replay = recovery.replay
-        taken = Snapshot.of(replay.exchange, recovery.sequence, recovery.hash, replay.trail)
+        replay = recovery.replayer
+        taken = Snapshot.of(replay.exchange, recovery.sequence, recovery.hash, replay.event_hash)
         Snapshots(directory.snapshots, disk).write(taken)
         return recovery.sequence
 
 
-def skip(
+def skip_entry(
     directory: DataDirectory, sequence: int, reason: str, *, clock: Clock, disk: Disk
 ) -> Entry:
     """Have every start and replay leave an entry out; returns the entry.
@@ -49,7 +49,7 @@ def skip(
                 f"entry {sequence} was applied: the snapshot of entry {recovery.start} has its"
                 " effects"
             )
-        if sequence in recovery.replay.skips:
+        if sequence in recovery.replayer.skips:
             raise LogError(f"entry {sequence} is skipped already")
         poison: Entry | None = None
         try:
@@ -78,7 +78,7 @@ def skip(
         return poison
 
 
-def prune(directory: DataDirectory, disk: Disk) -> list[Segment]:
+def prune_segments(directory: DataDirectory, disk: Disk) -> list[Segment]:
     """Remove the segments that no start needs, and return them, oldest first.
 
     Those are the ones whose last entry the older of the two kept snapshots includes; with fewer
@@ -90,7 +90,7 @@ def prune(directory: DataDirectory, disk: Disk) -> list[Segment]:
         return []
     kept = [Snapshot.read(path) for path in paths]
     oldest = min(snapshot.sequence for snapshot in kept)
-    every = segments(directory.log)
+    every = list_segments(directory.log)
     superfluous = [
         segment for segment, following in pairwise(every) if following.first <= oldest + 1
     ]
@@ -104,5 +104,5 @@ def prune(directory: DataDirectory, disk: Disk) -> list[Segment]:
 
 def require_log(directory: DataDirectory) -> None:
     """Raise LogError where there is no log, rather than begin one."""
-    if not segments(directory.log):
+    if not list_segments(directory.log):
         raise LogError(f"{directory.path}: there is no log")

@@ -17,7 +17,7 @@ from gateway.log.errors import VersionError
 from gateway.log.frames import GENESIS, Frame
 from gateway.log.replayer import LogReplayer
 from gateway.log.scan import LogScan, ReplayStart, newest_start
-from gateway.log.segments import Segment, SegmentReader, reader_after, segments
+from gateway.log.segments import Segment, SegmentReader, list_segments, reader_after
 from gateway.log.snapshots import Snapshots
 from gateway.log.writer import SEGMENT_BYTES, SegmentWriter
 from risk import RULES
@@ -36,7 +36,7 @@ class Recovery:
     """
 
     directory: DataDirectory
-    replay: LogReplayer
+    replayer: LogReplayer
     start: int = 0
     chain: bytes = GENESIS
     sequence: int = 0
@@ -54,7 +54,7 @@ class Recovery:
             assert reader is not None, "there are entries to read"
             for entries in reader.batches(self.sequence):
                 for entry in entries:
-                    self.replay.apply(entry)
+                    self.replayer.apply(entry)
                 yield entries[-1].sequence
 
     def writer(self, disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> SegmentWriter:
@@ -69,7 +69,7 @@ def recover(directory: DataDirectory, disk: Disk) -> Recovery:
 
     Raises LogError (damage, a gap, other rules) and DiskError.
     """
-    every = segments(directory.log)
+    every = list_segments(directory.log)
     if every:
         disk.sync_and_drop_cache(every[-1].path)
         disk.sync_directory(directory.log)
@@ -85,7 +85,7 @@ def recover(directory: DataDirectory, disk: Disk) -> Recovery:
     )
     _find_end(recovery, start, disk)
     # Whatever stands behind the end by now holds nothing, and its name is wanted.
-    for empty in segments(directory.log):
+    for empty in list_segments(directory.log):
         if empty.first > recovery.sequence and empty != recovery.segment:
             logger.warning("%s never came to hold an entry: removed", empty.path)
             disk.remove(empty.path)
@@ -107,7 +107,7 @@ def _find_end(recovery: Recovery, start: ReplayStart, disk: Disk) -> None:
                 " the version that wrote it, then start this one again"
             )
         last = frame
-    recovery.replay.skips = scan.skips
+    recovery.replayer.skips = scan.skips
     if reader.fault is not None:
         _cut(reader, disk)
     if last is not None:
@@ -120,7 +120,7 @@ def _find_end(recovery: Recovery, start: ReplayStart, disk: Disk) -> None:
 def _cut(reader: SegmentReader, disk: Disk) -> None:
     """Cut off what a crash left of its last write. Raises DamageError for damage."""
     assert reader.fault is not None
-    path, rest = reader.segment.path, reader.unfinished()
+    path, rest = reader.segment.path, reader.unfinished_bytes()
     logger.warning(
         "%s: cut at byte %d: %s, the unfinished write of a crash (%d bytes); the log ends with"
         " entry %d",

@@ -22,7 +22,7 @@ class LogReplayer:
     """
 
     exchange: Exchange = field(factory=Exchange)
-    trail: EventHash = field(factory=EventHash)
+    event_hash: EventHash = field(factory=EventHash)
     skips: dict[int, str] = field(factory=dict)
     observers: list[Callable[[Entry, Sequence[Event]], None]] = field(factory=list)
 
@@ -34,12 +34,12 @@ class LogReplayer:
         if self.skips and entry.sequence in self.skips:
             return []
         if type(entry.command) is Checkpoint:
-            self.trail.compare(entry.command)
+            self.event_hash.compare(entry.command)
         try:
             events = self.exchange.apply(entry)
         except Exception as error:
             raise ApplyError(entry) from error
-        self.trail.observe(entry, events)
+        self.event_hash.observe(entry, events)
         for observe in self.observers:
             observe(entry, events)
         return events

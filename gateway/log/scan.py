@@ -17,7 +17,7 @@ from gateway.log.errors import DamageError, LogError, VersionError
 from gateway.log.event_hash import EventHash
 from gateway.log.frames import GENESIS, Frame
 from gateway.log.replayer import LogReplayer
-from gateway.log.segments import SegmentReader, reader_after, segments
+from gateway.log.segments import SegmentReader, list_segments, reader_after
 from gateway.log.snapshots import Snapshot, Snapshots
 from risk import RULES
 from risk.commands import Skip
@@ -90,7 +90,7 @@ class ReplayStart:
         """Return the exchange in that state. Raises LogError for an unreadable payload."""
         if self.snapshot is None:
             return LogReplayer(Exchange(), skips=skips)
-        trail = EventHash(self.snapshot.trail, self.sequence)
+        trail = EventHash(self.snapshot.event_hash, self.sequence)
         return LogReplayer(self.snapshot.exchange(), trail, skips)
 
     def reader(self, directory: DataDirectory) -> SegmentReader | None:
@@ -117,7 +117,7 @@ def newest_start(snapshots: Snapshots) -> tuple[ReplayStart, LogReplayer]:
 
 def log_bytes(directory: DataDirectory) -> int:
     """Return the number of bytes that `scan_log` reads."""
-    return sum(segment.size() for segment in segments(directory.log))
+    return sum(segment.size() for segment in list_segments(directory.log))
 
 
 def scan_log(directory: DataDirectory, advance: Callable[[int], None] = lambda _: None) -> LogScan:
@@ -129,7 +129,7 @@ def scan_log(directory: DataDirectory, advance: Callable[[int], None] = lambda _
     # Before the log, which then holds at least the entries that they include.
     snapshots = Snapshots(directory.snapshots)
     scan = LogScan(directory, [Snapshot.read(path) for path in reversed(snapshots.paths())])
-    every = segments(directory.log)
+    every = list_segments(directory.log)
     if not every:
         raise LogError(f"{directory.path}: there is no log")
     if every[0].header_incomplete():
@@ -144,7 +144,7 @@ def scan_log(directory: DataDirectory, advance: Callable[[int], None] = lambda _
         if frame.last in snapshot_entries:
             chain[frame.last] = frame.hash
         advance(frame.size)
-    scan.torn = reader.unfinished()
+    scan.torn = reader.unfinished_bytes()
     for snapshot in scan.snapshots:
         _require_fit(snapshot, scan, chain)
     return scan

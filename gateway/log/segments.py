@@ -23,8 +23,8 @@ from gateway.log.frames import (
     FrameError,
     Header,
     NewerFormatError,
-    decode,
-    holds_frame,
+    contains_frame,
+    decode_frame,
 )
 from risk.commands import Entry
 
@@ -60,7 +60,7 @@ class Segment:
         try:
             Header.decode(head)
         except FrameError:
-            return not holds_frame(self.read(), 0)
+            return not contains_frame(self.read(), 0)
         except NewerFormatError:
             return False
         return False
@@ -77,12 +77,12 @@ class Segment:
             return file.read()
 
 
-def path_of(folder: Path, first: int) -> Path:
+def segment_path(folder: Path, first: int) -> Path:
     """Where the segment that begins with entry `first` is."""
     return folder / f"{first:020}.seg"
 
 
-def segments(folder: Path) -> list[Segment]:
+def list_segments(folder: Path) -> list[Segment]:
     """All segments, oldest first; none where there is no such folder."""
     with disk_errors(folder):
         if not folder.is_dir():
@@ -125,7 +125,8 @@ class SegmentReader:
         while True:
             # In this order: a segment that has a successor by now is complete when it is read.
             following = next(
-                (each for each in segments(self.folder) if each.first > self.segment.first), None
+                (each for each in list_segments(self.folder) if each.first > self.segment.first),
+                None,
             )
             yield from self._rest()
             if following is None:
@@ -151,7 +152,7 @@ class SegmentReader:
             if frame.last >= last:
                 return
 
-    def unfinished(self) -> int:
+    def unfinished_bytes(self) -> int:
         """Bytes of an unfinished write behind the last whole frame, once `frames` has ended.
 
         Raises DamageError where a whole frame follows them, so that they are something else.
@@ -160,9 +161,9 @@ class SegmentReader:
             return 0
         rest = self.segment.read(self.offset)
         try:
-            decode(rest, 0)
+            decode_frame(rest, 0)
         except FrameError as error:
-            if holds_frame(rest, 1):
+            if contains_frame(rest, 1):
                 raise DamageError(self.segment.path, self.offset, error.what) from error
             return len(rest)
         # It was being written, and is whole by now.
@@ -179,7 +180,7 @@ class SegmentReader:
         data, at = self.segment.read(self.offset), 0
         while at < len(data):
             try:
-                frame = decode(data, at)
+                frame = decode_frame(data, at)
             except FrameError as error:
                 self.fault = error
                 return
@@ -199,7 +200,7 @@ class SegmentReader:
 
     def _enter(self, following: Segment) -> bool:
         """Go on to the next segment; False while its header is not whole."""
-        if following.header_incomplete() and following == segments(self.folder)[-1]:
+        if following.header_incomplete() and following == list_segments(self.folder)[-1]:
             return False
         header = following.header()
         if (header.first, header.previous) != (self.sequence + 1, self.hash):
@@ -214,7 +215,7 @@ def reader_after(folder: Path, sequence: int, chain: bytes) -> SegmentReader | N
     None where the log holds nothing and that entry is the one before it. Raises LogError where
     the log does not hold that entry, or another one in its place.
     """
-    every = segments(folder)
+    every = list_segments(folder)
     unbegun = every.pop() if every and every[-1].header_incomplete() else None
     if not every and (unbegun.first if unbegun else 1) == sequence + 1:
         return None

@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 from gateway.files import open_regular
 from gateway.log.disk import Disk, disk_errors
 from gateway.log.errors import DamageError, LogError, VersionError
-from gateway.log.event_hash import TRAIL_BYTES, EventHash
+from gateway.log.event_hash import EVENT_HASH_BYTES, EventHash
 from gateway.log.frames import HASH_BYTES
 from risk import RULES
 from risk.exchange import Exchange
@@ -35,7 +35,7 @@ KEPT: Final = 2
 """The newest, and one more, should that have been damaged since."""
 
 _DIGEST_BYTES: Final = 16
-_HEADER: Final = struct.Struct(f">8sHIQ{HASH_BYTES}s{TRAIL_BYTES}s{_DIGEST_BYTES}sQ")
+_HEADER: Final = struct.Struct(f">8sHIQ{HASH_BYTES}s{EVENT_HASH_BYTES}s{_DIGEST_BYTES}sQ")
 
 
 @frozen
@@ -45,15 +45,15 @@ class Snapshot:
     rules: int
     sequence: int
     chain: bytes
-    trail: bytes
+    event_hash: bytes
     digest: bytes
     payload: bytes
 
     @classmethod
-    def of(cls, exchange: Exchange, sequence: int, chain: bytes, trail: EventHash) -> Snapshot:
+    def of(cls, exchange: Exchange, sequence: int, chain: bytes, event_hash: EventHash) -> Snapshot:
         """The state as it is, with entry `sequence`, the last of a frame, as the last one."""
         payload = dump(exchange.state)
-        return cls(RULES, sequence, chain, trail.value, _hash(payload), payload)
+        return cls(RULES, sequence, chain, event_hash.value, _hash(payload), payload)
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -63,7 +63,7 @@ class Snapshot:
             self.rules,
             self.sequence,
             self.chain,
-            self.trail,
+            self.event_hash,
             self.digest,
             len(self.payload),
         )

@@ -12,7 +12,7 @@ from gateway.log.segments import SegmentReader
 
 
 @define(eq=False)
-class Tail:
+class LogTail:
     """The frames of a log in the making, each once it is known to be durable.
 
     A frame can be read before it is synced, and where its sync fails it is gone after the next
@@ -30,6 +30,6 @@ class Tail:
             if held is not None:
                 yield held
             held, before, after = frame, after, copy(self.reader)
-        self.reader.unfinished()
+        self.reader.unfinished_bytes()
         # So that the last one, which may yet become another, is read again.
         self.reader = before

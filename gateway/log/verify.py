@@ -44,7 +44,7 @@ class Verified:
     be replayed.
     """
 
-    survey: LogScan
+    scan: LogScan
     entries: int
     checkpoints: int
     snapshots: int
@@ -105,10 +105,10 @@ class Verification:
         return replay.exchange.digest()
 
     def _compare(self, replay: LogReplayer, snapshot: Snapshot) -> None:
-        if replay.trail.value != snapshot.trail:
+        if replay.event_hash.value != snapshot.event_hash:
             raise DivergenceError(
                 f"up to entry {snapshot.sequence} the replay came to other events than its snapshot"
-                f" says (trail {replay.trail.value.hex()}, not {snapshot.trail.hex()})"
+                f" says (trail {replay.event_hash.value.hex()}, not {snapshot.event_hash.hex()})"
             )
         # A snapshot from before a change of rules has the digest of other facts.
         if snapshot.rules == RULES:

@@ -30,7 +30,7 @@ from gateway.log.writer import EncodedBatch, SegmentWriter
 Append = Callable[[EncodedBatch], Awaitable[float]]
 """Makes a batch durable; returns the seconds that the disk took. Raises DiskError."""
 
-Appending = Callable[[SegmentWriter], AbstractAsyncContextManager[Append]]
+WriteStrategy = Callable[[SegmentWriter], AbstractAsyncContextManager[Append]]
 """What appends with a writer for as long as its block lasts."""
 
 # Without what a site might add to it, and with no module of ours in the way of the standard ones.
@@ -38,7 +38,7 @@ _PROGRAM: Final = (sys.executable, "-P", "-S", str(Path(writer_process.__file__)
 
 
 @asynccontextmanager
-async def at_once(writer: SegmentWriter) -> AsyncIterator[Append]:
+async def in_event_loop(writer: SegmentWriter) -> AsyncIterator[Append]:
     """Hold the loop: for tests whose clock takes whoever waits for another thread for idle."""
 
     async def append(framed: EncodedBatch) -> float:
@@ -87,7 +87,7 @@ async def in_process(writer: SegmentWriter, *, lock: int) -> AsyncIterator[Appen
                 process_group=0,
             )
         try:
-            yield AppendingProcess(writer, ours, process)
+            yield WriterProcess(writer, ours, process)
         finally:
             ours.close()
             # What it was sent it has confirmed, or failed in. It would end by itself, unless it was
@@ -98,7 +98,7 @@ async def in_process(writer: SegmentWriter, *, lock: int) -> AsyncIterator[Appen
 
 
 @define(eq=False)
-class AppendingProcess:
+class WriterProcess:
     """An Append whose work another process does.
 
     Its socket is spoken to with plain calls, of which a batch needs few; waiting is trio's.
@@ -112,8 +112,8 @@ class AppendingProcess:
     async def __call__(self, framed: EncodedBatch) -> float:
         # Not left alone when cancelled, as in a thread.
         with trio.CancelScope(shield=True):
-            if self.writer.full(framed):
-                await trio.to_thread.run_sync(self.writer.turn)
+            if self.writer.is_full(framed):
+                await trio.to_thread.run_sync(self.writer.begin_segment)
             file = self.writer.file
             try:
                 await self._send(file, framed.data)
@@ -125,7 +125,7 @@ class AppendingProcess:
         error, micros = map(int, writer_process.DONE.unpack(answer))
         if error:
             raise DiskError(error, os.strerror(error), str(file.path))
-        self.writer.wrote(framed)
+        self.writer.confirm(framed)
         return micros / 1e6
 
     async def _send(self, file: File, data: bytes) -> None:

@@ -9,8 +9,8 @@ from typing import Final
 from attrs import define, field, frozen
 
 from gateway.log.disk import Disk, File
-from gateway.log.frames import GENESIS, HEADER_BYTES, Header, encode
-from gateway.log.segments import Segment, path_of
+from gateway.log.frames import GENESIS, HEADER_BYTES, Header, encode_frame
+from gateway.log.segments import Segment, segment_path
 from risk import RULES
 from risk.commands import Entry
 
@@ -23,7 +23,7 @@ class EncodedBatch:
     """A batch as it goes to the disk: its bytes, its last sequence, its hash."""
 
     data: bytes
-    last: int
+    last_sequence: int
     hash: bytes
 
 
@@ -50,31 +50,31 @@ class SegmentWriter:
             self._begin()
         else:
             self._size = self.segment.size()
-            self._file = self.disk.append(self.segment.path)
+            self._file = self.disk.open_for_append(self.segment.path)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Make a batch durable. Raises DiskError, after which nothing may be appended."""
-        self.write(self.frame(entries))
+        self.write(self.encode(entries))
 
-    def frame(self, entries: Sequence[Entry]) -> EncodedBatch:
+    def encode(self, entries: Sequence[Entry]) -> EncodedBatch:
         """The next batch, which `write` makes durable."""
         assert entries[0].sequence == self.sequence + 1, "the log has no gaps"
-        data, following = encode(entries, self.hash)
+        data, following = encode_frame(entries, self.hash)
         return EncodedBatch(data, entries[-1].sequence, following)
 
     def write(self, framed: EncodedBatch) -> None:
         """Make it durable. Raises DiskError, after which nothing may be appended."""
-        if self.full(framed):
-            self.turn()
+        if self.is_full(framed):
+            self.begin_segment()
         self.disk.write(self.file, framed.data)
         self.disk.sync(self.file)
-        self.wrote(framed)
+        self.confirm(framed)
 
-    def full(self, framed: EncodedBatch) -> bool:
+    def is_full(self, framed: EncodedBatch) -> bool:
         """Whether the segment has no room for it; then `turn` comes first."""
         return self._size > HEADER_BYTES and self._size + len(framed.data) > self.segment_bytes
 
-    def turn(self) -> None:
+    def begin_segment(self) -> None:
         """Begin the next segment. Raises DiskError, after which nothing may be appended."""
         self.close()
         self._begin()
@@ -85,10 +85,10 @@ class SegmentWriter:
         assert self._file is not None, "open comes first"
         return self._file
 
-    def wrote(self, framed: EncodedBatch) -> None:
+    def confirm(self, framed: EncodedBatch) -> None:
         """It is durable."""
         self._size += len(framed.data)
-        self.sequence, self.hash = framed.last, framed.hash
+        self.sequence, self.hash = framed.last_sequence, framed.hash
 
     def close(self) -> None:
         """Close the file. Everything is durable already."""
@@ -99,7 +99,7 @@ class SegmentWriter:
     def _begin(self) -> None:
         first = self.sequence + 1
         header = Header(RULES, first, self.hash).encode()
-        self._file = self.disk.create(path_of(self.folder, first))
+        self._file = self.disk.create(segment_path(self.folder, first))
         self.disk.write(self._file, header)
         self.disk.sync(self._file)
         self.disk.sync_directory(self.folder)

@@ -17,6 +17,12 @@ from gateway.clock import Clock, RealClock, SteadyClock
 from gateway.config.schema import Config
 from gateway.feed import Feed
 from gateway.history.archive import Archive
+from gateway.metrics import Metrics
+from gateway.network.connection_limiter import ConnectionLimiter
+from gateway.network.connection_services import ConnectionServices
+from gateway.network.descriptors import connection_quotas
+from gateway.network.frontend import Frontend
+from gateway.sequencer.command_source import CommandSource
 from gateway.server.access_limits import login_guard, rate_limits
 from risk.exchange import Exchange
 
@@ -60,3 +66,10 @@ def build_venue(
         start=start,
         recorded=recorded,
     )
+
+
+def build_frontend(venue: VenueContext, commands: CommandSource, metrics: Metrics) -> Frontend:
+    """Return what serves clients of a venue. Raises ConfigError for an unusable certificate."""
+    quotas = connection_quotas()
+    limiter = ConnectionLimiter(venue.config.limits.connections_per_address, quotas.websocket)
+    return Frontend(ConnectionServices(venue, commands, limiter, metrics), quotas)

@@ -19,17 +19,17 @@ VENUE_ERRORS = (DiskError, ApplyError, LogError)
 class Failure:
     """Whether the core of a venue has failed, and of what."""
 
-    happened: trio.Event = field(factory=trio.Event, init=False)
+    occurred: trio.Event = field(factory=trio.Event, init=False)
     error: VenueError | None = field(default=None, init=False)
 
     def set(self, error: VenueError) -> None:
         """It has. A plain call; the first error is the one that counts."""
         if self.error is None:
             self.error = error
-        self.happened.set()
+        self.occurred.set()
 
 
-def report(error: VenueError) -> int:
+def report_failure(error: VenueError) -> int:
     """Say on stderr why the venue ended or did not start; returns the exit status."""
     if isinstance(error, ApplyError):
         cause = error.__cause__

@@ -24,7 +24,7 @@ LONGEST_RESTART_SECONDS: Final = 60.0
 """One that comes to another state than the venue does so every time, and says so once a minute."""
 
 
-def command_of(data_dir: Path, settings: LogSettings) -> list[str]:
+def follower_command(data_dir: Path, settings: LogSettings) -> list[str]:
     """What starts a follower that ends with this process, however that ends."""
     command = [sys.executable, "-P", "-m", "tidegate", "log", "snapshot", str(data_dir), "--follow"]
     command += ["--every", str(settings.snapshot_entries), "--parent", str(getpid())]
@@ -39,7 +39,7 @@ async def run_follower(data_dir: Path, settings: LogSettings, crashed: Callable[
     """
     follow = partial(
         trio.run_process,
-        command_of(data_dir, settings),
+        follower_command(data_dir, settings),
         check=False,
         stdout=subprocess.DEVNULL,
         deliver_cancel=_kill,

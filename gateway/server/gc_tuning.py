@@ -54,7 +54,7 @@ class Collector:
     looks at everything; both in seconds.
     """
 
-    cpu: Callable[[], float] = time.process_time
+    cpu_seconds: Callable[[], float] = time.process_time
     clock: Callable[[], float] = time.perf_counter
     _before: tuple[int, int, int] = field(factory=gc.get_threshold, init=False)
     _full: int = field(default=0, init=False)
@@ -103,16 +103,16 @@ class Collector:
     async def watch(self) -> None:
         """Look at everything when the venue has been idle for a while, until cancelled."""
         looked = trio.current_time()
-        used, idle = self.cpu(), 0
+        used, idle = self.cpu_seconds(), 0
         while True:
             await trio.sleep(PERIOD)
-            before, used = used, self.cpu()
+            before, used = used, self.cpu_seconds()
             idle = idle + 1 if used - before < IDLE_SHARE * PERIOD else 0
             rested = trio.current_time() - looked >= max(LEAST_SECONDS, LEAST_SHARE * self._took)
             if (idle >= IDLE_PERIODS and rested) or self._overgrown():
                 self.collect_all()
                 looked = trio.current_time()
-                used, idle = self.cpu(), 0
+                used, idle = self.cpu_seconds(), 0
 
     def _collected(self, phase: str, info: dict[str, int]) -> None:
         """Python has collected: freeze what survived a full collection."""

@@ -51,12 +51,12 @@ class Persistence:
     def __attrs_post_init__(self) -> None:
         """The archive hears of what is replayed: it reaches back as far as the log is read."""
         self.archive = Archive(self.exchange.state)
-        self.recovery.replay.observers.append(lambda _entry, events: self.archive.record(events))
+        self.recovery.replayer.observers.append(lambda _entry, events: self.archive.record(events))
 
     @property
     def exchange(self) -> Exchange:
         """The venue."""
-        return self.recovery.replay.exchange
+        return self.recovery.replayer.exchange
 
     async def replay_log(self) -> None:
         """Replay what came after the snapshot, and be ready to write. Raises as Recovery.run."""
@@ -81,7 +81,7 @@ class Persistence:
 
     def observer(self, propose: Callable[[Checkpoint], None]) -> Observer:
         """An observer for the matcher: the trail of the replay goes on, with checkpoints."""
-        trail = self.recovery.replay.trail
+        trail = self.recovery.replayer.event_hash
         CheckpointProposer(trail, propose, self.settings.checkpoint_entries)
         return trail.observe
 
@@ -103,14 +103,14 @@ class Persistence:
             )
 
     def _snapshot(self) -> None:
-        trail, writer = self.recovery.replay.trail, self.writer
+        trail, writer = self.recovery.replayer.event_hash, self.writer
         snapshot = Snapshot.of(self.exchange, writer.sequence, writer.hash, trail)
         trio.from_thread.check_cancelled()
         self.snapshots.write(snapshot)
 
 
 @contextmanager
-def open_keeper(
+def open_persistence(
     directory: DataDirectory,
     settings: LogSettings,
     clock: Clock,

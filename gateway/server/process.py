@@ -15,7 +15,7 @@ from gateway.config.schema import Config
 from gateway.log.errors import StalledError
 from gateway.network.descriptors import raise_limit
 from gateway.server import follower_process
-from gateway.server.failure import Failure, report
+from gateway.server.failure import Failure, report_failure
 from gateway.server.gc_tuning import Collector
 from gateway.server.server import Running, serve
 
@@ -33,7 +33,7 @@ LOOK_SECONDS: Final = 0.1
 FAILURE_SECONDS: Final = 0.7
 
 
-class Stoppable(Protocol):
+class StoppableVenue(Protocol):
     """What can be told to stop. When `log_closed` is set, what still runs does not matter."""
 
     @property
@@ -55,7 +55,7 @@ class Stoppable(Protocol):
 
 
 @define(eq=False)
-class Starting:
+class StartingVenue:
     """A venue from the beginning of its start, which a stop cancels; then the one that runs."""
 
     start: trio.CancelScope
@@ -102,7 +102,7 @@ async def serve_until_signalled(
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as venue:
                 company = trio.CancelScope()
-                starting = Starting(venue.cancel_scope)
+                starting = StartingVenue(venue.cancel_scope)
                 watch.start_soon(stop_at_signal, signals, starting, company)
                 running = await venue.start(serve, config)
                 starting.runs(running)
@@ -121,7 +121,7 @@ async def serve_until_signalled(
 
 
 async def stop_at_signal(
-    signals: AsyncIterator[int], running: Stoppable, company: trio.CancelScope
+    signals: AsyncIterator[int], running: StoppableVenue, company: trio.CancelScope
 ) -> None:
     """Stop what runs at the first signal, in time; a second one ends the process at once."""
     await anext(signals)
@@ -135,12 +135,12 @@ async def stop_at_signal(
         error = running.stalled() or await _closing(running)
     if error is not None:
         running.abandon()
-        os._exit(report(error))
+        os._exit(report_failure(error))
     # Whatever still runs now, a client that reads nothing, say, is nothing that would be missed.
     os._exit(0)
 
 
-async def _closing(running: Stoppable) -> StalledError | None:
+async def _closing(running: StoppableVenue) -> StalledError | None:
     """Wait a little longer for the log; returns why it is not closed then."""
     for _ in range(round(LOG_SECONDS / LOOK_SECONDS)):
         with trio.move_on_after(LOOK_SECONDS):
@@ -157,7 +157,7 @@ async def _closing(running: Stoppable) -> StalledError | None:
 
 
 async def _end_after_failure(failure: Failure) -> None:
-    await failure.happened.wait()
+    await failure.occurred.wait()
     await trio.sleep(FAILURE_SECONDS)
     assert failure.error is not None, "it has happened"
-    os._exit(report(failure.error))
+    os._exit(report_failure(failure.error))

@@ -1,7 +1,6 @@
-"""`tidegate replay`: a recorded venue again, at any speed, for everybody to watch.
+"""Replay of a recorded venue at any speed, for `tidegate replay`.
 
-Market data and HTTP are served by the same gateway as live; nothing can be changed, and nothing
-is written.
+The usual gateway serves market data and HTTP. Nothing can be changed, and nothing is written.
 """
 
 from __future__ import annotations
@@ -19,32 +18,29 @@ from gateway.access.authenticator import ApiKey, Keyring
 from gateway.access.scope import parse_scope
 from gateway.config.schema import Config
 from gateway.log.data_directory import DataDirectory
-from gateway.log.entry_format import accounts
+from gateway.log.entry_format import account_numbers
 from gateway.log.errors import LogError
 from gateway.log.replayer import LogReplayer
 from gateway.log.scan import scan_log
 from gateway.log.segments import SegmentReader
 from gateway.metrics import Metrics
-from gateway.network.connection_limiter import ConnectionLimiter
-from gateway.network.connection_services import ConnectionServices
-from gateway.network.descriptors import connection_quotas
 from gateway.network.frontend import Address, Frontend
 from gateway.network.sockets import bind_ports
 from gateway.sequencer.command_source import CommandSource
-from gateway.server.assembly import build_venue
+from gateway.server.assembly import build_frontend, build_venue
 from gateway.server.process import stop_at_signal
 from risk.commands import EndSessions
 
 logger = logging.getLogger(__name__)
 
 Announce = Callable[[Address], None]
-"""Told where the recording can be watched."""
+"""Called with the venue's address once clients can connect."""
 
 
 async def play_until_signalled(
     config: Config, directory: DataDirectory, speed: float, announce: Announce
 ) -> None:
-    """Play and serve until SIGTERM or SIGINT. Raises LogError and ConfigError."""
+    """Replay and serve until SIGTERM or SIGINT. Raises LogError and ConfigError."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         player = Player.open(config, directory, speed, announce)
         async with trio.open_nursery() as watch:
@@ -55,9 +51,10 @@ async def play_until_signalled(
 
 @define(eq=False)
 class RecordedClock:
-    """A gateway.clock.Clock on which a recording passes, `speed` times as fast as it did.
+    """A gateway.clock.Clock that follows a recording, at `speed` times its pace.
 
-    It never passes the entry that is played or waited for, also where the machine is too slow.
+    Its time never exceeds that of the entry that is played or awaited, even if the machine is too
+    slow to keep up.
     """
 
     speed: float
@@ -75,26 +72,30 @@ class RecordedClock:
         return min(self._from * 1_000 + int(passed * 1_000_000), self._until * 1_000)
 
     def jump(self, time: int) -> None:
-        """It is this time now."""
+        """Set the clock to a time, in milliseconds."""
         self._from = self._until = time
         self._since = trio.current_time()
 
     async def reach(self, time: int) -> None:
-        """Wait until it is that time."""
+        """Wait until the clock shows that time, in milliseconds."""
         self._until = max(self._until, time)
         await trio.sleep_until(self._since + (time - self._from) / 1_000 / self.speed)
 
 
 @define(eq=False)
 class Player:
-    """A recorded venue and its front. `log_closed` is set from the first: it writes to none."""
+    """Serves a recorded venue while it replays the log.
+
+    `log_closed` is set from the beginning, because nothing is written. `ended` is set after the
+    last entry, number `last`.
+    """
 
     config: Config
     clock: RecordedClock
-    replay: LogReplayer
+    replayer: LogReplayer
     reader: SegmentReader
     last: int
-    front: Frontend
+    frontend: Frontend
     announce: Announce
     log_closed: trio.Event = field(factory=trio.Event)
     ended: trio.Event = field(factory=trio.Event)
@@ -106,64 +107,67 @@ class Player:
     def open(
         cls, config: Config, directory: DataDirectory, speed: float, announce: Announce
     ) -> Player:
-        """Prove the log's bytes, and begin as early in it as its rules are ours."""
-        found = scan_log(directory)
-        if not found.starts():
+        """Verify the log's bytes, and prepare to replay from the earliest entry that is possible.
+
+        Raises LogError where the present rules cannot replay the log.
+        """
+        scan = scan_log(directory)
+        starts = scan.starts()
+        if not starts:
             raise LogError(f"{directory.path}: there is nothing that these rules can replay")
-        start = found.starts()[0]
-        reader = start.reader(directory)
+        reader = starts[0].reader(directory)
         if reader is None:
             raise LogError(f"{directory.path}: there are no entries")
-        replay, clock = start.replayer(found.skips), RecordedClock(speed)
+        replayer, clock = starts[0].replayer(scan.skips), RecordedClock(speed)
         keyring, metrics = _keyring(config, directory), Metrics()
-        venue = build_venue(config, clock, replay.exchange, keyring, recorded=True)
-        replay.observers += [metrics.count_entry, venue.feed.publish]
-        descriptors = connection_quotas()
-        slots = ConnectionLimiter(config.limits.connections_per_address, descriptors.websocket)
-        services = ConnectionServices(venue, CommandSource(), slots, metrics)
-        front = Frontend(services, descriptors)
-        replay.observers.append(lambda *_: services.flush_scheduler.flush())
-        return cls(config, clock, replay, reader, found.last, front, announce)
+        venue = build_venue(config, clock, replayer.exchange, keyring, recorded=True)
+        frontend = build_frontend(venue, CommandSource(), metrics)
+        replayer.observers += [
+            metrics.count_entry,
+            venue.feed.publish,
+            lambda *_: frontend.services.flush_scheduler.flush(),
+        ]
+        return cls(config, clock, replayer, reader, scan.last, frontend, announce)
 
     def stop(self) -> None:
-        """Say goodbye to everybody and end. A plain call."""
-        self.front.stopping.set()
+        """Begin to disconnect all clients and end. A plain call."""
+        self.frontend.stopping.set()
 
     def stalled(self) -> None:
-        """There is no log that could keep it."""
+        """Return None: no log has to be closed."""
 
     def abandon(self) -> None:
-        """Nothing is written."""
+        """Do nothing: no log is written."""
 
     async def run(self) -> None:
-        """Play, and serve what was played, until stopped."""
+        """Replay and serve until stopped."""
         server = self.config.server
         with bind_ports(server.http, server.websocket) as bound:
             encrypted = server.tls is not None
-            where = Address(bound.http_endpoint, bound.websocket_endpoint, encrypted)
+            address = Address(bound.http_endpoint, bound.websocket_endpoint, encrypted)
             async with trio.open_nursery() as helpers:
-                helpers.start_soon(self.front.flush_feed)
-                helpers.start_soon(self.front.services.metrics.measure_loop_lag)
+                helpers.start_soon(self.frontend.flush_feed)
+                helpers.start_soon(self.frontend.services.metrics.measure_loop_lag)
                 helpers.start_soon(self._play)
-                await self.front.serve(bound, lambda: self.announce(where))
+                await self.frontend.serve(bound, lambda: self.announce(address))
                 helpers.cancel_scope.cancel()
 
     async def _play(self) -> None:
         started = False
         for entry in chain.from_iterable(self.reader.batches(self.last)):
-            # Nobody could watch while it was not running: the time in between is left out.
+            # EndSessions marks a restart of the venue: the time that it was down is left out.
             if not started or isinstance(entry.command, EndSessions):
                 self.clock.jump(entry.time)
                 started = True
             await self.clock.reach(entry.time)
-            self.replay.apply(entry)
+            self.replayer.apply(entry)
         logger.info("the recording ends with entry %d, and stands still", self.last)
         self.ended.set()
 
 
 def _keyring(config: Config, directory: DataDirectory) -> Keyring:
-    """Return the configured keys of those accounts that the recording has."""
-    keyring, known = Keyring(), accounts(directory)
+    """Return the configured keys of the accounts that exist in the recording."""
+    keyring, known = Keyring(), account_numbers(directory)
     for account in config.account:
         if account.name in known:
             scope = parse_scope(account.scope, strict=True)

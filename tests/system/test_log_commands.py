@@ -114,7 +114,7 @@ def test_damage_is_told_with_its_place(data: Path, tmp_path: Path) -> None:
     place = re.search(rf"{copy}: damaged: a frame with a wrong checksum at byte (\d+)", done.stderr)
     assert place is not None, done.stderr
     start = int(place[1])
-    assert start < flipped < start + frames.decode(whole, start).size
+    assert start < flipped < start + frames.decode_frame(whole, start).size
 
 
 def test_entries_are_shown(data: Path) -> None:

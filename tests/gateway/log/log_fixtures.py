@@ -213,11 +213,11 @@ class Book:
         """A snapshot of the end."""
         found = self.recovered()
         snapshot = Snapshot.of(
-            found.replay.exchange, found.sequence, found.hash, found.replay.trail
+            found.replayer.exchange, found.sequence, found.hash, found.replayer.event_hash
         )
         return Snapshots(self.directory.snapshots, self.disk).write(snapshot)
 
     def end(self) -> tuple[int, str]:
         """The last entry and the digest that a start would come to."""
         found = self.recovered()
-        return found.sequence, found.replay.exchange.digest()
+        return found.sequence, found.replayer.exchange.digest()

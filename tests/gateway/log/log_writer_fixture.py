@@ -48,12 +48,12 @@ class Scribe:
     @classmethod
     def after(cls, book: Book, recovery: Recovery) -> Scribe:
         """Going on with the log that was recovered."""
-        replay = recovery.replay
+        replay = recovery.replayer
         return cls(
             book,
             time=recovery.time,
             exchange=replay.exchange,
-            trail=replay.trail,
+            trail=replay.event_hash,
             recovery=recovery,
         )
 

@@ -46,10 +46,10 @@ class CrashingDisk(Disk):
         self.undo.setdefault(path.parent, []).append(lambda: path.unlink(missing_ok=True))
         return super().create(path)
 
-    def append(self, path: Path) -> File:
+    def open_for_append(self, path: Path) -> File:
         """What earlier processes left is durable."""
         self.durable.setdefault(path, path.stat().st_size)
-        return super().append(path)
+        return super().open_for_append(path)
 
     def write(self, file: File, data: bytes) -> None:
         """Bytes that are lost unless their file is synced; a crash writes half of them."""
@@ -141,10 +141,10 @@ class Clerk:
             writer.append(batch)
             self.acknowledged = batch[-1].sequence
             for entry in batch:
-                found.replay.apply(entry)
+                found.replayer.apply(entry)
             if number % 2:
                 snapshot = Snapshot.of(
-                    found.replay.exchange, writer.sequence, writer.hash, found.replay.trail
+                    found.replayer.exchange, writer.sequence, writer.hash, found.replayer.event_hash
                 )
                 Snapshots(book.directory.snapshots, self.disk).write(snapshot)
         writer.close()

@@ -8,9 +8,9 @@ import pytest
 
 from book.order import Side
 from book.units import MONEY, SCALE
-from gateway.log.entry_format import Selection, accounts, line, record
+from gateway.log.entry_format import Selection, account_numbers, format_json, format_line
 from gateway.log.errors import LogError
-from gateway.log.maintenance import prune
+from gateway.log.maintenance import prune_segments
 from risk.commands import (
     CancelAll,
     Deposit,
@@ -32,7 +32,7 @@ def shown(scribe: Scribe, **wanted: Any) -> list[Entry]:
     """What is selected."""
     chosen = Selection(scribe.book.directory, **wanted)
     reader = chosen.open()
-    return [entry for frame in reader.frames() for entry in chosen.of(frame, reader.entries)]
+    return [entry for frame in reader.frames() for entry in chosen.select(frame, reader.entries)]
 
 
 def numbers(entries: list[Entry]) -> list[int]:
@@ -46,8 +46,8 @@ def test_an_entry_is_one_line(tmp_path: Path) -> None:
     chosen = Selection(scribe.book.directory)
     reader = chosen.open()
     for frame in reader.frames():
-        list(chosen.of(frame, reader.entries))
-    name = chosen.who.names[101]
+        list(chosen.select(frame, reader.entries))
+    name = chosen.account_names.names[101]
     origin = Origin(0, 1, 2**32 + 7, 3)
     for command, expected in (
         (
@@ -69,7 +69,7 @@ def test_an_entry_is_one_line(tmp_path: Path) -> None:
         ),
         (CancelAll(account=999), "CancelAll account=999"),
     ):
-        text = line(Entry(17, START + 5, origin, command), chosen.who)
+        text = format_line(Entry(17, START + 5, origin, command), chosen.account_names)
         assert f"       17  2025-10-09T08:53:20.005Z       1.7#3  {expected}" == text
 
 
@@ -90,7 +90,9 @@ def test_an_account_is_found_by_name_and_by_number(tmp_path: Path) -> None:
     scribe = Scribe.trading(tmp_path, 1)
     scribe.write(EndSession(session=SESSION), EndSession(session=SESSION + 1))
     for account, session in ((101, SESSION), (102, SESSION + 1)):
-        name = next(n for n, number in accounts(scribe.book.directory).items() if number == account)
+        name = next(
+            n for n, number in account_numbers(scribe.book.directory).items() if number == account
+        )
         found = shown(scribe, account=name)
         assert found == shown(scribe, account=str(account))
         kinds = {type(entry.command) for entry in found}
@@ -103,12 +105,12 @@ def test_an_account_is_found_by_name_and_by_number(tmp_path: Path) -> None:
 def test_a_pruned_log_still_knows_its_accounts(tmp_path: Path) -> None:
     """Their names are in the snapshots."""
     scribe = Scribe.trading(tmp_path, 1)
-    known = accounts(scribe.book.directory)
+    known = account_numbers(scribe.book.directory)
     for _ in range(2):
         scribe.snapshot()
         scribe.trade(1)
-    assert prune(scribe.book.directory, scribe.book.disk)
-    assert known == accounts(scribe.book.directory)
+    assert prune_segments(scribe.book.directory, scribe.book.disk)
+    assert known == account_numbers(scribe.book.directory)
     clients = {name for name, number in known.items() if number >= FIRST_CLIENT}
     assert clients == set(known) - set(SYSTEM_ACCOUNTS.values())
     assert {"alice", "bob"} <= clients
@@ -118,7 +120,7 @@ def test_json_is_the_whole_entry(tmp_path: Path) -> None:
     """Read back it is the same."""
     scribe = Scribe.trading(tmp_path)
     for entry in shown(scribe):
-        told = msgspec.json.decode(record(entry))
+        told = msgspec.json.decode(format_json(entry))
         assert {"sequence", "time", "origin", "command"} == set(told)
         assert type(entry.command).__name__ == told["command"]["command"]
 

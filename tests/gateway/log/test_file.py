@@ -16,7 +16,7 @@ from gateway.log.errors import DiskError
 from gateway.log.file import FileLog
 from gateway.log.recovery import recover
 from gateway.log.segments import reader_after
-from gateway.log.write_strategies import at_once, in_thread
+from gateway.log.write_strategies import in_event_loop, in_thread
 from gateway.sequencer.command_source import CommandSource
 from risk.commands import CancelAll, Entry, Origin
 from tests.gateway.harness import START, HandClock
@@ -33,7 +33,7 @@ def open_log(book: Book, disk: Disk, **options: object) -> FileLog:
     """A log that goes on with a directory."""
     writer = recover(book.directory, disk).writer(disk)
     writer.open()
-    given = {"clock": HandClock(), "appending": in_thread, **options}
+    given = {"clock": HandClock(), "write_strategy": in_thread, **options}
     return FileLog(writer=writer, **given)  # type: ignore[arg-type]
 
 
@@ -97,7 +97,7 @@ async def test_the_next_batch_collects_while_the_last_one_syncs(tmp_path: Path) 
     """Group commit, and the loop is free meanwhile."""
     book = Book(tmp_path)
     seconds: list[float] = []
-    log, intake = open_log(book, SlowDisk(), observe=seconds.append), CommandSource()
+    log, intake = open_log(book, SlowDisk(), observe_write=seconds.append), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](9)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.run, intake, durable)
@@ -148,7 +148,10 @@ class _OneByOne:
 async def test_it_can_write_without_a_thread(tmp_path: Path, autojump_clock: MockClock) -> None:
     """For tests whose clock takes a thread at work for idleness, and jumps."""
     book = Book(tmp_path)
-    log, intake = open_log(book, QuickDisk(), clock=TrioClock(), appending=at_once), CommandSource()
+    log, intake = (
+        open_log(book, QuickDisk(), clock=TrioClock(), write_strategy=in_event_loop),
+        CommandSource(),
+    )
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(collect, log, intake))
@@ -172,7 +175,7 @@ async def test_it_ends_quietly_when_nobody_applies_any_more(tmp_path: Path) -> N
 def test_real_errors_name_the_file() -> None:
     """The kernel's own words, for a device that is always full."""
     disk, path = Disk(), Path("/dev/full")
-    file = disk.append(path)
+    file = disk.open_for_append(path)
     with pytest.raises(DiskError) as caught:
         disk.write(file, b"x")
     disk.close(file)

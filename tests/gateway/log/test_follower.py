@@ -8,7 +8,7 @@ from gateway.log import writer
 from gateway.log.data_directory import DataDirectory
 from gateway.log.errors import ApplyError, DamageError, DivergenceError, LogError, VersionError
 from gateway.log.follower import Follower
-from gateway.log.segments import segments
+from gateway.log.segments import list_segments
 from gateway.log.snapshots import Snapshot, Snapshots
 from risk.commands import Checkpoint, Deposit, Skip, Tick
 from tests.gateway.log.log_fixtures import TICK, QuickDisk
@@ -36,7 +36,7 @@ def test_it_follows_to_the_same_state(tmp_path: Path) -> None:
             digest = scribe.exchange.digest()
             scribe.write(TICK)
             follower.catch_up()
-            assert (before, digest) == (follower.sequence, follower.replay.exchange.digest())
+            assert (before, digest) == (follower.sequence, follower.replayer.exchange.digest())
             assert 0 == follower.catch_up()
 
 
@@ -45,7 +45,7 @@ def test_a_frame_that_is_being_written_is_not_there_yet(tmp_path: Path) -> None:
     scribe = Scribe.trading(tmp_path)
     follower = follower_of(scribe)
     follower.catch_up()
-    (segment,) = segments(scribe.book.directory.log)
+    (segment,) = list_segments(scribe.book.directory.log)
     size = segment.path.stat().st_size
     last = scribe.write(TICK)
     scribe.write(TICK)
@@ -63,7 +63,7 @@ def test_a_frame_that_was_never_durable_may_become_another(tmp_path: Path) -> No
     """Its sync failed and the venue stopped; the next start put another in its place."""
     scribe = Scribe.trading(tmp_path)
     follower = follower_of(scribe)
-    (segment,) = segments(scribe.book.directory.log)
+    (segment,) = list_segments(scribe.book.directory.log)
     before = segment.path.read_bytes()
     scribe.note(Deposit(account=101, currency="BTC", amount=1))
     follower.catch_up()
@@ -74,7 +74,7 @@ def test_a_frame_that_was_never_durable_may_become_another(tmp_path: Path) -> No
     digest = scribe.exchange.digest()
     scribe.write(TICK)
     follower.catch_up()
-    assert digest == follower.replay.exchange.digest()
+    assert digest == follower.replayer.exchange.digest()
 
 
 def test_a_snapshot_waits_until_a_checkpoint_has_confirmed_it(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_snapshot_waits_until_a_checkpoint_has_confirmed_it(tmp_path: Path) ->
     assert taken == found.start
     assert (scribe.sequence, scribe.exchange.digest()) == (
         found.sequence,
-        found.replay.exchange.digest(),
+        found.replayer.exchange.digest(),
     )
     assert taken == follower_of(scribe).sequence
 
@@ -123,7 +123,7 @@ def test_it_prunes_what_the_older_snapshot_includes(tmp_path: Path) -> None:
         scribe.write(TICK)
         follower.catch_up()
     newest, older = kept(scribe)
-    first, second, *_ = (segment.first for segment in segments(scribe.book.directory.log))
+    first, second, *_ = (segment.first for segment in list_segments(scribe.book.directory.log))
     assert first <= older + 1 < second
     assert newest > older
     assert (scribe.sequence, scribe.exchange.digest()) == scribe.book.end()
@@ -135,7 +135,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     scribe = Scribe.trading(tmp_path)
     follower = follower_of(scribe)
     follower.catch_up()
-    (segment,) = segments(scribe.book.directory.log)
+    (segment,) = list_segments(scribe.book.directory.log)
     size = segment.path.stat().st_size
     scribe.write(TICK)
     scribe.writer.segment_bytes = 1

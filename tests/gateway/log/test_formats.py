@@ -19,7 +19,7 @@ from gateway.log.entry_format import Selection
 from gateway.log.errors import VersionError
 from gateway.log.frames import FORMAT
 from gateway.log.recovery import recover
-from gateway.log.segments import segments
+from gateway.log.segments import list_segments
 from gateway.log.snapshots import Snapshots
 from gateway.log.verify import Verification, Verified
 from risk import RULES, snapshot
@@ -61,8 +61,8 @@ def test_the_sample_is_what_this_version_writes(tmp_path: Path) -> None:
 def test_the_sample_is_proved() -> None:
     """From its first entry and both its snapshots, to the state that its own version came to."""
     found = verified(DataDirectory(DATA / f"log-{RULES}"))
-    assert (1, LAST, END["digest"]) == (found.survey.first, found.survey.last, found.digest)
-    assert {24: "prices in steps of nothing"} == found.survey.skips
+    assert (1, LAST, END["digest"]) == (found.scan.first, found.scan.last, found.digest)
+    assert {24: "prices in steps of nothing"} == found.scan.skips
     # One checkpoint of each start, and a snapshot after each.
     assert (3, 3) == (found.checkpoints, found.snapshots)
 
@@ -74,10 +74,10 @@ def test_the_sample_starts_a_venue(tmp_path: Path) -> None:
         recovery = recover(directory, QuickDisk())
         for _ in recovery.run():
             pass
-        replay = recovery.replay
+        replay = recovery.replayer
         assert (start, LAST) == (recovery.start, recovery.sequence)
         assert END["digest"] == replay.exchange.digest()
-        assert END["trail"] == replay.trail.value.hex()
+        assert END["trail"] == replay.event_hash.value.hex()
         for path in Snapshots(directory.snapshots).paths()[:1]:
             path.unlink()
 
@@ -100,24 +100,24 @@ def test_a_log_of_rules_1_that_a_snapshot_covers_goes_on(tmp_path: Path) -> None
     """The venue had stopped in order: the new version continues in a segment of its own rules."""
     directory = sample(tmp_path, 1)
     before = verified(directory)
-    assert (LAST_OF_RULES_1, LAST_OF_RULES_1) == (before.survey.foreign, before.survey.last)
+    assert (LAST_OF_RULES_1, LAST_OF_RULES_1) == (before.scan.foreign, before.scan.last)
     book = Book(directory.path)
     recovery = book.recovered()
     assert (LAST_OF_RULES_1, LAST_OF_RULES_1) == (recovery.start, recovery.sequence)
-    recovery.replay.exchange.check()
+    recovery.replayer.exchange.check()
     scribe = Scribe.after(book, recovery)
     scribe.trade(3)
     scribe.checkpoint()
     scribe.close()
-    assert [1, 1, RULES] == [each.header().rules for each in segments(directory.log)]
+    assert [1, 1, RULES] == [each.header().rules for each in list_segments(directory.log)]
     again = book.recovered()
     assert (scribe.sequence, scribe.exchange.digest()) == (
         again.sequence,
-        again.replay.exchange.digest(),
+        again.replayer.exchange.digest(),
     )
     found = verified(directory)
     assert scribe.exchange.digest() == found.digest
-    assert (LAST_OF_RULES_1, scribe.sequence) == (found.survey.foreign, found.survey.last)
+    assert (LAST_OF_RULES_1, scribe.sequence) == (found.scan.foreign, found.scan.last)
     assert scribe.sequence - LAST_OF_RULES_1 == found.entries
 
 

@@ -15,9 +15,9 @@ from gateway.log.frames import (
     FrameError,
     Header,
     NewerFormatError,
-    decode,
-    encode,
-    holds_frame,
+    contains_frame,
+    decode_frame,
+    encode_frame,
 )
 from gateway.sequencer.bootstrap import configuration_commands
 from risk import exchange
@@ -44,8 +44,8 @@ def test_entries_are_read_as_they_were_written() -> None:
     ):
         origin = Origin(node=1, start=2, session=2**34, request=2**40)
         entries.append(Entry(len(entries) + 1, 10**15, origin, command))
-    data, hashed = encode(entries, GENESIS)
-    frame = decode(data, 0)
+    data, hashed = encode_frame(entries, GENESIS)
+    frame = decode_frame(data, 0)
     assert entries == frame.entries()
     assert (len(data), 1, len(entries), GENESIS, hashed) == (
         frame.size,
@@ -60,17 +60,17 @@ def test_zeros_are_no_frame() -> None:
     """A crash may leave a file longer than what was written, filled up with zeros."""
     for size in (1, PREFIX_BYTES, 10_000):
         with pytest.raises(FrameError):
-            decode(bytes(size), 0)
-        assert not holds_frame(bytes(size), 0)
+            decode_frame(bytes(size), 0)
+        assert not contains_frame(bytes(size), 0)
 
 
 def test_a_whole_frame_is_found_wherever_it_starts() -> None:
     """That is how damage is told from a torn tail."""
-    data, _ = encode(batches()[1], GENESIS)
+    data, _ = encode_frame(batches()[1], GENESIS)
     for before in (b"", b"\0" * 7, b"\1\2\3\4" * 9, data[:-1], b"\xff"):
-        assert holds_frame(before + data + b"rest", 0)
-        assert holds_frame(before + data, len(before))
-        assert not holds_frame(before + data, len(before) + 1)
+        assert contains_frame(before + data + b"rest", 0)
+        assert contains_frame(before + data, len(before))
+        assert not contains_frame(before + data, len(before) + 1)
 
 
 def test_headers_say_what_they_are_and_refuse_what_they_cannot_read() -> None:
@@ -88,9 +88,9 @@ def test_headers_say_what_they_are_and_refuse_what_they_cannot_read() -> None:
 
 def test_a_payload_that_is_no_list_of_entries_is_refused() -> None:
     """Also one of a command that this version does not know: it is never passed over."""
-    whole, _ = encode([Entry(1, 5, Origin(), Skip(sequence=1, reason=""))], GENESIS)
+    whole, _ = encode_frame([Entry(1, 5, Origin(), Skip(sequence=1, reason=""))], GENESIS)
     for wrong in (whole.replace(b"Skip", b"Slip"), whole.replace(b"[[5,", b"[[5.")):
-        frame = decode(_sealed(wrong[PREFIX_BYTES:]), 0)
+        frame = decode_frame(_sealed(wrong[PREFIX_BYTES:]), 0)
         with pytest.raises(FrameError, match="entries that cannot be read"):
             frame.entries()
 

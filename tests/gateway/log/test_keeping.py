@@ -21,9 +21,9 @@ from gateway.config.schema import Config, LogSettings
 from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk, File
 from gateway.log.errors import ApplyError, DiskError, LockedError
-from gateway.log.segments import reader_after, segments
+from gateway.log.segments import list_segments, reader_after
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.server.persistence import open_keeper
+from gateway.server.persistence import open_persistence
 from gateway.server.server import Running, serve
 from risk.commands import Checkpoint, EndSessions, Entry, Origin, Place, Skip
 from risk.exchange import Exchange
@@ -153,7 +153,7 @@ async def test_random_walks_go_on_where_they_were(tmp_path: Path) -> None:
     """A restart is no shock to those who hold positions."""
     config = settings(tmp_path)
     async with kept(config) as venue:
-        venue.board.shock(-0.25)
+        venue.index_sources.shock(-0.25)
         venue.supervisor.tick()
     before = venue.venue.exchange.state.indices
     assert before["sol_usdc"].price == pytest.approx(0.75 * 150 * SCALE, rel=0.01)
@@ -181,7 +181,7 @@ async def test_checkpoints_are_left_and_hold_for_a_replay(tmp_path: Path) -> Non
     found = [each.command for each in entries(tmp_path) if isinstance(each.command, Checkpoint)]
     assert len(found) >= 4
     recovered = Book(tmp_path).recovered()
-    assert all(recovered.replay.trail.compare(each) for each in found)
+    assert all(recovered.replayer.event_hash.compare(each) for each in found)
     # What was durable when it was killed, and not applied yet, is more than the venue knew.
     live, replayed = venue.venue.exchange, Exchange()
     for entry in entries(tmp_path)[: live.state.sequence]:
@@ -229,7 +229,7 @@ async def test_a_disk_that_fails_stops_the_venue(tmp_path: Path, step: int) -> N
             async with trio.open_nursery() as clients:
                 clients.start_soon(order_until_cut, venue, placed)
                 clients.start_soon(idle_until_cut, venue)
-                await venue.failure.happened.wait()
+                await venue.failure.occurred.wait()
                 failed_at, acknowledged = trio.current_time(), len(placed)
     assert trio.current_time() - failed_at < 1
     assert acknowledged == len(placed) > 0
@@ -375,7 +375,7 @@ async def test_a_snapshot_that_takes_too_long_is_given_up(
 
     monkeypatch.setattr(Snapshot, "of", dawdle)
     directory = DataDirectory(tmp_path)
-    with open_keeper(directory, LogSettings(), HandClock(), disk=QuickDisk()) as keeper:
+    with open_persistence(directory, LogSettings(), HandClock(), disk=QuickDisk()) as keeper:
         await keeper.replay_log()
         began = trio.current_time()
         await keeper.write_final_snapshot(0.05)
@@ -396,4 +396,4 @@ async def test_what_was_recovered_is_said(tmp_path: Path, caplog: pytest.LogCapt
     async with killed(config):
         pass
     assert f"recovered entry {last}: snapshot of entry {last}, 0 entries replayed" in caplog.text
-    assert 1 == len(segments(tmp_path / "log"))
+    assert 1 == len(list_segments(tmp_path / "log"))

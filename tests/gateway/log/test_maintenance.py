@@ -6,8 +6,8 @@ import pytest
 
 from gateway.log.data_directory import DataDirectory
 from gateway.log.errors import ApplyError, DamageError, LockedError, LogError
-from gateway.log.maintenance import prune, skip, snapshot
-from gateway.log.segments import segments
+from gateway.log.maintenance import prune_segments, skip_entry, write_snapshot
+from gateway.log.segments import list_segments
 from gateway.log.snapshots import Snapshots
 from risk.commands import Entry
 from tests.gateway.harness import HandClock
@@ -18,7 +18,7 @@ from tests.gateway.log.log_writer_fixture import POISON, Scribe
 def skip_it(scribe: Scribe, sequence: int) -> Entry:
     """As the command does, in the year 2025."""
     directory = scribe.book.directory
-    return skip(directory, sequence, "no steps", clock=HandClock(), disk=QuickDisk())
+    return skip_entry(directory, sequence, "no steps", clock=HandClock(), disk=QuickDisk())
 
 
 def test_a_snapshot_of_a_log_at_rest_is_of_its_end(tmp_path: Path) -> None:
@@ -26,11 +26,11 @@ def test_a_snapshot_of_a_log_at_rest_is_of_its_end(tmp_path: Path) -> None:
     scribe = Scribe.trading(tmp_path)
     last, digest = scribe.sequence, scribe.exchange.digest()
     scribe.note(TICK)
-    (segment,) = segments(scribe.book.directory.log)
+    (segment,) = list_segments(scribe.book.directory.log)
     segment.path.write_bytes(segment.path.read_bytes()[:-1])
-    assert last == snapshot(scribe.book.directory, QuickDisk())
+    assert last == write_snapshot(scribe.book.directory, QuickDisk())
     found = scribe.book.recovered()
-    assert (last, last, digest) == (found.start, found.sequence, found.replay.exchange.digest())
+    assert (last, last, digest) == (found.start, found.sequence, found.replayer.exchange.digest())
 
 
 def test_only_the_entry_that_stops_the_venue_is_skipped(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_only_the_entry_that_stops_the_venue_is_skipped(tmp_path: Path) -> None:
         scribe.book.end()
     assert second == skip_it(scribe, second.sequence)
     found = scribe.book.recovered()
-    assert {first.sequence: "no steps", second.sequence: "no steps"} == found.replay.skips
+    assert {first.sequence: "no steps", second.sequence: "no steps"} == found.replayer.skips
     assert scribe.time == found.time
 
 
@@ -80,8 +80,8 @@ def test_nothing_is_begun_in_a_wrong_directory(tmp_path: Path) -> None:
     """A typing error makes no folders."""
     directory = DataDirectory(tmp_path / "typo")
     for attempt in (
-        lambda: snapshot(directory, QuickDisk()),
-        lambda: skip(directory, 1, "", clock=HandClock(), disk=QuickDisk()),
+        lambda: write_snapshot(directory, QuickDisk()),
+        lambda: skip_entry(directory, 1, "", clock=HandClock(), disk=QuickDisk()),
     ):
         with pytest.raises(LogError, match="there is no log"):
             attempt()
@@ -94,15 +94,15 @@ def test_pruning_leaves_what_the_older_snapshot_needs(tmp_path: Path) -> None:
     directory = scribe.book.directory
     scribe.snapshot()
     older = scribe.sequence
-    assert [] == prune(directory, QuickDisk())
+    assert [] == prune_segments(directory, QuickDisk())
     scribe.trade(2)
     scribe.snapshot()
     scribe.trade(1)
-    before = segments(directory.log)
-    removed = prune(directory, QuickDisk())
-    assert before == removed + segments(directory.log)
-    assert older + 1 == segments(directory.log)[0].first
-    assert [] == prune(directory, QuickDisk())
+    before = list_segments(directory.log)
+    removed = prune_segments(directory, QuickDisk())
+    assert before == removed + list_segments(directory.log)
+    assert older + 1 == list_segments(directory.log)[0].first
+    assert [] == prune_segments(directory, QuickDisk())
     end = (scribe.sequence, scribe.exchange.digest())
     assert end == scribe.book.end()
     Snapshots(directory.snapshots).paths()[0].unlink()
@@ -116,7 +116,7 @@ def test_nothing_is_pruned_for_a_damaged_snapshot(tmp_path: Path) -> None:
         scribe.trade(1)
         path = scribe.snapshot()
     path.write_bytes(path.read_bytes()[:-1])
-    before = segments(scribe.book.directory.log)
+    before = list_segments(scribe.book.directory.log)
     with pytest.raises(DamageError, match=path.name):
-        prune(scribe.book.directory, QuickDisk())
-    assert before == segments(scribe.book.directory.log)
+        prune_segments(scribe.book.directory, QuickDisk())
+    assert before == list_segments(scribe.book.directory.log)

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.log import recovery, scan, snapshots, writer
 from gateway.log.errors import ApplyError, DamageError, DivergenceError, LogError, VersionError
-from gateway.log.frames import HEADER_BYTES, decode
+from gateway.log.frames import HEADER_BYTES, decode_frame
 from gateway.log.recovery import recover
-from gateway.log.segments import segments
+from gateway.log.segments import list_segments
 from risk import RULES
 from risk.commands import Checkpoint, Entry, Origin, Skip, Tick
 from risk.exchange import Exchange
@@ -28,7 +28,7 @@ def frame_ends(path: Path) -> dict[int, int]:
     """Offset behind each frame of a segment to the number of its last entry."""
     data, ends, at = path.read_bytes(), {}, HEADER_BYTES
     while at < len(data):
-        frame = decode(data, at)
+        frame = decode_frame(data, at)
         at += frame.size
         ends[at] = frame.last
     return ends
@@ -50,7 +50,7 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
         for batch in whole:
             book.write([batch], segment_bytes=size)
         assert (LAST, digests(whole)[LAST]) == book.end()
-        count = len(segments(book.directory.log))
+        count = len(list_segments(book.directory.log))
         assert {1: 6, SMALL: 3, 2**20: 1}[size] == count
 
 
@@ -59,7 +59,7 @@ def test_a_log_cut_at_any_byte_is_a_prefix(tmp_path: Path) -> None:
     book = Book(tmp_path)
     known = digests(small_batches())
     book.write(small_batches())
-    (segment,) = segments(book.directory.log)
+    (segment,) = list_segments(book.directory.log)
     data, ends = segment.path.read_bytes(), frame_ends(segment.path)
     for size in range(len(data)):
         segment.path.write_bytes(data[:size])
@@ -79,7 +79,7 @@ def test_a_tail_of_zeros_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture
     """Behind a whole frame, in place of the end of one, and in place of a whole segment."""
     book = Book(tmp_path)
     book.write(small_batches())
-    (segment,) = segments(book.directory.log)
+    (segment,) = list_segments(book.directory.log)
     data = segment.path.read_bytes()
     known = digests(small_batches())
     for tail in (b"\0", bytes(20_000)):
@@ -99,7 +99,7 @@ def test_a_log_with_any_bit_flipped_is_a_prefix_or_refused(tmp_path: Path) -> No
     book = Book(tmp_path, disk)
     known = digests(small_batches())
     book.write(small_batches())
-    (segment,) = segments(book.directory.log)
+    (segment,) = list_segments(book.directory.log)
     data, ends = segment.path.read_bytes(), frame_ends(segment.path)
     last = sorted(ends)[-2]
     with segment.path.open("r+b", buffering=0) as stored:
@@ -123,7 +123,7 @@ def test_damage_is_said_with_file_and_place(tmp_path: Path) -> None:
     """Nothing is changed, so that whoever looks into it finds it as it was."""
     book = Book(tmp_path)
     book.write(batches(), segment_bytes=SMALL)
-    first, second, third = segments(book.directory.log)
+    first, second, third = list_segments(book.directory.log)
     for segment in (first, second):
         data = segment.path.read_bytes()
         *_, at = (0, *(end for end in frame_ends(segment.path) if end < len(data)))
@@ -150,7 +150,7 @@ def test_what_is_whole_but_not_of_this_chain_is_refused(tmp_path: Path) -> None:
     """A frame that is doubled, left out or of another log has a right checksum."""
     book = Book(tmp_path)
     book.write(small_batches())
-    (segment,) = segments(book.directory.log)
+    (segment,) = list_segments(book.directory.log)
     data = segment.path.read_bytes()
     starts = [HEADER_BYTES, *sorted(frame_ends(segment.path))]
     doubled = data + data[starts[-2] :]
@@ -177,7 +177,7 @@ def test_a_torn_tail_before_the_last_segment_is_damage(tmp_path: Path) -> None:
     for left in (b"", None):
         book = Book(tmp_path / str(left))
         book.write(batches(), segment_bytes=SMALL)
-        *_, second, third = segments(book.directory.log)
+        *_, second, third = list_segments(book.directory.log)
         if left is not None:
             third.path.write_bytes(left)
         second.path.write_bytes(second.path.read_bytes()[:-3])
@@ -196,10 +196,10 @@ def test_a_snapshot_saves_the_replay(tmp_path: Path) -> None:
         book.write(whole[cut:], segment_bytes=1)
         found = book.recovered()
         assert (ENDS[cut - 1], LAST) == (found.start, found.sequence)
-        assert digests(whole)[LAST] == found.replay.exchange.digest()
+        assert digests(whole)[LAST] == found.replayer.exchange.digest()
         # What comes before it may be gone.
         if cut < len(whole):
-            segments(book.directory.log)[0].path.unlink()
+            list_segments(book.directory.log)[0].path.unlink()
             assert (LAST, digests(whole)[LAST]) == book.end()
 
 
@@ -222,7 +222,7 @@ def test_a_damaged_snapshot_is_left_out_for_the_older_one(
             caplog.clear()
         found = book.recovered()
         assert start == found.start
-        assert digests(whole)[LAST] == found.replay.exchange.digest()
+        assert digests(whole)[LAST] == found.replayer.exchange.digest()
         if damaged is not None:
             assert f"{damaged} is left out" in caplog.text
 
@@ -237,7 +237,7 @@ def test_a_snapshot_and_a_log_must_belong_together(tmp_path: Path) -> None:
     other_path.write_bytes(path.read_bytes())
     with pytest.raises(LogError, match="of another log"):
         other.end()
-    (segment,) = segments(book.directory.log)
+    (segment,) = list_segments(book.directory.log)
     segment.path.write_bytes(segment.path.read_bytes()[:-1])
     with pytest.raises(
         LogError, match=f"the log ends with entry {ENDS[-2]}.*snapshot of entry {LAST}"
@@ -277,8 +277,8 @@ def test_an_entry_that_cannot_be_applied_stops_until_it_is_skipped(
     skip = Entry(LAST + 1, whole[-1][-1].time, Origin(), Skip(sequence=ENDS[2], reason="poison"))
     book.write([[skip]])
     found = book.recovered()
-    assert {ENDS[2]: "poison"} == found.replay.skips
-    digest = found.replay.exchange.digest()
+    assert {ENDS[2]: "poison"} == found.replayer.skips
+    digest = found.replayer.exchange.digest()
     monkeypatch.undo()
     assert (LAST + 1, digest) == book.end()
     assert digest != digests(whole)[LAST]
@@ -291,7 +291,7 @@ def test_checkpoints_are_compared(tmp_path: Path) -> None:
     book = Book(tmp_path)
     book.write(batches()[:3])
     found = book.recovered()
-    right = found.replay.trail.checkpoint()
+    right = found.replayer.event_hash.checkpoint()
     at = ENDS[2] + 1
     book.write([[Entry(at, found.time, Origin(), right)]])
     assert at == book.end()[0]
@@ -322,7 +322,7 @@ def test_recovery_never_replays_across_a_change_of_rules(
     for _ in range(2):
         book.write([])
     book.write(whole[4:])
-    assert [RULES, RULES + 1] == [each.header().rules for each in segments(book.directory.log)]
+    assert [RULES, RULES + 1] == [each.header().rules for each in list_segments(book.directory.log)]
     assert (LAST, digests(whole)[LAST]) == book.end()
 
 
@@ -336,7 +336,7 @@ def test_what_a_later_version_wrote_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VersionError, match="snapshot format 2"):
         book.end()
     snapshot.unlink()
-    (segment,) = segments(book.directory.log)
+    (segment,) = list_segments(book.directory.log)
     data = segment.path.read_bytes()
     segment.path.write_bytes(data[:8] + b"\0\2" + data[10:])
     with pytest.raises(VersionError, match="log format 2"):

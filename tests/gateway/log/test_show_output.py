@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from book.order import Side
 from gateway.cli import log, main
-from gateway.log.entry_format import AccountNames, line, record
+from gateway.log.entry_format import AccountNames, format_json, format_line
 from gateway.log.errors import DamageError
 from gateway.log.frames import HEADER_BYTES
-from gateway.log.segments import SegmentReader, segments
-from gateway.log.tail import Tail
+from gateway.log.segments import SegmentReader, list_segments
+from gateway.log.tail import LogTail
 from gateway.printable import printable
 from risk.commands import Entry, OpenAccount, Origin
 from tests.gateway.harness import START
@@ -51,8 +51,8 @@ def test_texts_of_clients_are_printed_as_text(text: str) -> None:
     who.learn(opened)
     placed = replace(order(101, Side.BUY, 65_000), label=text)
     for entry in (opened, Entry(2, START, Origin(1, 1, 7, 3, f"101:{text}"), placed)):
-        assert line(entry, who).isprintable()
-        written = record(entry)
+        assert format_line(entry, who).isprintable()
+        written = format_json(entry)
         assert written.isprintable()
         assert json.loads(written) == json.loads(msgspec.json.encode(entry))
 
@@ -60,7 +60,9 @@ def test_texts_of_clients_are_printed_as_text(text: str) -> None:
 def test_different_keys_look_different() -> None:
     r"""A key that is written `\n` is not one with a newline."""
     lines = {
-        line(Entry(2, START, Origin(1, 1, 7, 3, key), order(101, Side.BUY, 1)), AccountNames())
+        format_line(
+            Entry(2, START, Origin(1, 1, 7, 3, key), order(101, Side.BUY, 1)), AccountNames()
+        )
         for key in ("a\nb", "a\\nb", "a\\\\nb", "a\x1bb", "a\\u001bb", "anb")
     }
     assert 6 == len(lines)
@@ -126,7 +128,7 @@ def test_a_log_that_is_not_whole_has_a_status(
     show = ["log", "show", str(scribe.book.directory.path), *form]
     assert 0 == main(show)
     whole = capsys.readouterr()
-    last = segments(scribe.book.directory.log)[-1].path
+    last = list_segments(scribe.book.directory.log)[-1].path
     data = bytearray(last.read_bytes())
     at = spoil(data)
     last.write_bytes(data)
@@ -151,7 +153,7 @@ def test_a_number_that_no_account_has_is_refused(tmp_path: Path) -> None:
 def test_damage_behind_what_is_asked_for_is_not_looked_at(tmp_path: Path) -> None:
     """`--to` ends before it."""
     scribe = recorded(tmp_path / "data")
-    (last,) = segments(scribe.book.directory.log)
+    (last,) = list_segments(scribe.book.directory.log)
     data = bytearray(last.path.read_bytes())
     end(data)
     last.path.write_bytes(data)
@@ -163,7 +165,7 @@ def test_a_frame_that_is_being_written_is_waited_for(
 ) -> None:
     """A venue that runs is no damage."""
     scribe = recorded(tmp_path / "data")
-    (last,) = segments(scribe.book.directory.log)
+    (last,) = list_segments(scribe.book.directory.log)
     whole = last.path.read_bytes()
     show = ["log", "show", str(scribe.book.directory.path)]
     assert 0 == main(show)
@@ -177,10 +179,10 @@ def test_a_frame_that_is_being_written_is_waited_for(
 def test_who_follows_a_log_is_told_of_damage(tmp_path: Path) -> None:
     """Rather than to wait for ever for a frame that will never be whole; a torn one may be."""
     scribe = recorded(tmp_path / "data")
-    (last,) = segments(scribe.book.directory.log)
+    (last,) = list_segments(scribe.book.directory.log)
     whole = last.path.read_bytes()
     last.path.write_bytes(whole[:-5])
-    tail = Tail(SegmentReader(scribe.book.directory.log, last))
+    tail = LogTail(SegmentReader(scribe.book.directory.log, last))
     shown = sum(frame.count for frame in tail.frames())
     assert 0 < shown < scribe.sequence
     assert [] == list(tail.frames())
@@ -190,4 +192,4 @@ def test_who_follows_a_log_is_told_of_damage(tmp_path: Path) -> None:
     middle(data)
     last.path.write_bytes(data)
     with pytest.raises(DamageError, match=f"at byte {HEADER_BYTES}"):
-        list(Tail(SegmentReader(scribe.book.directory.log, last)).frames())
+        list(LogTail(SegmentReader(scribe.book.directory.log, last)).frames())

@@ -29,12 +29,12 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
     read = Snapshot.read(path)
     assert snapshot == read
     assert (RULES, batches()[2][-1].sequence, b"c" * 16) == (read.rules, read.sequence, read.chain)
-    exchange, trail = read.exchange(), EventHash(read.trail, read.sequence)
+    exchange, trail = read.exchange(), EventHash(read.event_hash, read.sequence)
     for batch in batches()[3:]:
         for entry in batch:
             trail.observe(entry, exchange.apply(entry))
     whole = taken()
-    assert (whole.digest.hex(), whole.trail) == (exchange.digest(), trail.value)
+    assert (whole.digest.hex(), whole.event_hash) == (exchange.digest(), trail.value)
 
 
 def test_the_two_newest_are_kept(tmp_path: Path) -> None:

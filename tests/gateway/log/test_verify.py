@@ -20,8 +20,8 @@ from gateway.log.errors import (
 )
 from gateway.log.event_hash import START, EventHash
 from gateway.log.frames import HEADER_BYTES
-from gateway.log.maintenance import prune
-from gateway.log.segments import segments
+from gateway.log.maintenance import prune_segments
+from gateway.log.segments import list_segments
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.verify import Verification, Verified
 from risk.commands import Checkpoint, Skip
@@ -61,8 +61,8 @@ def test_what_was_written_is_proved(tmp_path: Path) -> None:
         scribe = recorded(tmp_path / str(size), size)
         found = verify(scribe)
         last = scribe.sequence
-        first, second = (snapshot.sequence for snapshot in found.survey.snapshots)
-        assert (1, last, 0) == (found.survey.first, found.survey.last, found.survey.torn)
+        first, second = (snapshot.sequence for snapshot in found.scan.snapshots)
+        assert (1, last, 0) == (found.scan.first, found.scan.last, found.scan.torn)
         assert scribe.exchange.digest() == found.digest
         assert last + (last - first) + (last - second) == found.entries
         # Both from the start, and the second once more from the first snapshot.
@@ -77,7 +77,7 @@ def test_what_was_written_is_proved(tmp_path: Path) -> None:
 def test_any_flipped_bit_is_found_where_it_is(tmp_path: Path) -> None:
     """In a header, in a frame, in a snapshot; in the last frame it is a torn tail, and is told."""
     scribe = recorded(tmp_path, 2_500)
-    every = segments(scribe.book.directory.log)
+    every = list_segments(scribe.book.directory.log)
     for segment in every:
         whole = segment.path.read_bytes()
         for at in range(0, len(whole), 101):
@@ -108,20 +108,20 @@ def test_a_torn_tail_is_told_and_no_damage(tmp_path: Path) -> None:
     """A crash leaves one, and the venue may be writing just now."""
     scribe = recorded(tmp_path)
     last = scribe.sequence
-    (segment,) = segments(scribe.book.directory.log)
+    (segment,) = list_segments(scribe.book.directory.log)
     size = segment.path.stat().st_size
     scribe.write(TICK)
     segment.path.write_bytes(segment.path.read_bytes()[:-5])
     torn = segment.path.stat().st_size - size
     found = verify(scribe)
-    assert (last, torn) == (found.survey.last, found.survey.torn)
+    assert (last, torn) == (found.scan.last, found.scan.torn)
     assert f"after them {torn} bytes of an unfinished frame" in report(found, 1.0)
 
 
 def test_a_missing_segment_is_found(tmp_path: Path) -> None:
     """Nothing inside the files says so but the chain."""
     scribe = recorded(tmp_path, 2_500)
-    _, second, third, *_ = segments(scribe.book.directory.log)
+    _, second, third, *_ = list_segments(scribe.book.directory.log)
     second.path.unlink()
     with pytest.raises(DamageError, match=third.path.name):
         verify(scribe)
@@ -131,7 +131,7 @@ def test_an_end_that_is_missing_is_found_by_the_snapshot(tmp_path: Path) -> None
     """A log cut between two frames looks whole."""
     scribe = recorded(tmp_path, 1)
     scribe.snapshot()
-    segments(scribe.book.directory.log)[-1].path.unlink()
+    list_segments(scribe.book.directory.log)[-1].path.unlink()
     with pytest.raises(LogError, match="the end of the log is missing"):
         verify(scribe)
 
@@ -168,7 +168,7 @@ def test_money_from_nowhere_is_found_without_the_start(tmp_path: Path) -> None:
     for _ in range(2):
         scribe.write(TICK)
         forge(scribe)
-    assert prune(scribe.book.directory, scribe.book.disk)
+    assert prune_segments(scribe.book.directory, scribe.book.disk)
     with pytest.raises(IdentityError, match="money is conserved in BTC"):
         verify(scribe)
 
@@ -176,9 +176,9 @@ def test_money_from_nowhere_is_found_without_the_start(tmp_path: Path) -> None:
 def test_a_pruned_log_is_proved_from_its_snapshots(tmp_path: Path) -> None:
     """It says from where on."""
     scribe = recorded(tmp_path, 1)
-    prune(scribe.book.directory, scribe.book.disk)
+    prune_segments(scribe.book.directory, scribe.book.disk)
     found = verify(scribe)
-    assert found.survey.first == found.survey.snapshots[0].sequence + 1 > 1
+    assert found.scan.first == found.scan.snapshots[0].sequence + 1 > 1
     assert scribe.exchange.digest() == found.digest
 
 
@@ -194,14 +194,14 @@ def test_other_rules_are_proved_by_their_bytes(
     scribe.writer.segment_bytes = 1
     scribe.trade(2)
     found = verify(scribe)
-    assert (change, scribe.sequence - change) == (found.survey.foreign, found.entries)
+    assert (change, scribe.sequence - change) == (found.scan.foreign, found.entries)
     assert scribe.exchange.digest() == found.digest
     told = f"entries 1 to {change}: not replayed, written under other rules"
     assert told in report(found, 1.0)
     for path in Snapshots(scribe.book.directory.snapshots).paths():
         path.unlink()
     assert (0, "") == (verify(scribe).entries, verify(scribe).digest)
-    first = segments(scribe.book.directory.log)[0].path
+    first = list_segments(scribe.book.directory.log)[0].path
     damaged = bytearray(first.read_bytes())
     damaged[HEADER_BYTES + 99] ^= 1
     first.write_bytes(damaged)
@@ -225,7 +225,7 @@ def test_a_skip_is_honoured_from_every_start(tmp_path: Path) -> None:
 def test_a_later_format_is_refused(tmp_path: Path) -> None:
     """With what it is and what can be read."""
     scribe = recorded(tmp_path)
-    (segment,) = segments(scribe.book.directory.log)
+    (segment,) = list_segments(scribe.book.directory.log)
     whole = segment.path.read_bytes()
     segment.path.write_bytes(whole[:8] + b"\0\2" + whole[10:])
     with pytest.raises(VersionError, match="log format 2; this version reads up to 1"):
@@ -237,7 +237,7 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VersionError, match="snapshot format 2; this version reads up to 1"):
         verify(scribe)
     path.write_bytes(taken)
-    assert Snapshot.read(path).sequence < verify(scribe).survey.last
+    assert Snapshot.read(path).sequence < verify(scribe).scan.last
 
 
 def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(

@@ -21,12 +21,12 @@ from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
 from gateway.log.errors import DiskError, LockedError
 from gateway.log.frames import HEADER_BYTES
-from gateway.log.segments import reader_after, segments
-from gateway.log.write_strategies import Append, Appending, at_once, in_process, in_thread
+from gateway.log.segments import list_segments, reader_after
+from gateway.log.write_strategies import Append, WriteStrategy, in_event_loop, in_process, in_thread
 from gateway.log.writer import SegmentWriter
 from risk.commands import CancelAll, Entry, Origin
 
-WAYS = [at_once, in_thread, partial(in_process, lock=2)]
+WAYS = [in_event_loop, in_thread, partial(in_process, lock=2)]
 
 # A process that has its appender write to a pipe that nobody reads, and is killed.
 VENUE = """
@@ -44,10 +44,10 @@ async def main():
         writer = SegmentWriter(directory.log)
         writer.open()
         async with in_process(writer, lock=lock) as append:
-            await append(writer.frame([entry(1)]))
-            writer._file = Disk().append(Path(sys.argv[2]))
+            await append(writer.encode([entry(1)]))
+            writer._file = Disk().open_for_append(Path(sys.argv[2]))
             print("writing", flush=True)
-            await append(writer.frame([entry(number) for number in range(2, 20_001)]))
+            await append(writer.encode([entry(number) for number in range(2, 20_001)]))
 
 trio.run(main)
 """
@@ -81,18 +81,18 @@ async def appending(writer: SegmentWriter) -> AsyncIterator[Append]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_each_way_writes_the_same(tmp_path: Path, way: Appending) -> None:
+async def test_each_way_writes_the_same(tmp_path: Path, way: WriteStrategy) -> None:
     """Segment after segment, each batch before its append returns."""
     writer = SegmentWriter(tmp_path, segment_bytes=HEADER_BYTES + 600)
     writer.open()
     async with way(writer) as append:
         for number in range(1, 40):
-            seconds = await append(writer.frame([entry(number)]))
+            seconds = await append(writer.encode([entry(number)]))
             assert 0 <= seconds < 10
             assert number == writer.sequence == len(stored(tmp_path))
     writer.close()
     assert [entry(number) for number in range(1, 40)] == stored(tmp_path)
-    assert len(segments(tmp_path)) > 5
+    assert len(list_segments(tmp_path)) > 5
 
 
 async def test_a_large_batch_goes_through_whole(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ async def test_a_large_batch_goes_through_whole(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path)
     batch = [entry(number) for number in range(1, 20_001)]
     async with appending(writer) as append:
-        framed = writer.frame(batch)
+        framed = writer.encode(batch)
         assert len(framed.data) > 1_000_000
         await append(framed)
     assert batch == stored(tmp_path)
@@ -110,29 +110,29 @@ async def test_the_disks_own_words_come_back(tmp_path: Path) -> None:
     """With the file's name, and the process has ended: nothing is written after an error."""
     writer = SegmentWriter(tmp_path)
     async with appending(writer) as append:
-        await append(writer.frame([entry(1)]))
+        await append(writer.encode([entry(1)]))
         writer.close()
-        writer._file = Disk().append(Path("/dev/full"))
+        writer._file = Disk().open_for_append(Path("/dev/full"))
         with pytest.raises(DiskError) as caught:
-            await append(writer.frame([entry(2)]))
+            await append(writer.encode([entry(2)]))
         assert (errno.ENOSPC, "[Errno 28] No space left on device: '/dev/full'") == (
             caught.value.errno,
             str(caught.value),
         )
         assert 1 == writer.sequence
         with pytest.raises(DiskError, match="the process that writes the log has ended"):
-            await append(writer.frame([entry(2)]))
+            await append(writer.encode([entry(2)]))
 
 
 async def test_a_process_that_is_killed_is_a_disk_that_failed(tmp_path: Path) -> None:
     """It says so of the next batch, whether that has been sent or not."""
     writer = SegmentWriter(tmp_path)
     async with appending(writer) as append:
-        await append(writer.frame([entry(1)]))
+        await append(writer.encode([entry(1)]))
         os.kill(appender(), signal.SIGKILL)
         told = rf"the process that writes the log has ended: '{tmp_path}/0{{19}}1.seg"
         with trio.fail_after(10), pytest.raises(DiskError, match=told):
-            await append(writer.frame([entry(2)]))
+            await append(writer.encode([entry(2)]))
     assert [entry(1)] == stored(tmp_path)
 
 
@@ -140,11 +140,11 @@ async def test_signals_are_for_the_venue(tmp_path: Path) -> None:
     """Who stops a whole group of processes has the venue end this one."""
     writer = SegmentWriter(tmp_path)
     async with appending(writer) as append:
-        await append(writer.frame([entry(1)]))
+        await append(writer.encode([entry(1)]))
         pid = appender()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(pid, number)
-        await append(writer.frame([entry(2)]))
+        await append(writer.encode([entry(2)]))
     assert [entry(1), entry(2)] == stored(tmp_path)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -162,7 +162,7 @@ async def test_a_stopped_process_with_nothing_to_write_is_ended(tmp_path: Path) 
 
     async with trio.open_nursery() as nursery:
         async with appending(writer) as append:
-            await append(writer.frame([entry(1)]))
+            await append(writer.encode([entry(1)]))
             pid = appender()
             os.kill(pid, signal.SIGSTOP)
             nursery.start_soon(resume, pid)
@@ -177,7 +177,7 @@ async def test_what_is_being_written_is_waited_for_when_cancelled(tmp_path: Path
     with trio.CancelScope() as scope:
         async with appending(writer) as append:
             scope.cancel()
-            await append(writer.frame([entry(1)]))
+            await append(writer.encode([entry(1)]))
             assert 1 == writer.sequence
             await trio.lowlevel.checkpoint()
             pytest.fail("it is cancelled")

@@ -275,7 +275,7 @@ async def test_a_crashed_supervisor_leads_to_risk_reducing_only_and_back(
         await bob.call("private/sell", **at_market)
         await alice.call("private/buy", **at_market)
         index = Unreliable(FixedIndex(Price(65_000 * SCALE)))
-        venue.board.sources["btc_usd"] = index
+        venue.index_sources.sources["btc_usd"] = index
         index.broken = True
         await trio.sleep(5)
         assert 13028 == await refused(alice.ask, alice.read, "private/buy", **ORDER)

@@ -13,16 +13,16 @@ import trio
 
 from gateway.config.schema import LogSettings
 from gateway.server import follower_process
-from gateway.server.follower_process import command_of
+from gateway.server.follower_process import follower_command
 
 
 def test_it_is_told_what_the_settings_say(tmp_path: Path) -> None:
     """And whose child it is."""
     settings = LogSettings(snapshot_entries=7, prune=True)
-    command = " ".join(command_of(tmp_path, settings))
+    command = " ".join(follower_command(tmp_path, settings))
     assert f"log snapshot {tmp_path} --follow --every 7 --parent {os.getpid()}" in command
     assert command.endswith(" --prune")
-    assert "--prune" not in command_of(tmp_path, LogSettings())
+    assert "--prune" not in follower_command(tmp_path, LogSettings())
 
 
 async def test_one_that_fails_is_told_and_started_again(
@@ -52,7 +52,7 @@ async def test_one_that_cannot_confirm_the_venue_is_loud(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its status says so; trading goes on."""
-    monkeypatch.setattr(follower_process, "command_of", lambda *_: ["sh", "-c", "exit 70"])
+    monkeypatch.setattr(follower_process, "follower_command", lambda *_: ["sh", "-c", "exit 70"])
     with trio.CancelScope() as scope:
         await follower_process.run_follower(tmp_path, LogSettings(), scope.cancel)
     (record,) = [each for each in caplog.records if each.levelno == logging.CRITICAL]
@@ -63,7 +63,9 @@ async def test_one_that_cannot_be_started_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And it is tried again like any other."""
-    monkeypatch.setattr(follower_process, "command_of", lambda *_: [str(tmp_path / "nowhere")])
+    monkeypatch.setattr(
+        follower_process, "follower_command", lambda *_: [str(tmp_path / "nowhere")]
+    )
     with trio.CancelScope() as scope:
         await follower_process.run_follower(tmp_path, LogSettings(), scope.cancel)
     assert "no follower of the log can be started" in caplog.text
@@ -75,7 +77,7 @@ async def test_cancelled_it_kills_the_follower(
     """At once, also one that does not listen."""
     pid = tmp_path / "pid"
     script = f"trap '' TERM; echo $$ > {pid}; while :; do sleep 1; done"
-    monkeypatch.setattr(follower_process, "command_of", lambda *_: ["sh", "-c", script])
+    monkeypatch.setattr(follower_process, "follower_command", lambda *_: ["sh", "-c", script])
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follower_process.run_follower, tmp_path, LogSettings(), lambda: None)

@@ -61,7 +61,7 @@ async def test_it_goes_at_the_speed_that_is_asked_for(
         await player._play()
         # There is nothing before the first frame, nor in between before the second start.
         assert pytest.approx((frames - 2) / speed) == trio.current_time() - started
-        assert scribe.exchange.digest() == player.replay.exchange.digest()
+        assert scribe.exchange.digest() == player.replayer.exchange.digest()
 
 
 async def test_its_clock_is_the_recordings(autojump_clock: MockClock) -> None:
@@ -106,7 +106,7 @@ async def test_it_is_served_and_nothing_is_written(tmp_path: Path) -> None:
             assert 13021 == refused["error"]["code"]
             assert "replay" in refused["error"]["data"]["reason"]
             player.stop()
-    assert scribe.exchange.digest() == player.replay.exchange.digest()
+    assert scribe.exchange.digest() == player.replayer.exchange.digest()
     assert before == contents(tmp_path)
 
 

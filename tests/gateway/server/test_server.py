@@ -290,7 +290,7 @@ async def test_a_shock_liquidates_whoever_cannot_bear_it(autojump_clock: MockClo
         await bob.call("private/sell", **large)
         await alice.call("private/buy", **large)
         await alice.call("private/subscribe", channels=["user.portfolio.btc"])
-        venue.board.shock(-0.2)
+        venue.index_sources.shock(-0.2)
         await trio.sleep(60)
         assert [] == [
             each

@@ -15,7 +15,7 @@ from attrs import define, field
 from gateway.log import maintenance
 from gateway.log.data_directory import DataDirectory
 from gateway.log.disk import Disk
-from gateway.log.segments import segments
+from gateway.log.segments import list_segments
 from tests.system.durability.client_history import Memory
 from tests.system.durability.history_checker import Verdict, judge
 from tests.system.durability.venue_process import (
@@ -128,7 +128,7 @@ class Campaign:
         Or a little later, where it has come to another segment by then.
         """
         call, when = self.random.choice(("write", "fdatasync")), self.random.randint(1, 12)
-        segment = segments(DataDirectory(self.data_dir).log)[-1].path
+        segment = list_segments(DataDirectory(self.data_dir).log)[-1].path
         fault, trace = f"signal=KILL:when={when}", self.folder / f"trace{number}"
         with self._begun(f"life{number}", traced(segment, call, fault, trace)) as life:
             if life.begins():
@@ -154,7 +154,7 @@ class Campaign:
 
     def snapshot(self) -> int:
         """Have a snapshot written of the end of the log; its entry. Nobody may write to it."""
-        return maintenance.snapshot(DataDirectory(self.data_dir), Disk())
+        return maintenance.write_snapshot(DataDirectory(self.data_dir), Disk())
 
     def _begun(
         self, name: str, program: Sequence[str] | None = None

@@ -34,7 +34,7 @@ def main() -> None:
     replay = LogReplayer()
     for _ in steps(Path(sys.argv[1]), replay):
         pass
-    print(replay.exchange.digest(), replay.trail.value.hex())  # noqa: T201
+    print(replay.exchange.digest(), replay.event_hash.value.hex())  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from gateway.log.frames import GENESIS
-from gateway.log.segments import reader_after, segments
+from gateway.log.segments import list_segments, reader_after
 from tests.system.durability.campaign import Campaign
 from tests.system.durability.client_history import Memory, Request
 from tests.system.durability.history_checker import Verdict, judge
@@ -68,7 +68,7 @@ def _cut_off(data_dir: Path, first: int) -> None:
     assert reader is not None
     frame = next(frame for frame in reader.frames() if frame.last >= first)
     os.truncate(reader.segment.path, reader.offset - frame.size)
-    for segment in segments(data_dir / "log"):
+    for segment in list_segments(data_dir / "log"):
         if segment.first > first:
             segment.path.unlink()
 

@@ -76,9 +76,9 @@ class Kept:
         self.writer.close()
         found = self.book.recovered()
         assert self.written == found.sequence
-        assert self.venue.exchange.digest() == found.replay.exchange.digest()
-        assert self.trail.value == found.replay.trail.value
-        self.venue.exchange, self.trail = found.replay.exchange, found.replay.trail
+        assert self.venue.exchange.digest() == found.replayer.exchange.digest()
+        assert self.trail.value == found.replayer.event_hash.value
+        self.venue.exchange, self.trail = found.replayer.exchange, found.replayer.event_hash
         self.writer = found.writer(self.book.disk, SEGMENT_BYTES)
         self.writer.open()
 
@@ -103,6 +103,6 @@ def test_every_replay_comes_to_the_state_of_the_venue(
         proved = Verification(
             kept.book.directory, ConsoleMeter(Console(file=io.StringIO())), 20
         ).run()
-        assert (kept.written, kept.venue.exchange.digest()) == (proved.survey.last, proved.digest)
+        assert (kept.written, kept.venue.exchange.digest()) == (proved.scan.last, proved.digest)
         expected = f"{proved.digest} {kept.trail.value.hex()}\n"
         assert expected == replayed_elsewhere(Path(folder), hash_seed)
