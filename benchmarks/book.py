@@ -47,18 +47,18 @@ PARTS = ("look up", "add", "cancel", "fill")
 
 
 class Tally:
-    """A settler that only remembers who traded, so that it is the book that is measured."""
+    """A fill handler that only records the makers, so that the book alone is measured."""
 
     def __init__(self) -> None:
         self.makers: list[Order] = []
 
-    def room(self, maker: Order, amount: int) -> int:  # noqa: ARG002 (protocol)
+    def allowed_amount(self, maker: Order, amount: int) -> int:  # noqa: ARG002 (protocol)
         return amount
 
-    def filled(self, maker: Order, taker: Order, amount: int) -> None:  # noqa: ARG002 (protocol)
+    def on_fill(self, maker: Order, taker: Order, amount: int) -> None:  # noqa: ARG002 (protocol)
         self.makers.append(maker)
 
-    def self_trade(self, maker: Order) -> bool:  # noqa: ARG002 (protocol)
+    def on_self_trade(self, maker: Order) -> bool:  # noqa: ARG002 (protocol)
         raise AssertionError("makers and takers are different accounts here")
 
 

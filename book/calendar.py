@@ -1,4 +1,4 @@
-"""The expiry calendar: which dated futures are listed, and when they end.
+"""The expiry calendar: which dated futures are listed, and when they expire.
 
 Everything expires at 08:00 UTC. Weeklies end on Fridays, monthlies on the last Friday of a
 month, quarterlies on the last Friday of March, June, September and December.
@@ -11,7 +11,7 @@ from book.units import DAY, HOUR, MINUTE, Millis
 
 EXPIRY_HOUR = 8
 AVERAGING_WINDOW = 30 * MINUTE
-"""A delivery price is the average index over this long before an expiry."""
+"""A delivery price is the average index price over this window before the expiry."""
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _FRIDAY = 4
@@ -19,7 +19,7 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 
 
 class Period(Enum):
-    """How often an instrument of its kind expires, as the API names it (quarterlies: month)."""
+    """The API's `settlement_period` of an instrument; quarterlies count as month."""
 
     PERPETUAL = "perpetual"
     WEEK = "week"
@@ -27,44 +27,43 @@ class Period(Enum):
 
 
 def day_of(time: int) -> date:
-    """The UTC day that holds `time`."""
+    """Return the UTC day of `time`."""
     return date.fromordinal(_EPOCH + time // DAY)
 
 
 def expiry_on(day: date) -> Millis:
-    """08:00 UTC of a day."""
+    """Return 08:00 UTC of a day."""
     return Millis((day.toordinal() - _EPOCH) * DAY + EXPIRY_HOUR * HOUR)
 
 
 def next_settlement(time: int) -> Millis:
-    """The first 08:00 UTC after `time`; at 08:00 itself, tomorrow's."""
+    """Return the first 08:00 UTC after `time`; at 08:00 itself, that of the next day."""
     return Millis((time - EXPIRY_HOUR * HOUR) // DAY * DAY + DAY + EXPIRY_HOUR * HOUR)
 
 
 def averaging_start(time: int) -> Millis:
-    """The latest moment up to `time` at which an averaging window opens: 07:30 UTC."""
+    """Return the start of the last averaging window that opened by `time`: 07:30 UTC."""
     since_midnight = EXPIRY_HOUR * HOUR - AVERAGING_WINDOW
     return Millis((time - since_midnight) // DAY * DAY + since_midnight)
 
 
 def date_code(time: int) -> str:
-    """The day of `time` as instrument names write it: 5JUN26, 25DEC26."""
+    """Return the day of `time` as written in instrument names: 5JUN26, 25DEC26."""
     day = day_of(time)
     return f"{day.day}{_MONTHS[day.month - 1]}{day.year % 100:02}"
 
 
 def last_friday(year: int, month: int) -> date:
-    """The last Friday of a month."""
+    """Return the last Friday of a month."""
     following = date(year + month // 12, month % 12 + 1, 1)
     last = following - timedelta(days=1)
     return last - timedelta(days=(last.weekday() - _FRIDAY) % 7)
 
 
 def expiries(time: int) -> tuple[tuple[Millis, Period], ...]:
-    """What is listed at `time`: the next two Fridays, month end and quarter end, soonest first.
+    """Return the listed expiries: the next two Fridays, month end and quarter end, soonest first.
 
-    An expiry that is due at `time` itself has ended. One date is listed once, under its
-    longest period.
+    An expiry at `time` itself is over. Each date is listed once, under its longest period.
     """
     today = day_of(time)
     friday = today + timedelta(days=(_FRIDAY - today.weekday()) % 7)
@@ -77,7 +76,7 @@ def expiries(time: int) -> tuple[tuple[Millis, Period], ...]:
 
 
 def _end_of(today: date, time: int, *, quarterly: bool) -> Millis:
-    """The first month end (or quarter end) whose expiry is still ahead of `time`."""
+    """Return the first expiry at a month end (or quarter end) after `time`."""
     year, month = today.year, today.month
     while (quarterly and month % 3) or expiry_on(last_friday(year, month)) <= time:
         year, month = year + month // 12, month % 12 + 1

@@ -1,4 +1,4 @@
-"""Views of a book: its best levels, and what taking a given amount would cost."""
+"""Views of a book: its best levels, and the average price of taking an amount."""
 
 from itertools import islice
 
@@ -8,12 +8,12 @@ from book.orderbook import OrderBook
 
 
 def depth(book: OrderBook, side: Side, levels: int) -> list[tuple[int, int]]:
-    """(price, amount) of the best levels of a side, best first."""
+    """Return (price, amount) of the best levels of a side, best first."""
     return [(level.price, level.amount) for level in islice(book.side(side), levels)]
 
 
 def impact_price(book: OrderBook, instrument: Instrument, side: Side, amount: int) -> int | None:
-    """Average price of taking `amount` from a side, or None where it holds less than that."""
+    """Return the average price of taking `amount` from a side, or None if it holds less."""
     left = amount
     cost = 0
     for level in book.side(side):

@@ -1,4 +1,4 @@
-"""What a book reports of itself."""
+"""The event of an order book."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from book.order import Side
 
 
 class LevelChange(msgspec.Struct, frozen=True, gc=False):
-    """A price level's total before and after; 0 means that there was, or is, no such level."""
+    """The amount at a price level before and after; 0 where there was, or is, no such level."""
 
     side: Side
     price: int

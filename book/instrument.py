@@ -1,4 +1,4 @@
-"""What is traded: perpetuals and dated futures, inverse and linear, all of it data."""
+"""Instruments: perpetuals and dated futures, inverse and linear, described by data."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from book.units import FUNDING, RATE, ceil_div, inverse_value, linear_value, rou
 
 
 class Contract(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The terms that every instrument of one family shares.
+    """The terms that all instruments of one family share.
 
     `family` is the part of the name before the dash: `BTC`, `SOL_USDC`. An inverse contract
     is counted in USD and settled in its base coin, a linear one is counted in the base coin
     and settled in its quote. Prices, ticks and sizes are in 1e-8, rates in 1e-12.
     `tick_steps` holds (above this price, this tick), ascending; each such price is a multiple of
-    the ticks on both sides of it. `band_rate` bounds what a limit may ask, around the mark.
+    the ticks on both sides of it. `band_rate` is the width of the price band on each side of the
+    mark, as a rate.
     """
 
     family: str
@@ -52,7 +53,7 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def perpetual(self) -> bool:
-        """Whether it never expires, and so pays funding."""
+        """Whether the instrument never expires, and so pays funding."""
         return self.expiry is None
 
     @property
@@ -68,20 +69,20 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
         return self.contract.taker_rate
 
     def value(self, size: int, price: int) -> int:
-        """Trade value of a signed size in Money, signed so that profit = carry - value.
+        """Return the trade value of a signed size in Money, signed so that profit = carry - value.
 
-        Inverse: +size / price. Linear: -size x price. Odd in `size`.
+        Inverse: +size / price. Linear: -size x price. value(-size) == -value(size).
         """
         if self.contract.inverse:
             return inverse_value(size, price)
         return -linear_value(size, price)
 
     def notional(self, size: int, price: int) -> int:
-        """Unsigned trade value in Money."""
+        """Return the unsigned trade value in Money."""
         return abs(self.value(size, price))
 
     def tick_at(self, price: int) -> int:
-        """The tick that holds at `price`."""
+        """Return the tick at `price`."""
         tick = self.contract.tick
         for above, step in self.contract.tick_steps:
             if price > above:
@@ -89,33 +90,33 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
         return tick
 
     def floor_to_tick(self, price: int) -> int:
-        """The highest tradable price not above `price`."""
+        """Return the highest multiple of the tick not above `price`."""
         return price - price % self.tick_at(price)
 
     def ceil_to_tick(self, price: int) -> int:
-        """The lowest tradable price not below `price`."""
+        """Return the lowest multiple of the tick not below `price`."""
         tick = self.tick_at(price)
         return ceil_div(price, tick) * tick
 
     def band(self, mark: int) -> tuple[int, int]:
-        """Lowest sell and highest buy limit at a mark: mark x (1 -/+ band), widened to the tick."""
+        """Return lowest sell and highest buy limit: mark x (1 -/+ band), widened to the tick."""
         reach = mark * self.contract.band_rate
         low = self.floor_to_tick((mark * RATE - reach) // RATE)
         high = self.ceil_to_tick(ceil_div(mark * RATE + reach, RATE))
         return max(low, self.contract.tick), high
 
     def cost(self, amount: int, price: int) -> int:
-        """What a fill adds to an average-price accumulator (see `average_price`).
+        """Return what a fill adds to an accumulator of prices (see `average_price`).
 
-        Inverse prices average harmonically, so amounts over prices are summed, in 1e-24;
-        linear prices arithmetically, so amounts times prices are, exactly.
+        The average of inverse prices is harmonic, so amount / price is summed, in 1e-24; that of
+        linear prices is arithmetic, so amount x price is summed, exactly.
         """
         if self.contract.inverse:
             return round_half_even(amount * FUNDING, price)
         return amount * price
 
     def average_price(self, amount: int, cost: int) -> int:
-        """The price, in 1e-8, at which `amount` has that `cost`; 0 for nothing."""
+        """Return the price, in 1e-8, at which `amount` has that `cost`; 0 for amount 0."""
         if not amount:
             return 0
         if self.contract.inverse:
@@ -124,12 +125,12 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
 
 
 def perpetual(contract: Contract, number: int, created: int) -> Instrument:
-    """The perpetual of a family, `BTC-PERPETUAL`."""
+    """Return the perpetual of a family, such as `BTC-PERPETUAL`."""
     name = f"{contract.family}-PERPETUAL"
     return Instrument(name, number, contract, Period.PERPETUAL, created, None)
 
 
 def dated(contract: Contract, number: int, created: int, expiry: int, period: Period) -> Instrument:
-    """A dated future of a family, `BTC-25DEC26`."""
+    """Return a dated future of a family, such as `BTC-25DEC26`."""
     name = f"{contract.family}-{date_code(expiry)}"
     return Instrument(name, number, contract, period, created, expiry)

@@ -1,4 +1,4 @@
-"""Matching: a taker against the makers, best price first and oldest first within a price."""
+"""Match a taker against the makers: best price first, and oldest first at one price."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ _REJECT_TAKER: Final = SelfTrading.REJECT_TAKER
 
 
 class FillHandler(Protocol):
-    """Settles each step before the next maker is chosen, and limits the work of one taker.
+    """Settles each fill before the next maker is chosen, and limits the work of one taker.
 
-    It may shrink or remove any resting order, as reduce-only orders require when a position
-    shrinks under them; it must not add one.
+    It may shrink or remove any resting order, as a reduce-only order must when a position shrinks
+    under it. It must not add one.
     """
 
-    def room(self, maker: Order, amount: int) -> int:
-        """How much of `amount` may trade with the maker; 0 ends the matching at the limit."""
+    def allowed_amount(self, maker: Order, amount: int) -> int:
+        """Return how much of `amount` may trade with the maker; 0 ends the matching."""
 
-    def filled(self, maker: Order, taker: Order, amount: int) -> None:
-        """`amount` traded at the maker's price; both orders already show it."""
+    def on_fill(self, maker: Order, taker: Order, amount: int) -> None:
+        """Settle a fill of `amount` at the maker's price; both orders already show it."""
 
-    def self_trade(self, maker: Order) -> bool:
-        """Cancel the maker, which is of the taker's account; False ends the matching instead."""
+    def on_self_trade(self, maker: Order) -> bool:
+        """Cancel the maker, which belongs to the taker's account; False ends the matching."""
 
 
 def match(
-    book: OrderBook, taker: Order, limit: int, self_trading: SelfTrading, settler: FillHandler
+    book: OrderBook, taker: Order, limit: int, self_trading: SelfTrading, handler: FillHandler
 ) -> MatchEnd:
-    """Trade `taker` against the book up to `limit`, one maker at a time."""
+    """Trade `taker` against the book up to the price `limit`, one maker at a time."""
     sign = taker.side.sign
     makers = book.side(taker.side.opposite)
     left = taker.remaining
@@ -59,24 +59,25 @@ def match(
         if maker.account == taker.account:
             if self_trading is _REJECT_TAKER:
                 return MatchEnd.SELF_TRADE
-            if not settler.self_trade(maker):
+            if not handler.on_self_trade(maker):
                 return _LIMIT
             continue
         amount = maker.amount - maker.filled
-        amount = settler.room(maker, min(left, amount))
+        amount = handler.allowed_amount(maker, min(left, amount))
         if not amount:
             return _LIMIT
         left -= amount
         taker.filled += amount
         book.fill(maker, amount)
-        settler.filled(maker, taker, amount)
+        handler.on_fill(maker, taker, amount)
     return _FILLED
 
 
 class Holding(NamedTuple):
-    """An account's signed position, and its resting reduce-only orders.
+    """An account's signed position and its resting reduce-only orders.
 
-    `reduced` is the sum of what these are open for; `newest` lists them, newest first.
+    `reduced` is the total amount for which these orders are open; `newest` yields them newest
+    first.
     """
 
     size: int
@@ -90,85 +91,89 @@ def fillable(
     limit: int,
     self_trading: SelfTrading,
     holding: Callable[[int], Holding],
-    most: int,
+    max_steps: int,
 ) -> bool:
-    """Whether `match` would fill the whole taker, without touching anything.
+    """Return whether `match` would fill the whole taker. Nothing is changed.
 
     A fill may cut resting reduce-only orders of either account before the taker reaches them, so
-    the walk keeps their books as `match` and its settler would. `most` limits its steps as it
-    limits those of the settler: one for each fill, for each own order cancelled and for each
-    reduce-only order cut; and no fill may cut more than `most` orders of one account.
+    the walk tracks positions and reduce-only orders as a fill handler would. `max_steps` limits
+    its work as it limits that of the handler: one step for each fill, for each own order cancelled
+    and for each reduce-only order cut; and no fill may cut more than `max_steps` orders of one
+    account.
     """
     sign, left, steps = taker.side.sign, taker.remaining, 0
-    rooms: dict[int, _ReduceOnlyCapacity] = {}
+    capacities: dict[int, _ReduceOnlyCapacity] = {}
     own = _ReduceOnlyCapacity(holding(taker.account))
     for level in book.side(taker.side.opposite):
         if sign * (limit - level.price) < 0:
             return False
         for maker in level:
             if maker.account == taker.account:
-                if self_trading is SelfTrading.REJECT_TAKER or steps >= most:
+                if self_trading is SelfTrading.REJECT_TAKER or steps >= max_steps:
                     return False
                 steps += 1
                 continue
-            room = rooms.get(maker.account)
-            if room is None:
-                room = rooms[maker.account] = _ReduceOnlyCapacity(holding(maker.account))
-            amount = min(left, room.left(maker))
+            capacity = capacities.get(maker.account)
+            if capacity is None:
+                capacity = capacities[maker.account] = _ReduceOnlyCapacity(holding(maker.account))
+            amount = min(left, capacity.remaining(maker))
             if not amount:
                 continue
-            if steps >= most:
+            if steps >= max_steps:
                 return False
             left -= amount
-            made = room.fill(-sign * amount, maker, most)
-            taken = own.fill(sign * amount, None, most)
-            if max(made, taken) > most:
+            maker_cuts = capacity.fill(-sign * amount, maker, max_steps)
+            taker_cuts = own.fill(sign * amount, None, max_steps)
+            if max(maker_cuts, taker_cuts) > max_steps:
                 return False
             if not left:
                 return True
-            steps += 1 + made + taken
+            steps += 1 + maker_cuts + taker_cuts
     return False
 
 
 class _ReduceOnlyCapacity:
-    """What one account's reduce-only orders would still hold in the course of a walk."""
+    """The position and the reduce-only orders of one account in the course of a walk.
+
+    `cut` has what each order has lost to fills and cuts so far, by order id.
+    """
 
     def __init__(self, holding: Holding) -> None:
         self.size, self.reduced, newest = holding
         self.newest: Iterator[Order] = iter(newest)
-        self.last: Order | None = None
-        self.gone: dict[int, int] = {}
+        self.current: Order | None = None
+        self.cut: dict[int, int] = {}
 
-    def left(self, order: Order) -> int:
-        """What a resting order is still open for."""
-        return order.remaining - self.gone.get(order.order_id, 0)
+    def remaining(self, order: Order) -> int:
+        """Return the amount for which a resting order would still be open."""
+        return order.remaining - self.cut.get(order.order_id, 0)
 
-    def fill(self, amount: int, maker: Order | None, most: int) -> int:
-        """Trade a signed amount; returns how many orders that cuts, not counting beyond `most`."""
-        reduce_only_cuts = self.size * amount < 0
+    def fill(self, amount: int, maker: Order | None, max_cuts: int) -> int:
+        """Trade a signed amount; return how many orders that cuts, at most `max_cuts` + 1."""
+        reduces = self.size * amount < 0
         self.size += amount
         if maker is not None and maker.reduce_only:
             self._take(maker, abs(amount))
-        if not reduce_only_cuts:
+        if not reduces:
             return 0
         reducible = abs(self.size) if self.size * amount < 0 else 0
-        cut = 0
-        while self.reduced > reducible and cut <= most:
-            while self.last is None or not self.left(self.last):
-                self.last = next(self.newest)
-            self._take(self.last, min(self.left(self.last), self.reduced - reducible))
-            cut += 1
-        return cut
+        cuts = 0
+        while self.reduced > reducible and cuts <= max_cuts:
+            while self.current is None or not self.remaining(self.current):
+                self.current = next(self.newest)
+            self._take(self.current, min(self.remaining(self.current), self.reduced - reducible))
+            cuts += 1
+        return cuts
 
     def _take(self, order: Order, amount: int) -> None:
-        self.gone[order.order_id] = self.gone.get(order.order_id, 0) + amount
+        self.cut[order.order_id] = self.cut.get(order.order_id, 0) + amount
         self.reduced -= amount
 
 
-def passive_price(book: OrderBook, instrument: Instrument, side: Side, price: int) -> int:
-    """The limit of a post-only order: `price`, or one tick off the best opposite price.
+def post_only_price(book: OrderBook, instrument: Instrument, side: Side, price: int) -> int:
+    """Return the limit of a post-only order: `price`, or one tick off the best opposite price.
 
-    The result may be zero or below where a slide leaves no price to rest at.
+    Zero or less means that there is no price left to rest at.
     """
     best = book.best_price(side.opposite)
     if best is None or side.sign * (price - best) < 0:

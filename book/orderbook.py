@@ -1,8 +1,8 @@
-"""The order book: two sides of price levels, each a queue, best price first.
+"""The order book: two sides of price levels, best price first, each level a queue of orders.
 
-Finding a level is a dict lookup and leaving a queue is unlinking, so adding, cancelling and
-filling cost the same whether a hundred or a million orders rest. Only the first order at a
-new price and the last at an old one touch the sorted list of prices.
+A level is found in a dict and an order is unlinked from its queue, so adding, cancelling and
+filling take the same time however many orders rest. Only the first order at a price and the last
+one change the sorted list of prices.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from book.order import BUY, SELL, Level, Order, OrderState, Side
 class BookSide:
     """The levels of one side. `keys` sorts best first: ascending asks, negated bids.
 
-    `best` is the level that trades first; it is kept, since every fill and every check of a
-    price asks for it. `touched` remembers what each changed level held when its changes were
-    last taken.
+    `best` is the level that trades first, stored because every fill and every price check reads
+    it. `touched` has the amount of each changed level at the time of the last `take_changes`.
     """
 
     side: Side
@@ -33,20 +32,20 @@ class BookSide:
     touched: dict[int, int] = field(factory=dict)
 
     def __iter__(self) -> Iterator[Level]:
-        """Levels, best first. Do not change the side meanwhile."""
+        """Iterate over the levels, best first. The side must not change meanwhile."""
         sign = -self.side.sign
         for key in self.keys:
             yield self.levels[sign * key]
 
     def within(self, lowest: int, highest: int) -> Iterator[Level]:
-        """Levels between two prices, both included, best first. Change nothing meanwhile."""
+        """Iterate over the levels between two prices, both included, best first."""
         sign = -self.side.sign
         first, last = sorted((sign * lowest, sign * highest))
         for key in self.keys.irange(first, last):
             yield self.levels[sign * key]
 
     def append(self, order: Order) -> None:
-        """Put an order at the end of its price's queue."""
+        """Add an order at the end of the queue at its price."""
         price = order.price
         level = self.levels.get(price)
         if level is None:
@@ -64,7 +63,7 @@ class BookSide:
         level.amount += order.amount - order.filled
 
     def unlink(self, order: Order, level: Level) -> None:
-        """Take an order out of its queue, wherever it stands."""
+        """Remove an order from its queue, and the level with the last one."""
         if level.price not in self.touched:
             self.touched[level.price] = level.amount
         before, after = order.previous, order.next
@@ -84,7 +83,7 @@ class BookSide:
             self._drop(level)
 
     def take_changes(self) -> tuple[LevelChange, ...]:
-        """The net changes of its levels since the last call."""
+        """Return the net changes of the levels since the last call."""
         touched, levels = self.touched, self.levels
         if len(touched) == 1:
             price, before = touched.popitem()
@@ -107,7 +106,7 @@ class BookSide:
         return level
 
     def _drop(self, level: Level) -> None:
-        """Forget a level that has no orders left."""
+        """Remove a level that has no orders left."""
         sign = -self.side.sign
         del self.levels[level.price]
         self.keys.remove(sign * level.price)
@@ -119,8 +118,8 @@ class BookSide:
 class OrderBook:
     """The resting orders of one instrument.
 
-    `orders` finds them by id; in what order it holds them depends on the past, and nothing may
-    depend on that.
+    `orders` holds them by id. Its iteration order is not part of the state: a snapshot does not
+    keep it, so nothing may depend on it.
     """
 
     instrument: str
@@ -129,30 +128,30 @@ class OrderBook:
     orders: dict[int, Order] = field(factory=dict)
 
     def __iter__(self) -> Iterator[Order]:
-        """All orders: bids, then asks, best price first, oldest first. Change nothing meanwhile."""
+        """Iterate over all orders: bids, then asks, each by price and then by age."""
         for side in (self.bids, self.asks):
             for level in side:
                 yield from level
 
     def side(self, side: Side) -> BookSide:
-        """The side on which such orders rest."""
+        """Return the side of the book on which orders of that side rest."""
         return self.bids if side is BUY else self.asks
 
     def add(self, order: Order) -> None:
-        """Rest an order behind all others at its price."""
+        """Add an order behind all others at its price."""
         assert order.level is None, "the order rests already"
         (self.bids if order.side is BUY else self.asks).append(order)
         self.orders[order.order_id] = order
 
     def remove(self, order: Order) -> None:
-        """Take a resting order out of the book."""
+        """Remove a resting order."""
         level = order.level
         assert level is not None, "the order does not rest"
         (self.bids if order.side is BUY else self.asks).unlink(order, level)
         del self.orders[order.order_id]
 
     def shrink(self, order: Order, amount: int) -> None:
-        """Lower a resting order's total by `amount`; it keeps its place. Something must be left."""
+        """Lower the total of a resting order by less than what remains; it keeps its place."""
         level = order.level
         assert level is not None, "the order does not rest"
         assert 0 < amount < order.remaining
@@ -161,7 +160,7 @@ class OrderBook:
         order.amount -= amount
 
     def fill(self, order: Order, amount: int) -> None:
-        """Execute part or all of a resting order; it leaves when nothing is left."""
+        """Fill part or all of a resting order; a full fill removes it."""
         level, left = order.level, order.amount - order.filled
         assert level is not None, "the order does not rest"
         assert 0 < amount <= left
@@ -174,29 +173,29 @@ class OrderBook:
             del self.orders[order.order_id]
 
     def best(self, side: Side) -> Order | None:
-        """The order that trades first on a side."""
+        """Return the order that trades first on a side, or None."""
         level = self.side(side).best
         return level.head if level is not None else None
 
     def best_price(self, side: Side) -> int | None:
-        """The best price of a side, or None where it is empty."""
+        """Return the best price of a side, or None where it is empty."""
         level = self.side(side).best
         return level.price if level is not None else None
 
     def crosses(self, side: Side, price: int) -> bool:
-        """Whether a limit order of that side and price would trade at once."""
+        """Return whether a limit order of that side and price would trade at once."""
         best = (self.asks if side is BUY else self.bids).best
         return best is not None and side.sign * (price - best.price) >= 0
 
     def take_changes(self) -> tuple[LevelChange, ...]:
-        """The net changes of all levels since the last call, bids first."""
+        """Return the net changes of all levels since the last call, bids first."""
         bids, asks = self.bids, self.asks
         if not asks.touched:
             return bids.take_changes()
         return bids.take_changes() + asks.take_changes() if bids.touched else asks.take_changes()
 
     def check(self) -> None:
-        """Prove the invariants; AssertionError names the first that does not hold."""
+        """Verify the invariants; AssertionError names the first that does not hold."""
         seen = 0
         for side in (self.bids, self.asks):
             sign = -side.side.sign
@@ -209,7 +208,7 @@ class OrderBook:
         assert bid is None or ask is None or bid < ask, "the book is crossed"
 
     def _check_level(self, side: BookSide, level: Level) -> int:
-        # Links that are wrong may go round.
+        # Wrong links may form a cycle.
         orders = list(islice(level, len(self.orders) + 1))
         assert 0 < len(orders) <= len(self.orders), "no level is empty"
         assert level.tail is orders[-1], "tail"

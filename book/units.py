@@ -1,4 +1,4 @@
-"""The scales of every number in the core, and the rounding rules.
+"""The scales of all numbers in the core, and the rounding rules.
 
 All numbers are integers: prices and amounts in 1e-8 (`SCALE`), money and rates in 1e-12 (`MONEY`,
 `RATE`), funding indices in 1e-24 (`FUNDING`), times in milliseconds. An amount counts what the
@@ -13,7 +13,7 @@ Price = NewType("Price", int)
 """Quote currency per unit of base, in 1e-8."""
 
 Money = NewType("Money", int)
-"""Settlement currency, in 1e-12: one tick of profit on the smallest contract is still exact."""
+"""Settlement currency, in 1e-12, which keeps one tick of profit on the smallest contract exact."""
 
 Millis = NewType("Millis", int)
 """Venue time: milliseconds since 1970-01-01 UTC."""
@@ -33,14 +33,14 @@ DAY = 24 * HOUR
 
 
 def ceil_div(numerator: int, denominator: int) -> int:
-    """Quotient rounded towards plus infinity. `//` is its floor twin."""
+    """Return the quotient rounded towards plus infinity; `//` rounds towards minus infinity."""
     return -(-numerator // denominator)
 
 
 def round_half_even(numerator: int, denominator: int) -> int:
-    """Quotient rounded to nearest, ties to even; odd in the numerator. `denominator` > 0.
+    """Return the quotient rounded to nearest, ties to even; `denominator` must be positive.
 
-    Being odd is what makes two sides of a trade meet: f(-n) == -f(n).
+    f(-n) == -f(n), so both sides of a trade get the same number.
     """
     quotient, rest = divmod(numerator, denominator)
     twice = 2 * rest
@@ -50,8 +50,8 @@ def round_half_even(numerator: int, denominator: int) -> int:
 
 
 def inverse_value(size: int, price: int) -> int:
-    """Money value of `size` USD at `price`: size / price, rounded half-even."""
-    # As `round_half_even` does it, without the call: this is asked for most of all.
+    """Return the Money value of `size` USD at `price`: size / price, rounded half to even."""
+    # `round_half_even` inlined: this is the most frequent calculation of all.
     quotient, rest = divmod(size * MONEY, price)
     twice = 2 * rest
     if twice > price or (twice == price and quotient & 1):
@@ -60,12 +60,12 @@ def inverse_value(size: int, price: int) -> int:
 
 
 def linear_value(size: int, price: int) -> int:
-    """Money value of `size` coins at `price`: size x price, rounded half-even."""
+    """Return the Money value of `size` coins at `price`: size x price, rounded half to even."""
     return round_half_even(size * price, _LINEAR)
 
 
 def text(units: int, scale: int = SCALE) -> str:
-    """A number as people write it: no exponent, no trailing zeros."""
+    """Return a number as a decimal without exponent and trailing zeros."""
     sign = "-" if units < 0 else ""
     whole, part = divmod(abs(units), scale)
     if not part:

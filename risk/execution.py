@@ -56,7 +56,7 @@ class Execution:
         self.pass_on_fees()
         return stop
 
-    def room(self, maker: Order, amount: int) -> int:
+    def allowed_amount(self, maker: Order, amount: int) -> int:
         """How much may trade with a maker; nothing once the limit is reached.
 
         Where a fill would cut too many reduce-only orders, it is the last, and for less.
@@ -75,7 +75,7 @@ class Execution:
             self.steps = self.most
         return room
 
-    def filled(self, maker: Order, taker: Order, amount: int) -> None:
+    def on_fill(self, maker: Order, taker: Order, amount: int) -> None:
         """Book one fill on both sides. Both orders already show it."""
         state, market, taking = self.state, self.market, self.taking
         state.trades += 1
@@ -107,7 +107,7 @@ class Execution:
                 receiver = state.insurance(currency)
             ledger.book(state, receiver, amount, kind)
 
-    def self_trade(self, maker: Order) -> bool:
+    def on_self_trade(self, maker: Order) -> bool:
         """Cancel the account's own maker, unless the limit is reached."""
         if self.steps >= self.most:
             return False

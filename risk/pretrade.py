@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from book.matching import passive_price
+from book.matching import post_only_price
 from book.order import (
     BUY,
     FILL_OR_KILL,
@@ -103,7 +103,7 @@ def check_price(market: Market, order: Order) -> Refusal | None:
 def _slide(market: Market, order: Order) -> Refusal | None:
     if order.reject_post_only:
         return Refusal(Reason.POST_ONLY_REJECT)
-    order.price = passive_price(market.book, market.instrument, order.side, order.price)
+    order.price = post_only_price(market.book, market.instrument, order.side, order.price)
     return None if order.price > 0 else Refusal(Reason.POST_ONLY_PRICE)
 
 
@@ -194,11 +194,11 @@ def _cost(market: Market, order: Order) -> int:
     Every fill rounds value, carry and fee by less than two units in all, and no fill is
     smaller than a contract, so that much is added.
     """
-    left, check_price, value = order.amount - order.filled, order.price, market.value
-    cost = order_costs.fee_on(value(left, check_price), market.taker_rate)
+    left, price, value = order.amount - order.filled, order.price, market.value
+    cost = order_costs.fee_on(value(left, price), market.taker_rate)
     cost += 2 * (left // market.contract_size) + 2
-    if check_price > market.mark if order.side is BUY else check_price < market.mark:
-        cost += order_costs.loss_at_mark(market, order.side, left, check_price)
+    if price > market.mark if order.side is BUY else price < market.mark:
+        cost += order_costs.loss_at_mark(market, order.side, left, price)
     return cost
 
 

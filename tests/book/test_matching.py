@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from book.depth import depth
 from book.instrument import perpetual
-from book.matching import Holding, MatchEnd, fillable, match, passive_price
+from book.matching import Holding, MatchEnd, fillable, match, post_only_price
 from book.order import Order, SelfTrading, Side
 from book.orderbook import OrderBook
 from book.units import SCALE
@@ -28,13 +28,13 @@ class Desk:
     cancelled: list[int] = field(factory=list)
     most: int = 1_000
 
-    def room(self, maker: Order, amount: int) -> int:
+    def allowed_amount(self, maker: Order, amount: int) -> int:
         return amount if len(self.fills) + len(self.cancelled) < self.most else 0
 
-    def filled(self, maker: Order, taker: Order, amount: int) -> None:
+    def on_fill(self, maker: Order, taker: Order, amount: int) -> None:
         self.fills.append((maker.order_id, maker.price, amount))
 
-    def self_trade(self, maker: Order) -> bool:
+    def on_self_trade(self, maker: Order) -> bool:
         if len(self.fills) + len(self.cancelled) == self.most:
             return False
         self.cancelled.append(maker.order_id)
@@ -150,7 +150,7 @@ def test_both_orders_show_a_fill_before_the_settler_hears_of_it() -> None:
     seen = []
 
     class Witness(Desk):
-        def filled(self, maker: Order, taker: Order, amount: int) -> None:
+        def on_fill(self, maker: Order, taker: Order, amount: int) -> None:
             resting = maker.order_id in self.book.orders
             seen.append((maker.remaining, taker.remaining, resting))
 
@@ -164,8 +164,8 @@ def test_a_maker_that_the_settler_takes_away_does_not_trade() -> None:
     """The next maker is chosen after the settler has had its say."""
 
     class Remover(Desk):
-        def filled(self, maker: Order, taker: Order, amount: int) -> None:
-            super().filled(maker, taker, amount)
+        def on_fill(self, maker: Order, taker: Order, amount: int) -> None:
+            super().on_fill(maker, taker, amount)
             if 2 in self.book.orders:
                 self.book.remove(self.book.orders[2])
 
@@ -303,11 +303,11 @@ def test_own_orders_that_are_cancelled_count_towards_the_limit(
 
 def test_a_post_only_order_that_does_not_cross_stays_where_it_is(desk: Desk) -> None:
     """Any price rests against an empty side, and inside the spread too."""
-    assert 100 * SCALE == passive_price(desk.book, BTC_PERPETUAL, BUY, 100 * SCALE)
+    assert 100 * SCALE == post_only_price(desk.book, BTC_PERPETUAL, BUY, 100 * SCALE)
     desk.rest((BOB, BUY, 100 * SCALE, 1), (BOB, SELL, 101 * SCALE, 1))
     inside = 100 * SCALE + SCALE // 2
-    assert inside == passive_price(desk.book, BTC_PERPETUAL, BUY, inside)
-    assert inside == passive_price(desk.book, BTC_PERPETUAL, SELL, inside)
+    assert inside == post_only_price(desk.book, BTC_PERPETUAL, BUY, inside)
+    assert inside == post_only_price(desk.book, BTC_PERPETUAL, SELL, inside)
 
 
 def test_a_post_only_order_slides_one_tick_off_the_other_side(desk: Desk) -> None:
@@ -315,29 +315,29 @@ def test_a_post_only_order_slides_one_tick_off_the_other_side(desk: Desk) -> Non
     desk.rest((BOB, BUY, 100 * SCALE, 1), (BOB, SELL, 101 * SCALE, 1))
     off = 100 * SCALE + SCALE // 2
     for price in (101, 105):
-        assert off == passive_price(desk.book, BTC_PERPETUAL, BUY, price * SCALE)
+        assert off == post_only_price(desk.book, BTC_PERPETUAL, BUY, price * SCALE)
     for price in (100, 95):
-        assert off == passive_price(desk.book, BTC_PERPETUAL, SELL, price * SCALE)
+        assert off == post_only_price(desk.book, BTC_PERPETUAL, SELL, price * SCALE)
 
 
 def test_a_slide_where_every_price_is_a_tick(desk: Desk) -> None:
     """The next price is one unit away."""
     fine = perpetual(replace(BTC, tick=1), number=3, created=0)
     desk.rest((BOB, SELL, 1_000, 10), (BOB, BUY, 900, 10))
-    assert 999 == passive_price(desk.book, fine, BUY, 1_000)
-    assert 901 == passive_price(desk.book, fine, SELL, 900)
+    assert 999 == post_only_price(desk.book, fine, BUY, 1_000)
+    assert 901 == post_only_price(desk.book, fine, SELL, 900)
 
 
 def test_a_slide_over_a_tick_step_uses_the_tick_that_holds_there(desk: Desk) -> None:
     """Ticks are 0.01 up to 10 and 0.05 above: around 10 the neighbours are 9.99 and 10.05."""
     desk.rest((BOB, SELL, 10 * SCALE, 1))
-    assert 999 * SCALE // 100 == passive_price(desk.book, SOL_PERPETUAL, BUY, 11 * SCALE)
+    assert 999 * SCALE // 100 == post_only_price(desk.book, SOL_PERPETUAL, BUY, 11 * SCALE)
     desk.book.remove(desk.book.orders[1])
     desk.rest((BOB, BUY, 10 * SCALE, 1))
-    assert 1005 * SCALE // 100 == passive_price(desk.book, SOL_PERPETUAL, SELL, 9 * SCALE)
+    assert 1005 * SCALE // 100 == post_only_price(desk.book, SOL_PERPETUAL, SELL, 9 * SCALE)
 
 
 def test_a_slide_below_the_first_tick_finds_no_price(desk: Desk) -> None:
     """With an ask at one tick no bid can rest; the caller sees it by the sign."""
     desk.rest((BOB, SELL, SCALE // 2, 1))
-    assert passive_price(desk.book, BTC_PERPETUAL, BUY, SCALE) <= 0
+    assert post_only_price(desk.book, BTC_PERPETUAL, BUY, SCALE) <= 0

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from book.depth import depth
-from book.matching import Holding, MatchEnd, fillable, match, passive_price
+from book.matching import Holding, MatchEnd, fillable, match, post_only_price
 from book.order import Order, SelfTrading, Side, TimeInForce
 from book.orderbook import OrderBook
 from tests.book.factory import BTC_PERPETUAL, limit_order
@@ -44,7 +44,7 @@ class Clearing:
     taker: Order | None = None
     steps: int = 0
 
-    def room(self, maker: Order, amount: int) -> int:
+    def allowed_amount(self, maker: Order, amount: int) -> int:
         """The limit as the clearing house sets it: the largest amount that cuts few enough."""
         if self.steps >= self.most:
             return 0
@@ -78,7 +78,7 @@ class Clearing:
                 cut.append((order, order.remaining - kept))
         return cut[::-1]
 
-    def filled(self, maker: Order, taker: Order, amount: int) -> None:
+    def on_fill(self, maker: Order, taker: Order, amount: int) -> None:
         self.fills.append(Fill(maker.order_id, taker.order_id, maker.price, amount))
         self.steps += 1
         if not maker.remaining:
@@ -87,7 +87,7 @@ class Clearing:
             self.positions[order.account] += order.side.sign * amount
             self.trim(order.account)
 
-    def self_trade(self, maker: Order) -> bool:
+    def on_self_trade(self, maker: Order) -> bool:
         if self.steps >= self.most:
             return False
         self.steps += 1
@@ -219,7 +219,7 @@ class BookAgainstOracle(RuleBasedStateMachine):
     def place_post_only(self, account: int, side: Side, price: int, amount: int) -> None:
         naive = NaiveOrder(self.new_id(), account, side, price, amount)
         self.oracle.slide(naive)
-        assert naive.price == passive_price(self.book, BTC_PERPETUAL, side, price)
+        assert naive.price == post_only_price(self.book, BTC_PERPETUAL, side, price)
         if naive.price > 0:
             before = len(self.clearing.fills)
             self.place_in_both(naive, TimeInForce.GOOD_TIL_CANCELLED, SelfTrading.REJECT_TAKER)

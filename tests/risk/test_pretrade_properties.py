@@ -224,9 +224,9 @@ def fill(venue: Venue, order: Order, amount: int) -> None:
         state=OrderState.FILLED,
     )
     execution = Execution(state, market, taker, state.position(taker.account, market))
-    assert amount == execution.room(order, amount)
+    assert amount == execution.allowed_amount(order, amount)
     market.book.fill(order, amount)
-    execution.filled(order, taker, amount)
+    execution.on_fill(order, taker, amount)
     execution.pass_on_fees()
     venue.do(Continue())
 
