@@ -1,4 +1,4 @@
-"""Venue time: what entries are stamped with and clients read. Not trio's clock, which times I/O."""
+"""Venue time: the clock that stamps entries and that clients read. Trio's clock times I/O."""
 
 from __future__ import annotations
 
@@ -15,75 +15,75 @@ from book.units import Millis
 
 logger = logging.getLogger(__name__)
 
-# Nanoseconds that a wall clock may differ from what is known to have passed and be followed at
-# once: a step of a time service that had lost its servers for a while, and seldom more.
+# Nanoseconds by which the wall clock may differ from the elapsed time and be followed at once:
+# a correction by a time service, which is rarely more.
 MAX_STEP: Final = 1_000_000_000
 FOLLOWED_MILLIS: Final = MAX_STEP // 1_000_000
-"""Further apart than this, the machine's clock is not followed at once."""
-# Beyond that venue time runs at half speed, or half as fast again, until both agree.
+"""Beyond this difference, the wall clock is not followed at once."""
+# Beyond that, venue time runs at half speed, or half as fast again, until both agree.
 SLEW: Final = 2
-# How far the wall clock may be read without a look at the other one, which costs as much again.
+# For how much wall time the second clock is not read, which would double the cost of a reading.
 CHECK_INTERVAL: Final = 50_000_000
-# Between two messages about the clock, however often it jumps.
+# Between two log messages about the clock.
 LOG_INTERVAL: Final = 1_000_000_000
 
 _MILLI: Final = 1_000_000
 _SECOND: Final = 1_000_000_000
 
-# Where there is no such clock (macOS), the monotonic one counts a suspend as well.
+# Without such a clock (macOS), the monotonic one includes time spent suspended as well.
 _read_elapsed: Final = partial(
     time.clock_gettime_ns, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 )
 
 
 class Clock(Protocol):
-    """Where the venue's time comes from: real here, moved by hand for a test or an operator."""
+    """The source of venue time: the machine's clock, or one moved by hand."""
 
     def now(self) -> Millis:
-        """Milliseconds since 1970-01-01 UTC; never less than an earlier reading."""
+        """Return milliseconds since 1970-01-01 UTC, never less than an earlier reading."""
         ...
 
     def micros(self) -> int:
-        """The same clock in microseconds: what replies carry as `usIn` and `usOut`."""
+        """Return the same time in microseconds, as in `usIn` and `usOut` of replies."""
         ...
 
 
 @define(eq=False)
 class RealClock:
-    """The machine's wall clock, held to what a clock that cannot be set says has passed.
+    """The machine's wall clock, bounded by a clock that cannot be set.
 
-    Readings never go back, because the log orders entries by them and a client measures `usDiff`
-    with them. `read_elapsed` counts the time in which the machine is suspended, so that the end of
-    a suspend is no jump, and neither is a correction of up to STEP. A wall clock that jumps
-    further ahead is followed half as fast again as time passes: however far it jumps, for as long
-    as it is wrong, venue time gains no more than half of that and STEP. A reading that leads the
-    wall clock passes at half speed until that has caught up: time that stood still would let
-    nothing expire and no supervision lapse.
+    Readings never decrease, because the log orders entries by them and clients measure `usDiff`
+    with them. `read_elapsed` includes the time while the machine is suspended, so that waking is no
+    jump; neither is a correction of up to MAX_STEP. If the wall clock jumps further ahead, venue
+    time follows at one and a half times the normal speed: however far the clock jumps, venue time
+    gains no more than MAX_STEP and half of the time for which the clock is wrong. If the wall clock
+    is behind, venue time runs at half speed until it has caught up; a clock that stood still would
+    let nothing expire.
 
-    `drift` is what is to be added to a reading, in milliseconds, for what it would be if the wall
-    clock had never been set since the first.
+    `drift` is the number of milliseconds to add to a reading to get the time that the wall clock
+    would show if it had never been set.
     """
 
     read_nanos: Callable[[], int] = time.time_ns
     read_elapsed: Callable[[], int] = _read_elapsed
-    # All in nanoseconds: the latest reading, and the wall up to which it is one without a check.
+    # All in nanoseconds: the latest reading, and the wall time up to which no check is needed.
     _latest: int = field(default=0, init=False)
     _unchecked_until: int = field(default=0, init=False)
-    # Of the last check: the other clock, and what is to be added to it.
+    # Of the last check: the elapsed time, and what to add to it for venue time.
     _elapsed: int | None = field(default=None, init=False)
     _offset: int = field(default=0, init=False)
-    # What was to be added to it at first.
+    # What had to be added at the first check.
     _origin: int = field(default=0, init=False)
     drift: int = field(default=0, init=False)
     _reported: bool = field(default=False, init=False)
     _reported_at: int | None = field(default=None, init=False)
 
     def now(self) -> Millis:
-        """Milliseconds since 1970-01-01 UTC; never less than an earlier reading."""
+        """Return milliseconds since 1970-01-01 UTC, never less than an earlier reading."""
         return Millis(self.micros() // 1_000)
 
     def micros(self) -> int:
-        """The same clock in microseconds: what replies carry as `usIn` and `usOut`."""
+        """Return the same time in microseconds, as in `usIn` and `usOut` of replies."""
         wall = self.read_nanos()
         if self._latest <= wall < self._unchecked_until:
             self._latest = wall
@@ -92,28 +92,28 @@ class RealClock:
         return self._latest // 1_000
 
     def wall(self) -> Millis:
-        """Milliseconds of the wall clock as it is, which clients sign by: it may go back."""
+        """Return milliseconds of the wall clock, by which clients sign; they may decrease."""
         return Millis(self.read_nanos() // _MILLI)
 
     def lead(self) -> int:
-        """Milliseconds that venue time is ahead of the wall clock; below zero it is behind."""
+        """Return how many milliseconds venue time leads the wall clock; negative if it lags."""
         wall = self.read_nanos()
         self._check(wall)
         return (self._latest - wall) // _MILLI
 
     @property
     def clocks_apart(self) -> bool:
-        """Whether venue time and the wall clock were further apart than STEP when last compared."""
+        """Whether venue time and wall clock differed by more than MAX_STEP when last checked."""
         return self._reported
 
     def start_at(self, time: int) -> None:
-        """No reading is less than this, in milliseconds: entries are stamped with it already."""
+        """Start no earlier than this, in milliseconds: entries of the log bear such times."""
         self._latest = max(self._latest, time * _MILLI)
         self._unchecked_until = 0
         self.micros()
 
     def _check(self, wall: int) -> None:
-        """Take a reading with a look at both clocks."""
+        """Take a reading and compare both clocks."""
         elapsed = self.read_elapsed()
         offset = wall - elapsed
         if self._elapsed is None:
@@ -121,7 +121,7 @@ class RealClock:
             self._offset = self._origin = offset
         else:
             passed = max(elapsed - self._elapsed, 0)
-            # Never further away than in one step of it.
+            # Follow a clock that was set by at most half of the elapsed time.
             most = passed // SLEW
             self._offset += min(max(offset - self._offset, -most), most)
         self._elapsed = elapsed
@@ -134,9 +134,9 @@ class RealClock:
         self._report(wall, elapsed)
 
     def _report(self, wall: int, elapsed: int) -> None:
-        """Say in the log that the clocks part, and that they agree again."""
+        """Log when the clocks differ, and when they agree again."""
         apart = self._latest - wall
-        # Not at the edge itself, where they would part and agree with every reading.
+        # Hysteresis: at the limit itself, every reading would be a change.
         astray = abs(apart) > (MAX_STEP // 2 if self._reported else MAX_STEP)
         if astray is self._reported:
             return
@@ -164,26 +164,26 @@ class RealClock:
 
 @define(eq=False)
 class SteadyClock:
-    """A gateway.clock.Clock by which lifetimes pass, however the machine's is set meanwhile.
+    """A gateway.clock.Clock for lifetimes, unaffected by changes of the machine's clock.
 
-    It begins with the machine's time; later it may differ from that and from venue time.
+    It starts with the machine's time, and may later differ from that and from venue time.
     """
 
     real: RealClock
 
     def now(self) -> Millis:
-        """Milliseconds."""
+        """Return milliseconds."""
         return Millis(self.micros() // 1_000)
 
     def micros(self) -> int:
-        """Microseconds."""
-        # The reading may change the drift, and comes first.
+        """Return microseconds."""
+        # Read first, because a reading may change the drift.
         reading = self.real.micros()
         return reading + self.real.drift * 1_000
 
 
 def lead_of(clock: Clock) -> int:
-    """Milliseconds that venue time is ahead of the wall clock; 0 where it is moved by hand."""
+    """Return by how many milliseconds venue time leads the wall clock; 0 if moved by hand."""
     return clock.lead() if isinstance(clock, RealClock) else 0
 
 
@@ -191,5 +191,5 @@ def _text(nanos: int) -> str:
     try:
         return datetime.fromtimestamp(nanos // _SECOND, UTC).isoformat()
     except (OverflowError, ValueError):
-        # Beyond the year 9999.
+        # After the year 9999.
         return f"{nanos // _SECOND} s after 1970"

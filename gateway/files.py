@@ -1,7 +1,7 @@
-"""Opening the files that an operator names: regular ones, and at once.
+"""Open files that an operator names, if they are regular files.
 
-A FIFO without a writer would hold whoever opens it for ever, a device may never end, and a
-directory fails only when it is read.
+Opening a FIFO without a writer would block for ever, a device may have no end, and a directory
+fails only when it is read.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _KINDS: Final = {
 
 
 class IrregularFileError(OSError):
-    """The name of a file belongs to something else."""
+    """A path names something other than a regular file."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading. Raises IrregularFileError for what is no regular file, and OSError.
+    """Open a file for reading. Raises IrregularFileError for other kinds of files, and OSError.
 
     Symbolic links are followed.
     """
-    # Before it is opened, because that acts on some devices; and after, when it is certain.
+    # Check before opening, which has effects on some devices, and afterwards, without a race.
     _require_regular(path, path.stat())
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

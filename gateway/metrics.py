@@ -1,4 +1,4 @@
-"""What an operator watches, in a registry of its own, so that two venues fit into one process."""
+"""Prometheus metrics, in a registry of their own, so that one process can run two venues."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from risk.events import Event, Liquidated, Traded
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-# Waits span a batch in memory (under a millisecond) to the time limit of the inbox (seconds).
+# From a batch in memory (under a millisecond) to the time limit of the inbox (seconds).
 WAIT_BOUNDS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5)
-# No step holds the loop over 50 ms. Twice a second costs nothing and meets what lasts.
+# No step holds the event loop for over 50 ms. Twice a second is cheap and finds what lasts.
 _LAG_BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LAG_PERIOD: Final = 0.5
 
 
 class TypeCounter(Collector):
-    """A counter with one label, the name of a type, whose owner adds to `counts` by itself.
+    """A counter whose one label is the name of a type; its owner increments `counts`.
 
-    The library's own takes a lock and adds floats, ten times as long as this: too much for what
-    every order passes.
+    The library's counter takes a lock and adds floats, which takes ten times as long: too much for
+    the path of every order.
     """
 
     def __init__(self, name: str, documentation: str, label: str) -> None:
-        """Nothing is counted yet."""
+        """Start at zero."""
         self.counts: defaultdict[type, int] = defaultdict(int)
         self._description = name, documentation, label
         self._since = time.time()
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """What was counted, for a scrape."""
+        """Return the counts, for a scrape."""
         name, documentation, label = self._description
         family = CounterMetricFamily(name, documentation, labels=[label])
         for kind, count in self.counts.items():
@@ -51,15 +51,15 @@ class TypeCounter(Collector):
 
 
 class LabelledCounts(Collector):
-    """A counter with one label whose owner has a mapping of label to count, `watched` by it."""
+    """A counter with one label, whose owner sets `counts` to its own mapping of label to count."""
 
     def __init__(self, name: str, documentation: str, label: str) -> None:
-        """Nothing is watched yet."""
+        """Start without counts."""
         self.counts: Mapping[str, int] = {}
         self._description = name, documentation, label
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """What was counted, for a scrape."""
+        """Return the counts, for a scrape."""
         name, documentation, label = self._description
         family = CounterMetricFamily(name, documentation, labels=[label])
         for key, count in self.counts.items():
@@ -68,26 +68,26 @@ class LabelledCounts(Collector):
 
 
 class FastHistogram(Collector):
-    """A histogram in seconds, for what is observed from one thread for every client or batch.
+    """A histogram in seconds, for values recorded by one thread for every client or batch.
 
-    Like Tally it spares the library's lock and its floats.
+    Like TypeCounter, it avoids the library's lock and floats.
     """
 
     def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
-        """Nothing is observed yet."""
+        """Start without observations."""
         self._description = name, documentation
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one."""
+        """Record one value."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """What was observed, for a scrape; each bucket holds all that is smaller, too."""
-        # The exposition format writes bounds as Go does, which is as Python does below 1e6.
+        """Return the cumulative buckets, for a scrape."""
+        # The text format writes bounds as Go does, which equals Python's repr below 1e6.
         names = [*map(repr, self._bounds), "+Inf"]
         buckets = list(zip(names, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(*self._description, buckets=buckets, sum_value=self._sum)
@@ -97,7 +97,7 @@ class Metrics:
     """Counters, gauges and histograms. Recording is a plain call of about a microsecond."""
 
     def __init__(self) -> None:
-        """Everything starts at zero."""
+        """Start all at zero."""
         self.registry = CollectorRegistry()
         counter = partial(Counter, namespace="tidegate", registry=self.registry)
         gauge = partial(Gauge, namespace="tidegate", registry=self.registry)
@@ -150,12 +150,12 @@ class Metrics:
         )
 
     def count_entry(self, entry: Entry, events: Sequence[Event]) -> None:
-        """Count an entry of the log and what came of it."""
+        """Count an entry of the log and its events."""
         self.commands.counts[type(entry.command)] += 1
         self.count_events(entry, events)
 
     def count_events(self, _entry: Entry, events: Sequence[Event]) -> None:
-        """Count only what came of an entry: trades, and steps of liquidations."""
+        """Count only the events of an entry: trades, and steps of liquidations."""
         for event in events:
             if type(event) is Traded:
                 self.fills.inc()
@@ -163,11 +163,11 @@ class Metrics:
                 self.liquidations.labels(event.step.value).inc()
 
     def exposition(self) -> bytes:
-        """All of it in the text format that Prometheus scrapes."""
+        """Return all metrics in the text format that Prometheus scrapes."""
         return generate_latest(self.registry)
 
     async def measure_loop_lag(self) -> None:
-        """Measure the loop's lag until cancelled."""
+        """Measure the lag of the event loop until cancelled."""
         while True:
             due = trio.current_time() + _LAG_PERIOD
             await trio.sleep_until(due)

@@ -1,26 +1,26 @@
-"""Text of others on a terminal or in a message: nothing in it may act on the terminal."""
+"""Escape untrusted text, so that it cannot control the terminal or break a log line."""
 
 from __future__ import annotations
 
 import json
 from typing import Final
 
-# Whatever Python's repr would escape: control characters, separators of lines, marks that change
-# the direction of text, lone surrogates. A blank is the one separator that prints.
+# Everything that Python's repr would escape: control characters, line separators, marks that
+# change the direction of text, lone surrogates. A space is the one separator that is printable.
 _ESCAPE: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str) -> str:
-    r"""The text with `\x1b` and its like for each character that does not print."""
+    r"""Return the text with `\x1b` and the like for each character that is not printable."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
 def printable_json(document: str) -> str:
-    r"""A JSON document of one line with `\u001b` and its like for what does not print.
+    r"""Return a one-line JSON document with `\u001b` and the like for unprintable characters.
 
-    Outside of its strings such a document has only characters that print.
+    Outside its strings, such a document contains only printable characters.
     """
     if document.isprintable():
         return document
@@ -28,7 +28,7 @@ def printable_json(document: str) -> str:
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """The text, or its beginning where it has more than `most` characters."""
+    """Return the text, cut to `most` characters and an ellipsis if it is longer."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 

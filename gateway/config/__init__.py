@@ -1,1 +1,1 @@
-"""The configuration file: its schema, and the reader of its tables."""
+"""The configuration file: its schema, and the parser of its tables."""

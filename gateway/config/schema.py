@@ -1,7 +1,7 @@
-"""The configuration: what a TOML file may say, and what holds when it says nothing.
+"""The schema of the configuration file, with its defaults.
 
-Every key is a field of a Struct below, with its default; docs/CONFIGURATION.md gives the meanings.
-Numbers of money and price are read exactly and kept in the core's integer units.
+Every key is a field of a Struct below; docs/CONFIGURATION.md gives the meanings. Amounts of money
+and prices are read exactly and stored in the core's integer units.
 """
 
 import tomllib
@@ -30,7 +30,7 @@ from gateway.log.writer import SEGMENT_BYTES
 from gateway.printable import printable, shortened
 
 Library = Literal["websockets", "trio-websocket"]
-"""The library below the WebSocket connections."""
+"""The library that implements WebSocket connections."""
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**24)]
@@ -41,7 +41,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.:@+-]+\Z"
 
 
 class Server(Struct, frozen=True, gc=False):
-    """[server]: where it listens and how it presents itself."""
+    """[server]: the addresses to listen on, and how the venue presents itself."""
 
     http: Endpoint = Endpoint("127.0.0.1", 8080)
     websocket: Endpoint = Endpoint("127.0.0.1", 8081)
@@ -51,27 +51,27 @@ class Server(Struct, frozen=True, gc=False):
     transport: Library = "websockets"
     testnet: bool = True
     strict: bool = False
-    # Origins of web pages that may open a WebSocket, besides pages of the venue's own host.
+    # Origins of web pages that may open a WebSocket, besides those of the venue's own host.
     origins: tuple[WebOrigin, ...] = ()
 
     @property
     def tls(self) -> tuple[Path, Path] | None:
-        """The certificate and its key, where the venue speaks TLS."""
+        """The certificate and its key, if the venue uses TLS."""
         if self.certificate is None or self.key is None:
             return None
         return self.certificate, self.key
 
 
 class LogSettings(Struct, frozen=True, gc=False):
-    """[log]: how what is kept under `data_dir` is written."""
+    """[log]: how the log and snapshots below `data_dir` are written."""
 
-    # About what a second copies, checks or deletes; some 200,000 entries.
+    # About what can be copied, checked or deleted in a second: 200,000 entries.
     segment_bytes: Annotated[int, Meta(ge=2**16, le=2**32)] = SEGMENT_BYTES
-    # Half a second of a replay: where it went another way is known that closely, for the price of
-    # one entry in ten thousand.
+    # Half a second of a replay: a divergence is located that closely, at the cost of one entry in
+    # ten thousand.
     checkpoint_entries: Annotated[int, Meta(ge=1, le=10**9)] = CHECKPOINT_ENTRIES
     follower: bool = True
-    # So many and what comes until the next checkpoint is what a start replays: five seconds.
+    # A start replays this many entries, and those up to the next checkpoint: five seconds.
     snapshot_entries: Annotated[int, Meta(ge=1, le=10**9)] = SNAPSHOT_ENTRIES
     prune: bool = False
 
@@ -79,14 +79,14 @@ class LogSettings(Struct, frozen=True, gc=False):
 class Limits(Struct, frozen=True, gc=False):
     """[limits]: rate-limit credits, which `enabled` turns off, and safety limits, always on."""
 
-    # On unless the file says otherwise: who serves others may not know yet what a flood does.
+    # On by default, so that a public venue is protected before its operator knows floods.
     enabled: bool = True
-    # The API's own credits: each pool fills by `credits_per_second` and each request costs some.
+    # The API's credits: each pool refills by `credits_per_second`, and each request costs some.
     credits_per_second: Count = 10_000
     general_pool: Count = 50_000
     general_cost: Count = 500
-    # For each row of an answer of more than 256: ten thousand open orders take as much of the venue
-    # as twenty requests.
+    # For each row of a reply beyond 256: a reply of ten thousand open orders costs as much work as
+    # twenty requests.
     row_cost: Count = 1
     get_instruments_pool: Count = 500_000
     get_instruments_cost: Count = 10_000
@@ -96,45 +96,46 @@ class Limits(Struct, frozen=True, gc=False):
     transaction_log_cost: Count = 10_000
     move_positions_pool: Count = 600_000
     move_positions_cost: Count = 100_000
-    # The best tier of the API. Cancelling all has the same numbers in a pool of its own, so that
-    # whoever has spent everything on orders can still get out.
+    # The best tier of the API. Cancelling all has a pool of its own with the same numbers, so that
+    # a client that spent all credits on orders can still cancel them.
     matching_per_second: PerSecond = 30.0
     matching_burst: Count = 100
     cancel_all_per_second: PerSecond = 30.0
     cancel_all_burst: Count = 100
-    # Four accounts at the API's whole rate, and a twentieth of one processor.
+    # Four accounts at the API's full rate, and a twentieth of one processor.
     http_requests_per_second: PerSecond = 200.0
     http_requests_burst: Count = 500
     undecided_requests: Count = 8
-    # The API's size of a request, as frame or as body.
+    # The API's limit on the size of a request, as a WebSocket message or an HTTP body.
     frame_bytes: Bytes = 32_768
     body_bytes: Bytes = 32_768
-    # A request fits one packet or a few: five seconds is a slow mobile link, not a client's need.
+    # A request fits into a few packets, which arrive within five seconds even on a slow mobile
+    # link.
     body_seconds: Seconds = 5.0
     handshake_seconds: Seconds = 5.0
-    # Longer than a network's hiccup, short enough that memory held for the dead stays small.
+    # Longer than a network interruption, and short enough to bound the memory of dead connections.
     send_seconds: Seconds = 10.0
     idle_seconds: Seconds = 600.0
-    # Pings, pongs, fragments and empty messages: no client needs more than a few a second. Reads
-    # that bring a few bytes count as a quarter of one.
+    # Pings, pongs, fragments and empty messages: clients need only a few a second. Reads of a few
+    # bytes count as a quarter of one.
     control_frames_per_second: PerSecond = 100.0
     control_frames_burst: Count = 400
-    # Bytes of clients whose requests are limited: twice what their credits are for, were every
-    # request as large as may be.
+    # Bytes from clients with rate limits: twice what their credits allow if every request had the
+    # largest size.
     bytes_per_second: Count = 4 * 2**20
     bytes_burst: Count = 16 * 2**20
     connections_per_address: Count = 32
-    # Failed ones only, so that working bots never meet it; secrets are not guessed at 20 a minute.
+    # Only failed attempts count, so that working clients never reach the limit. It stops guessing.
     login_attempts: Count = 20
-    # By whatever address: a secret of the length that keys have is not found in years of these.
+    # From all addresses together: years of guessing at this rate do not find a secret.
     login_attempts_per_key: Count = 100
-    # Two calls at the API's 500 channels: every channel of every instrument that we list.
+    # Two calls with the API's 500 channels: every channel of every listed instrument.
     subscriptions_per_connection: Count = 1_000
     open_orders_per_account: Count = 10_000
 
 
 class Risk(Struct, frozen=True, gc=False):
-    """[risk]: how losses are met and how long the venue trades unsupervised."""
+    """[risk]: how losses are covered, and how long the venue trades without supervision."""
 
     loss_policy: Literal["adl", "socialise"] = "adl"
     insurance_fund: dict[str, Money] = field(
@@ -149,7 +150,7 @@ class Risk(Struct, frozen=True, gc=False):
 
 
 class Fixed(Struct, frozen=True, gc=False):
-    """[[index]] with source = "fixed": one price, moved by shocks alone."""
+    """[[index]] with source = "fixed": a constant price, apart from shocks."""
 
     name: str
     price: Price
@@ -168,7 +169,7 @@ class Walk(Struct, frozen=True, gc=False):
 
 
 class Csv(Struct, frozen=True, gc=False):
-    """[[index]] with source = "csv": recorded prices, played `speed` times as fast."""
+    """[[index]] with source = "csv": recorded prices, played at `speed` times real time."""
 
     name: str
     file: Path
@@ -178,7 +179,7 @@ class Csv(Struct, frozen=True, gc=False):
 Index = Fixed | Walk | Csv
 SOURCES: Final[dict[str, type[Index]]] = {"fixed": Fixed, "walk": Walk, "csv": Csv}
 
-# The indices of the instruments that the venue lists, as they walk when a file says nothing.
+# The indices of the listed instruments, with the walk that applies where a file names none.
 DEFAULT_WALKS: Final = {
     walk.name: walk
     for walk in (
@@ -201,7 +202,7 @@ class Account(Struct, frozen=True, gc=False):
     scope: str = "mainaccount account:read_write trade:read_write wallet:read_write"
 
     def __repr__(self) -> str:
-        """Without the secret, so that no log or traceback shows it."""
+        """Omit the secret, so that no log or traceback shows it."""
         return f"Account(name={self.name!r}, client_id={self.client_id!r})"
 
 
@@ -217,11 +218,11 @@ class Config(Struct, frozen=True, gc=False):
 
 
 def load(path: Path) -> Config:
-    """Read the file at `path`. Raises ConfigError, also when it cannot be read or is not TOML."""
+    """Read the file at `path`. Raises ConfigError, also if it cannot be read or is not TOML."""
     try:
         with path.open("rb") if _is_descriptor(path) else open_regular(path) as file:
             text = file.read().decode()
-    # ValueError: neither text nor a name that a file can have.
+    # ValueError: not UTF-8 text, or a name that no file can have.
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
@@ -231,12 +232,12 @@ def load(path: Path) -> Config:
 
 
 def _is_descriptor(path: Path) -> bool:
-    """Whether a shell made the name, of a pipe that it has opened: `--config <(command)`."""
+    """Whether the path is a pipe that a shell has opened: `--config <(command)`."""
     return str(path) == "/dev/stdin" or path.parent in (Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 def parse(text: str, folder: Path = Path()) -> Config:
-    """Read TOML `text`; `folder` is where relative file names start. Raises ConfigError."""
+    """Parse TOML `text`; relative file names start at `folder`. Raises ConfigError."""
     try:
         raw = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
@@ -271,7 +272,7 @@ def parse(text: str, folder: Path = Path()) -> Config:
 
 
 def _require_affordable(limits: Limits) -> None:
-    """Refuse a pool that cannot hold the price of one request: the method would never pass."""
+    """Reject a pool smaller than the cost of one request, which could never be paid."""
     for pool in (name for name in Limits.__struct_fields__ if name.endswith("_pool")):
         cost = pool.removesuffix("_pool") + "_cost"
         if getattr(limits, cost) > getattr(limits, pool):
@@ -282,7 +283,7 @@ def _require_affordable(limits: Limits) -> None:
 
 
 def _indices(tables: object, folder: Path) -> tuple[Index, ...]:
-    """What the file names, and the default walk of whatever it does not."""
+    """Return the indices of the file, and the default walk for every other index."""
     named: dict[str, Index] = {}
     for place, table in _tables("index", tables):
         name = one_of(place, "name", table.get("name"), tuple(DEFAULT_WALKS))
@@ -322,12 +323,12 @@ def _accounts(tables: object) -> tuple[Account, ...]:
 
 
 def _tables(name: str, raw: object) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """Each table of an array of tables with its place in words."""
+    """Iterate over an array of tables, each with its place for error messages."""
     if not isinstance(raw, list):
         raise ConfigError(f"`{name}`: expected tables that each begin with [[{name}]]")
     for number, table in enumerate(raw, start=1):
         place = f"[[{name}]] no. {number}"
         if not isinstance(table, dict):
-            # What it is instead is not shown: an account on one line, with its secret, perhaps.
+            # The value is not shown, because it may contain an account's secret.
             raise ConfigError(f"{place}: expected a table of keys")
         yield place, table

@@ -1,7 +1,7 @@
-"""Reading a table of a TOML file into a Struct, with errors that say where and what would be right.
+"""Convert a TOML table into a Struct, with errors that name the place and the valid values.
 
-The fields of the Struct are the schema: their names are the keys, their types and bounds the
-values. msgspec checks the plain types; those of ours that it does not know have readers here.
+The fields of the Struct are the schema: their names are the keys, their types and bounds the valid
+values. msgspec checks plain types; the project's own types have converters here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,8 +19,8 @@ from gateway.printable import printable, shortened
 
 CURRENCIES: Final = ("BTC", "ETH", "USDC")
 
-# Largest price, and largest amount of one currency, that a file may name: far above any market,
-# far below where a price in 1e-8 would pass 64 bits.
+# Largest price, and largest amount of one currency, in a file: far above any market, and far below
+# where a price in 1e-8 would exceed 64 bits.
 MAX_PRICE: Final = 10**9
 MAX_FUNDS: Final = 10**12
 
@@ -29,11 +29,11 @@ _HINTED: Final = 64
 
 
 Secret = Annotated[str, Meta(min_length=1, max_length=256)]
-"""The type of every key whose value no error may show: what is wrong with it is said without."""
+"""The type of keys whose value must not appear in an error message."""
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used: the message says where, and what would be right."""
+    """An unusable configuration; the message names the place and the valid values."""
 
 
 class Endpoint(Struct, frozen=True, gc=False):
@@ -43,7 +43,7 @@ class Endpoint(Struct, frozen=True, gc=False):
     port: int
 
     def __str__(self) -> str:
-        """As written in the file and in URLs: IPv6 hosts in brackets."""
+        """Format as in the file and in URLs: IPv6 hosts in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -78,14 +78,14 @@ def section(
 
 
 def one_of(place: str, key: str, raw: object, choices: tuple[str, ...]) -> str:
-    """The word that `key` holds, refused unless it is one of `choices`; None means no such key."""
+    """Return the word at `key`. Raises ConfigError if it is missing or not one of `choices`."""
     if raw is None:
         raise ConfigError(f"{place}: key `{key}` is missing; it is one of {', '.join(choices)}")
     return _choice(f"{place}, key `{key}`", raw, choices)
 
 
 def refuse_unknown(place: str, raw: Mapping[str, object], known: tuple[str, ...]) -> None:
-    """Raise ConfigError for the first key that is not known, with the one probably meant."""
+    """Raise ConfigError for the first unknown key, with the one probably meant."""
     for key in raw:
         if key not in known:
             raise ConfigError(
@@ -95,9 +95,9 @@ def refuse_unknown(place: str, raw: Mapping[str, object], known: tuple[str, ...]
 
 
 def shown(raw: object) -> str:
-    """A value as the file would write it, on one line, shortened where it is long.
+    """Return a value as the file would write it, on one line, shortened if long.
 
-    Tables and arrays are only named: a secret may be in them, in its place or out of it.
+    Tables and arrays are only named, because they may contain a secret.
     """
     if isinstance(raw, bool):
         return str(raw).lower()
@@ -107,7 +107,7 @@ def shown(raw: object) -> str:
         return "a table"
     if isinstance(raw, list):
         return "an array"
-    # Python refuses to write the digits of larger ones.
+    # Python refuses to format larger ones.
     if isinstance(raw, int) and abs(raw) >= MAX_SHOWN:
         return "a number of a hundred digits or more"
     return shortened(str(raw))
@@ -118,7 +118,7 @@ def _brief(text: str) -> str:
 
 
 def _value(place: str, kind: Any, raw: Any) -> object:
-    """One value in the type of its field."""
+    """Convert one value to the type of its field."""
     if get_origin(kind) is Literal:
         return _choice(place, raw, get_args(kind))
     reader = _READERS.get(kind)
@@ -139,7 +139,7 @@ def _secret(place: str, raw: object) -> str:
     try:
         secret: str = msgspec.convert(raw, Secret)
     except msgspec.ValidationError as error:
-        # Without its cause, whose text is msgspec's affair.
+        # Without the cause, whose text msgspec may change to include the value.
         raise ConfigError(f"{place}: {error}; the value is not shown") from None
     return secret
 
@@ -161,7 +161,7 @@ def _endpoint(place: str, raw: object) -> Endpoint:
 
 
 def _is_host(host: str) -> bool:
-    """Whether a name can be looked up: the system's own call raises where it cannot be written."""
+    """Whether a name can be encoded for a lookup, which would raise otherwise."""
     try:
         return bool(host.encode("idna")) and host.isprintable() and " " not in host
     except UnicodeError:
@@ -176,7 +176,7 @@ def _price(place: str, raw: object) -> Price:
 
 
 def _funds(place: str, raw: object) -> dict[str, Money]:
-    """Currency to amount, in Money."""
+    """Convert a table of currency to amount, in Money."""
     if not isinstance(raw, dict):
         raise ConfigError(
             f"{place}: expected a table such as {{ BTC = 10, USDC = 500000 }}, not {shown(raw)}"
@@ -189,7 +189,7 @@ def _funds(place: str, raw: object) -> dict[str, Money]:
 
 
 def _units(place: str, raw: object, scale: int, most: int) -> int:
-    """A number of the file as an integer count of 1/scale, refused rather than rounded."""
+    """Return a number of the file as an integer count of 1/scale, rejected rather than rounded."""
     if isinstance(raw, bool) or not isinstance(raw, int | Decimal):
         raise ConfigError(f"{place}: expected a number, not {shown(raw)}")
     number = Decimal(raw)
@@ -236,10 +236,10 @@ def _choice(place: str, raw: object, choices: tuple[str, ...]) -> str:
 
 
 def _hint(raw: object, known: Iterable[str]) -> str:
-    """The known word that was probably meant, also when only the case differs."""
+    """Return a hint at the known word that was probably meant, ignoring letter case."""
     by_folded = {word.casefold(): word for word in known}
     if not isinstance(raw, str):
         return ""
-    # It takes the square of the length.
+    # Shortened, because matching takes quadratic time.
     close = get_close_matches(raw[:_HINTED].casefold(), by_folded, n=1)
     return f"; did you mean `{by_folded[close[0]]}`?" if close else ""
