@@ -95,7 +95,7 @@ class RealClock:
         """Return milliseconds of the wall clock, by which clients sign; they may decrease."""
         return Millis(self.read_nanos() // _MILLI)
 
-    def lead(self) -> int:
+    def lead_millis(self) -> int:
         """Return how many milliseconds venue time leads the wall clock; negative if it lags."""
         wall = self.read_nanos()
         self._check(wall)
@@ -151,7 +151,7 @@ class RealClock:
                 " when the last entries of the log were stamped. Venue time goes on from %s at half"
                 " speed until the machine's clock has caught up",
                 apart / _SECOND,
-                _text(self._latest),
+                _format_time(self._latest),
             )
         else:
             logger.warning(
@@ -182,12 +182,12 @@ class SteadyClock:
         return reading + self.real.drift * 1_000
 
 
-def lead_of(clock: Clock) -> int:
+def lead_millis(clock: Clock) -> int:
     """Return by how many milliseconds venue time leads the wall clock; 0 if moved by hand."""
-    return clock.lead() if isinstance(clock, RealClock) else 0
+    return clock.lead_millis() if isinstance(clock, RealClock) else 0
 
 
-def _text(nanos: int) -> str:
+def _format_time(nanos: int) -> str:
     try:
         return datetime.fromtimestamp(nanos // _SECOND, UTC).isoformat()
     except (OverflowError, ValueError):

@@ -10,14 +10,14 @@ from typing import Final
 _ESCAPE: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     r"""Return the text with `\x1b` and the like for each character that is not printable."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
-def printable_json(document: str) -> str:
+def escape_unprintable_json(document: str) -> str:
     r"""Return a one-line JSON document with `\u001b` and the like for unprintable characters.
 
     Outside its strings, such a document contains only printable characters.
@@ -27,7 +27,7 @@ def printable_json(document: str) -> str:
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in document)
 
 
-def shortened(text: str, most: int = 80) -> str:
+def shorten(text: str, most: int = 80) -> str:
     """Return the text, cut to `most` characters and an ellipsis if it is longer."""
     return text if len(text) <= most else f"{text[:most]}..."
 

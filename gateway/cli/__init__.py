@@ -20,7 +20,7 @@ from gateway.cli.replay import add_replay
 from gateway.cli.serve import add_serve
 from gateway.config.toml_reader import ConfigError
 from gateway.log.errors import ApplyError, DiskError, LogError
-from gateway.printable import printable
+from gateway.printable import escape_unprintable
 from gateway.server.failure import report_failure
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = chosen.run(chosen)
     except* ConfigError as errors:
         # Raised inside the venue, it is wrapped in an exception group by each nursery it leaves.
-        print(f"tidegate: {printable(str(_innermost(errors)))}", file=sys.stderr)
+        print(f"tidegate: {escape_unprintable(str(_innermost(errors)))}", file=sys.stderr)
     except* (DiskError, ApplyError, LogError) as errors:
         status = report_failure(_innermost(errors))
     return status

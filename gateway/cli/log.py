@@ -23,7 +23,7 @@ from gateway.log.frames import Frame
 from gateway.log.segments import SegmentReader
 from gateway.log.tail import LogTail
 from gateway.log.verify import CHECK_ENTRIES, Verification, Verified
-from gateway.printable import printable
+from gateway.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from gateway.cli.arguments import Run, Subcommands
@@ -185,7 +185,9 @@ def report(found: Verified, seconds: float) -> str:
         last = starts[0] if starts else survey.last
         why = "written under other rules" if survey.foreign else "no snapshot leads there"
         lines.append(f"entries {survey.first} to {last}: not replayed, {why}")
-    lines += [f"entry {each} is skipped: {printable(why)}" for each, why in survey.skips.items()]
+    lines += [
+        f"entry {each} is skipped: {escape_unprintable(why)}" for each, why in survey.skips.items()
+    ]
     lines.append(
         f"compared: {found.checkpoints} checkpoints, {found.snapshots} snapshots; money and margin"
         f" proved {found.checks} times"

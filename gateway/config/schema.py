@@ -19,15 +19,15 @@ from gateway.config.toml_reader import (
     ConfigError,
     Endpoint,
     Secret,
-    one_of,
-    refuse_unknown,
-    section,
+    read_choice,
+    read_table,
+    require_known_keys,
 )
 from gateway.files import open_regular
 from gateway.log.event_hash import CHECKPOINT_ENTRIES
 from gateway.log.follower import SNAPSHOT_ENTRIES
 from gateway.log.writer import SEGMENT_BYTES
-from gateway.printable import printable, shortened
+from gateway.printable import escape_unprintable, shorten
 
 Library = Literal["websockets", "trio-websocket"]
 """The library that implements WebSocket connections."""
@@ -40,7 +40,7 @@ WebOrigin = Annotated[str, Meta(max_length=256, pattern=r"^(\*|null|https?://[^/
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.:@+-]+\Z")]
 
 
-class Server(Struct, frozen=True, gc=False):
+class ServerSettings(Struct, frozen=True, gc=False):
     """[server]: the addresses to listen on, and how the venue presents itself."""
 
     http: Endpoint = Endpoint("127.0.0.1", 8080)
@@ -134,7 +134,7 @@ class Limits(Struct, frozen=True, gc=False):
     open_orders_per_account: Count = 10_000
 
 
-class Risk(Struct, frozen=True, gc=False):
+class RiskSettings(Struct, frozen=True, gc=False):
     """[risk]: how losses are covered, and how long the venue trades without supervision."""
 
     loss_policy: Literal["adl", "socialise"] = "adl"
@@ -149,14 +149,14 @@ class Risk(Struct, frozen=True, gc=False):
     parameter_set: Literal["legacy-2025"] = "legacy-2025"
 
 
-class Fixed(Struct, frozen=True, gc=False):
+class FixedIndexSettings(Struct, frozen=True, gc=False):
     """[[index]] with source = "fixed": a constant price, apart from shocks."""
 
     name: str
     price: Price
 
 
-class Walk(Struct, frozen=True, gc=False):
+class WalkIndexSettings(Struct, frozen=True, gc=False):
     """[[index]] with source = "walk": a seeded random walk from `price`."""
 
     name: str
@@ -168,7 +168,7 @@ class Walk(Struct, frozen=True, gc=False):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 1
 
 
-class Csv(Struct, frozen=True, gc=False):
+class CsvIndexSettings(Struct, frozen=True, gc=False):
     """[[index]] with source = "csv": recorded prices, played at `speed` times real time."""
 
     name: str
@@ -176,23 +176,27 @@ class Csv(Struct, frozen=True, gc=False):
     speed: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0
 
 
-Index = Fixed | Walk | Csv
-SOURCES: Final[dict[str, type[Index]]] = {"fixed": Fixed, "walk": Walk, "csv": Csv}
+IndexSettings = FixedIndexSettings | WalkIndexSettings | CsvIndexSettings
+INDEX_SOURCES: Final[dict[str, type[IndexSettings]]] = {
+    "fixed": FixedIndexSettings,
+    "walk": WalkIndexSettings,
+    "csv": CsvIndexSettings,
+}
 
 # The indices of the listed instruments, with the walk that applies where a file names none.
 DEFAULT_WALKS: Final = {
     walk.name: walk
     for walk in (
-        Walk("btc_usd", Price(65_000 * SCALE)),
-        Walk("btc_usdc", Price(65_000 * SCALE)),
-        Walk("eth_usd", Price(3_500 * SCALE), volatility=0.75),
-        Walk("eth_usdc", Price(3_500 * SCALE), volatility=0.75),
-        Walk("sol_usdc", Price(150 * SCALE), volatility=0.9),
+        WalkIndexSettings("btc_usd", Price(65_000 * SCALE)),
+        WalkIndexSettings("btc_usdc", Price(65_000 * SCALE)),
+        WalkIndexSettings("eth_usd", Price(3_500 * SCALE), volatility=0.75),
+        WalkIndexSettings("eth_usdc", Price(3_500 * SCALE), volatility=0.75),
+        WalkIndexSettings("sol_usdc", Price(150 * SCALE), volatility=0.9),
     )
 }
 
 
-class Account(Struct, frozen=True, gc=False):
+class AccountSettings(Struct, frozen=True, gc=False):
     """[[account]]: a client with one API key and opening deposits."""
 
     name: Name
@@ -203,18 +207,18 @@ class Account(Struct, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         """Omit the secret, so that no log or traceback shows it."""
-        return f"Account(name={self.name!r}, client_id={self.client_id!r})"
+        return f"AccountSettings(name={self.name!r}, client_id={self.client_id!r})"
 
 
 class Config(Struct, frozen=True, gc=False):
     """The whole configuration. `index` holds every index of the venue, sorted by name."""
 
-    server: Server = Server()
+    server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     limits: Limits = Limits()
-    risk: Risk = field(default_factory=Risk)
-    index: tuple[Index, ...] = tuple(DEFAULT_WALKS.values())
-    account: tuple[Account, ...] = ()
+    risk: RiskSettings = field(default_factory=RiskSettings)
+    index: tuple[IndexSettings, ...] = tuple(DEFAULT_WALKS.values())
+    account: tuple[AccountSettings, ...] = ()
 
 
 def load(path: Path) -> Config:
@@ -246,8 +250,8 @@ def parse(text: str, folder: Path = Path()) -> Config:
         raise ConfigError("not usable: a number in it has more digits than can be read") from error
     except RecursionError:
         raise ConfigError("not usable: arrays or tables in it are nested too deeply") from None
-    refuse_unknown("the file", raw, Config.__struct_fields__)
-    server = section(Server, "[server]", raw.get("server", {}))
+    require_known_keys("the file", raw, Config.__struct_fields__)
+    server = read_table(ServerSettings, "[server]", raw.get("server", {}))
     if server.http == server.websocket and server.http.port:
         raise ConfigError(
             f"[server], key `websocket`: {server.websocket} is taken by `http`;"
@@ -259,19 +263,19 @@ def parse(text: str, folder: Path = Path()) -> Config:
         path = getattr(server, name)
         if path is not None:
             server = msgspec.structs.replace(server, **{name: folder / path})
-    limits = section(Limits, "[limits]", raw.get("limits", {}))
-    _require_affordable(limits)
+    limits = read_table(Limits, "[limits]", raw.get("limits", {}))
+    _require_payable_costs(limits)
     return Config(
         server=server,
-        log=section(LogSettings, "[log]", raw.get("log", {})),
+        log=read_table(LogSettings, "[log]", raw.get("log", {})),
         limits=limits,
-        risk=section(Risk, "[risk]", raw.get("risk", {})),
+        risk=read_table(RiskSettings, "[risk]", raw.get("risk", {})),
         index=_indices(raw.get("index", []), folder),
         account=_accounts(raw.get("account", [])),
     )
 
 
-def _require_affordable(limits: Limits) -> None:
+def _require_payable_costs(limits: Limits) -> None:
     """Reject a pool smaller than the cost of one request, which could never be paid."""
     for pool in (name for name in Limits.__struct_fields__ if name.endswith("_pool")):
         cost = pool.removesuffix("_pool") + "_cost"
@@ -282,30 +286,32 @@ def _require_affordable(limits: Limits) -> None:
             )
 
 
-def _indices(tables: object, folder: Path) -> tuple[Index, ...]:
+def _indices(tables: object, folder: Path) -> tuple[IndexSettings, ...]:
     """Return the indices of the file, and the default walk for every other index."""
-    named: dict[str, Index] = {}
+    named: dict[str, IndexSettings] = {}
     for place, table in _tables("index", tables):
-        name = one_of(place, "name", table.get("name"), tuple(DEFAULT_WALKS))
+        name = read_choice(place, "name", table.get("name"), tuple(DEFAULT_WALKS))
         if name in named:
             raise ConfigError(f'{place}, key `name`: "{name}" is already the name of another index')
-        source = one_of(place, "source", table.get("source", "walk"), tuple(SOURCES))
+        source = read_choice(place, "source", table.get("source", "walk"), tuple(INDEX_SOURCES))
         if source == "walk":
             base = msgspec.structs.asdict(DEFAULT_WALKS[name])
-            named[name] = section(Walk, place, table, base=base, also=("source",))
+            named[name] = read_table(
+                WalkIndexSettings, place, table, base=base, other_keys=("source",)
+            )
         elif source == "csv":
-            played = section(Csv, place, table, also=("source",))
+            played = read_table(CsvIndexSettings, place, table, other_keys=("source",))
             named[name] = msgspec.structs.replace(played, file=folder / played.file)
         else:
-            named[name] = section(Fixed, place, table, also=("source",))
-    indices: dict[str, Index] = {**DEFAULT_WALKS, **named}
+            named[name] = read_table(FixedIndexSettings, place, table, other_keys=("source",))
+    indices: dict[str, IndexSettings] = {**DEFAULT_WALKS, **named}
     return tuple(indices[name] for name in sorted(indices))
 
 
-def _accounts(tables: object) -> tuple[Account, ...]:
-    accounts: list[Account] = []
+def _accounts(tables: object) -> tuple[AccountSettings, ...]:
+    accounts: list[AccountSettings] = []
     for place, table in _tables("account", tables):
-        account = section(Account, place, table)
+        account = read_table(AccountSettings, place, table)
         for key in ("name", "client_id"):
             value = getattr(account, key)
             if value in {getattr(other, key) for other in accounts}:
@@ -316,7 +322,7 @@ def _accounts(tables: object) -> tuple[Account, ...]:
         try:
             parse_scope(account.scope, strict=True)
         except ScopeError as error:
-            why = printable(shortened(str(error), most=200))
+            why = escape_unprintable(shorten(str(error), most=200))
             raise ConfigError(f"{place}, key `scope`: {why}") from error
         accounts.append(account)
     return tuple(accounts)

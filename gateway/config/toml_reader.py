@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
 from book.units import MONEY, SCALE, Money, Price
-from gateway.printable import printable, shortened
+from gateway.printable import escape_unprintable, shorten
 
 CURRENCIES: Final = ("BTC", "ETH", "USDC")
 
@@ -24,8 +24,8 @@ CURRENCIES: Final = ("BTC", "ETH", "USDC")
 MAX_PRICE: Final = 10**9
 MAX_FUNDS: Final = 10**12
 
-MAX_SHOWN: Final = 10**100
-_HINTED: Final = 64
+MAX_FORMATTED: Final = 10**100
+_MAX_HINT_CHARACTERS: Final = 64
 
 
 Secret = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -47,26 +47,26 @@ class Endpoint(Struct, frozen=True, gc=False):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-Section = TypeVar("Section", bound=Struct)
+StructType = TypeVar("StructType", bound=Struct)
 
 
-def section(
-    kind: type[Section],
+def read_table(
+    kind: type[StructType],
     place: str,
     raw: object,
     *,
     base: Mapping[str, object] | None = None,
-    also: tuple[str, ...] = (),
-) -> Section:
-    """Build a Struct from one table, over the values of `base`; `also` are keys read elsewhere.
+    other_keys: tuple[str, ...] = (),
+) -> StructType:
+    """Build a Struct from one table, over the values of `base`; `other_keys` are read elsewhere.
 
     `place` names the table in errors. Raises ConfigError for unknown and missing keys and for
     values of the wrong type or out of bounds.
     """
     if not isinstance(raw, dict):
-        raise ConfigError(f"{place}: expected a table of keys, not {shown(raw)}")
+        raise ConfigError(f"{place}: expected a table of keys, not {format_value(raw)}")
     fields: dict[str, FieldInfo] = {each.name: each for each in msgspec.structs.fields(kind)}
-    refuse_unknown(place, raw, (*fields, *also))
+    require_known_keys(place, raw, (*fields, *other_keys))
     values = dict(base or {})
     for key, value in raw.items():
         if key in fields:
@@ -77,24 +77,24 @@ def section(
     return kind(**values)
 
 
-def one_of(place: str, key: str, raw: object, choices: tuple[str, ...]) -> str:
+def read_choice(place: str, key: str, raw: object, choices: tuple[str, ...]) -> str:
     """Return the word at `key`. Raises ConfigError if it is missing or not one of `choices`."""
     if raw is None:
         raise ConfigError(f"{place}: key `{key}` is missing; it is one of {', '.join(choices)}")
     return _choice(f"{place}, key `{key}`", raw, choices)
 
 
-def refuse_unknown(place: str, raw: Mapping[str, object], known: tuple[str, ...]) -> None:
+def require_known_keys(place: str, raw: Mapping[str, object], known: tuple[str, ...]) -> None:
     """Raise ConfigError for the first unknown key, with the one probably meant."""
     for key in raw:
         if key not in known:
             raise ConfigError(
-                f"{place}: unknown key `{_brief(key)}`{_hint(key, known)};"
+                f"{place}: unknown key `{_format_text(key)}`{_hint(key, known)};"
                 f" known: {', '.join(known)}"
             )
 
 
-def shown(raw: object) -> str:
+def format_value(raw: object) -> str:
     """Return a value as the file would write it, on one line, shortened if long.
 
     Tables and arrays are only named, because they may contain a secret.
@@ -102,19 +102,19 @@ def shown(raw: object) -> str:
     if isinstance(raw, bool):
         return str(raw).lower()
     if isinstance(raw, str):
-        return f'"{_brief(raw)}"'
+        return f'"{_format_text(raw)}"'
     if isinstance(raw, dict):
         return "a table"
     if isinstance(raw, list):
         return "an array"
     # Python refuses to format larger ones.
-    if isinstance(raw, int) and abs(raw) >= MAX_SHOWN:
+    if isinstance(raw, int) and abs(raw) >= MAX_FORMATTED:
         return "a number of a hundred digits or more"
-    return shortened(str(raw))
+    return shorten(str(raw))
 
 
-def _brief(text: str) -> str:
-    return printable(shortened(text))
+def _format_text(text: str) -> str:
+    return escape_unprintable(shorten(text))
 
 
 def _value(place: str, kind: Any, raw: Any) -> object:
@@ -131,7 +131,7 @@ def _value(place: str, kind: Any, raw: Any) -> object:
     try:
         value: object = msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{place}: {error}, not {shown(raw)}") from error
+        raise ConfigError(f"{place}: {error}, not {format_value(raw)}") from error
     return value
 
 
@@ -147,16 +147,16 @@ def _secret(place: str, raw: object) -> str:
 def _endpoint(place: str, raw: object) -> Endpoint:
     right = 'expected "HOST:PORT", such as "127.0.0.1:8080" or "[::1]:0"'
     if not isinstance(raw, str):
-        raise ConfigError(f"{place}: {right}, not {shown(raw)}")
+        raise ConfigError(f"{place}: {right}, not {format_value(raw)}")
     host, _, port = raw.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
     digits = port.isascii() and port.isdigit()
     if (":" in host) != bracketed or not (_is_host(host) and digits):
-        raise ConfigError(f"{place}: {right}, not {shown(raw)}")
+        raise ConfigError(f"{place}: {right}, not {format_value(raw)}")
     if len(port) > 5 or int(port) > 65_535:
-        raise ConfigError(f"{place}: {right}; port {shortened(port)} is above 65535")
+        raise ConfigError(f"{place}: {right}; port {shorten(port)} is above 65535")
     return Endpoint(host, int(port))
 
 
@@ -179,9 +179,10 @@ def _funds(place: str, raw: object) -> dict[str, Money]:
     """Convert a table of currency to amount, in Money."""
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"{place}: expected a table such as {{ BTC = 10, USDC = 500000 }}, not {shown(raw)}"
+            f"{place}: expected a table such as {{ BTC = 10, USDC = 500000 }},"
+            f" not {format_value(raw)}"
         )
-    refuse_unknown(place, raw, CURRENCIES)
+    require_known_keys(place, raw, CURRENCIES)
     return {
         currency: Money(_units(f"{place}, key `{currency}`", raw[currency], MONEY, MAX_FUNDS))
         for currency in sorted(raw)
@@ -191,17 +192,19 @@ def _funds(place: str, raw: object) -> dict[str, Money]:
 def _units(place: str, raw: object, scale: int, most: int) -> int:
     """Return a number of the file as an integer count of 1/scale, rejected rather than rounded."""
     if isinstance(raw, bool) or not isinstance(raw, int | Decimal):
-        raise ConfigError(f"{place}: expected a number, not {shown(raw)}")
+        raise ConfigError(f"{place}: expected a number, not {format_value(raw)}")
     number = Decimal(raw)
     if not (number.is_finite() and 0 <= number <= most):
-        raise ConfigError(f"{place}: expected a number from 0 to {most}, not {shown(raw)}")
+        raise ConfigError(f"{place}: expected a number from 0 to {most}, not {format_value(raw)}")
     decimals = len(str(scale)) - 1
     with localcontext(prec=60) as context:
         context.traps[Inexact] = True
         try:
             return int(number.quantize(Decimal(1).scaleb(-decimals)).scaleb(decimals))
         except Inexact as error:
-            raise ConfigError(f"{place}: {shown(raw)} has more than {decimals} decimals") from error
+            raise ConfigError(
+                f"{place}: {format_value(raw)} has more than {decimals} decimals"
+            ) from error
 
 
 def _file(place: str, raw: object) -> Path:
@@ -214,7 +217,7 @@ def _folder(place: str, raw: object) -> Path:
 
 def _path(place: str, raw: object, what: str) -> Path:
     if not isinstance(raw, str) or not raw or "\0" in raw:
-        raise ConfigError(f"{place}: expected the name of a {what}, not {shown(raw)}")
+        raise ConfigError(f"{place}: expected the name of a {what}, not {format_value(raw)}")
     return Path(raw)
 
 
@@ -231,7 +234,7 @@ def _choice(place: str, raw: object, choices: tuple[str, ...]) -> str:
     if isinstance(raw, str) and raw in choices:
         return raw
     raise ConfigError(
-        f"{place}: {shown(raw)} is not one of {', '.join(choices)}{_hint(raw, choices)}"
+        f"{place}: {format_value(raw)} is not one of {', '.join(choices)}{_hint(raw, choices)}"
     )
 
 
@@ -241,5 +244,5 @@ def _hint(raw: object, known: Iterable[str]) -> str:
     if not isinstance(raw, str):
         return ""
     # Shortened, because matching takes quadratic time.
-    close = get_close_matches(raw[:_HINTED].casefold(), by_folded, n=1)
+    close = get_close_matches(raw[:_MAX_HINT_CHARACTERS].casefold(), by_folded, n=1)
     return f"; did you mean `{by_folded[close[0]]}`?" if close else ""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from gateway.config.schema import Account
+from gateway.config.schema import AccountSettings
 from tidegate.client import ApiError, Client, ConnectionEndedError, connect
 
 RECONNECT_SECONDS: Final = 1.0
@@ -64,7 +64,7 @@ class Ticker(msgspec.Struct, frozen=True, gc=False):
 
 
 async def keep_connected(
-    url: str, account: Account | None, use: Callable[[Client], Awaitable[None]]
+    url: str, account: AccountSettings | None, use: Callable[[Client], Awaitable[None]]
 ) -> None:
     """Use a connection until cancelled, and a new one whenever one ends; logged in or not."""
     login = () if account is None else (account.client_id, account.client_secret)
@@ -78,7 +78,7 @@ async def keep_connected(
 
 
 async def run_bot(
-    url: str, account: Account, play: Callable[[Client, Random], Awaitable[None]]
+    url: str, account: AccountSettings, play: Callable[[Client, Random], Awaitable[None]]
 ) -> None:
     """Let a bot play until cancelled. The same name has the same luck in every run."""
     random = Random(account.name)  # noqa: S311 - a simulation

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from book.units import MONEY, Money
-from gateway.config.schema import Account, Config
+from gateway.config.schema import AccountSettings, Config
 from gateway.config.toml_reader import ConfigError
 
 MAKERS: Final = 3
@@ -26,10 +26,10 @@ _SEED: Final = 20
 class Participants(msgspec.Struct, frozen=True, gc=False):
     """The accounts by what they do; `guests` are the user's, funded and without a bot."""
 
-    guests: tuple[Account, ...]
-    makers: tuple[Account, ...]
-    takers: tuple[Account, ...]
-    gamblers: tuple[Account, ...]
+    guests: tuple[AccountSettings, ...]
+    makers: tuple[AccountSettings, ...]
+    takers: tuple[AccountSettings, ...]
+    gamblers: tuple[AccountSettings, ...]
 
 
 def assemble(config: Config) -> tuple[Config, Participants]:
@@ -60,13 +60,13 @@ def assemble(config: Config) -> tuple[Config, Participants]:
     return msgspec.structs.replace(config, limits=limits, account=(*cast.guests, *bots)), cast
 
 
-def _guests(config: Config) -> tuple[Account, ...]:
+def _guests(config: Config) -> tuple[AccountSettings, ...]:
     """Two accounts with secrets that everybody knows, unless others can reach the venue."""
     private = all(
         _is_loopback(endpoint.host) for endpoint in (config.server.http, config.server.websocket)
     )
     return tuple(
-        Account(
+        AccountSettings(
             name,
             f"{name}-key",
             f"{name}-secret" if private else secrets.token_urlsafe(24),
@@ -83,9 +83,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _bot(role: str, number: int, bitcoin: float, ether: float) -> Account:
+def _bot(role: str, number: int, bitcoin: float, ether: float) -> AccountSettings:
     name = f"demo.{role}{number}"
-    return Account(name, name, secrets.token_urlsafe(24), _funds(bitcoin, ether))
+    return AccountSettings(name, name, secrets.token_urlsafe(24), _funds(bitcoin, ether))
 
 
 def _funds(bitcoin: float, ether: float, dollars: float = 0) -> dict[str, Money]:

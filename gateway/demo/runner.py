@@ -12,7 +12,7 @@ from attrs import define, field
 from rich.console import Console
 
 from book.units import SCALE
-from gateway.config.schema import Account, Config
+from gateway.config.schema import AccountSettings, Config
 from gateway.demo import control, keyboard, view
 from gateway.demo.activity import ActivityLog
 from gateway.demo.bots import keep_connected, run_bot
@@ -125,7 +125,7 @@ def _interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def introduction(running: Running, guests: tuple[Account, ...]) -> str:
+def introduction(running: Running, guests: tuple[AccountSettings, ...]) -> str:
     """Where the venue is, who the user may be on it, and how to begin."""
     first = guests[0]
     snippet = ccxt_snippet(

@@ -18,7 +18,7 @@ from gateway.log.errors import LogError
 from gateway.log.frames import Frame
 from gateway.log.segments import SegmentReader, list_segments, segment_of
 from gateway.log.snapshots import Snapshot, Snapshots
-from gateway.printable import printable, printable_json
+from gateway.printable import escape_unprintable, escape_unprintable_json
 from gateway.session_numbers import split_session
 from risk.commands import Command, Deposit, Entry, OpenAccount, Origin, StartSession, Withdraw
 from risk.risk_terms import Terms
@@ -145,12 +145,12 @@ def format_line(entry: Entry, who: AccountNames) -> str:
         # As the other texts of clients, but without quotes: a backslash is doubled.
         said += f" key={msgspec.json.encode(entry.origin.key).decode()[1:-1]}"
     words = f"{type(command).__name__} {said}".rstrip()
-    return printable(f"{entry.sequence:>9}  {_time(entry.time)}  {sender}  {words}")
+    return escape_unprintable(f"{entry.sequence:>9}  {_time(entry.time)}  {sender}  {words}")
 
 
 def format_json(entry: Entry) -> str:
     """An entry as JSON, in the core's integer units."""
-    return printable_json(msgspec.json.encode(entry).decode())
+    return escape_unprintable_json(msgspec.json.encode(entry).decode())
 
 
 def _said(command: Command) -> Iterator[tuple[str, object]]:

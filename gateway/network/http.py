@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api.context import HttpRequest, VenueContext
 from gateway.api.session import Session
-from gateway.clock import FOLLOWED_MILLIS, lead_of
+from gateway.clock import FOLLOWED_MILLIS, lead_millis
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.network.connection import INBOX_SECONDS, MAINTENANCE, QUEUE_FULL
 from gateway.network.connection_services import ConnectionServices
@@ -220,7 +220,7 @@ class HttpGateway:
         silent = self.venue.clock.now() - state.heartbeat
         supervised = silent <= state.parameters.supervision
         healthy = supervised and not self.venue.closing
-        lead = lead_of(self.venue.clock)
+        lead = lead_millis(self.venue.clock)
         report = {
             "status": self._health_status(lead, supervised=supervised),
             "sequence": state.sequence,

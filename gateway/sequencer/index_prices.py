@@ -20,7 +20,7 @@ from book.units import HOUR, SCALE, SECOND, Millis, Price
 from gateway.config import schema
 from gateway.config.toml_reader import ConfigError
 from gateway.files import open_regular
-from gateway.printable import shortened
+from gateway.printable import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class WalkIndex(IndexSource):
     million, which would hold the event loop for a second.
     """
 
-    settings: schema.Walk
+    settings: schema.WalkIndexSettings
     _hours: random.Random = field(init=False)
     _origin: int | None = field(default=None, init=False)
     _hour: int = field(default=-1, init=False)
@@ -210,7 +210,7 @@ def _read_row(place: str, row: Mapping[str, str | None]) -> tuple[int, float]:
     try:
         at, price = int(row["timestamp"] or ""), float(row["price"] or "")
     except ValueError as error:
-        raise ConfigError(f"{place}: {shortened(str(error))}") from error
+        raise ConfigError(f"{place}: {shorten(str(error))}") from error
     if not (0 <= at < 2**62 and 0 < price <= MAX_LEVEL):
         raise ConfigError(f"{place}: timestamp {row['timestamp']} or price {price} is out of range")
     return at, price
@@ -263,16 +263,16 @@ class IndexSources:
             self.sources[each].shock(fraction)
 
 
-def open_index_sources(settings: Iterable[schema.Index]) -> IndexSources:
+def open_index_sources(settings: Iterable[schema.IndexSettings]) -> IndexSources:
     """Build every source. Raises ConfigError for a file that cannot be played."""
     return IndexSources({each.name: _open_source(each) for each in settings})
 
 
-def _open_source(settings: schema.Index) -> IndexSource:
+def _open_source(settings: schema.IndexSettings) -> IndexSource:
     match settings:
-        case schema.Fixed(price=price):
+        case schema.FixedIndexSettings(price=price):
             return FixedIndex(price)
-        case schema.Walk():
+        case schema.WalkIndexSettings():
             return WalkIndex(settings)
-        case schema.Csv(file=file, speed=speed):
+        case schema.CsvIndexSettings(file=file, speed=speed):
             return read_csv(file, speed)

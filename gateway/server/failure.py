@@ -9,7 +9,7 @@ import trio
 from attrs import define, field
 
 from gateway.log.errors import ApplyError, DiskError, LogError
-from gateway.printable import printable
+from gateway.printable import escape_unprintable
 
 VenueError = DiskError | ApplyError | LogError
 VENUE_ERRORS = (DiskError, ApplyError, LogError)
@@ -43,13 +43,13 @@ def report_failure(error: VenueError) -> int:
 def _explain(error: VenueError) -> str:
     if isinstance(error, DiskError):
         return (
-            f"stopped, because the disk failed: {printable(str(error))}. Everything that was"
-            " acknowledged is in the log, and nothing was after this; the next start goes on from"
-            " there."
+            f"stopped, because the disk failed: {escape_unprintable(str(error))}. Everything that"
+            " was acknowledged is in the log, and nothing was after this; the next start goes on"
+            " from there."
         )
     if isinstance(error, ApplyError):
         return (
             f"{error}\nThis is a bug. `tidegate log skip DIR {error.entry.sequence} --reason TEXT`"
             " has every start and replay leave the entry out."
         )
-    return printable(str(error))
+    return escape_unprintable(str(error))

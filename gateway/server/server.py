@@ -16,7 +16,7 @@ from attrs import define, field
 
 from gateway.access.authenticator import Keyring
 from gateway.api.context import VenueContext
-from gateway.clock import Clock, RealClock, lead_of
+from gateway.clock import Clock, RealClock, lead_millis
 from gateway.config.schema import Config
 from gateway.config.toml_reader import Endpoint
 from gateway.log import Log
@@ -177,7 +177,7 @@ class _Server:
             on_slice_done=frontend.flush_and_retry,
         )
         metrics.inbox_depth.set_function(lambda: commands.inbox.depth)
-        metrics.clock_lead.set_function(lambda: lead_of(clock) / 1_000)
+        metrics.clock_lead.set_function(lambda: lead_millis(clock) / 1_000)
         metrics.connections.set_function(lambda: len(limiter))
         if persistence:
             matcher.observers.insert(0, persistence.observer(commands.propose))

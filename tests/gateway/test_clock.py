@@ -18,7 +18,7 @@ from gateway.clock import (
     Clock,
     RealClock,
     SteadyClock,
-    lead_of,
+    lead_millis,
 )
 from tests.gateway.harness import HandClock
 
@@ -65,7 +65,7 @@ def test_the_default_is_the_machines_clock() -> None:
     clock = RealClock()
     assert 1_704_067_200_000 < clock.now() < 4_102_444_800_000
     assert abs(clock.wall() - clock.now()) < 1_000
-    assert abs(clock.lead()) < 1_000
+    assert abs(clock.lead_millis()) < 1_000
 
 
 def test_a_step_of_a_time_service_is_followed_at_once() -> None:
@@ -92,7 +92,7 @@ def test_a_suspend_is_no_jump() -> None:
     clock.micros()
     machine.wait(72 * HOUR)
     assert machine.wall == nanos(clock)
-    assert 0 == clock.lead()
+    assert 0 == clock.lead_millis()
 
 
 @pytest.mark.parametrize("wrong", [1, 10, 600])
@@ -137,7 +137,7 @@ def test_a_log_from_the_future_is_continued(ahead: int, caplog: pytest.LogCaptur
     last = WALL // 1_000_000 + ahead
     clock.start_at(last)
     assert last == clock.now()
-    assert ahead == clock.lead()
+    assert ahead == clock.lead_millis()
     machine.run(clock, SECOND)
     assert last + 500 + (500 if not ahead else 0) == clock.now()
     said = [record.getMessage() for record in caplog.records]
@@ -221,7 +221,7 @@ def test_a_lifetime_is_as_long_as_it_is_said(jump: int) -> None:
 
 def test_a_clock_that_is_moved_by_hand_leads_by_nothing() -> None:
     """There is no other that it should agree with."""
-    assert 0 == lead_of(HandClock())
+    assert 0 == lead_millis(HandClock())
 
 
 @given(jumps)

@@ -75,7 +75,11 @@ REQUIRED = {
     "index": {"name": '"btc_usd"'},
     "account": {"name": '"a"', "client_id": '"k"', "client_secret": f'"{SECRET}"'},
 }
-SOURCES = {schema.Fixed: "fixed", schema.Walk: "walk", schema.Csv: "csv"}
+SOURCES = {
+    schema.FixedIndexSettings: "fixed",
+    schema.WalkIndexSettings: "walk",
+    schema.CsvIndexSettings: "csv",
+}
 
 
 def document(section: str, kind: type[msgspec.Struct], key: str, literal: str) -> str:
@@ -85,7 +89,7 @@ def document(section: str, kind: type[msgspec.Struct], key: str, literal: str) -
         values["source"] = f'"{SOURCES[kind]}"'
         required = {"price": "1", "file": '"none.csv"'}
         values |= {name: required[name] for name in kind.__struct_fields__ if name in required}
-        if kind is schema.Walk:
+        if kind is schema.WalkIndexSettings:
             del values["price"]
     values[key] = literal
     head = f"[[{section}]]" if section in REQUIRED else f"[{section}]"
@@ -141,7 +145,9 @@ def test_an_odd_section_is_refused_in_words(section: str, name: str) -> None:
 def test_a_newline_at_the_end_is_part_of_a_value() -> None:
     """`$` of a regular expression would let it pass."""
     for key in ("name", "client_id"):
-        message = refused(document("account", schema.Account, key, ODD["newline at the end"]))
+        message = refused(
+            document("account", schema.AccountSettings, key, ODD["newline at the end"])
+        )
         assert message is not None
     message = refused('[server]\norigins = ["*\\n"]')
     assert message is not None
@@ -231,14 +237,14 @@ def test_any_text_is_refused_in_words(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        document("server", schema.Server, "http", ODD["nul as host"]),
-        document("server", schema.Server, "http", ODD["empty label"]),
-        document("server", schema.Server, "data_dir", ODD["nul"]),
-        document("index", schema.Csv, "file", ODD["nul"]),
+        document("server", schema.ServerSettings, "http", ODD["nul as host"]),
+        document("server", schema.ServerSettings, "http", ODD["empty label"]),
+        document("server", schema.ServerSettings, "data_dir", ODD["nul"]),
+        document("index", schema.CsvIndexSettings, "file", ODD["nul"]),
         document("limits", schema.Limits, "general_pool", ODD["huge"]),
-        document("risk", schema.Risk, "insurance_fund", ODD["deep array"]),
-        document("account", schema.Account, "client_secret", f'["{SECRET}"]'),
-        document("server", schema.Server, "strict", ODD["newline"]),
+        document("risk", schema.RiskSettings, "insurance_fund", ODD["deep array"]),
+        document("account", schema.AccountSettings, "client_secret", f'["{SECRET}"]'),
+        document("server", schema.ServerSettings, "strict", ODD["newline"]),
     ],
 )
 @pytest.mark.parametrize("command", [("serve",), ("demo",)])
@@ -318,7 +324,7 @@ def test_a_name_that_no_file_has_is_refused() -> None:
 def test_the_process_says_one_line(tmp_path: Path) -> None:
     """As an operator meets it."""
     file = tmp_path / "venue.toml"
-    file.write_text(document("server", schema.Server, "http", ODD["empty label"]))
+    file.write_text(document("server", schema.ServerSettings, "http", ODD["empty label"]))
     done = subprocess.run(
         [sys.executable, "-m", "tidegate", "serve", "--config", str(file)],
         capture_output=True,

@@ -50,18 +50,18 @@ def test_the_example_is_read() -> None:
     """Values arrive in the core's units, and an index that is not named walks."""
     read = schema.parse(EXAMPLE)
     assert (
-        schema.Account(
+        schema.AccountSettings(
             "alice",
             "alice-key",
             "alice-secret",
             {"BTC": Money(100 * MONEY), "ETH": Money(1000 * MONEY), "USDC": Money(10**6 * MONEY)},
         ),
     ) == read.account
-    assert schema.Fixed("btc_usd", Price(65_000 * SCALE)) == read.index[0]
+    assert schema.FixedIndexSettings("btc_usd", Price(65_000 * SCALE)) == read.index[0]
     assert ["btc_usd", "btc_usdc", "eth_usd", "eth_usdc", "sol_usdc"] == [
         each.name for each in read.index
     ]
-    assert all(isinstance(each, schema.Walk) for each in read.index[1:])
+    assert all(isinstance(each, schema.WalkIndexSettings) for each in read.index[1:])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_money_is_exact(units: int) -> None:
 def test_a_walk_keeps_the_defaults_of_its_index() -> None:
     """A table that only sets the seed walks from the usual price with the usual volatility."""
     walk = schema.parse('[[index]]\nname = "sol_usdc"\nseed = 9').index[-1]
-    assert schema.Walk("sol_usdc", Price(150 * SCALE), volatility=0.9, seed=9) == walk
+    assert schema.WalkIndexSettings("sol_usdc", Price(150 * SCALE), volatility=0.9, seed=9) == walk
 
 
 def test_numbers_may_be_whole_or_decimal() -> None:
@@ -202,9 +202,9 @@ def test_recordings_are_found_beside_the_file(tmp_path: Path) -> None:
     """A relative file name starts at the folder of the configuration; an absolute one stays."""
     file = tmp_path / "venue.toml"
     file.write_text(WALK + 'source = "csv"\nfile = "btc.csv"')
-    assert schema.Csv("btc_usd", tmp_path / "btc.csv") == schema.load(file).index[0]
+    assert schema.CsvIndexSettings("btc_usd", tmp_path / "btc.csv") == schema.load(file).index[0]
     file.write_text(WALK + 'source = "csv"\nfile = "/data/btc.csv"')
-    assert schema.Csv("btc_usd", Path("/data/btc.csv")) == schema.load(file).index[0]
+    assert schema.CsvIndexSettings("btc_usd", Path("/data/btc.csv")) == schema.load(file).index[0]
 
 
 def test_the_data_folder_starts_at_the_files_folder(tmp_path: Path) -> None:
@@ -239,7 +239,12 @@ def sections() -> dict[str, list[type[msgspec.Struct]]]:
     found: dict[str, list[type[msgspec.Struct]]] = {}
     for each in msgspec.structs.fields(schema.Config):
         kind = each.type
-        if kind not in (schema.Server, schema.LogSettings, schema.Limits, schema.Risk):
+        if kind not in (
+            schema.ServerSettings,
+            schema.LogSettings,
+            schema.Limits,
+            schema.RiskSettings,
+        ):
             kind = kind.__args__[0]
         found[each.name] = list(kind.__args__) if isinstance(kind, UnionType) else [kind]
     return found

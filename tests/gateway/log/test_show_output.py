@@ -19,7 +19,7 @@ from gateway.log.errors import DamageError
 from gateway.log.frames import HEADER_BYTES
 from gateway.log.segments import SegmentReader, list_segments
 from gateway.log.tail import LogTail
-from gateway.printable import printable
+from gateway.printable import escape_unprintable
 from risk.commands import Entry, OpenAccount, Origin
 from tests.gateway.harness import START
 from tests.gateway.log.log_fixtures import order
@@ -71,8 +71,8 @@ def test_different_keys_look_different() -> None:
 def test_text_that_prints_is_left_alone() -> None:
     """Of any script."""
     for text in ("plain", "größer", "注文", "a\\b", ""):
-        assert text == printable(text)
-    assert r"\x1b[2J\n\u202e" == printable("\x1b[2J\n\u202e")
+        assert text == escape_unprintable(text)
+    assert r"\x1b[2J\n\u202e" == escape_unprintable("\x1b[2J\n\u202e")
 
 
 def recorded(path: Path, segment_bytes: int = 2**20) -> Scribe:

@@ -28,7 +28,7 @@ from gateway.sequencer.index_prices import (
 )
 
 START = Millis(1_700_000_000_000)
-WALK = schema.Walk(
+WALK = schema.WalkIndexSettings(
     "btc_usd", Price(65_000 * SCALE), volatility=0.8, drift=0.1, jumps=20, jump_size=0.03, seed=7
 )
 
@@ -128,7 +128,9 @@ def test_seed_and_name_make_the_walk() -> None:
 
 def test_a_walk_moves_as_its_volatility_says() -> None:
     """Over 200 hours the steps within and across hours have the deviation that was asked for."""
-    walk = WalkIndex(schema.Walk("btc_usd", Price(10**6 * SCALE), volatility=0.8, seed=3))
+    walk = WalkIndex(
+        schema.WalkIndexSettings("btc_usd", Price(10**6 * SCALE), volatility=0.8, seed=3)
+    )
     logs = [math.log(walk.price(after(minute * 60_000))) for minute in range(200 * 60)]
     steps = [later - earlier for earlier, later in itertools.pairwise(logs)]
     assert statistics.stdev(steps) == pytest.approx(0.8 / math.sqrt(365 * 24 * 60), rel=0.05)
@@ -139,7 +141,9 @@ def test_a_walk_moves_as_its_volatility_says() -> None:
 def test_a_walk_without_volatility_moves_by_drift_and_jumps_alone() -> None:
     """With one jump expected an hour, each step is none or a whole jump of 5 % up or down."""
     walk = WalkIndex(
-        schema.Walk("btc_usd", Price(SCALE * 10**6), volatility=0, jumps=24, jump_size=0.05)
+        schema.WalkIndexSettings(
+            "btc_usd", Price(SCALE * 10**6), volatility=0, jumps=24, jump_size=0.05
+        )
     )
     prices = [walk.price(after(second * 10 * SECOND)) for second in range(360 * 48)]
     moves = [round(later / earlier, 5) for earlier, later in itertools.pairwise(prices)]
