@@ -1,7 +1,7 @@
-"""A hot path: what one entry touched, reported once each, as it stands at the end of the entry.
+"""A hot path: the change events of an entry, one per changed object, written at its end.
 
 Most entries add or remove one resting order. They fill none of the tables of `EntryReport`: the
-order is only noted as the first. `EntryReport.write` reports it as if the tables held it.
+order is stored in `first`, and `EntryReport.write` reports it as if the tables held it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _ANSWERS = (Ordered, Cancelled)
 
 @define(eq=False)
 class EntryReport:
-    """What the present entry has touched; empty between entries.
+    """The objects that the present entry has changed; empty between entries.
 
-    `first` is the order that the entry touched before anything else, with its position. `booked`
-    has what was booked on the venue's own accounts, summed by kind (see risk.ledger).
+    `first` is the order that the entry changed before anything else, with its position. `booked`
+    holds the bookings of system accounts, summed by kind (see risk.ledger).
     """
 
     first: tuple[Order, Position] | None = None
@@ -47,7 +47,7 @@ class EntryReport:
     booked: dict[tuple[Wallet, BookingKind], int] = field(factory=dict)
 
     def add_order(self, order: Order, position: Position) -> None:
-        """Note that an open order is new, changed or gone, and with it its book and wallet."""
+        """Note that an order was added, changed or removed, and with it its book and wallet."""
         orders = self.orders
         if orders or self.markets or self.wallets or self.first is not None:
             orders[order.order_id] = order
@@ -57,9 +57,9 @@ class EntryReport:
             self.first = order, position
 
     def write(self, events: list[Event], markets: dict[str, Market]) -> None:
-        """Append one event for each thing touched, and empty the report.
+        """Append one event for each changed object, and empty the report.
 
-        Positions that nothing is left of are dropped.
+        Positions that hold nothing any more are removed.
         """
         if self.first is not None:
             if not (self.orders or self.markets or self.wallets or self.booked):
@@ -87,7 +87,7 @@ class EntryReport:
             self._write_bookings(events)
 
     def _write_single(self, events: list[Event], order: Order, position: Position) -> None:
-        """Report an entry that touched one order and what depends on it."""
+        """Report an entry that changed one order, its book and its wallet."""
         self.first = None
         market, wallet = position.market, position.wallet
         last = events[-1] if events else None
@@ -103,7 +103,7 @@ class EntryReport:
         events.append(WalletChanged(wallet.account, wallet.currency))
 
     def _add_first(self, order: Order, position: Position) -> None:
-        """Put what was touched first before everything else in the tables."""
+        """Insert the first order, its market and its wallet at the front of the tables."""
         market = position.market
         self.first = None
         self.orders = {order.order_id: order, **self.orders}
@@ -111,7 +111,7 @@ class EntryReport:
         self.wallets = {position.wallet: None, **self.wallets}
 
     def _write_orders(self, events: list[Event], markets: dict[str, Market]) -> None:
-        # The answer is the last event of the command. Its record is of the end of the entry.
+        # The answer is the last event of the command, and its record is that of the final order.
         last = events[-1] if events else None
         answered = last.order if isinstance(last, _ANSWERS) else None
         for order_id, order in self.orders.items():
@@ -125,7 +125,7 @@ class EntryReport:
 
     def _write_bookings(self, events: list[Event]) -> None:
         booked, emit = self.booked, events.append
-        # What of the balance was booked after the present kind, by wallet.
+        # The sum of the bookings after the present kind, by wallet.
         later: dict[Wallet, int] = {}
         if len(booked) > 1:
             for (wallet, _), amount in booked.items():
@@ -141,7 +141,7 @@ class EntryReport:
 
 
 def _drop_idle_position(markets: dict[str, Market], order: Order) -> None:
-    """Drop the position of an order that is no longer open, if nothing else is left of it."""
+    """Remove the position of an order that is no longer open, if it holds nothing else."""
     market = markets.get(order.instrument)
     position = market.positions.get(order.account) if market is not None else None
     if position is not None and not (position.size or position.orders):

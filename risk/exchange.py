@@ -1,4 +1,4 @@
-"""The exchange: one deterministic function over one log of commands."""
+"""The exchange: `apply` is one deterministic function over the log of commands."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ from risk.reasons import Reason
 from risk.state import State
 
 
-def _let_pass(state: State, _: Continue | Checkpoint | Skip) -> None:
-    """Nothing of its own: every entry lets time pass and takes a slice of what is in progress."""
+def _do_nothing(state: State, _: Continue | Checkpoint | Skip) -> None:
+    """Answer only: the entry itself advances the time and the work in progress."""
     state.emit(Done(state.origin))
 
 
@@ -73,13 +73,13 @@ _TABLE: dict[type[Command], Callable[[State, Any], None]] = {
     SetParameters: listing.set_parameters,
     Tick: supervision.tick,
     Liquidate: liquidation.liquidate,
-    Continue: _let_pass,
-    Checkpoint: _let_pass,
-    Skip: _let_pass,
+    Continue: _do_nothing,
+    Checkpoint: _do_nothing,
+    Skip: _do_nothing,
 }
 
 _SESSION_COMMANDS: frozenset[type[Command]] = frozenset((StartSession, EndSession))
-"""What may come from a session that is not live."""
+"""Commands that are accepted from a session that is not live."""
 
 
 @define(eq=False)
@@ -89,16 +89,16 @@ class Exchange:
     state: State = field(factory=State)
 
     def apply(self, entry: Entry) -> list[Event]:
-        """Let time pass, do what is due, then the command; returns what happened, in order.
+        """Advance the time and the work in progress, apply the command, return the events.
 
-        A refusal is an event. An exception is a bug: the state is then not to be used.
+        A refusal is an event. An exception is a bug, after which the state must not be used.
         """
         state, command = self.state, entry.command
         kind = type(command)
         state.sequence = entry.sequence
         state.origin = entry.origin
         state.events = []
-        # Entries of one batch have one time.
+        # Entries of one batch have equal times: most need no call.
         if entry.time > state.time or (state.due and state.due[0][0] <= entry.time):
             timeline.advance(state, entry.time)
         if state.phases:
@@ -106,7 +106,7 @@ class Exchange:
         if self._admitted(entry.origin, kind):
             _TABLE[kind](state, command)
         if kind is Tick or kind is Continue:
-            # Who is endangered is looked for a slice of the accounts at a time.
+            # The watch measures endangered accounts in slices.
             state.watch.advance(state, state.parameters.slice)
         if state.undecided:
             idempotency.remember(state)
@@ -115,19 +115,19 @@ class Exchange:
 
     @property
     def busy(self) -> bool:
-        """Whether work is left that Continue entries should carry on."""
+        """Whether work is in progress that Continue entries should advance."""
         return bool(self.state.phases) or self.state.watch.incomplete
 
     def check(self) -> None:
-        """Prove the identities of money and margin and every book's invariants."""
+        """Check the invariants of money, margin and every book; raise AssertionError."""
         invariants.check(self.state)
 
     def digest(self) -> str:
-        """A fingerprint of the whole state: the same entries give the same, everywhere."""
+        """Return a hash of the whole state; equal entries give equal digests."""
         return snapshot.digest(self.state)
 
     def _admitted(self, origin: Origin, kind: type[Command]) -> bool:
-        """Whether the command may be heard: its session is live and it is not a repetition."""
+        """Return whether to apply the command: its session is live, and it is no repetition."""
         if origin.session and kind not in _SESSION_COMMANDS:
             session = self.state.sessions.get(origin.session)
             if session is None or origin.session < self.state.first_session:

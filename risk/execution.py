@@ -1,4 +1,4 @@
-"""What a fill does: money, positions, fees, orders, and the trade that the world sees."""
+"""Execution: the effect of fills on money, positions, fees and orders, and the trade events."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LIQUIDATION_FEE: Final = BookingKind.LIQUIDATION_FEE
 
 @define(eq=False)
 class Execution:
-    """Settles the fills of one taker, one by one, before the next maker is chosen.
+    """Books the fills of one taker, each before the next maker is selected.
 
-    `taking` is the taker's position, `making` that of the present maker. `collected` are the fees
-    of both sides by kind, which are passed on when all fills are done. `steps` are counted up to
-    the house's limit of `fills`: one for each fill, for each own order cancelled, and for each
-    reduce-only order that a fill cuts. `funding_index` is that of the present moment.
+    `taking` is the taker's position, `making` that of the present maker. `collected` holds the
+    fees of both sides by kind; they are credited after the last fill. `steps` counts up to
+    `Parameters.fills`: one for each fill, each cancelled own order, and each reduce-only order
+    that a fill changes. `funding_index` is the value at the present time.
     """
 
     state: State
@@ -49,17 +49,17 @@ class Execution:
 
     def match(self, limit: int, self_trading: SelfTrading) -> MatchEnd:
         """Trade the taker against the book up to `limit`."""
-        stop = match(self.market.book, self.taker, limit, self_trading, self)
+        end = match(self.market.book, self.taker, limit, self_trading, self)
         if self.trades:
             trade = self.trades[-1]
             _average(self.market, self.taker, trade.amount, trade.price)
-        self.pass_on_fees()
-        return stop
+        self.credit_fees()
+        return end
 
     def allowed_amount(self, maker: Order, amount: int) -> int:
-        """How much may trade with a maker; nothing once the limit is reached.
+        """Return the amount that may trade with a maker; 0 once the limit of steps is reached.
 
-        Where a fill would cut too many reduce-only orders, it is the last, and for less.
+        A fill that would change too many reduce-only orders is reduced, and is the last one.
         """
         if self.steps >= self.most:
             return 0
@@ -76,11 +76,11 @@ class Execution:
         return room
 
     def on_fill(self, maker: Order, taker: Order, amount: int) -> None:
-        """Book one fill on both sides. Both orders already show it."""
+        """Book one fill on both sides. Both orders already reflect it."""
         state, market, taking = self.state, self.market, self.taking
         state.trades += 1
         price = maker.price
-        # The same integers on both sides.
+        # Both sides book the same integers, so that money is conserved.
         value, cost = market.value(amount, price), market.instrument.cost(amount, price)
         making = self.making
         made = self._settle(making, maker, amount, value, cost, price, market.maker_rate)
@@ -94,10 +94,10 @@ class Execution:
             margin_cache.mark_stale(position)
         self._report(price, amount, made, taken)
 
-    def pass_on_fees(self) -> None:
-        """Book what the fills brought in fees where it belongs.
+    def credit_fees(self) -> None:
+        """Book the fees of the fills to the system account that receives them.
 
-        What a liquidation pays is the fund's, and so are the rebates of those who take from it.
+        The insurance fund receives liquidation fees and pays the rebates of their makers.
         """
         state, currency = self.state, self.market.currency
         for kind, amount in self.collected.items():
@@ -125,7 +125,7 @@ class Execution:
         price: int,
         rate: int,
     ) -> TradeSide:
-        """Move position and money of one side."""
+        """Change position and money of one side."""
         state, market = self.state, self.market
         before, paid = position.size, 0
         if position.funding_index != self.funding_index:
@@ -164,10 +164,10 @@ class Execution:
         )
 
     def _affordable(self, rebate: int, value: int, amount: int, price: int) -> int:
-        """What a maker gets of a rebate: no more than the fill brings its payer, and the payer has.
+        """Limit a maker's rebate to the fee of the fill plus the money of the account that pays.
 
-        A liquidation that leaves nothing above its bankruptcy price brings nothing; and neither
-        fees nor fund are ever below zero.
+        The fee account and the fund therefore never fall below zero. The fee of a liquidation is
+        zero if the fill leaves nothing above the bankruptcy price.
         """
         state, market, taker = self.state, self.market, self.taker
         if taker.liquidation:
@@ -178,7 +178,7 @@ class Execution:
             brought, has = order_costs.fee_on(value, market.taker_rate), payer.balance
         if taker.account == payer.account:
             brought = 0
-        # What earlier fills of this order brought and cost is not booked yet.
+        # Fees and rebates of earlier fills of this order are not booked yet.
         pending = self.collected.get(kind, 0) + self.collected.get(_MAKER_REBATE, 0)
         return min(rebate, max(brought, brought + has + pending))
 
@@ -217,17 +217,14 @@ class Execution:
 
 
 def _average(market: Market, order: Order, amount: int, price: int) -> None:
-    """Note an order's average price after a fill, which is that of the fill if it is the first."""
+    """Update an order's average price after a fill."""
     if order.filled != amount:
         price = market.instrument.average_price(order.filled, order.cost)
     order.average_price = price
 
 
 def book_funding(state: State, position: Position, funding_index: int) -> int:
-    """Realise what a position has accrued up to a funding index, against the funding pool.
-
-    Returns it.
-    """
+    """Book a position's accrued funding against the funding pool and return the amount."""
     amount = position.book_funding(funding_index)
     if amount:
         pool = state.funding_pool(position.wallet.currency)
@@ -236,9 +233,9 @@ def book_funding(state: State, position: Position, funding_index: int) -> int:
 
 
 def liquidation_fee(market: Market, order: Order, amount: int, price: int) -> int:
-    """The liquidation rate, but never more than the fill left above the bankruptcy price.
+    """Return the liquidation fee, at most the fill's value above the bankruptcy price.
 
-    `order.price` is that price. One unit is left for the rounding of both values.
+    `order.price` is the bankruptcy price. One unit is left for the rounding of both values.
     """
     signed = order.side.sign * amount
     instrument = market.instrument
@@ -247,7 +244,7 @@ def liquidation_fee(market: Market, order: Order, amount: int, price: int) -> in
 
 
 def tick_direction(market: Market, price: int) -> int:
-    """0 plus, 1 zero-plus, 2 minus, 3 zero-minus, against the trade before; the first is 0."""
+    """Return the tick direction: 0 plus, 1 zero-plus, 2 minus, 3 zero-minus; 0 at first."""
     if not market.last_price or price > market.last_price:
         return 0
     if price < market.last_price:

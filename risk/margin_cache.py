@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def refresh(state: State, wallet: Wallet) -> None:
-    """Bring the wallet's requirements to the present marks, positions and orders."""
+    """Update the wallet's requirements for the present marks, positions and orders."""
     wallet.model.measure(state, wallet)
     for position in wallet.stale_positions:
         position.initial_stale = position.margin_stale = False

@@ -1,7 +1,6 @@
-"""Open orders: everywhere one is known, it is known here at once or nowhere.
+"""Open orders: every index of open orders is changed together, by these functions only.
 
-The book, the account, the session, the position and its margin all hold an open order. These
-functions are the only ones that add it, shrink it or take it away.
+The book, the account, the session, the position and its margin all refer to an open order.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rest(state: State, market: Market, position: Position, order: Order) -> None:
-    """Put what is left of an order into the book."""
+    """Add the unfilled rest of an order to the book."""
     order_id = order.order_id
     market.book.add(order)
     position.orders[order_id] = state.accounts[order.account].orders[order_id] = order
@@ -39,19 +38,19 @@ def rest(state: State, market: Market, position: Position, order: Order) -> None
 
 
 def executed(state: State, market: Market, position: Position, order: Order, amount: int) -> None:
-    """A resting order has been filled by `amount`; the book already shows it."""
+    """Update a resting order after a fill of `amount`, which the book already reflects."""
     position.expose(order, -amount)
     if order.amount != order.filled:
         margin_cache.update_reserve(state, position, order)
     else:
         order.state = FILLED
-        _forget(state, market, position, order)
+        _remove(state, market, position, order)
     order.updated = state.time
     state.report.orders[order.order_id] = order
 
 
 def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
-    """End an open order."""
+    """Cancel an open order."""
     market = state.markets[order.instrument]
     end(state, market, market.positions[order.account], order, reason)
 
@@ -59,10 +58,10 @@ def cancel(state: State, order: Order, reason: CancelReason | None) -> None:
 def end(
     state: State, market: Market, position: Position, order: Order, reason: CancelReason | None
 ) -> None:
-    """The same, for whoever has looked up where the order is."""
+    """Cancel an open order whose market and position are given."""
     position.expose(order, order.filled - order.amount)
     market.book.remove(order)
-    _forget(state, market, position, order)
+    _remove(state, market, position, order)
     order.state = CANCELLED
     order.cancel_reason = reason
     order.updated = state.time
@@ -74,29 +73,29 @@ def end(
 def cancel_first(
     state: State, which: Iterable[Order], limit: int, reason: CancelReason | None
 ) -> int:
-    """End the first `limit` of some open orders; returns how many there were.
+    """Cancel the first `limit` of some open orders and return how many there were.
 
-    `which` has an order that a snapshot keeps.
+    The order of iteration of `which` must be one that a snapshot preserves.
     """
-    # In one go: to find the first of a dict means to step over all that left it before.
-    found = list(islice(which, limit))
-    for order in found:
+    # One iterator for all: finding the first key of a dict steps over deleted ones.
+    cancelled = list(islice(which, limit))
+    for order in cancelled:
         cancel(state, order, reason)
-    return len(found)
+    return len(cancelled)
 
 
 def withdraw(state: State, market: Market, position: Position, order: Order) -> None:
-    """Take an open order out of the book without ending it: it is about to come back."""
+    """Remove an open order from the book, to be replaced by its edited version."""
     position.expose(order, order.filled - order.amount)
     market.book.remove(order)
-    _forget(state, market, position, order)
+    _remove(state, market, position, order)
     margin_cache.mark_initial_stale(position)
     state.report.markets[market.name] = market
     state.report.wallets[position.wallet] = None
 
 
 def shrink(state: State, order: Order, amount: int) -> None:
-    """Lower an open order's total by `amount`, less than what is left; it keeps its place."""
+    """Reduce an open order's total by less than its rest; it keeps its queue position."""
     market = state.markets[order.instrument]
     position = market.positions[order.account]
     position.expose(order, -amount)
@@ -109,10 +108,10 @@ def shrink(state: State, order: Order, amount: int) -> None:
 
 
 def fit_reduce_only(state: State, position: Position) -> int:
-    """Cut reduce-only orders, newest first, to what there is still to reduce; returns how many.
+    """Fit reduce-only orders to the position, newest first; return how many were changed.
 
-    Costs no more than what it cuts: a fill may come to it a thousand times in one entry, with
-    thousands of orders that have room.
+    The cost is proportional to the orders changed, since one entry may call this for a thousand
+    fills while thousands of orders remain.
     """
     excess, reducing = position.reduced - abs(position.size), position.reducing
     if reducing and next(iter(reducing.values())).side.sign * position.size >= 0:
@@ -131,26 +130,26 @@ def fit_reduce_only(state: State, position: Position) -> int:
 
 
 def room_to_trade(position: Position, amount: int, most: int) -> int:
-    """How much of a signed amount can trade and cut no more than `most` reduce-only orders.
+    """Return the part of a signed amount whose fill changes at most `most` reduce-only orders.
 
-    It is always some of it where `most` is positive.
+    It is positive where `most` is.
     """
-    wanted = abs(amount)
+    requested = abs(amount)
     if position.size * amount >= 0:
-        return wanted
+        return requested
     room = abs(position.size) - position.reduced
-    if wanted <= room:
-        return wanted
+    if requested <= room:
+        return requested
     for count, order in enumerate(reversed(position.reducing.values())):
         if count == most:
             return room
         room += order.amount - order.filled
-        if wanted <= room:
-            return wanted
-    return wanted
+        if requested <= room:
+            return requested
+    return requested
 
 
-def _forget(state: State, market: Market, position: Position, order: Order) -> None:
+def _remove(state: State, market: Market, position: Position, order: Order) -> None:
     order_id = order.order_id
     del position.orders[order_id], state.accounts[order.account].orders[order_id]
     if order.reduce_only:

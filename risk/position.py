@@ -1,8 +1,8 @@
-"""Positions: how a fill becomes cash, fees and realised profit.
+"""Positions and wallets: sizes, trade values and realised profit.
 
 A position is (size, carry). Carry is the signed sum of the trade values of its open part, so
-unrealised profit is carry - value(size, mark), and both sides of a trade move carry by the
-same integer. Reducing moves carry, in proportion, to the session's realised profit.
+unrealised profit is carry - value(size, mark), and a trade changes the carry of both sides by the
+same integer. Reducing a position turns its carry, in proportion, into realised profit.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from risk.market import Market
 from risk.standard_margin import STANDARD
 
 FUNDED = SCALE * FUNDING // MONEY
-"""Size times funding index, in parts of Money."""
+"""Units of size times funding index per unit of Money."""
 
 NOTHING: Final[OrderedDict[int, Order]] = OrderedDict()
-"""The reduce-only orders of a position that never had any: most come and go with one order, and to
-make another for each of them took 3 % of the time that the order took. It stays empty."""
+"""The shared, always empty table of a position without reduce-only orders. Most positions exist
+only for one resting order, and creating a table for each took 3 % of the time of that order."""
 
 
 @define(eq=False)
 class Wallet:
     """One account's money in one currency: the unit of margin.
 
-    Only risk.ledger changes `balance`, and with it `booked`, which has the sum of all bookings by
-    kind; `fees` were paid before bookings were kept. `session_profit` is the sum of its
-    positions' realised profit, which only they change.
-    `profit` (unrealised, with accrued funding), `initial` and `maintenance` are sums over
-    positions, valid at marks version `marks` but for the `stale_positions`; `stale`
-    tells whether the size or carry of any of these has changed (see risk.margin_cache). `round`
-    is the tick of the last liquidation round. `key` is (account, currency).
+    Only risk.ledger changes `balance`, together with `booked`, the sum of all bookings by kind.
+    `fees` are those paid before bookings were recorded. `session_profit` is the sum of the
+    positions' realised profit; only Position changes it.
+    `profit` (unrealised, with accrued funding), `initial` and `maintenance` are cached for
+    version `marks` of the marks, except for the `stale_positions`; `stale` is whether the size
+    or carry of any of these has changed (see risk.margin_cache). `round` is the Tick of the last
+    liquidation round. `key` is (account, currency).
     """
 
     account: int
@@ -68,14 +68,14 @@ class Wallet:
 
 @define(eq=False)
 class Position:
-    """What one account holds in one market, and what its open orders may make of it.
+    """The position of one account in one market, and its open orders there.
 
     `cost` accumulates the prices of the open part (see `Instrument.cost`). `realised` is the
     session's realised profit including `funding`. `buys` and `sells` are the open amounts of
-    orders that are not reduce-only; `reducing` are those that are, oldest first, `reduced` their
-    open amount. It is an OrderedDict because the newest go first: the last of a dict is found by
-    stepping over all that left it before.
-    `reserves` holds what each open order may cost beyond margin (see `order_costs.reserve`), valid
+    orders that are not reduce-only. `reducing` holds the reduce-only orders, oldest first, and
+    `reduced` is their open amount. It is an OrderedDict because the newest are cancelled first:
+    finding the last key of a dict steps over deleted ones.
+    `reserves` holds the cost of each open order beyond margin (see `order_costs.reserve`), valid
     at marks version `reserves_at`; orders that cost nothing are not in it. `profit`, `initial` and
     `maintenance` are cached by risk.margin_cache. `initial` is out of date where `initial_stale`
     (its orders have changed), all three where `margin_stale` (its size or carry has).
@@ -105,12 +105,12 @@ class Position:
 
     @property
     def account(self) -> int:
-        """Whose it is."""
+        """The number of the account."""
         return self.wallet.account
 
     @property
     def side(self) -> Side | None:
-        """The side that opened it, None when flat."""
+        """The side of the trades that opened it; None when flat."""
         if not self.size:
             return None
         return BUY if self.size > 0 else SELL
@@ -122,7 +122,7 @@ class Position:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost by forgetting it."""
+        """Whether it holds nothing and can be removed."""
         return not (self.size or self.carry or self.orders or self.realised or self.funding)
 
     def worst_case_sizes(self) -> tuple[int, int]:
@@ -162,7 +162,7 @@ class Position:
         self.reducing[order.order_id] = order
 
     def expose(self, order: Order, amount: int) -> None:
-        """Count `amount` more (or fewer) of an open order's among what may yet be filled."""
+        """Add `amount`, which may be negative, of an order to the open amount of its kind."""
         if order.reduce_only:
             self.reduced += amount
         elif order.side is BUY:
@@ -171,21 +171,21 @@ class Position:
             self.sells += amount
 
     def accrued_funding(self, funding_index: int) -> int:
-        """Money paid (negative) or received since funding was last booked."""
-        moved = funding_index - self.funding_index
-        if not moved or not self.size:
+        """Return the funding received, or paid if negative, since the last booking, in Money."""
+        change = funding_index - self.funding_index
+        if not change or not self.size:
             return 0
-        return -round_half_even(self.size * moved, FUNDED)
+        return -round_half_even(self.size * change, FUNDED)
 
     def book_funding(self, funding_index: int) -> int:
-        """Move accrued funding into the session's result; returns what was booked.
+        """Add accrued funding to the session's result and return the amount.
 
         The caller books the opposite to the funding pool, so that money is conserved.
         """
-        amount, moved = self.accrued_funding(funding_index), funding_index - self.funding_index
-        if moved and self.size:
+        amount, change = self.accrued_funding(funding_index), funding_index - self.funding_index
+        if change and self.size:
             market = self.market
-            market.funded += self.size * moved
+            market.funded += self.size * change
             market.bookings += 1
         self.funding_index = funding_index
         self.funding += amount
@@ -193,17 +193,17 @@ class Position:
         return amount
 
     def trade(self, amount: int, price: int, value: int, cost: int) -> int:
-        """Fill `amount` (signed) whose trade value is `value` (signed alike); returns profit.
+        """Apply a fill of signed `amount` and trade value `value`; return the realised profit.
 
-        `cost` is what the instrument makes of that amount and price. Closes first and opens with
-        the rest, so one fill may flip the position. Funding must have been booked up to now.
+        `cost` is `Instrument.cost` of amount and price. The fill closes first and opens with the
+        rest, so one fill may flip the position. Funding must be booked up to now.
         """
         if self.size * amount >= 0:
             self._open(amount, value, cost)
             return 0
         if abs(amount) <= abs(self.size):
             return self._close(amount, value)
-        # It flips: what is held is closed, for its part of the value, and the rest opens anew.
+        # The fill closes the position at its part of the value, and the rest opens a new one.
         part = -self.size
         closing_value = round_half_even(value * abs(part), abs(amount))
         profit = self._close(part, closing_value)
@@ -237,9 +237,9 @@ class Position:
         self.wallet.session_profit += profit
 
     def settle(self, price: int) -> int:
-        """Move the session's result at `price` out; returns it. Carry starts anew from there.
+        """Remove and return the session's result at `price`; carry is then the value there.
 
-        The caller books it to the balance.
+        The caller books the result to the balance.
         """
         value = self.market.instrument.value(self.size, price)
         result = self.realised + self.carry - value

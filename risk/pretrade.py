@@ -1,9 +1,9 @@
-"""Checks before the book: a refusal, or None. They change nothing but the order they price.
+"""Pre-trade checks. Each returns a refusal or None and changes nothing but the order itself.
 
-An order passes if the account would still have its initial margin in the worst case of all
-its open orders, or if it cannot raise what the account needs. Either way, executing it in
-full at its limit leaves the account at or above maintenance margin at an unchanged mark:
-profit is linear and maintenance convex in what is filled, so checking both ends is enough.
+An order passes if the account would meet its initial margin in the worst case of all its open
+orders, or if the order cannot increase the account's requirement. Either way, filling it in full
+at its limit leaves the account at or above maintenance margin at a constant mark. Profit is
+linear and maintenance margin convex in the filled amount, so checking both ends is enough.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Refusal(NamedTuple):
-    """Why not, and the number or text that belongs to it."""
+    """The reason of a refusal, and a number or text that complements it."""
 
     reason: Reason
     detail: str = ""
@@ -43,7 +43,7 @@ class Refusal(NamedTuple):
 def check_tradable(
     state: State, account: Account | None, market: Market | None, valid_until: int
 ) -> Refusal | None:
-    """Whether this account may trade this market now at all."""
+    """Check that the account may trade in this market now."""
     if account is None or account.number < FIRST_CLIENT:
         return Refusal(Reason.ACCOUNT_UNKNOWN)
     if market is None:
@@ -55,14 +55,14 @@ def check_tradable(
     if not market.mark:
         return Refusal(Reason.UNSUPERVISED, "no index price yet")
     wallet = account.wallets.get(market.currency)
-    # It may be that of a currency that was added since the account was opened.
+    # There is no wallet in a currency that was added after the account was opened.
     if wallet is not None and margin.is_locked(state, wallet):
         return Refusal(Reason.ACCOUNT_LOCKED)
     return None
 
 
 def check_terms(market: Market, order: Order) -> Refusal | None:
-    """Whether amount, flags and time in force make an order of this instrument."""
+    """Check that amount, flags and time in force are valid for the instrument."""
     contract = market.instrument.contract
     if order.amount < contract.minimum:
         return Refusal(Reason.AMOUNT_BELOW_MINIMUM, text(contract.minimum))
@@ -74,7 +74,7 @@ def check_terms(market: Market, order: Order) -> Refusal | None:
 
 
 def check_price(market: Market, order: Order) -> Refusal | None:
-    """Give a market order its bound, and hold a limit to tick, band and post-only."""
+    """Set the price limit of a market order; check tick, band and post-only of any other."""
     buying = order.side is BUY
     if order.type is MARKET:
         order.original_type = MARKET
@@ -108,10 +108,10 @@ def _slide(market: Market, order: Order) -> Refusal | None:
 
 
 def check_reduce_only(position: Position, order: Order, replaces: Order | None) -> Refusal | None:
-    """Cap a reduce-only order to the position, or where it may rest to what others leave of it.
+    """Limit a reduce-only order to the position; if it can rest, less other reduce-only orders.
 
-    An immediate order goes first, and those that rest shrink as it fills: a position can be
-    closed whatever waits to take its profit.
+    An immediate order has priority: resting reduce-only orders shrink as it fills. A position can
+    therefore be closed in spite of resting take-profit orders.
     """
     free = -order.side.sign * position.size
     if order.time_in_force.rests:
@@ -125,7 +125,7 @@ def check_reduce_only(position: Position, order: Order, replaces: Order | None) 
 def check_margin(
     state: State, position: Position, order: Order, replaces: Order | None
 ) -> Refusal | None:
-    """Whether the account can carry the order; marks the order `risk_reducing` if it must be."""
+    """Check the margin of the account; set `risk_reducing` on an order accepted only as such."""
     market, wallet = position.market, position.wallet
     low, high, reserved = margin.margin_preview(state, position)
     costs = reserved + _cost(market, order)
@@ -134,25 +134,25 @@ def check_margin(
         low, high = _with(low, high, replaces.side, -replaces.remaining)
     reach = order.amount - order.filled
     if order.reduce_only:
-        # Together, these go to zero at most.
+        # All reduce-only orders together close the position at most.
         reach = min(reach, abs(position.size) - _reduced_by_others(position, replaces))
     if order.side is BUY:
         high += reach
     else:
         low -= reach
     worst, limit = wallet.model.worst_case(wallet, market, low, high), market.terms.position_limit
-    # What the rest of the wallet leaves of the margin balance.
+    # The margin balance less the initial margin of the wallet's other positions.
     balance = wallet.balance + wallet.session_profit + wallet.profit
     free = balance - wallet.initial + position.initial
-    trusted, fits = prices_fresh(state, wallet), -limit <= low and high <= limit
-    order.risk_reducing = not trusted or worst + costs > free
+    fresh, fits = prices_fresh(state, wallet), -limit <= low and high <= limit
+    order.risk_reducing = not fresh or worst + costs > free
     if fits and not order.risk_reducing:
         return None
     before = wallet.model.worst_case(wallet, market, *position.worst_case_sizes())
     if worst > before or not _only_reduces(position, order, low, high):
         if not fits:
             return Refusal(Reason.POSITION_OVER_LIMIT, text(limit))
-        return Refusal(Reason.NOT_ENOUGH_FUNDS if trusted else Reason.UNSUPERVISED)
+        return Refusal(Reason.NOT_ENOUGH_FUNDS if fresh else Reason.UNSUPERVISED)
     extreme = high if order.side is BUY else low
     if order.risk_reducing and not _survives(wallet, position, order, extreme, costs):
         return Refusal(Reason.NOT_ENOUGH_FUNDS)
@@ -160,12 +160,12 @@ def check_margin(
 
 
 def _only_reduces(position: Position, order: Order, low: int, high: int) -> bool:
-    """Whether the position itself does not grow and does not change sides by this order.
+    """Return whether the order can neither increase nor flip the position.
 
-    What needs no more margin in the worst case may still open a position: against the far order
-    of a flat account, say. A reduce-only order cannot. One that does not rest is judged by what
-    it makes of the position now; one that rests also by what the others of its side, which may
-    be filled first, leave of it.
+    An order that does not raise the worst-case margin may still open a position, for example for
+    a flat account with a far order on the opposite side. A reduce-only order cannot. An order
+    that does not rest is compared with the present position; an order that rests is compared with
+    what is left of the position after all other orders of its side, which may fill first.
     """
     if order.reduce_only:
         return True
@@ -178,7 +178,7 @@ def _only_reduces(position: Position, order: Order, low: int, high: int) -> bool
 
 
 def _reduced_by_others(position: Position, replaces: Order | None) -> int:
-    """What other reduce-only orders hold of the position than the one that is to go."""
+    """Return the open amount of reduce-only orders, without the one that is replaced."""
     if replaces is not None and replaces.reduce_only:
         return position.reduced - replaces.remaining
     return position.reduced
@@ -189,10 +189,10 @@ def _with(low: int, high: int, side: Side, amount: int) -> tuple[int, int]:
 
 
 def _cost(market: Market, order: Order) -> int:
-    """The most that filling the order as a taker can cost at once.
+    """Return the maximum immediate cost of filling the order as a taker: fee and loss at mark.
 
-    Every fill rounds value, carry and fee by less than two units in all, and no fill is
-    smaller than a contract, so that much is added.
+    A fill rounds value, carry and fee by less than two units in total. No fill is smaller than a
+    contract, so two units per contract are added.
     """
     left, price, value = order.amount - order.filled, order.price, market.value
     cost = order_costs.fee_on(value(left, price), market.taker_rate)
@@ -203,11 +203,11 @@ def _cost(market: Market, order: Order) -> int:
 
 
 def _survives(wallet: Wallet, position: Position, order: Order, extreme: int, cost: int) -> bool:
-    """Whether a full fill leaves maintenance margin, also after all others of that side.
+    """Return whether maintenance margin remains after a full fill, alone or after its side.
 
-    `extreme` is the size that these make of the position, `cost` what all orders in it may cost.
-    What other markets' orders may cost counts too, or each of several orders would be let
-    through on the same margin.
+    `extreme` is the position size after all orders of that side, `cost` the possible cost of all
+    orders in this market. The cost of orders in other markets is added, since several orders
+    would otherwise be accepted on the same margin.
     """
     market = position.market
     alone = position.size + order.side.sign * order.remaining
@@ -222,6 +222,6 @@ def _survives(wallet: Wallet, position: Position, order: Order, extreme: int, co
 
 
 def _open_contracts(position: Position) -> int:
-    """The most fills that the position's open orders can have; each may round by two units."""
+    """Return the maximum number of fills of the position's open orders, which bounds rounding."""
     open_amount = position.buys + position.sells + position.reduced
     return open_amount // position.market.contract_size

@@ -20,42 +20,42 @@ if TYPE_CHECKING:
     from risk.position import Position, Wallet
     from risk.state import State
 
-_REMEMBERED = 256
-"""Requirements that a market remembers: more than its busiest accounts have sizes."""
+_CACHED = 256
+"""Maximum size of a market's cache of requirements, more than the sizes of its busiest accounts."""
 
 _PAD = 16
-"""Money units kept back per interval for the rounding of values and requirements."""
+"""Money units subtracted per interval for the rounding of values and requirements."""
 
 _FUNDING_PART = 16
 _INDEX_PART = 8
-"""Which part of a position's share is for funding, and (linear) for its index."""
+"""One part in so many of a position's share is for funding, and (linear) for its index."""
 
 
 def base_size(market: Market, size: int) -> int:
-    """Base coins in a size, unsigned, in 1e-12; an inverse size is converted at the mark."""
+    """Return the unsigned base coins of a size, in 1e-12; inverse sizes convert at the mark."""
     if market.instrument.contract.inverse:
         return ceil_div(abs(size) * MONEY, market.mark)
     return abs(size) * (MONEY // SCALE)
 
 
 def initial(market: Market, size: int) -> int:
-    """Initial margin of a signed size, in Money.
+    """Return the initial margin of a signed size, in Money.
 
-    It is asked for again and again at the same prices, so the market remembers the latest.
+    It is needed repeatedly at the same prices, so the market caches the latest ones.
     """
     key = (size, market.mark, market.index.price)
-    found = market.initials.get(key)
-    if found is None:
+    requirement = market.initials.get(key)
+    if requirement is None:
         terms = market.terms
-        found = _requirement(market, size, terms.initial_base, terms.initial_slope)
-        if len(market.initials) >= _REMEMBERED:
+        requirement = _requirement(market, size, terms.initial_base, terms.initial_slope)
+        if len(market.initials) >= _CACHED:
             market.initials.clear()
-        market.initials[key] = found
-    return found
+        market.initials[key] = requirement
+    return requirement
 
 
 def maintenance(market: Market, size: int) -> int:
-    """Maintenance margin of a signed size, in Money."""
+    """Return the maintenance margin of a signed size, in Money."""
     terms = market.terms
     return _requirement(market, size, terms.maintenance_base, terms.maintenance_slope)
 
@@ -71,10 +71,10 @@ def _requirement(market: Market, size: int, base: int, slope: int) -> int:
 
 
 class StandardMargin:
-    """The model; see `MarginModel`."""
+    """The margin model whose requirement is the sum over the positions; see `MarginModel`."""
 
     def measure(self, state: State, wallet: Wallet) -> None:
-        """Add all positions up, or replace the parts of those that are behind."""
+        """Sum over all positions, or update the parts of the stale ones."""
         if wallet.marks != state.marks:
             wallet.marks = state.marks
             wallet.profit = wallet.initial = wallet.maintenance = 0
@@ -96,14 +96,14 @@ class StandardMargin:
             wallet.initial += position.initial - before
 
     def forget(self, position: Position) -> None:
-        """Take its parts out of the sums."""
+        """Subtract the position's parts from the sums."""
         wallet = position.wallet
         wallet.profit -= position.profit
         wallet.initial -= position.initial
         wallet.maintenance -= position.maintenance
 
     def requirement(self, wallet: Wallet, positions: Iterable[Position]) -> tuple[int, int]:  # noqa: ARG002 (protocol)
-        """The sums of some positions' parts."""
+        """Return the sums of the positions' parts."""
         initials, maintenances = 0, 0
         for position in positions:
             initials += position.initial
@@ -111,19 +111,19 @@ class StandardMargin:
         return initials, maintenances
 
     def worst_case(self, wallet: Wallet, market: Market, low: int, high: int) -> int:  # noqa: ARG002 (protocol)
-        """Initial margin of the worse of two sizes."""
+        """Return the initial margin of the larger of two sizes."""
         return initial(market, low if -low > high else high)
 
     def maintenance(self, wallet: Wallet, market: Market, size: int) -> int:  # noqa: ARG002 (protocol)
-        """Maintenance margin of a size, whatever else is held."""
+        """Return the maintenance margin of a size, which other positions do not affect."""
         return maintenance(market, size)
 
     def frees_most(self, positions: list[Position]) -> Position:
-        """The position that needs most."""
+        """Return the position with the largest maintenance margin."""
         return max(positions, key=lambda position: position.maintenance)
 
     def intervals(self, positions: list[Position], slack: int) -> Iterator[Interval]:
-        """Share the slack over the positions by notional, and each share over its coordinates."""
+        """Divide the slack among the positions by notional, and each share by coordinate."""
         weights = [
             position.market.instrument.notional(position.size, position.market.mark)
             for position in positions
@@ -134,11 +134,11 @@ class StandardMargin:
                 yield position.market.name, kind, low, high
 
     def liquidation_price(self, wallet: Wallet, position: Position) -> int | None:
-        """Everything else unchanged; see `liquidation_price`."""
+        """Return the price with everything else unchanged; see `liquidation_price`."""
         return liquidation_price(wallet, position)
 
     def liquidation_ratio(self, wallet: Wallet, positions: list[Position]) -> int | None:
-        """Everything else unchanged; see `liquidation_ratio`."""
+        """Return the ratio with everything else unchanged; see `liquidation_ratio`."""
         return liquidation_ratio(wallet, positions)
 
 
@@ -168,9 +168,9 @@ def _initial(state: State, position: Position) -> int:
 
 
 def intervals(position: Position, share: int) -> Iterator[tuple[str, int | None, int | None]]:
-    """(coordinate kind, low, high) within which this position loses at most `share`.
+    """Yield (kind of coordinate, low, high) within which a position loses at most `share`.
 
-    Inclusive ends, None where there is none. "Loses" is fall of profit plus rise of
+    Ends are inclusive; None is unbounded. The loss is the decrease of profit plus the increase of
     maintenance margin, in Money.
     """
     market, size = position.market, position.size
@@ -193,12 +193,13 @@ def intervals(position: Position, share: int) -> Iterator[tuple[str, int | None,
 
 
 def _inverse(market: Market, size: int, share: int) -> tuple[int | None, int | None]:
-    """Mark interval of an inverse position, by way of its size n in base coins, n = |S| / M.
+    """Return the mark interval of an inverse position, from its size in base coins n = |S| / M.
 
-    A long loses n' - n as n rises, and maintenance a*n + b*n*n rises with it; while n at most
-    doubles, one coin more costs at most 1 + a + 3*b*n. A short loses n - n' as n falls,
-    maintenance falling too; and as n rises it gains 1 a coin against a + 3*b*n. Without a
-    share there is nothing to round by, and any such move is too far.
+    A long loses n' - n as n rises, and its maintenance margin a*n + b*n*n rises too. While n at
+    most doubles, each additional coin costs at most 1 + a + 3*b*n. A short loses n - n' as n
+    falls, and its maintenance margin falls too. As n rises, a short gains 1 per coin, against an
+    increase of maintenance of at most a + 3*b*n. Without a positive share there is no allowance
+    for rounding, so the interval ends at the present mark.
     """
     if share <= 0:
         return market.mark, None if size > 0 else market.mark
@@ -215,10 +216,10 @@ def _inverse(market: Market, size: int, share: int) -> tuple[int | None, int | N
 
 
 def liquidation_price(wallet: Wallet, position: Position) -> int | None:
-    """The mark at which this market alone would bring the wallet to its maintenance margin.
+    """Return the mark at which the wallet is at its maintenance margin, or None.
 
-    Solved from margin balance = maintenance margin with everything else unchanged; for inverse
-    positions in n = |size| / price, where maintenance is a*n + b*n*n.
+    It solves margin balance = maintenance margin with everything else unchanged; for inverse
+    positions in n = |size| / price, where the maintenance margin is a*n + b*n*n.
     """
     market, size = position.market, position.size
     if not size:
@@ -236,13 +237,13 @@ def liquidation_price(wallet: Wallet, position: Position) -> int | None:
 
 
 def liquidation_ratio(wallet: Wallet, positions: list[Position]) -> int | None:
-    """The factor (1e-12) by which the marks of some positions would have to move to liquidate.
+    """Return the factor (1e-12) on the marks at which the wallet is at its maintenance margin.
 
-    All of them move by the same factor, and their indices with them; everything else is
-    unchanged. Of a single position that is `liquidation_price` over its mark. None where no factor
-    would do.
+    The marks and indices of the given positions change by the same factor; everything else is
+    unchanged. For a single position it is `liquidation_price` over the mark. None where no factor
+    leads to a liquidation.
     """
-    open_positions = [each for each in positions if each.size and each.market.mark]
+    open_positions = [p for p in positions if p.size and p.market.mark]
     if not open_positions:
         return None
     slack = wallet.margin_balance - wallet.maintenance + sum(p.maintenance for p in open_positions)
@@ -263,7 +264,7 @@ def liquidation_ratio(wallet: Wallet, positions: list[Position]) -> int | None:
 
 
 def _linear_ratio(positions: list[Position], slack: int) -> int | None:
-    """Linear: slack + V * (ratio - 1) = W * ratio, for values V and maintenance W at the marks."""
+    """Solve slack + V * (ratio - 1) = W * ratio for values V and maintenance margins W."""
     value = owed = 0
     for position in positions:
         market, terms = position.market, position.market.terms
@@ -279,21 +280,21 @@ def _linear_ratio(positions: list[Position], slack: int) -> int | None:
 
 
 def _positive_root(slope: int, linear: int, constant: int) -> int:
-    """The n (1e-12) with slope*n*n + linear*n = constant that a falling balance meets; 0 if none.
+    """Return n (1e-12) with slope*n*n + linear*n = constant, 0 if there is none.
 
-    `slope` is 1e-12 per coin, `linear` 1e-12. A short (linear < 0) owes maintenance once n has
-    fallen below the smaller root; a long once it has risen above the only positive one.
+    `slope` is 1e-12 per coin, `linear` 1e-12. A short (linear < 0) is liquidated when n falls
+    below the smaller root, a long when n rises above the only positive root.
     """
     square = linear * linear + 4 * slope * constant * RATE // MONEY
     if square < 0:
         return 0
-    # Not the difference of root and `linear`, which would lose half the digits.
+    # The usual difference of the square root and `linear` would lose half the digits.
     divisor = linear + isqrt(square) if linear > 0 else linear - isqrt(square)
     return max(0, 2 * constant * RATE // divisor) if divisor else 0
 
 
 def _linear_liquidation(market: Market, size: int, coins: int, slack: int) -> int | None:
-    """Linear: slack + Q * (P - mark) = |Q| * P * rate, the index moving with the mark."""
+    """Solve slack + Q * (P - mark) = |Q| * P * rate; the index changes with the mark."""
     terms = market.terms
     rate = terms.maintenance_base + terms.maintenance_slope * coins // MONEY
     fixed = size * market.mark * (MONEY // SCALE) // SCALE - slack

@@ -1,4 +1,4 @@
-"""The whole state of the venue: plain data, changed only by the functions beside it."""
+"""The state of the venue: plain data, changed only by the functions of this package."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SYSTEM_ACCOUNTS = {
     DEFICIT: "deficit",
 }
 FIRST_CLIENT = 101
-"""Client accounts are numbered from here; what is below belongs to the venue itself."""
+"""The lowest number of a client account. Lower numbers are system accounts."""
 
 
 @define(eq=False)
@@ -47,7 +47,7 @@ class Account:
 
 @define(eq=False)
 class Session:
-    """A live connection of an account; `orders` are the open orders it placed."""
+    """A live session of an account; `orders` are the open orders that it placed."""
 
     number: int
     account: int
@@ -57,7 +57,7 @@ class Session:
 
 
 class Due(IntEnum):
-    """What time brings by itself, in the order in which it happens at one moment."""
+    """The kinds of scheduled events, in the order in which they are handled at one time."""
 
     EXPIRY = 0
     SETTLEMENT = 1
@@ -81,14 +81,14 @@ class Phase(Protocol):
 
 @define(eq=False)
 class State:
-    """Everything that `apply` may change. Read it freely between two entries.
+    """Everything that `apply` may change. It may be read at any time between two entries.
 
-    `marks` counts the changes of any mark price or funding index; `ticks` counts Ticks.
-    `due` is a heap of (time, kind, name). `phases` is work in progress, first in line first.
-    `overtaken` are the sessions that ended last, whether they had started or not. `outcomes` are
-    the first answers to keyed requests and `undecided` those without one yet, both by account (see
-    risk.idempotency). `deposited` is deposits minus withdrawals per currency. `watch` is derived
-    from the rest.
+    `marks` counts the changes of mark prices and funding indices; `ticks` counts Ticks.
+    `due` is a heap of scheduled (time, kind, name). `phases` is the work in progress, in order.
+    `overtaken` holds the sessions that ended last, whether they had started or not. `outcomes`
+    holds the first answers to keyed requests and `undecided` the keyed requests in progress, both
+    by account (see risk.idempotency). `deposited` is deposits minus withdrawals per currency.
+    `watch` is a cache derived from the rest.
     `origin`, `events` and `report` belong to the present entry, or to the last one.
     """
 
@@ -121,23 +121,23 @@ class State:
     report: EntryReport = field(factory=EntryReport)
 
     def currencies(self) -> list[str]:
-        """All settlement currencies, in the order in which products brought them."""
+        """Return all settlement currencies, in the order in which products added them."""
         return list(self.wallets)
 
     def add_currency(self, currency: str) -> None:
-        """Make a settlement currency known."""
+        """Add a settlement currency, unless it exists."""
         self.wallets.setdefault(currency, SortedDict())
 
     def emit(self, event: Event) -> None:
-        """Report something that happened; it leaves when the entry is done."""
+        """Add an event to those of the present entry."""
         self.events.append(event)
 
     def refuse(self, reason: Reason, detail: str = "") -> None:
-        """Answer the present command: nothing changed, and why."""
+        """Answer the present command with a refusal."""
         self.emit(Refused(self.origin, reason, detail))
 
     def wallet(self, account: int, currency: str) -> Wallet:
-        """An account's wallet, made when first needed. The account must exist."""
+        """Return an account's wallet, created when first needed. The account must exist."""
         wallets = self.accounts[account].wallets
         wallet = wallets.get(currency)
         if wallet is None:
@@ -147,7 +147,7 @@ class State:
         return wallet
 
     def position(self, account: int, market: Market) -> Position:
-        """An account's position in a market, made when first needed."""
+        """Return an account's position in a market, created when first needed."""
         position: Position | None = market.positions.get(account)
         if position is None:
             wallet = self.wallet(account, market.currency)
@@ -156,21 +156,21 @@ class State:
         return position
 
     def fee_account(self, currency: str) -> Wallet:
-        """Where trading fees go."""
+        """Return the wallet that receives trading fees."""
         return self.wallet(FEES, currency)
 
     def insurance(self, currency: str) -> Wallet:
-        """The insurance fund."""
+        """Return the wallet of the insurance fund."""
         return self.wallet(INSURANCE, currency)
 
     def funding_pool(self, currency: str) -> Wallet:
-        """The other side of every funding payment; it holds what rounding leaves."""
+        """Return the counterparty of every funding payment; it keeps rounding differences."""
         return self.wallet(FUNDING_POOL, currency)
 
     def rounding(self, currency: str) -> Wallet:
-        """What settlements leave when values of many positions are rounded one by one."""
+        """Return the counterparty of every settlement; it keeps rounding differences."""
         return self.wallet(ROUNDING, currency)
 
     def deficit(self, currency: str) -> Wallet:
-        """Losses that nobody has borne yet; never above zero."""
+        """Return the wallet of losses that are not covered yet; its balance is at most zero."""
         return self.wallet(DEFICIT, currency)

@@ -1,4 +1,4 @@
-"""Orders from request to rest: check, match, settle each fill, keep what may rest."""
+"""Order requests: check an order, match it, and add what can rest to the book."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _USER_REQUEST: Final = CancelReason.USER_REQUEST
 
 
 def place(state: State, command: Place) -> None:
-    """Enter a new order."""
+    """Place a new order."""
     account = state.accounts.get(command.account)
     market = state.markets.get(command.instrument)
     if market is None and any(ended.name == command.instrument for ended in state.expired):
@@ -50,8 +50,8 @@ def place(state: State, command: Place) -> None:
         command.type is not MARKET and command.time_in_force.rests
     ):
         return state.refuse(Reason.ORDERS_OVER_LIMIT, str(state.parameters.open_orders))
-    # Fifteen names at most: with more, Python 3.11 makes a dict of them first, which takes longer
-    # than all that an Order is.
+    # At most fifteen keywords: with more, Python 3.11 first builds a dict of them, which takes
+    # longer than creating the Order.
     order = Order(
         order_id=0,
         account=command.account,
@@ -73,7 +73,7 @@ def place(state: State, command: Place) -> None:
 
 
 def close_position(state: State, command: ClosePosition) -> None:
-    """Enter a reduce-only order for the whole position."""
+    """Place a reduce-only order for the whole position."""
     market = state.markets.get(command.instrument)
     position = market.positions.get(command.account) if market is not None else None
     if market is not None and (position is None or position.side is None):
@@ -94,9 +94,10 @@ def close_position(state: State, command: ClosePosition) -> None:
 
 
 def edit(state: State, command: Edit) -> None:
-    """Change an open order. A lower amount keeps its place; a new price or a higher one loses it.
+    """Change an open order.
 
-    An amount that is already filled ends the order as filled.
+    A lower amount keeps the queue position; a higher amount or another price loses it. An amount
+    that is already filled ends the order as filled.
     """
     account = state.accounts.get(command.account)
     order = account.orders.get(command.order_id) if account is not None else None
@@ -155,7 +156,7 @@ def _finish_filled(state: State, order: Order) -> None:
 
 
 def cancel(state: State, command: Cancel) -> None:
-    """End one order by request."""
+    """Cancel one order by request."""
     account = state.accounts.get(command.account)
     order = account.orders.get(command.order_id) if account is not None else None
     if order is None:
@@ -169,9 +170,10 @@ def cancel(state: State, command: Cancel) -> None:
 
 
 def cancel_all(state: State, command: CancelAll) -> None:
-    """End every order that fits. Currencies in liquidation are left to it.
+    """Cancel all matching orders, except in currencies in which the account is in liquidation.
 
-    It is refused if they hold all that fits, or if nothing fits, all that was asked for.
+    The request is refused if all matching orders are in such currencies, or if without a match
+    all currencies of the filter are.
     """
     account = state.accounts.get(command.account)
     if account is None:
@@ -181,18 +183,18 @@ def cancel_all(state: State, command: CancelAll) -> None:
         for currency, wallet in account.wallets.items()
         if not margin.is_locked(state, wallet)
     }
-    fitting = [
+    matching = [
         (order.order_id, state.markets[order.instrument].currency)
         for order in account.orders.values()
-        if _fits(state, command, order)
+        if _matches(state, command, order)
     ]
-    chosen = [order_id for order_id, currency in fitting if currency in free]
-    asked = {currency for _, currency in fitting} or _asked_of(state, command) or free
-    if len(free) < len(account.wallets) and not free.intersection(asked):
+    selected = [order_id for order_id, currency in matching if currency in free]
+    currencies = {currency for _, currency in matching} or _filtered(state, command) or free
+    if len(free) < len(account.wallets) and not free.intersection(currencies):
         return state.refuse(Reason.ACCOUNT_LOCKED)
     phase = background_work.CancelOrders(
         account=command.account,
-        order_ids=chosen,
+        order_ids=selected,
         reason=_USER_REQUEST,
         origin=state.origin,
         detailed=command.detailed,
@@ -200,15 +202,15 @@ def cancel_all(state: State, command: CancelAll) -> None:
     return background_work.begin(state, phase)
 
 
-def _asked_of(state: State, command: CancelAll) -> set[str]:
-    """The currencies that a request names itself, or by way of its instrument."""
+def _filtered(state: State, command: CancelAll) -> set[str]:
+    """Return the currencies of the request's filters: by name or of its instrument."""
     if command.instrument:
         market = state.markets.get(command.instrument)
         return {market.currency} if market is not None else set()
     return set(command.currencies)
 
 
-def _fits(state: State, command: CancelAll, order: Order) -> bool:
+def _matches(state: State, command: CancelAll, order: Order) -> bool:
     if command.instrument and order.instrument != command.instrument:
         return False
     currency = state.markets[order.instrument].currency
@@ -229,7 +231,7 @@ def _answer(state: State, order: Order, outcome: Refusal | tuple[Traded, ...]) -
 def _enter(
     state: State, market: Market, order: Order, replaces: Order | None = None
 ) -> Refusal | tuple[Traded, ...]:
-    """Check an order, match it and rest what may rest; returns its trades."""
+    """Check an order, match it and add what can rest to the book; return its trades."""
     position = state.position(order.account, market)
     refusal = (
         pretrade.check_terms(market, order)
@@ -251,15 +253,15 @@ def _enter(
         return _leave(state, market, position, order, ())
     execution = Execution(state, market, order, position)
     mode = state.accounts[order.account].self_trading
-    stop = execution.match(order.price, mode)
+    end = execution.match(order.price, mode)
     trades = tuple(execution.trades)
-    if stop is MatchEnd.FILLED:
+    if end is MatchEnd.FILLED:
         order.state = FILLED
         state.report.orders[order.order_id] = order
         return trades
-    if stop is MatchEnd.NO_PRICE:
+    if end is MatchEnd.NO_PRICE:
         return _leave(state, market, position, order, trades)
-    if stop is MatchEnd.LIMIT:
+    if end is MatchEnd.LIMIT:
         return _end(state, order, CancelReason.FILL_LIMIT, trades)
     if not trades and replaces is None:
         position.drop_if_idle()
@@ -270,7 +272,7 @@ def _enter(
 def _leave(
     state: State, market: Market, position: Position, order: Order, trades: tuple[Traded, ...]
 ) -> tuple[Traded, ...]:
-    """Rest what the book could not fill, if it may rest; returns the order's trades."""
+    """Add the unfilled rest of an order to the book if it can rest; return its trades."""
     if not order.time_in_force.rests:
         return _end(state, order, None, trades)
     orders.rest(state, market, position, order)
@@ -278,7 +280,7 @@ def _leave(
 
 
 def _fillable(state: State, market: Market, order: Order) -> bool:
-    """Whether the book can fill the whole order, within the limit of fills."""
+    """Return whether the book can fill the whole order within the limit of fills."""
 
     def holding(account: int) -> Holding:
         position = market.positions[account]
@@ -291,7 +293,7 @@ def _fillable(state: State, market: Market, order: Order) -> bool:
 def _end(
     state: State, order: Order, reason: CancelReason | None, trades: tuple[Traded, ...] = ()
 ) -> tuple[Traded, ...]:
-    """An order that does not rest is over; returns its trades."""
+    """End an order that does not rest; return its trades."""
     if not order.order_id:
         state.orders += 1
         order.order_id = state.orders

@@ -227,7 +227,7 @@ def fill(venue: Venue, order: Order, amount: int) -> None:
     assert amount == execution.allowed_amount(order, amount)
     market.book.fill(order, amount)
     execution.on_fill(order, taker, amount)
-    execution.pass_on_fees()
+    execution.credit_fees()
     venue.do(Continue())
 
 
