@@ -1,4 +1,4 @@
-"""Accepting connections, also while the system is short of what a connection takes."""
+"""Accepts connections, and survives a system that is short of descriptors or memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[trio.SocketStream], Awaitable[object]]
 
-# What a full process or system answers; it passes when connections end.
-_SHORTAGE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# What `accept` fails with for want of resources, until other connections end.
+_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_SECONDS: Final = 0.1
-# Between two lines in the log about the same shortage.
-_SILENCE_SECONDS: Final = 60.0
+# The least time between two log records about shortages.
+_LOG_SECONDS: Final = 60.0
 
 
 async def accept_all(
@@ -34,7 +34,7 @@ async def accept_all(
 ) -> None:
     """Listen on bound sockets and run `handler` for each connection, until cancelled.
 
-    A connection is closed when its handler ends. Raises ConfigError where it cannot listen.
+    A connection is closed when its handler ends. Raises ConfigError if a socket cannot listen.
     """
     async with trio.open_nursery() as nursery:
         for bound in sockets:
@@ -45,12 +45,12 @@ async def accept_all(
 
 
 def _listen(bound: socket.socket) -> None:
-    """Listen. Raises ConfigError where another process was faster: both could bind."""
+    """Listen. Raises ConfigError if another process listens already: both were able to bind."""
     try:
         bound.listen(BACKLOG)
     except OSError as error:
-        where = Endpoint(*bound.getsockname()[:2])
-        raise ConfigError(f"cannot listen on {where}: {error.strerror}") from error
+        endpoint = Endpoint(*bound.getsockname()[:2])
+        raise ConfigError(f"cannot listen on {endpoint}: {error.strerror}") from error
 
 
 async def _accept(
@@ -58,16 +58,16 @@ async def _accept(
     handler: Handler,
     handler_nursery: trio.Nursery,
 ) -> None:
-    said = -inf
+    logged_at = -inf
     async with listener:
         while True:
             try:
                 stream = await listener.accept()
             except OSError as error:
-                if error.errno not in _SHORTAGE:
+                if error.errno not in _SHORTAGES:
                     raise
-                if trio.current_time() >= said + _SILENCE_SECONDS:
-                    said = trio.current_time()
+                if trio.current_time() >= logged_at + _LOG_SECONDS:
+                    logged_at = trio.current_time()
                     logger.warning("no connection can be accepted for now: %s", error.strerror)
                 await trio.sleep(PAUSE_SECONDS)
             else:

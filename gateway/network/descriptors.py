@@ -1,7 +1,7 @@
-"""File descriptors: how many the process may have, and how many of them clients may take.
+"""How many connections the process's limit on file descriptors allows.
 
-A connection is a descriptor, and so is a segment of the log. If clients could take all of them,
-the next segment could not be opened, which is a failed disk: the venue would end.
+Connections and log segments take a descriptor each. If clients could take all of them, the next
+segment could not be opened, which counts as a failed disk and ends the venue.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import Final
 from attrs import frozen
 
 from gateway.network.connection_limiter import MAX_CONNECTIONS
-from gateway.network.http_acceptor import MAX_HTTP_CONNECTIONS
-from gateway.network.http_acceptor import MAX_HTTP_REJECTIONS as HTTP_REFUSALS
+from gateway.network.http_acceptor import MAX_HTTP_CONNECTIONS, MAX_HTTP_REJECTIONS
+from gateway.network.websocket_acceptor import MAX_REJECTIONS
 
 logger = logging.getLogger(__name__)
 
-# For the log (segments, snapshots, its writer), listening sockets, the follower, the interpreter.
-# A venue with a data directory has about twenty open.
+# For the log (segments, snapshots, the writer process), listening sockets, the follower process and
+# the interpreter. A venue with a data directory has about twenty open.
 RESERVED: Final = 64
-# As the door has them for WebSocket: those that are being told 429 or 503.
-_REFUSALS: Final = 256
-# With fewer the venue would be of no use.
+# With fewer connections a venue would be of no use.
 MIN_CONNECTIONS: Final = 16
 
 
 @frozen
 class ConnectionQuotas:
-    """How many connections there may be on each port, in all, and how many are refused politely."""
+    """How many connections each port may have, and how many it may answer with 429 or 503."""
 
     websocket: int
     http: int
     refusals: int
 
 
-WANTED: Final = RESERVED + MAX_CONNECTIONS + MAX_HTTP_CONNECTIONS + _REFUSALS + HTTP_REFUSALS
+WANTED: Final = (
+    RESERVED + MAX_CONNECTIONS + MAX_HTTP_CONNECTIONS + MAX_REJECTIONS + MAX_HTTP_REJECTIONS
+)
 
 
 def raise_limit() -> None:
-    """Have the system grant as many descriptors as all connections need, and say where it won't."""
+    """Raise the soft limit to what all connections need; log a warning if the hard one is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _enough(soft):
         return
@@ -60,18 +60,20 @@ def raise_limit() -> None:
 
 
 def connection_quotas() -> ConnectionQuotas:
-    """What clients may have under the limit of this process."""
+    """Return the quotas under the present limit of this process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return quotas_of(WANTED if _enough(soft) else soft)
 
 
 def quotas_of(descriptors: int) -> ConnectionQuotas:
-    """How so many descriptors are shared: a fifth of what is not reserved is for HTTP."""
-    left = max(descriptors - RESERVED, 0)
-    refusals = min(_REFUSALS, HTTP_REFUSALS, left // 8)
-    left -= 2 * refusals
-    http = max(min(MAX_HTTP_CONNECTIONS, left // 5), MIN_CONNECTIONS)
-    return ConnectionQuotas(max(min(MAX_CONNECTIONS, left - http), MIN_CONNECTIONS), http, refusals)
+    """Return the quotas for a number of descriptors; HTTP gets a fifth of those not reserved."""
+    available = max(descriptors - RESERVED, 0)
+    refusals = min(MAX_REJECTIONS, MAX_HTTP_REJECTIONS, available // 8)
+    available -= 2 * refusals
+    http = max(min(MAX_HTTP_CONNECTIONS, available // 5), MIN_CONNECTIONS)
+    return ConnectionQuotas(
+        max(min(MAX_CONNECTIONS, available - http), MIN_CONNECTIONS), http, refusals
+    )
 
 
 def _enough(limit: int) -> bool:

@@ -1,7 +1,7 @@
-"""The API over HTTP: one request, one reply, and what operators and their tools ask for.
+"""The HTTP application: the API as one request and one reply, `/health` and `/metrics`.
 
-Only GET and POST do anything; other methods answer 405. A page in a browser may ask from any
-origin, with credentials in the Authorization header or the parameters: cookies are never read.
+Only GET and POST are served; other methods get 405. Web pages of any origin may send requests:
+credentials are read from the Authorization header or the parameters, never from cookies.
 """
 
 from __future__ import annotations
@@ -37,45 +37,46 @@ from gateway.protocol.outcome import Close, Reply, Submit
 
 logger = logging.getLogger(__name__)
 
-# About a tenth of a second of work for one process, which is as late as anybody else should be.
+# Requests served at the same time: about a tenth of a second of work, which is as long as they may
+# delay other clients.
 MAX_REQUESTS: Final = 128
 METHODS: Final = ("GET", "POST")
 
 _JSON: Final = "application/json"
-# How long a browser may rely on what a preflight said; most take no more.
+# How long a browser may cache the answer to a preflight; most accept no more.
 _PREFLIGHT_SECONDS: Final = 7_200
 
 
 @define(eq=False)
 class HttpReplySink:
-    """The message sink of an HTTP request: it waits for one reply and takes no notifications."""
+    """The message sink of an HTTP request, which takes one reply and no notifications."""
 
     number: int = field(default=0, init=False)
     data: bytes | LargeReply = field(default=b"", init=False)
     answered: trio.Event = field(factory=trio.Event, init=False)
 
     def reply(self, data: bytes | LargeReply) -> None:
-        """The reply that the request waits for."""
+        """Store the reply that the request waits for."""
         self.data = data
         self.answered.set()
 
     def send_private(self, data: bytes) -> None:
-        """Over HTTP there are no subscriptions."""
+        """Do nothing: over HTTP there are no subscriptions."""
 
     def try_send_public(self, data: bytes) -> bool:  # noqa: ARG002
-        """Over HTTP there are no subscriptions."""
+        """Do nothing: over HTTP there are no subscriptions."""
         return True
 
     def disconnect(self, code: int, reason: str) -> None:
-        """There is no connection of ours to end."""
+        """Do nothing: the HTTP connection is not the session's."""
 
 
 @define(eq=False)
 class HttpGateway:
-    """The handlers. At most REQUESTS run at once, the next is answered with 503.
+    """The request handlers. At most MAX_REQUESTS run at once; further requests get 503.
 
-    A request takes its place when all of it has come, so that slow clients hold none.
-    `websocket_port` is where clients are sent that come for a WebSocket.
+    A request counts once it was received whole, so that slow clients do not occupy a place.
+    Clients that try to open a WebSocket are referred to `websocket_port`.
     """
 
     services: ConnectionServices
@@ -90,7 +91,7 @@ class HttpGateway:
         self.venue, self.metrics = self.services.venue, self.services.metrics
 
     def application(self) -> ASGIApp:
-        """The ASGI application."""
+        """Return the ASGI application."""
         self.metrics.http_requests.set_function(lambda: self._limiter.borrowed_tokens)
         cross_origin = Middleware(
             CORSMiddleware,
@@ -99,7 +100,7 @@ class HttpGateway:
             allow_headers=["*"],
             max_age=_PREFLIGHT_SECONDS,
         )
-        # OPTIONS for preflights, which the middleware answers.
+        # The middleware answers preflights, which use OPTIONS.
         verbs = (*METHODS, "OPTIONS")
         routes = [
             Route("/api/v2", self._api, methods=verbs, middleware=[cross_origin]),
@@ -108,7 +109,7 @@ class HttpGateway:
             Route("/metrics", self._metrics, methods=["GET"]),
         ]
         served = Starlette(routes=routes)
-        # Starlette would redirect a path with a slash too many, to the host of the Host header.
+        # Starlette would redirect a path with a trailing slash to the host in the Host header.
         served.router.redirect_slashes = False
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,7 +119,7 @@ class HttpGateway:
         return application
 
     def _reject_unserved(self, scope: Scope) -> Response | None:
-        """The answer to what is no request of HTTP to this venue, None for what may be one."""
+        """Return the answer to a request that no route may get, or None."""
         headers = Headers(scope=scope)
         upgrade = headers.get("upgrade", "").lower()
         if "websocket" in upgrade or scope["path"].rstrip("/") == PATH:
@@ -152,11 +153,11 @@ class HttpGateway:
             self._limiter.release_on_behalf_of(request)
 
     async def _body(self, request: Request) -> bytes | Response:
-        """The whole body, or what refuses it."""
+        """Return the whole body, or the response that rejects the request."""
         body: bytes | None = None
-        with trio.move_on_after(self.venue.config.limits.body_seconds) as patience:
+        with trio.move_on_after(self.venue.config.limits.body_seconds) as waiting:
             body = await read_body(request)
-        if patience.cancelled_caught:
+        if waiting.cancelled_caught:
             self.metrics.http_failures.labels("slow_request").inc()
         if body is None:
             return self.refuse(
@@ -179,16 +180,16 @@ class HttpGateway:
                 data = await self._decide(outcome, sink)
                 return Response(data, outcome.pending.status, media_type=_JSON)
             case Close():
-                # Only methods that refuse HTTP end in this.
+                # Only methods that are not served over HTTP close the connection.
                 raise AssertionError(outcome)
 
     async def _decide(self, submit: Submit, sink: HttpReplySink) -> bytes:
-        """The venue's answer. A client that goes away leaves the decision to the log."""
+        """Submit a command and return its reply. It is executed even if the client disconnects."""
         pending = submit.pending
         try:
-            with trio.move_on_after(INBOX_SECONDS) as patience:
+            with trio.move_on_after(INBOX_SECONDS) as waiting:
                 await self.services.commands.inbox.put([submit])
-            if patience.cancelled_caught:
+            if waiting.cancelled_caught:
                 return pending.refuse(QUEUE_FULL)
             await sink.answered.wait()
         except trio.ClosedResourceError:
@@ -199,11 +200,11 @@ class HttpGateway:
         return await self.services.encoder.complete(sink.data)
 
     def explain(self, reason: str) -> bytes:
-        """The body of what refuses a request that is not valid HTTP."""
+        """Return the body of the response to a request that is not valid HTTP."""
         return bytes(self.refuse(ApiError(Code.INVALID_REQUEST, reason)).body)
 
     def refuse(self, error: ApiError, status: HTTPStatus | None = None) -> Response:
-        """A refusal in the API's form."""
+        """Return an error response in the API's format."""
         venue = self.venue
         now = venue.clock.micros()
         meta = jsonrpc.RequestMeta(msgspec.Raw(), now, venue.config.server.testnet)
@@ -211,10 +212,9 @@ class HttpGateway:
         return Response(data, status.value if status else error.status, media_type=_JSON)
 
     async def _health(self, _request: Request) -> Response:
-        """200 while the venue trades: not closing, and its supervisor alive.
+        """Answer 200 while the venue trades: it is not closing, and its supervisor is alive.
 
-        Where venue time is not the machine's, the status says so: it trades, but what it does is
-        early or late.
+        A status other than "ok" with 200 says that venue time is ahead of or behind the machine's.
         """
         state = self.venue.exchange.state
         silent = self.venue.clock.now() - state.heartbeat
@@ -244,7 +244,7 @@ class HttpGateway:
 
 
 async def read_body(request: Request) -> bytes | None:
-    """The body, whose size the connection bounds; None when the client went away."""
+    """Return the body, whose size the connection bounds; None if the client disconnects."""
     try:
         return await request.body()
     except ClientDisconnect:
@@ -252,10 +252,9 @@ async def read_body(request: Request) -> bytes | None:
 
 
 def _is_json(content_type: str, body: bytes) -> bool:
-    """Whether a body passes as JSON: by its type, or because it looks like a request anyway.
+    """Return whether a body counts as JSON: by its content type, or because it starts with "{".
 
-    Clients forget the type, and their libraries fill in a wrong one; a body that is no JSON
-    object is refused for its type first.
+    Clients omit the content type, and their libraries then send a wrong one.
     """
     return content_type.partition(";")[0].strip().lower() == _JSON or body.lstrip()[:1] == b"{"
 

@@ -1,4 +1,4 @@
-"""The HTTP port: who may connect, and the boundary that no connection reaches beyond."""
+"""Accepts HTTP clients within limits, and contains the exceptions of their connections."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from gateway.protocol.errors import ApiError, Code
 
 logger = logging.getLogger(__name__)
 
-# Connections at once. Most last for a request; half a gigabyte if all had a body half sent.
+# Connections at the same time. Most last for one request; if each held most of a body, all of them
+# would take half a gigabyte.
 MAX_HTTP_CONNECTIONS: Final = 2_048
-# Clients beyond these limits that are being answered with 429 or 503. Beyond this number it is an
-# attack, and the socket is closed without an answer.
+# Clients beyond the limits that are being answered with 429 or 503 at the same time. Further ones
+# are taken for an attack: their socket is closed without an answer.
 MAX_HTTP_REJECTIONS: Final = 256
-# For a body that is half sent when the venue stops.
+# How long a request that is partly received may take once the venue stops.
 STOP_GRACE_SECONDS: Final = 0.5
 
 
@@ -34,8 +35,8 @@ STOP_GRACE_SECONDS: Final = 0.5
 class HttpAcceptor:
     """Serves each accepted stream; an exception ends that stream alone.
 
-    Where all places are taken, a newcomer takes that of a connection which waits for its client:
-    the oldest of the address that has most, if it has more than the newcomer's, else the oldest.
+    At the limit, a new connection displaces one that waits for its client: the oldest of the
+    address with most connections, if that has more than the new one's address, else the oldest.
     """
 
     gateway: HttpGateway
@@ -66,11 +67,11 @@ class HttpAcceptor:
         metrics.http_connections.set_function(self.__len__)
 
     def __len__(self) -> int:
-        """Connections that have a place."""
+        """The number of connections, without those that are being rejected."""
         return len(self._by_age)
 
     async def stop(self) -> None:
-        """End what is idle; what is being served is answered first."""
+        """End idle connections; let the others finish the request that they are at."""
         self._stopping = True
         await self._services.context.terminated.set()
         for connection in self._rejected.union(self._by_age):
@@ -80,12 +81,12 @@ class HttpAcceptor:
                 connection.end(within=STOP_GRACE_SECONDS)
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """One client, to its end."""
+        """Serve one client until its connection ends."""
         try:
             await self._serve(stream)
         except* Exception as errors:  # noqa: BLE001
-            # The boundary: it is logged and counted. Of a group that a shutdown has a part in, the
-            # cancellation goes on.
+            # Logged and counted by `on_crash`. `except*` leaves a cancellation in the group to its
+            # scope.
             self._services.count_failure("crash")
             self.on_crash(errors)
 
@@ -93,7 +94,7 @@ class HttpAcceptor:
         try:
             address = stream.socket.getpeername()[0]
         except OSError:
-            # Gone before we looked.
+            # The client has disconnected already.
             return
         network = rate_limit_address(address)
         refusal = self._admit(network)
@@ -101,13 +102,13 @@ class HttpAcceptor:
             await self._reject(stream, address, refusal)
             return
         connection = HttpConnection(self._services, stream, address)
-        places = self._connections.setdefault(network, {})
-        places[connection] = self._by_age[connection] = None
+        connections = self._connections.setdefault(network, {})
+        connections[connection] = self._by_age[connection] = None
         try:
             await self._run(connection)
         finally:
-            del places[connection], self._by_age[connection]
-            if not places:
+            del connections[connection], self._by_age[connection]
+            if not connections:
                 del self._connections[network]
 
     async def _run(self, connection: HttpConnection) -> None:
@@ -116,14 +117,14 @@ class HttpAcceptor:
         await connection.run()
 
     def _admit(self, network: str) -> Refusal | None:
-        """Why there is no place for another connection, None where there is one."""
-        mine = len(self._connections.get(network, ()))
-        if mine >= self._services.limits.connections_per_address:
+        """Make room for a connection of a network; return why there is none, or None."""
+        own = len(self._connections.get(network, ()))
+        if own >= self._services.limits.connections_per_address:
             return Refusal.ADDRESS
         if len(self) < self.max_connections:
             return None
         most = max(self._connections.values(), key=len)
-        candidates = chain(most if len(most) > mine + 1 else (), self._by_age)
+        candidates = chain(most if len(most) > own + 1 else (), self._by_age)
         oldest = next((each for each in candidates if each.waiting_for_client), None)
         if oldest is None:
             return Refusal.VENUE
@@ -138,7 +139,7 @@ class HttpAcceptor:
         return self._pacer.delay(rate_limit_address(address), cost, trio.current_time())
 
     async def _reject(self, stream: trio.SocketStream, address: str, refusal: Refusal) -> None:
-        """Answer the client's request with why it is not served."""
+        """Answer the client's request with 429 or 503."""
         self._services.count_failure(refusal.name.lower() + "_limit")
         if len(self._rejected) >= self.max_rejections or self._pace(address, CONNECTION_COST):
             return

@@ -1,8 +1,7 @@
 """One HTTP connection from its TLS handshake to its end.
 
-While it waits for its client it is under a deadline: for the handshake, for the head of a request,
-for its body (gateway.network.http) and for a client that does not read. A byte that arrives extends
-none of them.
+Each wait for the client has a deadline: for the handshake, the head of a request, its body (in
+gateway.network.http) and the reading of the response. A byte that arrives extends none of them.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from starlette.types import ASGIApp
 from gateway.config.schema import Limits
 from gateway.network.http_protocol import Closed, Context, HttpProtocol, RawData, Updated
 
-# For the whole head of a request, from the end of the one before it.
+# How long the whole head of a request may take, counted from the end of the previous request.
 HEAD_SECONDS: Final = 5.0
-# A client that takes less than this a second is cut: 2 bytes at a time would hold a response for
-# hours. It comes on top of `send_seconds`.
+# The least rate at which a client must read a response, after `send_seconds`. A client that reads
+# two bytes at a time would hold a response for hours.
 MIN_BYTES_PER_SECOND: Final = 16_384
-# How long, and for how many bytes, a connection that we end is read on: closed with something
-# unread, TCP takes back what was sent, and the client never sees why.
+# How long, and for how many bytes, reading continues after the last response. TCP answers a close
+# with unread data with a reset, after which the client may not get the response.
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES: Final = 2**20
-# What a connection costs, and a request that is not like others, in requests.
+# The costs of a connection, and of requests that cost more than others, in requests.
 CONNECTION_COST: Final = 1
 TLS_COST: Final = 5
 PATH_COSTS: Final = {b"/metrics": 10}
@@ -40,11 +39,11 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 @frozen
 class HttpServices:
-    """What connections serve with.
+    """What HTTP connections share.
 
-    `explain` makes the body of a refusal, `crashed` is called with an exception of the application,
-    `failed` with the reason why a connection did not end well. `pace` counts what an address has
-    asked for, at its cost, and returns the seconds that it has to wait.
+    `explain` returns the body of an error response for a reason. `on_crash` is called with an
+    exception of the application, `count_failure` with the reason why a connection failed. `pace`
+    counts a cost against an address and returns by how many seconds to delay it.
     """
 
     application: ASGIApp
@@ -59,7 +58,7 @@ class HttpServices:
 
 @define(eq=False)
 class HttpConnection:
-    """Made at accept. `run` serves it; `end` may be called at any time."""
+    """One accepted HTTP connection. `run` serves it; `end` may be called at any time."""
 
     services: HttpServices
     socket: trio.SocketStream
@@ -74,31 +73,31 @@ class HttpConnection:
     _writing: trio.Lock = field(factory=trio.Lock, init=False)
     _idle: bool = field(default=True, init=False)
     _paced: bool = field(default=False, init=False)
-    # All that the client will ever send was read and handled.
+    # The client has ended its side of the stream, and all that it sent was handled.
     _read_all: bool = field(default=False, init=False)
-    # The last response was sent, and says so.
+    # The last response was sent.
     _closing: bool = field(default=False, init=False)
 
     @property
     def idle(self) -> bool:
-        """Whether no request has come, or the last one was answered."""
+        """Whether no request is being received or served."""
         return self._idle or self._closing
 
     @property
     def waiting_for_client(self) -> bool:
-        """Whether it waits for its client, rather than for the venue; not if it is being ended."""
+        """Whether it waits for its client, not for the venue; false once `end` was called."""
         if self._end_at < inf:
             return False
         receiving = self._protocol is not None and self._protocol.receiving
         return self.idle or receiving or self._paced or self._writing.locked()
 
     def end(self, *, within: float = 0.0) -> None:
-        """End it without another word, `within` seconds. A plain call."""
+        """Close it without another response, `within` seconds. A plain call."""
         self._end_at = trio.current_time() + within
         self._scope.deadline = min(self._scope.deadline, self._end_at)
 
     async def run(self) -> None:
-        """Serve it until either side ends it. The socket is left to be closed."""
+        """Serve it until either side ends it. The caller closes the socket."""
         with self._scope:
             await self._pace(CONNECTION_COST if self.services.tls is None else TLS_COST)
             if await self._shake_hands():
@@ -109,7 +108,7 @@ class HttpConnection:
             self._timed_out()
 
     async def _shake_hands(self) -> bool:
-        """Whether what follows is HTTP: after a TLS handshake, where there is a certificate."""
+        """Run the TLS handshake, if there is a certificate; return whether it succeeded."""
         if self.services.tls is None:
             return True
         stream = trio.SSLStream(
@@ -121,7 +120,7 @@ class HttpConnection:
                 self._stream = stream
                 return True
         except trio.BrokenResourceError:
-            # Scanners, and clients that do not trust the certificate.
+            # Port scanners, and clients that do not trust the certificate.
             pass
         self.services.count_failure("tls_handshake")
         return False
@@ -130,7 +129,7 @@ class HttpConnection:
         try:
             server = self.socket.socket.getsockname()
         except OSError:
-            # Gone before anything was read.
+            # The client has disconnected already.
             return
         self._set_deadline(HEAD_SECONDS)
         async with trio.open_nursery() as nursery:
@@ -153,7 +152,7 @@ class HttpConnection:
             self.services.count_failure("bad_request")
 
     async def _begin(self, target: bytes) -> None:
-        """A request has begun: it is let through when it is its address's turn."""
+        """Delay a request that has begun by what the pace of its address demands."""
         await self._pace(PATH_COSTS.get(target.partition(b"?")[0], 1))
 
     async def _pace(self, cost: float) -> None:
@@ -164,7 +163,7 @@ class HttpConnection:
             self._paced = False
 
     async def _read(self, protocol: HttpProtocol) -> None:
-        """Read until the client ends it. A request that came before that is still answered."""
+        """Read until the client ends its side; a request received before that is still answered."""
         data = b"-"
         while data:
             try:
@@ -179,7 +178,7 @@ class HttpConnection:
             self._cancel()
 
     async def _handle(self, event: Any) -> None:
-        """Do what the protocol asks for."""
+        """Act on an event of the protocol."""
         if isinstance(event, RawData):
             await self._write(event.data)
         elif isinstance(event, Updated):
@@ -190,38 +189,38 @@ class HttpConnection:
             self._cancel()
 
     async def _write(self, data: bytes) -> None:
-        """Send, unless the client takes too long to read."""
+        """Send data; end the connection if the client reads too slowly."""
         limits = self.services.limits
         async with self._writing:
             try:
                 with trio.move_on_after(
                     limits.send_seconds + len(data) / MIN_BYTES_PER_SECOND
-                ) as patience:
+                ) as sending:
                     await self._stream.send_all(data)
             except trio.BrokenResourceError:
                 self._cancel()
-        if patience.cancelled_caught:
+        if sending.cancelled_caught:
             self.services.count_failure("slow_reader")
-            # Otherwise the kernel keeps what is unsent, and tries for minutes.
+            # Without a reset on close the kernel would keep sending its buffer for minutes.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._cancel()
 
     def _set_deadline(self, seconds: float) -> None:
-        """Wait so long for what comes next, unless the connection is being ended."""
+        """Set the deadline for the next data, unless the connection is being ended."""
         self._scope.deadline = min(self._end_at, trio.current_time() + seconds)
 
     def _cancel(self) -> None:
-        """Stop reading, and the request that is being served."""
+        """Cancel reading and the request that is being served."""
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
     def _timed_out(self) -> None:
-        """A deadline has passed: not for silence between two requests, which is how most end."""
+        """Count a request that took too long; silence between two requests is no failure."""
         if self._protocol is not None and self._protocol.receiving:
             self.services.count_failure("slow_request")
 
     async def _linger(self) -> None:
-        """Read what still comes, so that the client can read why it was the last."""
+        """Read and drop what still arrives, so that the client gets the last response."""
         left = LINGER_BYTES
         with trio.move_on_after(LINGER_SECONDS):
             try:

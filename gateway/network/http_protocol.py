@@ -28,15 +28,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope
 __all__ = ["Closed", "Context", "HttpProtocol", "RawData", "Updated"]
 
 Context = WorkerContext
-"""Shared by all connections; `terminated` ends each after the response that it is at."""
+"""Shared by all connections; once `terminated` is set, each ends after its present response."""
 
-# A request line, and headers: 16 KiB is what most servers take.
+# A request line with headers; most servers accept 16 KiB.
 HEAD_BYTES: Final = 16_384
 _VERSIONS: Final = (b"1.0", b"1.1")
 
 
 def settings() -> hypercorn.Config:
-    """Hypercorn's configuration, as far as its protocol reads it."""
+    """Return hypercorn's configuration, as far as its protocol reads it."""
     config = hypercorn.Config()
     config.include_server_header = False
     config.errorlog = None
@@ -44,24 +44,24 @@ def settings() -> hypercorn.Config:
 
 
 class _RejectedError(h11.RemoteProtocolError):
-    """A request that is valid for h11, and not for this port."""
+    """A request that h11 accepts and this port does not."""
 
     def __init__(self, reason: str, status: HTTPStatus) -> None:
         super().__init__(reason, error_status_hint=status.value)
 
 
 class _RequestParser(h11.Connection):
-    """h11, stricter: `refusal` says what was wrong with the last request that was refused."""
+    """A stricter h11 parser; `rejection` is the reason why it rejected the last request."""
 
     def __init__(self, body_bytes: int) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
-        self.refusal = ""
+        self.rejection = ""
         self.head = False
-        self._most = body_bytes
+        self._max_bytes = body_bytes
         self._received = 0
 
     def next_event(self) -> Any:
-        """The next event. Raises h11.RemoteProtocolError, on which the connection ends."""
+        """Return the next event. Raises h11.RemoteProtocolError, which ends the connection."""
         if self.their_state is h11.IDLE:
             self.head = False
         try:
@@ -69,25 +69,25 @@ class _RequestParser(h11.Connection):
             if isinstance(event, h11.Request):
                 self._received = 0
                 self.head = event.method == b"HEAD"
-                _check(event, self._most)
+                _check(event, self._max_bytes)
             elif isinstance(event, h11.Data):
                 self._received += len(event.data)
-                if self._received > self._most:
+                if self._received > self._max_bytes:
                     raise _too_large()
         except h11.RemoteProtocolError as error:
-            self.refusal = str(error)
+            self.rejection = str(error)
             raise
         return event
 
 
 def _check(request: h11.Request, body_bytes: int) -> None:
-    """Raise _RefusedError where the request must not be served."""
+    """Raise _RejectedError if the request must not be served."""
     if request.http_version not in _VERSIONS:
         raise _RejectedError("HTTP version not supported", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
     headers = dict(request.headers)
     length = headers.get(b"content-length")
     if length is not None and b"transfer-encoding" in headers:
-        # Two servers in a row that disagree about which one counts see different requests.
+        # A proxy and this server could disagree on where the request ends (request smuggling).
         raise _RejectedError("Content-Length with Transfer-Encoding", HTTPStatus.BAD_REQUEST)
     if length is not None and int(length) > body_bytes:
         raise _too_large()
@@ -98,7 +98,7 @@ def _too_large() -> _RejectedError:
 
 
 def origin_form(target: bytes) -> bytes:
-    """Path and query of a request target, which a proxy's client sends with scheme and host."""
+    """Return path and query of a request target, which clients of proxies send with a host."""
     scheme, mark, rest = target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):
         return target
@@ -109,7 +109,7 @@ def origin_form(target: bytes) -> bytes:
 
 @define(eq=False)
 class _ApplicationRunner:
-    """What hypercorn calls a task group: it runs the application for each request."""
+    """Hypercorn's task group: runs the application once per request."""
 
     nursery: trio.Nursery
     crashed: Callable[[Exception], None]
@@ -121,8 +121,8 @@ class _ApplicationRunner:
         scope: Scope,
         send: Callable[[Message | None], Awaitable[None]],
     ) -> Callable[[Message], Awaitable[None]]:
-        # It holds no more than a body. A bound in items would block the connection, and with it
-        # the application, where that takes no more.
+        # It holds no more than one body. A bound in items would block the connection where the
+        # application stops reading, and the application with it.
         put, get = trio.open_memory_channel[Message](inf)
         self.nursery.start_soon(self._run, app, scope, get.receive, send)
         return put.send
@@ -136,7 +136,7 @@ class _ApplicationRunner:
     ) -> None:
         try:
             await app(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - a boundary: the request is answered with 500
+        except Exception as error:  # noqa: BLE001 - logged by `crashed`; the answer is 500
             self.crashed(error)
         await send(None)
 
@@ -146,7 +146,7 @@ class HttpProtocol(H11Protocol):
 
     `send` is called with RawData to write, Closed to end the connection, and Updated when a request
     has begun (`idle` is false) or was answered. `begun` is awaited with the target of each request
-    before it is served. `explain` makes the body of a refusal.
+    before it is served. `explain` returns the body of an error response for a reason.
     """
 
     connection: _RequestParser
@@ -185,17 +185,17 @@ class HttpProtocol(H11Protocol):
 
     @property
     def receiving(self) -> bool:
-        """Whether the client has begun a request and not sent all of it."""
+        """Whether the client has sent a part of a request only."""
         state = self.connection.their_state
         return state is h11.SEND_BODY or (
             state is h11.IDLE and bool(self.connection.trailing_data[0])
         )
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Nothing is upgraded to HTTP/2."""
+        """Never upgrade to HTTP/2."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        """Nor to WebSocket: every request is served as one of HTTP."""
+        """Serve every request as HTTP; never upgrade to WebSocket."""
         target = origin_form(request.target)
         await self._begun(target)
         self.stream = HTTPStream(
@@ -214,19 +214,19 @@ class HttpProtocol(H11Protocol):
                 stream_id=STREAM_ID,
                 headers=list(request.headers),
                 http_version=request.http_version.decode(),
-                # Methods differ by case.
+                # Methods are case-sensitive.
                 method=request.method.decode("ascii"),
                 raw_path=target,
-                # The application sees path and query, which do not tell "/x?" from "/x".
+                # The application's path and query are the same for "/x?" and "/x".
                 state=ConnectionState({"target": target}),
             )
         )
         self.keep_alive_requests += 1
 
     async def _send_h11_event(self, event: h11.Event) -> None:
-        """Send it, a head together with what follows, which is one packet for most responses."""
+        """Send an event; a head together with its body, so that most responses are one packet."""
         if self.rejected_status:
-            # The application answers a request whose rest was refused meanwhile.
+            # The application's response to a request whose rest was rejected meanwhile.
             return
         if isinstance(event, h11.Response) and self.context.terminated.is_set():
             headers = [*event.headers, (b"connection", b"close")]
@@ -240,14 +240,14 @@ class HttpProtocol(H11Protocol):
             await self.send(RawData(data))
 
     async def _send_error_response(self, status_code: int) -> None:
-        """Say what was wrong with a request, in one step; the connection ends after it."""
+        """Send the reason why a request is rejected, in one step; the connection ends after it."""
         self.rejected_status = status_code
-        body = self._explain(self.connection.refusal)
+        body = self._explain(self.connection.rejection)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
-            # A page in a browser may read it, as it may every other answer of the API.
+            # Web pages may read it, like every other response of the API.
             (b"access-control-allow-origin", b"*"),
         ]
         headers += self.config.response_headers("h11")
@@ -255,7 +255,7 @@ class HttpProtocol(H11Protocol):
         events: list[h11.Event] = [response, h11.EndOfMessage()]
         if not self.connection.head:
             events.insert(1, h11.Data(data=body))
-        await self.send(RawData(b"".join(self.connection.send(each) or b"" for each in events)))
+        await self.send(RawData(b"".join(self.connection.send(event) or b"" for event in events)))
 
 
 _SETTINGS: Final = settings()

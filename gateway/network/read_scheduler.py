@@ -1,10 +1,10 @@
-"""From the sockets to the sessions: heard by a plain call, waited for by a task.
+"""Reads from all connections in one task.
 
-A task that waits for its socket costs more than a short request is worth. So there is one wait for
-all sockets, and whoever has something to say is heard by a plain call, a slice of each client in
-turn; a client's own task is for the time when it cannot be heard without waiting. What all of them
-take together in a turn of the loop is bounded, however many they are and whatever they send: the
-rest of the loop's time is for deciding.
+Waking a task per socket costs more than handling a short request. One epoll loop watches all
+sockets and calls the reader of each ready connection directly, round-robin, one slice at a time. A
+connection's own task runs only when it has to wait for something other than its socket. A round is
+bounded in time, however many connections there are and whatever they send: the rest of the event
+loop's time is for the matcher.
 """
 
 from __future__ import annotations
@@ -21,28 +21,30 @@ import trio
 from attrs import define, field
 from outcome import Error, Outcome, Value
 
-# Of each turn of the loop. The matcher takes twice as much, so that more is decided than refused.
+# Per turn of the event loop. The matcher may take twice as much, so that more requests are executed
+# than rejected.
 MAX_ROUND_SECONDS: Final = 0.001
-# Until whoever would be refused is asked again, where no decision gave reason to ask sooner.
+# The pause before a throttled connection is read again, unless `retry_throttled` is called sooner.
 RETRY_SECONDS: Final = 0.005
-# Sockets that are looked up at once; the kernel gives those first that it has not named lately.
+# Ready sockets returned by one poll; the kernel rotates through those it has not returned lately.
 SOCKETS_PER_POLL: Final = 256
 
 
 class ReadResult(Enum):
-    """What hearing a client has come to."""
+    """The state of a connection after a slice was read from it."""
 
-    DRAINED = "there is no more for now"
-    MORE = "there is more, for its next turn"
-    THROTTLED = "there is more, but now it would be for nothing"
-    BLOCKED = "it cannot be heard without waiting"
+    DRAINED = "nothing is left to read at present"
+    MORE = "more was received, for the next turn"
+    THROTTLED = "more was received, but would be rejected now"
+    BLOCKED = "the connection's own task has to wait for something"
 
 
 @define(eq=False)
 class _Registration:
-    """A client whose task waits here: with a turn coming (`queued`), or not any more (`gone`).
+    """A connection whose task waits in `serve_reads`.
 
-    While it is `busy` with what it has said, its socket is not looked at.
+    It may be `queued` for its next turn, `paused`, which means that its socket is not watched, or
+    `removed`.
     """
 
     task: trio.lowlevel.Task
@@ -55,9 +57,9 @@ class _Registration:
 
 @define(eq=False)
 class ReadScheduler:
-    """Hears clients while `run` runs. `round_seconds` bounds a turn of the loop.
+    """Reads from registered connections while `run` runs, `round_seconds` per turn of the loop.
 
-    Where the system has no epoll nobody is heard by their socket, and `listens` is false.
+    Without epoll, `has_epoll` is false and no socket can be watched.
     """
 
     round_seconds: float = MAX_ROUND_SECONDS
@@ -73,40 +75,40 @@ class ReadScheduler:
 
     @property
     def has_epoll(self) -> bool:
-        """Whether sockets can be listened to."""
+        """Whether sockets can be watched."""
         return self._poll is not None
 
     async def serve_reads(
         self, read: Callable[[], ReadResult], descriptor: int | None = None
     ) -> None:
-        """Have `hear` called in turn with others, until it is stuck; what it raises is raised here.
+        """Call `read` in turn with other connections until it returns BLOCKED.
 
-        With the descriptor of a socket it is called whenever there is something to read; without
-        one it is heard out: until there is no more, or it is stuck.
+        With a socket's descriptor, `read` is called whenever the socket is readable. Without one,
+        DRAINED ends the wait too. Raises what `read` raises.
         """
-        speaker = _Registration(trio.lowlevel.current_task(), read, descriptor)
+        registration = _Registration(trio.lowlevel.current_task(), read, descriptor)
         if descriptor is not None:
-            assert self._poll is not None, "nobody can be heard by a socket"
+            assert self._poll is not None, "a descriptor needs epoll"
             self._poll.register(descriptor, select.EPOLLIN)
-            self._registrations[descriptor] = speaker
-        self._queue(speaker)
+            self._registrations[descriptor] = registration
+        self._queue(registration)
         self._sleep.cancel()
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            self._remove(speaker)
+            self._remove(registration)
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def retry_throttled(self) -> None:
-        """Those who would have been refused may not be now. A plain call."""
+        """Read from throttled connections in the next round. A plain call."""
         if self._throttled:
             while self._throttled:
                 self._queue(self._throttled.popleft()[1])
             self._sleep.cancel()
 
     async def run(self) -> None:
-        """Hear whoever has something to say, until cancelled."""
+        """Read from ready connections until cancelled."""
         while True:
             if self._ready:
                 await trio.lowlevel.checkpoint()
@@ -128,11 +130,11 @@ class ReadScheduler:
             self._queue(self._throttled.popleft()[1])
         if self._poll is not None:
             for descriptor, _ in self._poll.poll(0, SOCKETS_PER_POLL):
-                speaker = self._registrations[descriptor]
-                # That it has hung up is told in any case.
-                if not speaker.paused:
-                    self._queue(speaker)
-        # Whoever has more is heard again in the next round only.
+                registration = self._registrations[descriptor]
+                # epoll reports a hang-up even of a socket whose events are masked.
+                if not registration.paused:
+                    self._queue(registration)
+        # A connection with more to read gets its next slice in the next round.
         for _ in range(len(self._ready)):
             if self._ready:
                 self._read_next()
@@ -140,54 +142,54 @@ class ReadScheduler:
                 break
 
     def _read_next(self) -> None:
-        speaker = self._ready.popleft()
-        speaker.queued = False
+        registration = self._ready.popleft()
+        registration.queued = False
         try:
-            heard = speaker.read()
+            result = registration.read()
         except Exception as error:
-            # It is its own task's, unless that has been cancelled by what it heard.
-            if not self._finish(speaker, Error(error)):
+            # Raised in the connection's own task, unless `read` has cancelled that.
+            if not self._finish(registration, Error(error)):
                 raise
             return
-        if speaker.removed:
+        if registration.removed:
             return
-        if heard is ReadResult.MORE:
-            self._queue(speaker)
-        elif heard is ReadResult.THROTTLED:
-            self._set_paused(speaker, busy=True)
-            self._throttled.append((trio.current_time() + RETRY_SECONDS, speaker))
-        elif heard is ReadResult.BLOCKED or speaker.descriptor is None:
-            self._finish(speaker, Value(None))
+        if result is ReadResult.MORE:
+            self._queue(registration)
+        elif result is ReadResult.THROTTLED:
+            self._set_paused(registration, paused=True)
+            self._throttled.append((trio.current_time() + RETRY_SECONDS, registration))
+        elif result is ReadResult.BLOCKED or registration.descriptor is None:
+            self._finish(registration, Value(None))
         else:
-            self._set_paused(speaker, busy=False)
+            self._set_paused(registration, paused=False)
 
-    def _set_paused(self, speaker: _Registration, *, busy: bool) -> None:
-        """Look at its socket or not."""
-        if speaker.paused is not busy:
-            speaker.paused = busy
-            if speaker.descriptor is not None and self._poll is not None:
-                self._poll.modify(speaker.descriptor, 0 if busy else select.EPOLLIN)
+    def _set_paused(self, registration: _Registration, *, paused: bool) -> None:
+        """Stop watching a connection's socket, or watch it again."""
+        if registration.paused is not paused:
+            registration.paused = paused
+            if registration.descriptor is not None and self._poll is not None:
+                self._poll.modify(registration.descriptor, 0 if paused else select.EPOLLIN)
 
-    def _queue(self, speaker: _Registration) -> None:
-        if not (speaker.queued or speaker.removed):
-            speaker.queued = True
-            self._ready.append(speaker)
+    def _queue(self, registration: _Registration) -> None:
+        if not (registration.queued or registration.removed):
+            registration.queued = True
+            self._ready.append(registration)
 
-    def _finish(self, speaker: _Registration, outcome: Outcome[None]) -> bool:
-        """Wake its task, unless that has left; returns whether it was here."""
-        here = self._remove(speaker)
-        if here:
-            trio.lowlevel.reschedule(speaker.task, outcome)
-        return here
+    def _finish(self, registration: _Registration, outcome: Outcome[None]) -> bool:
+        """Wake the connection's task. Return False if it was removed before."""
+        present = self._remove(registration)
+        if present:
+            trio.lowlevel.reschedule(registration.task, outcome)
+        return present
 
-    def _remove(self, speaker: _Registration) -> bool:
-        """Hear it no more; returns whether it was here."""
-        if speaker.removed:
+    def _remove(self, registration: _Registration) -> bool:
+        """Forget a connection. Return False if it was removed before."""
+        if registration.removed:
             return False
-        speaker.removed = True
-        if speaker.descriptor is not None and self._poll is not None:
-            del self._registrations[speaker.descriptor]
-            self._poll.unregister(speaker.descriptor)
-        if speaker.queued:
-            self._ready.remove(speaker)
+        registration.removed = True
+        if registration.descriptor is not None and self._poll is not None:
+            del self._registrations[registration.descriptor]
+            self._poll.unregister(registration.descriptor)
+        if registration.queued:
+            self._ready.remove(registration)
         return True

@@ -1,6 +1,6 @@
-"""Encodes large replies, a slice of one of them in each turn of the event loop.
+"""Encodes large replies, one slice per turn of the event loop, round-robin over all replies.
 
-What all clients together ask for is bounded in each turn, and the clients take turns.
+This bounds the time per turn, however many large replies clients request.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tidegate.auto_reset_event import AutoResetEvent
 
 @define(eq=False)
 class ReplyEncoder:
-    """Does jobs in turn while `run` runs, and after each piece of one calls `flush`.
+    """Runs encoding jobs in turn while `run` runs, and calls `flush` after each slice.
 
-    A job that raises is over, and `crashed` gets the exception: the others are other clients'.
-    `pieces` counts what was done.
+    A job that raises is dropped and its exception passed to `on_crash`; the jobs of other clients
+    continue. `slices_encoded` counts the slices.
     """
 
     flush: Callable[[], None]
@@ -30,12 +30,12 @@ class ReplyEncoder:
     _added: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
     def add(self, job: EncodingJob) -> None:
-        """Have a job done. A plain call."""
+        """Queue a job. A plain call."""
         self._jobs.append(job)
         self._added.set()
 
     async def run(self) -> None:
-        """Do jobs until cancelled."""
+        """Run jobs until cancelled."""
         while True:
             await self._added.wait()
             while self._jobs:
@@ -48,28 +48,28 @@ class ReplyEncoder:
         try:
             if not job():
                 self._jobs.append(job)
-        except Exception as error:  # noqa: BLE001 - a boundary; it is logged and counted
+        except Exception as error:  # noqa: BLE001 - logged and counted by `on_crash`
             self.on_crash(error)
         self.flush()
 
     async def complete(self, reply: bytes | LargeReply) -> bytes:
-        """The bytes of a reply, once they are there. Raises what encoding it raises."""
+        """Wait until a reply is encoded; return its bytes. Raises what encoding it raises."""
         if isinstance(reply, bytes):
             return reply
-        waiting = _AwaitedReply(reply)
-        self.add(waiting.encode_slice)
+        pending = _AwaitedReply(reply)
+        self.add(pending.encode_slice)
         try:
-            await waiting.finished.wait()
+            await pending.finished.wait()
         finally:
-            waiting.awaited = False
-        if waiting.error is not None:
-            raise waiting.error
-        return waiting.data
+            pending.awaited = False
+        if pending.error is not None:
+            raise pending.error
+        return pending.data
 
 
 @define(eq=False)
 class _AwaitedReply:
-    """A reply that a task waits for, as long as it is `wanted`; an `error` is that task's."""
+    """A reply that a task waits for, which stops its encoding by clearing `awaited`."""
 
     reply: LargeReply
     awaited: bool = True
@@ -82,7 +82,7 @@ class _AwaitedReply:
             return True
         try:
             data = self.reply.advance()
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised again in the waiting task
             self.error = error
         else:
             if data is None:

@@ -1,4 +1,4 @@
-"""Clients that take what they are sent too slowly, while the kernel's buffer hides it from writers.
+"""Disconnects clients that read too slowly while the kernel's send buffer hides it from the writer.
 
 A writer waits only once that buffer is full. A client that reads a few bytes a second would keep
 the buffer, and its connection, for as long as it likes.
@@ -19,16 +19,17 @@ from attrs import define, field
 
 from gateway.network.outbox import WRITE_BYTES
 
-# In Linux's struct tcp_info: how many bytes the peer's system has acknowledged.
+# Linux's struct tcp_info: its size, and the offset of tcpi_bytes_acked.
 _INFO_BYTES: Final = 192
 _ACKNOWLEDGED: Final = struct.Struct("=120xQ")
 _OUTSTANDING: Final = struct.Struct("=i")
-# A look takes a few microseconds; so many hold the loop for less than a millisecond.
+# Checks without a checkpoint. A check takes a few microseconds, so these hold the event loop for
+# less than a millisecond.
 _CHECKS_PER_TURN: Final = 128
 
 
 def unacknowledged_bytes(sock: trio.socket.SocketType) -> int:
-    """Bytes in the kernel that the peer has not acknowledged; 0 where the system does not tell."""
+    """Return how many bytes in the kernel the peer has not acknowledged; 0 if it is unknown."""
     try:
         (size,) = _OUTSTANDING.unpack(ioctl(sock.fileno(), TIOCOUTQ, bytes(_OUTSTANDING.size)))
     except OSError:
@@ -37,7 +38,7 @@ def unacknowledged_bytes(sock: trio.socket.SocketType) -> int:
 
 
 def acknowledged_bytes(sock: trio.socket.SocketType) -> int | None:
-    """How many bytes the peer has acknowledged so far; None where the system does not tell."""
+    """Return how many bytes the peer has acknowledged so far; None if it is unknown."""
     option = getattr(socket, "TCP_INFO", None)
     if option is None:
         return None
@@ -50,63 +51,64 @@ def acknowledged_bytes(sock: trio.socket.SocketType) -> int | None:
 
 @define
 class ReadProgress:
-    """Whether what was queued at one moment leaves within `seconds`.
+    """Decides whether a client reads what was queued at one moment within `seconds`.
 
-    Of much that is queued, WRITE_BYTES have to: that is the least rate at which a client may read.
+    At most WRITE_BYTES of it are demanded, which makes WRITE_BYTES per `seconds` the least rate at
+    which a client must read.
     """
 
     seconds: float
-    # By when the peer has to have acknowledged so many bytes; None while nothing is outstanding.
+    # By when the peer must have acknowledged `_goal` bytes; None while nothing is unacknowledged.
     _due: float | None = field(default=None, init=False)
     _goal: int = field(default=0, init=False)
 
     def clear(self) -> None:
-        """Nothing is outstanding."""
+        """Record that nothing is unacknowledged."""
         self._due = None
 
-    def too_slow(self, now: float, done: int, left: int) -> bool:
-        """Take a look: `done` bytes are acknowledged, and `left` are outstanding."""
-        if self._due is None or done >= self._goal:
+    def too_slow(self, now: float, acknowledged: int, unacknowledged: int) -> bool:
+        """Record the byte counts at `now`; return whether the client has missed its deadline."""
+        if self._due is None or acknowledged >= self._goal:
             self._due = now + self.seconds
-            self._goal = done + min(left, WRITE_BYTES)
+            self._goal = acknowledged + min(unacknowledged, WRITE_BYTES)
             return False
         return now >= self._due
 
 
 @define(eq=False)
 class WatchedConnection:
-    """A connection that is watched; `cut` ends it, and is called again until it is gone."""
+    """A connection that is checked; `disconnect` may be called again until it is closed."""
 
     socket: trio.socket.SocketType
     progress: ReadProgress
     disconnect: Callable[[], None]
 
     def check(self, now: float) -> None:
-        """Cut the connection where its client has not taken enough since the last looks."""
+        """Disconnect the client if it has not read enough since the last checks."""
         if self.socket.fileno() < 0:
-            # It was closed since the list of connections was made.
+            # Closed after the list of connections was made.
             return
-        left = unacknowledged_bytes(self.socket)
-        done = acknowledged_bytes(self.socket) if left else None
-        if done is None:
+        unacknowledged = unacknowledged_bytes(self.socket)
+        acknowledged = acknowledged_bytes(self.socket) if unacknowledged else None
+        if acknowledged is None:
             self.progress.clear()
-        elif self.progress.too_slow(now, done, left):
-            # The kernel would go on offering what it holds long after the connection is closed.
+        elif self.progress.too_slow(now, acknowledged, unacknowledged):
+            # Without a reset on close the kernel would keep sending its buffer for minutes.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.disconnect()
 
 
 async def disconnect_slow_readers(
-    readers: Callable[[], Iterable[WatchedConnection]], seconds: float
+    connections: Callable[[], Iterable[WatchedConnection]], seconds: float
 ) -> None:
-    """Look at all connections several times in `seconds`, until cancelled.
+    """Check all connections four times in `seconds`, until cancelled.
 
-    The kernel's time counts, by which the peer's acknowledges; tests have another one on trio's
-    clock.
+    Deadlines are measured by the system's monotonic clock, because acknowledgements arrive in real
+    time even where a test replaces trio's clock.
     """
     while True:
         await trio.sleep(seconds / 4)
-        for place, reader in enumerate(list(readers())):
-            if place % _CHECKS_PER_TURN == _CHECKS_PER_TURN - 1:
+        for index, connection in enumerate(list(connections())):
+            if index % _CHECKS_PER_TURN == _CHECKS_PER_TURN - 1:
                 await trio.lowlevel.checkpoint()
-            reader.check(time.monotonic())
+            connection.check(time.monotonic())

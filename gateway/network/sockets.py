@@ -1,4 +1,4 @@
-"""Listening sockets of our own, so that their options are ours too."""
+"""Opens listening sockets and sets their options, which accepted sockets inherit."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from attrs import frozen
 from gateway.config.toml_reader import ConfigError, Endpoint
 from gateway.files import open_regular
 
-# Clients that connect in one burst, as after a restart; the system's own bound may be lower.
+# Clients that may connect in one burst, as after a restart; the system's limit may be lower.
 BACKLOG: Final = 1_024
-# What the kernel keeps for a client that does not read. Its own choice, 2.5 MiB on loopback, is
-# 2.5 GiB for a thousand of them, and minutes before anybody notices; this is a packet train, and
-# at 100 ms of distance still a megabyte a second.
+# The send buffer. The kernel's choice, 2.5 MiB on loopback, takes 2.5 GiB for a thousand clients
+# that do not read, and hides for minutes that they do not. This much fills several packets, and
+# allows a megabyte a second at a round trip of 100 ms.
 SEND_BYTES: Final = 64 * 2**10
-# What it keeps of a client that sends more than we read: a chunk. Its own choice grows to
-# megabytes, and a request would wait behind them for a minute.
+# The receive buffer: one chunk. The kernel's choice grows to megabytes, and a request could wait
+# behind them for a minute.
 RECEIVE_BYTES: Final = 8 * 2**10
-# How often the system is asked for a port that is free on every address of a name.
+# How many ports chosen by the system are tried until one is free on every address of a name.
 PORT_ATTEMPTS: Final = 16
 _ABSENT: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -33,12 +33,12 @@ _Address = tuple[int, tuple[Any, ...]]
 
 
 Sockets = tuple[socket.socket, ...]
-"""What listens for one endpoint: a socket for each address of its host."""
+"""The sockets of one endpoint: one for each address of its host."""
 
 
 @frozen
 class BoundSockets:
-    """The sockets of both ports, and where they are."""
+    """The bound sockets of both ports, and their endpoints."""
 
     http: Sockets
     websocket: Sockets
@@ -48,7 +48,7 @@ class BoundSockets:
 
 @contextmanager
 def bind_ports(http: Endpoint, websocket: Endpoint) -> Iterator[BoundSockets]:
-    """The sockets of both ports; closed in the end. Raises ConfigError as `bind`."""
+    """Bind both ports; close their sockets on exit. Raises ConfigError as `bind` does."""
     with ExitStack() as stack:
         ports = (
             bind(http, send_bytes=SEND_BYTES),
@@ -60,10 +60,10 @@ def bind_ports(http: Endpoint, websocket: Endpoint) -> Iterator[BoundSockets]:
 
 
 def bind(endpoint: Endpoint, *, send_bytes: int = 0, receive_bytes: int = 0) -> Sockets:
-    """Bound TCP sockets that do not listen yet, one for each address that the host's name has.
+    """Return bound TCP sockets that do not listen yet, one for each address of the host.
 
-    With `send_bytes` the kernel keeps about twice as much for a peer that does not read, and with
-    `receive_bytes` of what we do not read. Raises ConfigError where the endpoint cannot be had.
+    `send_bytes` and `receive_bytes` set the kernel's buffers, which hold about twice as much; 0
+    leaves them to the kernel. Raises ConfigError if the endpoint cannot be bound.
     """
     options = {socket.SO_SNDBUF: send_bytes, socket.SO_RCVBUF: receive_bytes}
     try:
@@ -74,7 +74,7 @@ def bind(endpoint: Endpoint, *, send_bytes: int = 0, receive_bytes: int = 0) -> 
             try:
                 return _bind_all(addresses, options)
             except OSError as error:
-                # A port that the system chose for one address may be taken on another.
+                # The port that the system chose for one address may be in use on another.
                 if attempts == 0 or error.errno != errno.EADDRINUSE:
                     raise
     except (OSError, ValueError) as error:
@@ -83,18 +83,18 @@ def bind(endpoint: Endpoint, *, send_bytes: int = 0, receive_bytes: int = 0) -> 
 
 
 def _addresses(endpoint: Endpoint) -> list[_Address]:
-    # Not every system lists both for localhost, and browsers ask neither system nor file.
+    # Not every system resolves localhost to both, and browsers do not ask the system.
     hosts = ("127.0.0.1", "::1") if endpoint.host == "localhost" else (endpoint.host,)
-    found = [
+    resolved = [
         each
         for host in hosts
         for each in socket.getaddrinfo(host, endpoint.port, type=socket.SOCK_STREAM)
     ]
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in resolved))
 
 
 def _bind_all(addresses: list[_Address], options: Mapping[int, int]) -> Sockets:
-    """A socket for each of these, all on one port. Raises OSError where not one can be had."""
+    """Bind a socket for each address, all on one port. Raises OSError if none can be bound."""
     bound: list[socket.socket] = []
     absent: OSError | None = None
     port = 0
@@ -104,7 +104,7 @@ def _bind_all(addresses: list[_Address], options: Mapping[int, int]) -> Sockets:
             try:
                 bound.append(_bind(family, (host, address[1] or port, *scope), options))
             except OSError as error:
-                # Names stand for addresses of a family that the machine does not have.
+                # A name may have addresses of a family that the machine does not have.
                 if error.errno not in _ABSENT:
                     raise
                 absent = error
@@ -123,7 +123,7 @@ def _bind(family: int, address: tuple[Any, ...], options: Mapping[int, int]) -> 
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it, and what follows.
+        # Accepted sockets inherit this and the following options.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option, value in options.items():
             if value:
@@ -136,10 +136,10 @@ def _bind(family: int, address: tuple[Any, ...], options: Mapping[int, int]) -> 
 
 
 def load_tls(certificate: Path, key: Path, protocols: Sequence[str] = ()) -> ssl.SSLContext:
-    """What serves TLS with a certificate chain and its key, in PEM files without a password.
+    """Return a TLS context for a certificate chain and its key, in PEM files without a password.
 
-    `protocols` are what it offers to clients that negotiate one (ALPN). Raises ConfigError where
-    the files cannot be used.
+    `protocols` are offered to clients that negotiate one (ALPN). Raises ConfigError if the files
+    cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
@@ -154,6 +154,9 @@ def load_tls(certificate: Path, key: Path, protocols: Sequence[str] = ()) -> ssl
 
 
 def address_of(endpoint: Endpoint, bound: Sockets) -> Endpoint:
-    """Where these are, with the port that the system chose; a name stays a name."""
+    """Return the endpoint of bound sockets, with the port chosen by the system.
+
+    The host of an endpoint with several addresses stays a name.
+    """
     host, port = bound[0].getsockname()[:2]
     return Endpoint(host if len(bound) == 1 else endpoint.host, port)

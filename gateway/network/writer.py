@@ -1,8 +1,8 @@
-"""From the outbox to the socket: written by a plain call, waited for by a task.
+"""Writes outboxes to their connections.
 
-A task that is woken for each message costs more than the message. So whoever has said all that it
-has to say, and is about to wait, has it written, each connection's part in one call of the kernel;
-and the task of a connection is for the time when the kernel's buffer is full.
+Waking a task for each message costs more than writing it. Code that fills outboxes calls `flush()`
+before its next await; each connection's queue then leaves in one write. A connection's writer task
+runs only while the kernel's buffer is full.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from gateway.network.outbox import Outbox
 from gateway.network.transport import DisconnectedError, Transport
 from gateway.protocol.close_codes import TOO_SLOW
 
-# Most of a write is the kernel's, 8 us; so many hold the loop for two or three milliseconds.
+# Connections written to without a checkpoint. A write takes 8 us, most of it in the kernel, so
+# these hold the event loop for two or three milliseconds.
 WRITERS_PER_TURN: Final = 256
 
 
@@ -25,9 +26,9 @@ WRITERS_PER_TURN: Final = 256
 class Writer:
     """Empties one connection's outbox into its transport.
 
-    What the kernel does not take at a `flush` stays behind, in the outbox as far as possible,
-    whose bounds hold for it. The task in `run` goes on when there is room; until then `flush`
-    does nothing, so that nothing is reordered.
+    What the kernel does not take at a `flush` stays in the outbox, as far as possible, where the
+    outbox's bounds apply to it. The task in `run` continues when there is room. Until then `flush`
+    does nothing, so that messages keep their order.
     """
 
     outbox: Outbox
@@ -37,19 +38,19 @@ class Writer:
     _drain_scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     def flush(self) -> None:
-        """Write what the kernel takes at once; the task does the rest."""
+        """Write what the kernel takes at once; leave the rest to the task."""
         if self.outbox.size:
             self._write()
         if self.transport.unsent:
             self.outbox.wake()
 
-    def set_close_deadline(self, part_by: float) -> None:
-        """Have everything written by then, or give it up."""
-        self.close_deadline = part_by
-        self._drain_scope.deadline = min(self._drain_scope.deadline, part_by)
+    def set_close_deadline(self, deadline: float) -> None:
+        """Give up writing at `deadline`, on trio's clock."""
+        self.close_deadline = deadline
+        self._drain_scope.deadline = min(self._drain_scope.deadline, deadline)
 
     async def run(self) -> None:
-        """Write until the peer is gone, or all that came before a farewell is written."""
+        """Write until the peer is gone, or until a disconnect is requested and all is written."""
         outbox = self.outbox
         while True:
             if not self.transport.unsent:
@@ -59,7 +60,7 @@ class Writer:
                 if outbox.close_reason is not None:
                     return
                 continue
-            # For each part that is sent, so that a large reply has time.
+            # Each part has its own deadline, so that a large reply has enough time.
             deadline = min(trio.current_time() + self.send_seconds, self.close_deadline)
             with trio.CancelScope(deadline=deadline) as self._drain_scope:
                 try:
@@ -67,7 +68,7 @@ class Writer:
                 except DisconnectedError:
                     return
             if self._drain_scope.cancelled_caught:
-                # Half a frame is out: no other may follow, not even a close frame.
+                # Part of a frame may have been sent, so not even a close frame may follow.
                 outbox.on_drop("unread")
                 outbox.disconnect(*TOO_SLOW)
                 return
@@ -75,44 +76,45 @@ class Writer:
     def _write(self) -> None:
         outbox, transport = self.outbox, self.transport
         while outbox.size and not transport.unsent:
-            taken = outbox.take()
-            if not taken:
-                # What is queued waits for a reply that is being encoded.
+            messages = outbox.take()
+            if not messages:
+                # The queue waits for a reply that is being encoded.
                 return
-            transport.write(taken)
+            transport.write(messages)
 
 
 @define(eq=False)
 class FlushScheduler:
-    """Those with something to write since the last flush. Whoever fills outboxes has them flushed.
+    """The writers whose outboxes were filled since the last flush.
 
-    It must do so before it waits: after a batch of entries, a round of the feed, a chunk of
-    requests.
+    Code that fills outboxes must flush before it awaits: after a batch of entries, a flush of the
+    feed, or a chunk of requests.
     """
 
     _scheduled: deque[Writer] = field(factory=deque, init=False)
 
     def schedule(self, writer: Writer) -> None:
-        """This one has something to write."""
+        """Include a writer in the next flush."""
         self._scheduled.append(writer)
 
     def flush(self) -> None:
-        """Write everything, as far as the kernel takes it. A plain call; it does not raise."""
-        noted, self._scheduled = self._scheduled, deque()
-        for writer in noted:
+        """Write as much as the kernel takes. A plain call that does not raise."""
+        scheduled, self._scheduled = self._scheduled, deque()
+        for writer in scheduled:
             writer.flush()
 
     async def flush_in_turns(self) -> None:
-        """The same for what thousands are told at once, with turns for others in between.
+        """Flush with a checkpoint after every WRITERS_PER_TURN connections.
 
-        What anybody is told before its turn is written then. Cancelled, it leaves the rest to the
-        next flush.
+        For notifications that go to thousands of connections at the same time. A writer whose
+        outbox is filled again before its turn writes all of it then. If cancelled, the remaining
+        writers are left to the next flush.
         """
-        noted, self._scheduled = self._scheduled, deque()
+        scheduled, self._scheduled = self._scheduled, deque()
         try:
-            while noted:
-                for _ in range(min(WRITERS_PER_TURN, len(noted))):
-                    noted.popleft().flush()
+            while scheduled:
+                for _ in range(min(WRITERS_PER_TURN, len(scheduled))):
+                    scheduled.popleft().flush()
                 await trio.lowlevel.checkpoint()
         finally:
-            self._scheduled += noted
+            self._scheduled += scheduled

@@ -1,7 +1,7 @@
-"""WebSocket messages in and out: the seam behind which the library can be replaced.
+"""WebSocket connections, independent of the library that implements the protocol.
 
-`over_websockets` is ours, on a library that knows the protocol and does no I/O;
-`over_trio_websocket` is what it is measured and checked against.
+`websockets_transport` is the default, on a library without I/O of its own. The tests run over
+`trio_websocket_transport` as well, whose behaviour the default is compared with.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PEER_ERRORS: Final = (
     trio.BrokenResourceError,
     trio.ClosedResourceError,
 )
-"""What a peer, or its network, may make a handshake or a library's own task raise."""
+"""What a handshake or a library's own task raises because of the peer or the network."""
 
 
 async def shake_hands(
@@ -57,15 +57,15 @@ async def shake_hands(
     policy: HandshakePolicy,
     meter: InboundMeter,
 ) -> Transport | None:
-    """Open a WebSocket connection; None where that failed within `seconds` or was refused.
+    """Open a WebSocket connection; return None if that fails, is refused, or takes `seconds`.
 
-    A library that needs a task of its own runs it in `nursery`. A refusal is an HTTP status after
-    the client's request: closing before it would leave common clients waiting for a minute.
-    Raises PEER_ERRORS.
+    A library that needs a task of its own runs it in `nursery`. `refusal` is an HTTP status to
+    answer the client's request with: common clients wait for a minute after a close without an
+    answer. Raises PEER_ERRORS.
     """
     stream: Stream = connected
     if tls is not None:
-        # A TLS goodbye would only be one more wait: WebSocket has its own.
+        # WebSocket's closing handshake makes that of TLS unnecessary.
         stream = trio.SSLStream(connected, tls, server_side=True, https_compatible=True)
     with trio.move_on_after(seconds):
         received = await read_head(stream)

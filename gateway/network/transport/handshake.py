@@ -1,7 +1,7 @@
-"""The opening handshake as far as it is the same for every library: which requests are refused.
+"""The part of the opening handshake that is the same for every library: which requests are refused.
 
-The request head is read and judged here. A library gets only heads that ask for a WebSocket
-connection which may be opened; it checks the rest and answers.
+The request head is read and checked here. A library gets only requests for a WebSocket connection
+that may be opened; it checks the remaining headers and sends the response.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from gateway.network.transport.interface import CHUNK_BYTES, Stream, half_close
 
 PATH: Final = "/ws/api/v2"
 HEAD_BYTES: Final = 16 * 2**10
-# A head comes in a packet or two, or in lines; one that drips would cost a read for each byte.
+# A head arrives in a few packets, or line by line; one sent byte by byte would cost a read for each
+# byte.
 HEAD_READS: Final = 256
-# A refused client may still be sending: closing over unread bytes would be a reset, which can
-# overtake the response. So much is read away, for so long.
+# How much is read and dropped after a refusal, and for how long. Closing with unread bytes would
+# send a reset, which may overtake the response.
 LINGER_BYTES: Final = 64 * 2**10
 LINGER_SECONDS: Final = 0.5
 ANY_ORIGIN: Final = "*"
@@ -60,18 +61,18 @@ class Rejection(NamedTuple):
 class HandshakePolicy:
     """Which handshakes are accepted.
 
-    `origins` are origins of web pages that may connect besides those of the venue's own host; "*"
-    allows all. `hint` says where HTTP requests go.
+    Web pages of `origins` may connect, besides those of the venue's own host; "*" allows all.
+    `hint` is the part of an error text that says where to send HTTP requests.
     """
 
     origins: tuple[str, ...] = ()
     hint: str = "HTTP requests go to the venue's HTTP port."
 
     def check(self, head: bytes) -> Rejection | bytes:
-        """The head that a library may have of this one, or why the request is refused.
+        """Return the head to give to a library, or why the request is refused.
 
-        It holds only what opens a connection without extensions and subprotocols, of which there
-        are none: libraries stumble over odd values of the others.
+        Only the headers that open a connection without extensions and subprotocols are kept:
+        libraries fail on some values of others.
         """
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * HEAD_BYTES)
         try:
@@ -106,7 +107,7 @@ class HandshakePolicy:
             own = {urlsplit(f"//{host}").hostname for host in hosts}
         except ValueError:
             return False
-        # The port differs where the venue itself served the page: HTTP has a port of its own.
+        # The port is not compared: the venue serves HTTP on another port.
         return (
             page.scheme in ("http", "https")
             and page.hostname is not None
@@ -124,10 +125,10 @@ def _asks_for_websocket(request: h11.Request) -> bool:
 
 
 async def read_head(stream: Stream) -> tuple[bytes, bytes] | None:
-    """The head of the request and what came behind it; None where the stream ends before.
+    """Return the request's head and the bytes after it; None if the stream ends before.
 
-    A head that is too long, or in too many pieces, comes without its blank line. Raises what the
-    stream raises.
+    A head that is too long, or arrives in too many pieces, is returned without its blank line.
+    Raises what the stream raises.
     """
     received = bytearray()
     reads = 0
@@ -139,7 +140,7 @@ async def read_head(stream: Stream) -> tuple[bytes, bytes] | None:
             return None
         received += data
         if not received[:1].isalpha():
-            # Not HTTP: a TLS client, probably, to which no answer would be readable.
+            # Not HTTP, probably TLS: the client could not read an answer.
             return None
     size = end + len(_BLANK_LINE) if end >= 0 else len(received)
     return bytes(received[:size]), bytes(received[size:])
@@ -148,16 +149,16 @@ async def read_head(stream: Stream) -> tuple[bytes, bytes] | None:
 def check_head(
     head: bytes, policy: HandshakePolicy, refusal: HTTPStatus | None
 ) -> Rejection | bytes:
-    """The head for a library, or why the request is refused: any one with `refusal`, if given."""
+    """Return the head to give to a library, or why it is refused; `refusal` refuses any request."""
     if not head.endswith(_BLANK_LINE):
         too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         return Rejection(too_large, f"The request head is over {HEAD_BYTES} bytes, or drips.")
-    # Refusals for want of a slot come in floods, and are made at the least expense.
+    # Refusals for want of a slot come in floods, so the request is not parsed.
     return policy.check(head) if refusal is None else Rejection(refusal, refusal.phrase)
 
 
 async def reject(stream: Stream, rejection: Rejection) -> None:
-    """Send the response and the end of the stream, and read away what is still on its way."""
+    """Send the response and the end of the stream, and drop what still arrives."""
     await stream.send_all(rejection.response())
     await half_close(stream)
     left = LINGER_BYTES

@@ -1,4 +1,4 @@
-"""What a conversation needs of a WebSocket, whichever library is behind it."""
+"""The interface of a WebSocket connection that the libraries are adapted to."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from typing import Final, NamedTuple, Protocol
 
 import trio
 
-# A chunk is parsed in one go: of empty frames it would hold the loop for milliseconds.
+# A chunk is parsed in one step: a larger one full of empty frames would hold the event loop for
+# milliseconds.
 CHUNK_BYTES: Final = 8 * 2**10
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class DisconnectedError(Exception):
-    """The peer is gone, or the connection is closing and nothing more will be received."""
+    """The peer has disconnected, or the connection is closing and nothing more can be received."""
 
 
 def socket_stream(stream: Stream) -> trio.SocketStream:
-    """The TCP stream, also where TLS is over it."""
+    """Return the TCP stream, with or without TLS on top of it."""
     return stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
 
 
 async def half_close(stream: Stream) -> None:
-    """Send the end of the stream; under TLS without its own goodbye, which WebSocket replaces."""
+    """Send the end of the TCP stream, without a TLS close alert."""
     await socket_stream(stream).send_eof()
 
 
 async def read_chunk(stream: Stream) -> bytes:
-    """The next chunk; empty at the end. Raises trio.BrokenResourceError, ClosedResourceError.
+    """Return the next chunk, empty at the end of the stream.
 
-    Nearly always nothing is there yet. To wait first and read then spares a system call that
-    fails, which is a fifth of what it costs to receive a short chunk.
+    Mostly nothing has arrived yet: waiting before the first read saves a system call that fails,
+    a fifth of the cost of receiving a short chunk. Raises trio.BrokenResourceError and
+    trio.ClosedResourceError.
     """
     if not isinstance(stream, trio.SocketStream):
         return bytes(await stream.receive_some(CHUNK_BYTES))
@@ -47,9 +49,10 @@ async def read_chunk(stream: Stream) -> bytes:
 
 
 class NonblockingReader(NamedTuple):
-    """A socket that can be read without waiting; `receive` is then as the transport's own.
+    """Reads from a socket without waiting.
 
-    When there is something to read `descriptor` says; when there is not, `receive` has nothing.
+    `receive` returns what the transport's own `receive` would, or nothing if no data is available;
+    `descriptor` can be polled for data.
     """
 
     descriptor: int
@@ -57,54 +60,53 @@ class NonblockingReader(NamedTuple):
 
 
 class Transport(Protocol):
-    """One open WebSocket connection; both ways go in batches.
+    """One open WebSocket connection, which receives and sends messages in batches.
 
-    Writing is two things: `write` does it, as far as that goes without waiting, and `drain` waits
-    for the rest. Whoever keeps to writing nothing while something is `unsent` has a bounded queue
-    of its own, and not a second one in here.
+    `write` sends as much as it can without waiting, and `drain` waits for the rest. A caller that
+    writes nothing while something is `unsent` can bound the messages queued by its own queue.
     """
 
     @property
     def nonblocking_reader(self) -> NonblockingReader | None:
-        """How to receive without waiting, where that can be."""
+        """How to receive without waiting, if the transport can."""
         ...
 
     @property
     def unsent(self) -> bool:
-        """Whether something is left for `drain`: messages, or an answer to a ping."""
+        """Whether something is left for `drain`: messages or pongs."""
         ...
 
     @property
     def closing(self) -> bool:
-        """Whether no more messages will come: the peer sent a close frame or broke the protocol.
+        """Whether no more messages follow: the peer sent a close frame or broke the protocol.
 
-        Until `close`, which answers it, replies to what was received before can be written.
+        Replies to earlier messages can be written until `close` is called, which answers the peer.
         """
         ...
 
     async def receive(self) -> Sequence[str | bytes]:
-        """The next messages; none where something else came, such as a ping.
+        """Return the next messages; none if something else arrived, such as a ping.
 
-        A message that is longer than the limit comes as one of as many bytes as just exceed it.
-        Raises DisconnectedError, also where the transport is closing.
+        A message longer than the limit is replaced by one that is one byte longer than the limit.
+        Raises DisconnectedError, also if the transport is closing.
         """
         ...
 
     def write(self, messages: Sequence[bytes]) -> None:
-        """Write UTF-8 text messages behind what is unsent; what does not go at once is unsent."""
+        """Write UTF-8 text messages after what is unsent, as far as the kernel takes them."""
         ...
 
     async def drain(self) -> None:
         """Send what is unsent, or a part of it. Raises DisconnectedError.
 
-        Cancelled, it may leave half a frame behind, after which only `close` may come.
+        If cancelled, part of a frame may have been sent, after which only `close` may be called.
         """
         ...
 
     async def close(self, code: int, reason: str) -> None:
-        """Close the connection: with its own code where it is closing already.
+        """Send a close frame, wait for the peer's if it has not sent one, and close the socket.
 
-        Sends a close frame, unless half a frame is out, waits for the peer's where that has not
-        sent one, and closes the socket.
+        If the connection is closing already, the code is that of the violation or of the peer. If
+        part of a frame was sent, no close frame follows.
         """
         ...

@@ -1,7 +1,7 @@
-"""How much one connection may send: token buckets for frames and for bytes.
+"""Limits how much one connection may send: token buckets for frames and for bytes.
 
-Requests have credits of their own. What is metered here in any case is what those never see:
-control frames, fragments, empty and oversized messages, and reads that bring a few bytes.
+Requests have rate limits of their own. This meter counts what those do not see: control frames,
+fragments, empty and oversized messages, and reads of a few bytes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 import trio
 from attrs import Factory, define, field
 
-# A read costs as much as a short frame. Clients that write a header and its payload separately
-# cause one such read for each request, so it is charged less than a frame.
+# A read takes as long as a short frame. It is charged less, because clients that write header and
+# payload separately cause one small read per request.
 SMALL_READ_BYTES: Final = 512
 SMALL_READ_COST: Final = 0.25
 
@@ -23,11 +23,11 @@ TOO_MANY_BYTES: Final = "too many bytes"
 
 @define(eq=False)
 class TokenBucket:
-    """Tokens that come back by the second up to `burst`; it starts full.
+    """A token bucket that starts full and refills at `per_second` up to `burst`.
 
-    To spend is to subtract from `left`; where that falls below zero, `refill` says whether it was
-    too much. So most calls do not read the clock. In any period the bucket lets through at most two
-    bursts and what came back meanwhile.
+    The caller subtracts what it spends from `left`, and calls `refill` only when that falls below
+    zero, so that most calls do not read the clock. In any period at most two bursts plus the tokens
+    refilled in it are spent.
     """
 
     per_second: float
@@ -39,7 +39,7 @@ class TokenBucket:
     )
 
     def refill(self) -> bool:
-        """Add what came back since the last call; whether what was spent is paid for by that."""
+        """Add the tokens since the last call; return whether they cover what was spent."""
         now = self.clock()
         left = self.left + (now - self._refilled_at) * self.per_second
         self.left, self._refilled_at = min(left, self.burst), now
@@ -48,10 +48,10 @@ class TokenBucket:
 
 @define(eq=False)
 class InboundMeter:
-    """Meters what one client sends; when that is too much, calls `on_excess` once, with the reason.
+    """Counts what one client sends; calls `on_excess` once with the reason when it is too much.
 
-    `message_cost` is what a whole message costs in frames; where it is 0, messages and their bytes
-    are free. `exceeded` is true from the call on.
+    `message_cost` is the cost of a whole message in frames; with 0, messages and their bytes are
+    free. `exceeded` is true from the call of `on_excess` on.
     """
 
     frames: TokenBucket
@@ -70,20 +70,20 @@ class InboundMeter:
         on_excess: Callable[[str], None],
         clock: Callable[[], float] = trio.current_time,
     ) -> InboundMeter:
-        """With buckets of (tokens per second, burst) each."""
+        """Return a meter with buckets of (tokens per second, burst)."""
         return cls(
             TokenBucket(*frames, clock), TokenBucket(*octets, clock), message_cost, on_excess
         )
 
     def frame(self) -> bool:
-        """Count a frame that is not a whole message; whether the client may go on."""
+        """Count a frame that is not a whole message; return whether the client may continue."""
         self.frames.left -= 1
         if self.frames.left < 0:
             self._check()
         return not self.exceeded
 
     def chunk(self, size: int, messages: int) -> None:
-        """Count what was read in one go, and the messages that end in it."""
+        """Count the bytes of one read, and the messages that end in it."""
         frames, octets = self.frames, self.octets
         if messages:
             if not self.message_cost:
@@ -108,7 +108,7 @@ class InboundMeter:
 
 
 def unmetered() -> InboundMeter:
-    """A meter that lets everything pass, for connections that are refused after their request."""
+    """Return a meter without limits, for connections that are rejected after their request."""
     unlimited = (0.0, float("inf"))
     return InboundMeter.of(
         frames=unlimited, octets=unlimited, message_cost=0.0, on_excess=lambda _: None

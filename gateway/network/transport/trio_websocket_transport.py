@@ -1,4 +1,4 @@
-"""A Transport over trio-websocket: one message at a time in, gathered into one write out."""
+"""A Transport over trio-websocket: receives one message at a time, sends batches in one write."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gateway.network.transport.handshake import LINGER_BYTES
 from gateway.network.transport.interface import CHUNK_BYTES, DisconnectedError, Stream, half_close
 from gateway.network.transport.meter import InboundMeter
 
-# The library stops answering pings while its queue is full, and ours is never far behind; what
-# waits here is memory of a client that we do not read.
+# Messages that the library queues. It answers no pings while its queue is full; a larger queue
+# takes memory for clients that are not read from.
 _QUEUE: Final = 8
-# How often a client is read that goes on sending while the close frame is on its way; less often
+# The pauses between reads from a client that keeps sending after the close frame was sent; longer
 # where the library parses what is read.
 _LINGER_PERIOD: Final = 0.01
 _PARSING_PERIOD: Final = 0.1
@@ -32,13 +32,13 @@ LIBRARY_ERRORS: Final = (ConnectionClosed, LocalProtocolError)
 
 @define(eq=False)
 class BufferedStream(trio.abc.Stream):
-    """The stream under the library, with what is decided on both ways.
+    """The stream under the library, which filters reads and buffers writes.
 
-    It keeps back what one task writes, until that task is done with its batch. What other tasks
-    write meanwhile, the library's answer to a ping, say, goes out at once, and takes along what was
-    written before it, so that the order of frames stays.
-    It passes on `head`, the request, first, and frames once the connection is `accepted`, those of
-    `ahead` before others, through the filter. What that keeps back is passed on when `released`.
+    It buffers what one task writes until that task has written its batch. Data of another task,
+    such as the library's pong, is sent at once, together with what is buffered before it, so that
+    frames keep their order. Reads return the request, `head`, first. Once the connection is
+    `accepted` they return frames through the filter, those of `ahead` first; once it is `released`,
+    what the filter has held back.
     """
 
     _stream: Stream
@@ -48,26 +48,26 @@ class BufferedStream(trio.abc.Stream):
     accepted: trio.Event = field(factory=trio.Event, init=False)
     released: trio.Event = field(factory=trio.Event, init=False)
     closed: trio.Event = field(factory=trio.Event, init=False)
-    # The end of the stream follows the close frame: no other is awaited.
+    # Whether the end of the stream follows the close frame, because none is awaited from the peer.
     ends_with_close: bool = field(default=False, init=False)
     _buffering_task: trio.lowlevel.Task | None = field(default=None, init=False)
     _buffered: bytearray = field(factory=bytearray, init=False)
     _writing: trio.Lock = field(factory=trio.Lock, init=False)
-    # How many bytes are still read without a pause while the connection closes.
+    # How many more bytes are read without a pause while the connection closes.
     _unpaused_bytes: int = field(default=LINGER_BYTES, init=False)
 
     def start_buffering(self) -> None:
-        """Keep back what the current task writes from now on."""
+        """Buffer what the current task writes from now on."""
         self._buffering_task = trio.lowlevel.current_task()
 
     async def flush(self) -> None:
-        """Write what was kept back, and keep back nothing more."""
+        """Write what is buffered, and stop buffering."""
         self._buffering_task = None
         if self._buffered:
             await self._write()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write, or keep back."""
+        """Write or buffer data."""
         self._buffered += data
         if trio.lowlevel.current_task() is not self._buffering_task:
             await self._write()
@@ -76,17 +76,17 @@ class BufferedStream(trio.abc.Stream):
 
     async def _write(self) -> None:
         async with self._writing:
-            # Whoever wrote before us may have taken ours along.
+            # Another task may have written this task's data meanwhile.
             while self._buffered:
                 data, self._buffered = self._buffered, bytearray()
                 await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """As the stream itself."""
+        """Wait as the underlying stream does."""
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """What the library is to read next."""
+        """Return what the library is to read next."""
         if self._head:
             head, self._head = self._head, b""
             return head
@@ -108,30 +108,30 @@ class BufferedStream(trio.abc.Stream):
         return self.filter.release() or await self._stream.receive_some(max_bytes)
 
     async def _linger(self) -> None:
-        """Read away what the peer still sends, or a reset would overtake the close frame."""
+        """Drop what the peer still sends: a reset on close could overtake the close frame."""
         while data := await self._stream.receive_some(CHUNK_BYTES):
             await self._slow_down(len(data), _LINGER_PERIOD)
 
     async def _slow_down(self, size: int, period: float) -> None:
-        """Pause between reads, because a client may send for as long as its close is awaited."""
+        """Pause after the first LINGER_BYTES: the client may send until the close deadline."""
         self._unpaused_bytes -= size
         if self._unpaused_bytes < 0:
             await trio.sleep(period)
 
     async def send_eof(self) -> None:
-        """As the stream itself, which sends nothing after it; TLS has no such thing."""
+        """Send the end of the stream; do nothing over TLS, which has no half-close."""
         if isinstance(self._stream, trio.SocketStream):
             await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """As the stream itself; what is kept back by then is lost."""
+        """Close the stream; what is buffered is lost."""
         self.closed.set()
         await self._stream.aclose()
 
 
 @define(eq=False)
 class TrioWebSocketTransport:
-    """A Transport over trio-websocket, whose own task runs in a nursery of the caller's."""
+    """A Transport over trio-websocket, whose own task runs in the caller's nursery."""
 
     _stream: BufferedStream
     _connection: WebSocketConnection
@@ -141,7 +141,7 @@ class TrioWebSocketTransport:
 
     @property
     def nonblocking_reader(self) -> None:
-        """The library reads by itself."""
+        """None: the library reads in a task of its own."""
         return
 
     @property
@@ -151,11 +151,11 @@ class TrioWebSocketTransport:
 
     @property
     def closing(self) -> bool:
-        """Whether all messages were received that came before the end of the conversation."""
+        """Whether all messages before the peer's close frame or violation were received."""
         return self._closing
 
     async def receive(self) -> Sequence[str | bytes]:
-        """The next message."""
+        """Return the next message."""
         if self._closing:
             raise DisconnectedError
         try:
@@ -181,7 +181,7 @@ class TrioWebSocketTransport:
                 return (message,)
 
     def write(self, messages: Sequence[bytes]) -> None:
-        """Leave it all to `drain`: the library has no call that does not wait."""
+        """Leave the messages to `drain`: the library has no call that does not wait."""
         self._unsent += messages
 
     async def drain(self) -> None:
@@ -199,7 +199,7 @@ class TrioWebSocketTransport:
         self._partial_frame_sent = broken
 
     async def close(self, code: int, reason: str) -> None:
-        """Close with a close frame, unless a frame was broken off."""
+        """Close with a close frame, unless part of a frame was sent."""
         stream, filter_ = self._stream, self._stream.filter
         if self._partial_frame_sent:
             await trio.aclose_forcefully(stream)
@@ -210,7 +210,7 @@ class TrioWebSocketTransport:
             code, reason = filter_.violation or (code, reason)
         stream.released.set()
         if self._closing and not filter_.failed:
-            # The library answers the client's close frame, and closes.
+            # The library answers the client's close frame and closes the stream.
             await stream.closed.wait()
         else:
             await self._connection.aclose(code, reason)
@@ -224,23 +224,24 @@ async def shake_hands(
     frame_bytes: int,
     meter: InboundMeter,
 ) -> TrioWebSocketTransport | None:
-    """Open a connection by the request in `head`; None where the library refuses it.
+    """Open a connection for the request in `head`; return None if the library rejects it.
 
-    The library's task runs in the nursery.
+    `ahead` holds bytes of frames that arrived together with the request. The library's task runs in
+    the nursery.
     """
-    gathering = BufferedStream(stream, FrameFilter(frame_bytes, meter), head, ahead)
+    buffered = BufferedStream(stream, FrameFilter(frame_bytes, meter), head, ahead)
     with trio.CancelScope() as waiting:
-        nursery.start_soon(_cancel_when_closed, gathering, waiting)
+        nursery.start_soon(_cancel_when_closed, buffered, waiting)
         request = await wrap_server_stream(
-            nursery, gathering, message_queue_size=_QUEUE, max_message_size=frame_bytes
+            nursery, buffered, message_queue_size=_QUEUE, max_message_size=frame_bytes
         )
         connection = await request.accept()
-        gathering.accepted.set()
-        return TrioWebSocketTransport(gathering, connection)
+        buffered.accepted.set()
+        return TrioWebSocketTransport(buffered, connection)
     return None
 
 
-async def _cancel_when_closed(gathering: BufferedStream, waiting: trio.CancelScope) -> None:
-    """The library closes the stream of a request that it refuses, and raises nothing."""
-    await gathering.closed.wait()
+async def _cancel_when_closed(buffered: BufferedStream, waiting: trio.CancelScope) -> None:
+    """Cancel the handshake when the library closes the stream, as it does to reject a request."""
+    await buffered.closed.wait()
     waiting.cancel()
