@@ -122,10 +122,11 @@ async def record(config: Path) -> list[list[Call]]:
         running: Running = await nursery.start(serve, load(config))
         sys.setprofile(recorder)
         try:
-            return await trio.to_thread.run_sync(place_orders, running.websocket_url, recorder)
+            recorded = await trio.to_thread.run_sync(place_orders, running.websocket_url, recorder)
         finally:
             sys.setprofile(None)
             running.stop()
+    return recorded
 
 
 def counts(calls: Sequence[Call]) -> tuple[int, int, int]:
