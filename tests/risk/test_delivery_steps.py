@@ -235,6 +235,7 @@ def test_a_delivery_in_slices_is_consistent_after_each_slice(instrument: str) ->
     delivered = {
         (each.account, each.size, each.price) for each in found[0][0] if each.kind is DELIVERY
     }
+    assert {0} == {each.funding for each in found[0][0] if each.kind is DELIVERY}
     assert {
         (101, amount("10000"), amount("51234.5")),
         (102, -amount("17770"), amount("51234.5")),
@@ -257,3 +258,68 @@ def test_a_delivery_fee_is_paid_once_by_each_side_and_weeklies_are_free() -> Non
     assert -fee_on(value, catalogue.terms.delivery_rate) == fees[0].amount < 0
     house = sum(e.amount for e in booked if e.kind is BookingKind.DELIVERY_FEE and e.account <= 100)
     assert house == -sum(each.amount for each in fees)
+
+
+def due(instrument: str, fee_rate: int | None = None) -> tuple[Venue, Delivery]:
+    """Two accounts that hold a future, and its delivery at the present mark."""
+    venue = open_venue(checked=False, ann={"BTC": "1"}, bob={"BTC": "1"})
+    venue.trade("ann", "bob", instrument, "10000", "50000")
+    market = venue.market(instrument)
+    market.delivery_price = market.mark
+    time = venue.exchange.state.time
+    return venue, Delivery(instrument, time, market.mark, market.open_interest, fee_rate=fee_rate)
+
+
+def test_each_order_and_each_position_of_a_delivery_is_a_step() -> None:
+    """A delivery uses as many steps as its budget allows, and the last one ends the market."""
+    venue, phase = due(WEEKLY)
+    for limit in ("49000", "49100"):
+        venue.buy("ann", WEEKLY, "10", limit)
+    state = venue.exchange.state
+    assert 1 == phase.advance(state, 1)
+    assert 1 == len(venue.orders("ann"))
+    assert 2 == phase.advance(state, 2)
+    assert [] == venue.orders("ann")
+    assert [ROUNDING, venue.number("bob")] == list(venue.market(WEEKLY).positions)
+    assert 1 == phase.advance(state, 1)
+    assert [ROUNDING] == list(venue.market(WEEKLY).positions)
+    assert not phase.done
+    assert 1 == phase.advance(state, 5)
+    assert phase.done
+    assert WEEKLY not in state.markets
+
+
+def test_a_delivered_position_is_empty() -> None:
+    """Those who still refer to a position after its delivery find nothing in it."""
+    venue, phase = due(WEEKLY)
+    held = [position_of(venue, name, WEEKLY) for name in ("ann", "bob")]
+    phase.advance(venue.exchange.state, 10)
+    assert phase.done
+    for position in held:
+        assert (0, 0, 0) == (position.size, position.carry, position.cost)
+
+
+@pytest.mark.parametrize("rate", [None, 0, 777])
+def test_a_delivery_fee_has_the_rate_that_held_when_the_delivery_was_due(rate: int | None) -> None:
+    """A later change of the terms does not reach it; without a rate of its own, the terms do."""
+    venue, phase = due(MONTHLY, rate)
+    market, state = venue.market(MONTHLY), venue.exchange.state
+    state.events = []
+    charged = market.terms.delivery_rate if rate is None else rate
+    fee = margin.fee(market, amount("10000"), market.delivery_price, charged)
+    phase.advance(state, 2)
+    booked = of_type(state.events, Booked)
+    fees = [-e.amount for e in booked if e.kind is BookingKind.DELIVERY_FEE and e.account > 100]
+    assert [fee, fee] == fees if fee else not fees
+
+
+@pytest.mark.parametrize(("balance", "paid"), [(-5, 0), (0, 0), (1, 1)])
+def test_a_delivery_fee_is_no_more_than_the_balance(balance: int, paid: int) -> None:
+    """An account that has nothing pays nothing."""
+    venue, phase = due(MONTHLY)
+    state, wallet = venue.exchange.state, venue.wallet("ann", "BTC")
+    margin.refresh(state, wallet)
+    wallet.balance += balance - margin.balance(state, wallet)
+    before = wallet.balance
+    phase._charge(state, venue.market(MONTHLY), wallet, amount("10000"))
+    assert paid == before - wallet.balance
