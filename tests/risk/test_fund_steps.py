@@ -22,6 +22,7 @@ from risk.state import INSURANCE
 from tests.risk.bankruptcy import credit, position_of, venue_after_fall
 from tests.risk.venue import (
     BTC,
+    WEEKLY,
     Venue,
     amount,
     of_type,
@@ -41,7 +42,7 @@ def with_fund_position() -> Venue:
     return venue
 
 
-@pytest.mark.parametrize("missing", [0, 1, 100])
+@pytest.mark.parametrize("missing", [0, 1, 100, 999, 1_000])
 def test_the_fund_pays_down_to_its_initial_margin(missing: int) -> None:
     """The rest becomes the deficit; the bookings refer to the entry."""
     venue = with_fund_position()
@@ -64,9 +65,26 @@ def test_the_fund_pays_down_to_its_initial_margin(missing: int) -> None:
     assert state.sequence == booked.reference
 
 
+@pytest.mark.parametrize("owed", [0, 1, 2])
+def test_the_smallest_debt_is_covered(owed: int) -> None:
+    """Down to one unit; an account that owes nothing books nothing."""
+    venue = with_fund_position()
+    state = venue.exchange.state
+    venue.open("owe", BTC="1")
+    owe = venue.wallet("owe", "BTC")
+    credit(venue, owe.account, -owe.balance - owed)
+    state.events = []
+    insurance.cover(state, owe)
+    assert 0 == owe.balance
+    assert [owed] * bool(owed) == [
+        e.amount for e in of_type(state.events, Booked) if e.account == owe.account
+    ]
+
+
 def test_the_fund_repays_a_deficit_down_to_its_initial_margin() -> None:
     """It pays at most the deficit."""
     for deficit, spare, left in (
+        (1, 1_000, 0),
         (500, 1_000, 0),
         (1_000, 1_000, 0),
         (1_000, 400, -600),
@@ -178,3 +196,18 @@ def test_the_fund_adds_a_takeover_to_its_own_position() -> None:
     credit(venue, INSURANCE, -fund.wallet.margin_balance)
     win = position_of(venue, "win")
     assert not insurance.accepts(state, win, 0)
+
+
+def test_the_fund_accepts_with_the_margin_of_its_other_markets() -> None:
+    """What it holds elsewhere still needs margin of its own when it takes a position over."""
+    venue = with_fund_position()
+    venue.trade("gus", "win", WEEKLY, "20000", "47000")
+    state = venue.exchange.state
+    insurance.take_over(state, position_of(venue, "gus", WEEKLY), 0)
+    fund, lou = position_of(venue, INSURANCE), position_of(venue, "lou")
+    elsewhere = position_of(venue, INSURANCE, WEEKLY).initial
+    assert elsewhere > 0
+    together = standard_margin.initial(venue.market(BTC), fund.size + lou.size)
+    credit(venue, INSURANCE, elsewhere + together - fund.wallet.margin_balance)
+    assert insurance.accepts(state, lou, 0)
+    assert not insurance.accepts(state, lou, -1)
