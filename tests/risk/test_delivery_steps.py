@@ -21,7 +21,7 @@ from risk.position import Position, Wallet
 from risk.settlement import Settlement
 from risk.state import FEES, INSURANCE, ROUNDING
 from tests.book.factory import limit_order
-from tests.risk.bankruptcy import position_of, venue_after_fall
+from tests.risk.bankruptcy import credit, position_of, venue_after_fall
 from tests.risk.venue import (
     BTC,
     MONTHLY,
@@ -54,6 +54,38 @@ def test_a_successful_pass_starts_a_new_ranking() -> None:
     phase = Deleverage(venue.number("lou"), BTC, cursor=5, scanned=True, closed=True)
     phase._rank_again(venue.exchange.state, position_of(venue, "lou"))
     assert (0, False, False, False) == (phase.cursor, phase.scanned, phase.closed, phase.done)
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_a_deleveraging_ranks_the_opposite_side(long: bool) -> None:
+    """It asks for the ranking of that side, and marks its pass as successful."""
+    venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
+    venue.trade(*(("lou", "win") if long else ("win", "lou")), BTC, "100000", "50000")
+    venue.tick(btc_usd="47000" if long else "53200")
+    state = venue.exchange.state
+    phase = Deleverage(venue.number("lou"), BTC)
+    while not phase.done:
+        phase.advance(state, 5)
+    assert [(BTC, -1 if long else 1)] == list(state.watch.standings.kept)
+    assert phase.closed
+    assert 0 == venue.size("lou", BTC) == venue.size("win", BTC)
+
+
+@pytest.mark.parametrize(("ranked", "stays"), [(1, True), (2, False), (64, False)])
+def test_the_last_account_of_a_full_ranking_stays_even_if_it_cannot_bear_the_loss(
+    ranked: int, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next ranking starts below it. With fewer candidates there is no next ranking."""
+    monkeypatch.setattr("risk.deleveraging.RANKED", ranked)
+    venue = venue_after_fall()
+    venue.checked = False
+    state, lou, win = venue.exchange.state, position_of(venue, "lou"), position_of(venue, "win")
+    credit(venue, win.account, -win.wallet.margin_balance)
+    phase = Deleverage(lou.account, BTC)
+    while not phase.scanned:
+        phase._rank_next(state, venue.market(BTC), lou)
+    assert [-win.account] * stays == [account for _, account in phase.ranking]
+    assert 1 == phase.cursor
 
 
 def test_deleveraging_and_delivery_withhold_no_money() -> None:
@@ -261,7 +293,7 @@ def test_a_delivery_fee_is_paid_once_by_each_side_and_weeklies_are_free() -> Non
 
 
 def due(instrument: str, fee_rate: int | None = None) -> tuple[Venue, Delivery]:
-    """Two accounts that hold a future, and its delivery at the present mark."""
+    """Return a venue where ann and bob hold a future, and its delivery at the current mark."""
     venue = open_venue(checked=False, ann={"BTC": "1"}, bob={"BTC": "1"})
     venue.trade("ann", "bob", instrument, "10000", "50000")
     market = venue.market(instrument)
@@ -271,7 +303,7 @@ def due(instrument: str, fee_rate: int | None = None) -> tuple[Venue, Delivery]:
 
 
 def test_each_order_and_each_position_of_a_delivery_is_a_step() -> None:
-    """A delivery uses as many steps as its budget allows, and the last one ends the market."""
+    """A delivery uses at most its budget, and the last step removes the market."""
     venue, phase = due(WEEKLY)
     for limit in ("49000", "49100"):
         venue.buy("ann", WEEKLY, "10", limit)
@@ -290,7 +322,7 @@ def test_each_order_and_each_position_of_a_delivery_is_a_step() -> None:
 
 
 def test_a_delivered_position_is_empty() -> None:
-    """Those who still refer to a position after its delivery find nothing in it."""
+    """Code that still refers to the position reads zero."""
     venue, phase = due(WEEKLY)
     held = [position_of(venue, name, WEEKLY) for name in ("ann", "bob")]
     phase.advance(venue.exchange.state, 10)
@@ -300,8 +332,8 @@ def test_a_delivered_position_is_empty() -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 0, 777])
-def test_a_delivery_fee_has_the_rate_that_held_when_the_delivery_was_due(rate: int | None) -> None:
-    """A later change of the terms does not reach it; without a rate of its own, the terms do."""
+def test_a_delivery_charges_the_fee_rate_it_started_with(rate: int | None) -> None:
+    """A delivery without a rate of its own uses the rate of the terms."""
     venue, phase = due(MONTHLY, rate)
     market, state = venue.market(MONTHLY), venue.exchange.state
     state.events = []
@@ -315,7 +347,7 @@ def test_a_delivery_fee_has_the_rate_that_held_when_the_delivery_was_due(rate: i
 
 @pytest.mark.parametrize(("balance", "paid"), [(-5, 0), (0, 0), (1, 1)])
 def test_a_delivery_fee_is_no_more_than_the_balance(balance: int, paid: int) -> None:
-    """An account that has nothing pays nothing."""
+    """An account without a positive balance pays no fee."""
     venue, phase = due(MONTHLY)
     state, wallet = venue.exchange.state, venue.wallet("ann", "BTC")
     margin.refresh(state, wallet)

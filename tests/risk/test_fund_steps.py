@@ -67,7 +67,7 @@ def test_the_fund_pays_down_to_its_initial_margin(missing: int) -> None:
 
 @pytest.mark.parametrize("owed", [0, 1, 2])
 def test_the_smallest_debt_is_covered(owed: int) -> None:
-    """Down to one unit; an account that owes nothing books nothing."""
+    """A debt of one unit is paid, and an account without a debt gets no booking."""
     venue = with_fund_position()
     state = venue.exchange.state
     venue.open("owe", BTC="1")
@@ -198,8 +198,8 @@ def test_the_fund_adds_a_takeover_to_its_own_position() -> None:
     assert not insurance.accepts(state, win, 0)
 
 
-def test_the_fund_accepts_with_the_margin_of_its_other_markets() -> None:
-    """What it holds elsewhere still needs margin of its own when it takes a position over."""
+def test_the_fund_needs_the_margin_of_its_other_positions_to_accept_one() -> None:
+    """A position in another market still needs its own initial margin."""
     venue = with_fund_position()
     venue.trade("gus", "win", WEEKLY, "20000", "47000")
     state = venue.exchange.state
