@@ -8,6 +8,7 @@ import pytest
 
 from book.order import Side
 from book.units import SECOND
+from risk import margin, margin_cache
 from risk.deleveraging import Deleverage
 from risk.delivery import Delivery
 from risk.events import (
@@ -66,7 +67,7 @@ def test_a_deleveraging_ranks_the_opposite_side(long: bool) -> None:
     phase = Deleverage(venue.number("lou"), BTC)
     while not phase.done:
         phase.advance(state, 5)
-    assert [(BTC, -1 if long else 1)] == list(state.watch.standings.kept)
+    assert [(BTC, -1 if long else 1)] == list(state.watch.rankings.by_side)
     assert phase.closed
     assert 0 == venue.size("lou", BTC) == venue.size("win", BTC)
 
@@ -338,11 +339,11 @@ def test_a_delivery_charges_the_fee_rate_it_started_with(rate: int | None) -> No
     market, state = venue.market(MONTHLY), venue.exchange.state
     state.events = []
     charged = market.terms.delivery_rate if rate is None else rate
-    fee = margin.fee(market, amount("10000"), market.delivery_price, charged)
+    each = fee(market, amount("10000"), market.delivery_price, charged)
     phase.advance(state, 2)
     booked = of_type(state.events, Booked)
     fees = [-e.amount for e in booked if e.kind is BookingKind.DELIVERY_FEE and e.account > 100]
-    assert [fee, fee] == fees if fee else not fees
+    assert [each, each] == fees if each else not fees
 
 
 @pytest.mark.parametrize(("balance", "paid"), [(-5, 0), (0, 0), (1, 1)])
@@ -350,7 +351,7 @@ def test_a_delivery_fee_is_no_more_than_the_balance(balance: int, paid: int) -> 
     """An account without a positive balance pays no fee."""
     venue, phase = due(MONTHLY)
     state, wallet = venue.exchange.state, venue.wallet("ann", "BTC")
-    margin.refresh(state, wallet)
+    margin_cache.refresh(state, wallet)
     wallet.balance += balance - margin.balance(state, wallet)
     before = wallet.balance
     phase._charge(state, venue.market(MONTHLY), wallet, amount("10000"))
