@@ -6,7 +6,7 @@ from copy import copy
 
 import pytest
 
-from book.order import Side
+from book.order import CancelReason, Side
 from book.units import SECOND
 from risk import margin, margin_cache
 from risk.deleveraging import Deleverage
@@ -22,7 +22,7 @@ from risk.position import Position, Wallet
 from risk.settlement import Settlement
 from risk.state import FEES, INSURANCE, ROUNDING
 from tests.book.factory import limit_order
-from tests.risk.bankruptcy import credit, position_of, venue_after_fall
+from tests.risk.bankruptcy import position_of, venue_after_fall
 from tests.risk.venue import (
     BTC,
     MONTHLY,
@@ -55,38 +55,6 @@ def test_a_successful_pass_starts_a_new_ranking() -> None:
     phase = Deleverage(venue.number("lou"), BTC, cursor=5, scanned=True, closed=True)
     phase._rank_again(venue.exchange.state, position_of(venue, "lou"))
     assert (0, False, False, False) == (phase.cursor, phase.scanned, phase.closed, phase.done)
-
-
-@pytest.mark.parametrize("long", [True, False])
-def test_a_deleveraging_ranks_the_opposite_side(long: bool) -> None:
-    """It asks for the ranking of that side, and marks its pass as successful."""
-    venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
-    venue.trade(*(("lou", "win") if long else ("win", "lou")), BTC, "100000", "50000")
-    venue.tick(btc_usd="47000" if long else "53200")
-    state = venue.exchange.state
-    phase = Deleverage(venue.number("lou"), BTC)
-    while not phase.done:
-        phase.advance(state, 5)
-    assert [(BTC, -1 if long else 1)] == list(state.watch.rankings.by_side)
-    assert phase.closed
-    assert 0 == venue.size("lou", BTC) == venue.size("win", BTC)
-
-
-@pytest.mark.parametrize(("ranked", "stays"), [(1, True), (2, False), (64, False)])
-def test_the_last_account_of_a_full_ranking_stays_even_if_it_cannot_bear_the_loss(
-    ranked: int, stays: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The next ranking starts below it. With fewer candidates there is no next ranking."""
-    monkeypatch.setattr("risk.deleveraging.RANKED", ranked)
-    venue = venue_after_fall()
-    venue.checked = False
-    state, lou, win = venue.exchange.state, position_of(venue, "lou"), position_of(venue, "win")
-    credit(venue, win.account, -win.wallet.margin_balance)
-    phase = Deleverage(lou.account, BTC)
-    while not phase.scanned:
-        phase._rank_next(state, venue.market(BTC), lou)
-    assert [-win.account] * stays == [account for _, account in phase.ranking]
-    assert 1 == phase.cursor
 
 
 def test_deleveraging_and_delivery_withhold_no_money() -> None:
@@ -174,6 +142,7 @@ def test_orders_cancelled_by_a_deleveraging_count_as_steps(long: bool) -> None:
     lou, win = venue.number("lou"), position_of(venue, "win")
     oldest = list(win.orders)
     assert 20 == len(oldest)
+    resting = list(win.orders.values())
     # Somebody who has nothing any more comes first.
     phase = Deleverage(lou, BTC, ranking=[(1, -win.account), (2, -999)], scanned=True)
     phase.advance(state, 6)
@@ -183,16 +152,19 @@ def test_orders_cancelled_by_a_deleveraging_count_as_steps(long: bool) -> None:
         assert phase.advance(state, 6) <= 12
     assert 0 == venue.size("lou", BTC) == win.size
     assert not win.orders
+    assert {CancelReason.REDUCE_ONLY} == {each.cancel_reason for each in resting}
 
 
 def test_each_order_cancelled_by_a_deleveraging_is_one_step() -> None:
     """This holds for orders cancelled before the counterparty is closed and with it."""
     steps = []
-    for count in (0, 3, 7):
+    for count, others in ((0, 0), (3, 0), (7, 0), (3, 2)):
         venue = open_venue(checked=False, lou={"BTC": "0.06"}, win={"BTC": "1"})
         venue.trade("lou", "win", BTC, "100000", "50000")
         for _ in range(count):
             venue.buy("win", BTC, "5000", "49300", reduce_only=True)
+        for _ in range(others):
+            venue.buy("win", BTC, "10", "40000")
         venue.tick(btc_usd="47000")
         win = venue.number("win")
         # Another one's turn is still to come: the account is looked at once more for it.
@@ -200,7 +172,7 @@ def test_each_order_cancelled_by_a_deleveraging_is_one_step() -> None:
         phase = Deleverage(venue.number("lou"), BTC, ranking=ranking, scanned=True)
         steps.append(phase.advance(venue.exchange.state, 100))
         assert phase.done
-    assert [steps[0], steps[0] + 3, steps[0] + 7] == steps
+    assert [steps[0], steps[0] + 3, steps[0] + 7, steps[0] + 3] == steps
 
 
 @pytest.mark.parametrize(
@@ -316,9 +288,9 @@ def test_each_order_and_each_position_of_a_delivery_is_a_step() -> None:
     assert [ROUNDING, venue.number("bob")] == list(venue.market(WEEKLY).positions)
     assert 1 == phase.advance(state, 1)
     assert [ROUNDING] == list(venue.market(WEEKLY).positions)
-    assert not phase.done
+    done = [phase.done]
     assert 1 == phase.advance(state, 5)
-    assert phase.done
+    assert [False, True] == [*done, phase.done]
     assert WEEKLY not in state.markets
 
 
