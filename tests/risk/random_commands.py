@@ -1,9 +1,9 @@
-"""What a random day at the venue brings: commands drawn so that everything meets everything.
+"""Random commands at a small venue, drawn so that all features interact.
 
-Few accounts and few prices, so that orders meet, queue up and belong to the same account all the
-time; amounts from one contract to what breaks an account; prices that crawl and prices that
-crash; clocks that jump over settlements and expiries; a slice so small that all large work
-spreads over entries.
+There are few accounts and few prices, so that orders often trade, queue and meet orders of the same
+account. Amounts range from one contract to more than an account can carry. Prices drift and crash,
+the clock jumps over settlements and expiries, and a slice is so small that all large work spreads
+over entries.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ LARGEST = {"BTC": 30_000, "BTC_USDC": 4_000, "SOL_USDC": 20_000}
 
 
 def small_venue(**terms: Any) -> Venue:
-    """Five accounts with little money, one of them with none of one kind, and a small fund."""
+    """Return a venue with five accounts with little money, and a small fund."""
     parameters = {"slice": 3, "open_orders": 12, **terms}
     return open_venue(
         catalogue=CATALOGUE,
@@ -73,11 +73,12 @@ def small_venue(**terms: Any) -> Venue:
 
 
 @define
-class Chance:
-    """Draws the next entry of a venue; `random` may be hypothesis's, so that failures shrink.
+class RandomCommands:
+    """Draws the next command of a venue.
 
-    `weights` says how often each kind of step is taken. Where it is `keyed`, some requests have
-    idempotency keys, and some of these were used before.
+    `random` may be hypothesis's, so that failures shrink. `weights` are the relative
+    frequencies of the kinds of steps. If `keyed`, some requests have idempotency keys, and some
+    of these were used before.
     """
 
     venue: Venue
@@ -86,13 +87,13 @@ class Chance:
     keyed: bool = False
 
     def step(self, kind: str | None = None) -> None:
-        """Give the venue one thing to do, of a kind, or of any."""
+        """Run one step of a kind, or of a random kind."""
         if kind is None:
             kind = self.random.choices(list(self.weights), list(self.weights.values()))[0]
         getattr(self, kind)()
 
     def do(self, command: Command, **doing: Any) -> None:
-        """Apply a command as an HTTP request does: no session, a number of its own."""
+        """Apply a command as an HTTP request does: without a session, with a number of its own."""
         number = len(self.venue.entries) + 1
         doing.setdefault("request", number)
         account = getattr(command, "account", 0)
@@ -101,11 +102,11 @@ class Chance:
         self.venue.do(command, **doing)
 
     def place(self) -> None:
-        """Any order, at times from a session, at times one that is not live or repeats itself."""
+        """Place any order by an HTTP request."""
         self._order(self._account())
 
     def order_of_a_session(self) -> None:
-        """An order over a connection, whose numbers may repeat."""
+        """Place an order of a session that may have ended, with a number that may be repeated."""
         session = self._session()
         live = self.venue.exchange.state.sessions.get(session)
         account = live.account if live is not None else self._account()
@@ -133,7 +134,7 @@ class Chance:
         self.do(command, **({"after": random.choice([0, 1, 300])} | doing))
 
     def rest(self) -> None:
-        """Some orders that rest in one market, their prices in any order, some for the day."""
+        """Place several orders in one market at any prices, some of them good-til-day."""
         random, market = self.random, self._market()
         dated = [m for m in self.venue.exchange.state.markets.values() if m.instrument.expiry]
         if dated and random.random() < 0.7:
@@ -153,7 +154,7 @@ class Chance:
             self.do(command)
 
     def meet(self) -> None:
-        """Two accounts trade with each other, as much as one of them or both can carry."""
+        """Let two accounts trade with each other, for as much as one or both can carry."""
         random, market = self.random, self._market()
         contract = market.instrument.contract
         most = LARGEST[contract.family]
@@ -170,15 +171,15 @@ class Chance:
             self.do(command)
 
     def crash(self) -> None:
-        """Prices fall or rise by a fifth, and liquidation follows, as far as it gets."""
+        """Change prices by a fifth, and run liquidations."""
         move = self.random.choice([-250, -180, 180, 250])
         self._tick(lambda: move)
         for _ in range(self.random.choice([1, 3, 6])):
             self.liquidate()
-            self.random.choice([self.finish, self.go_on, self.drift])()
+            self.random.choice([self.finish, self.continue_work, self.drift])()
 
     def take_profit(self) -> None:
-        """Reduce-only orders of somebody who holds something, several on one position."""
+        """Place reduce-only orders for an existing position."""
         random = self.random
         held = [
             position
@@ -206,7 +207,7 @@ class Chance:
             self.do(command)
 
     def edit(self) -> None:
-        """A change of an open order: price, amount, flags, or nothing."""
+        """Edit an open order: price, amount, flags, or nothing."""
         order = self._open_order()
         if order is None:
             return
@@ -229,7 +230,7 @@ class Chance:
         self.do(command)
 
     def cancel(self) -> None:
-        """The end of an order, or of one that is none."""
+        """Cancel an open order, or an unknown one."""
         order = self._open_order()
         if order is not None:
             self.do(Cancel(account=order.account, order_id=order.order_id))
@@ -237,7 +238,7 @@ class Chance:
             self.do(Cancel(account=self._account(), order_id=0))
 
     def cancel_all(self) -> None:
-        """The end of many orders."""
+        """Cancel several orders."""
         random = self.random
         command = CancelAll(
             account=self._account(),
@@ -250,17 +251,17 @@ class Chance:
         self.do(command)
 
     def close_position(self) -> None:
-        """A way out, at any price or at one."""
+        """Close a position at market or with a limit."""
         market, account = self._market(), self._account()
         limit = self.random.choice([0, 0, self._price(market, self.random.choice(list(Side)))])
         self.do(ClosePosition(account=account, instrument=market.name, price=limit))
 
     def drift(self) -> None:
-        """A heartbeat, prices hardly moving."""
+        """Send a heartbeat with nearly constant prices."""
         self._tick(lambda: self.random.choice([0, 0, 1, -1, 3, -3]))
 
-    def jolt(self) -> None:
-        """Prices move by percents, some by tens of percents."""
+    def change_prices(self) -> None:
+        """Send a heartbeat with price changes of some percent, at times tens of percent."""
         self._tick(lambda: self.random.choice([0, 20, -20, 60, -60, 250, -250]))
 
     def _tick(self, move: Callable[[], int], at: int | None = None) -> None:
@@ -275,24 +276,24 @@ class Chance:
         self.do(Tick(prices=known), after=after, at=at)
 
     def liquidate(self) -> None:
-        """A round for everybody who is due for one."""
+        """Run one round for every account that is due."""
         for account, currency in liquidation.pending(self.venue.exchange.state):
             self.do(Liquidate(account=account, currency=currency))
 
-    def liquidate_anybody(self) -> None:
-        """A round for somebody, who need not be due for one."""
+    def liquidate_any_account(self) -> None:
+        """Request a round for an account that may not be due."""
         self.do(Liquidate(account=self._account(), currency=self.random.choice(CURRENCIES)))
 
-    def go_on(self) -> None:
-        """Some of the work that is left."""
+    def continue_work(self) -> None:
+        """Advance the work in progress by one slice."""
         self.do(Continue())
 
     def finish(self) -> None:
-        """All of the work that is left."""
+        """Finish the work in progress."""
         self.venue.finish()
 
     def jump(self) -> None:
-        """The clock goes on without a Tick: over nothing, funding, a settlement, an expiry."""
+        """Advance the clock without a Tick, at times over a settlement or an expiry."""
         now = self.venue.exchange.state.time
         settlement = next_settlement(now)
         later = self.random.choice(
@@ -311,7 +312,7 @@ class Chance:
         self.venue.time = self.venue.exchange.state.time
 
     def expire(self) -> None:
-        """The clock goes on to the next expiry, by a Tick or without one."""
+        """Advance the clock to the next expiry, with or without a Tick."""
         ends = [
             market.instrument.expiry
             for market in self.venue.exchange.state.markets.values()
@@ -328,28 +329,28 @@ class Chance:
         self.venue.time = self.venue.exchange.state.time
 
     def settle(self) -> None:
-        """A heartbeat at the next settlement, after one just before it."""
+        """Send a heartbeat just before the next settlement, and one at its time."""
         self.finish()
         later = next_settlement(self.venue.exchange.state.time)
         self._tick(lambda: self.random.choice([0, 10, -10]), at=later - 1)
         self._tick(lambda: self.random.choice([0, 10, -10]), at=later)
 
     def refill(self) -> None:
-        """Money for those who have lost theirs, so that losses go on."""
+        """Deposit money for accounts that have lost theirs, so that losses continue."""
         for account in self.venue.accounts.values():
             for currency, usual in (("BTC", MONEY // 10), ("USDC", 5_000 * MONEY)):
                 if self.venue.wallet(account, currency).balance < usual // 4:
                     self.do(Deposit(account=account, currency=currency, amount=usual))
 
     def deposit(self) -> None:
-        """Money for somebody, or for the fund."""
+        """Deposit money for an account or the fund."""
         account = self.random.choice([self._account(), self._account(), INSURANCE])
         currency = self.random.choice([*CURRENCIES, "EUR"])
         pieces = self.random.choice([0, 1, MONEY // 100, MONEY])
         self.do(Deposit(account=account, currency=currency, amount=pieces))
 
     def withdraw(self) -> None:
-        """Money out: a little, or all that there is."""
+        """Withdraw a little, or all money."""
         account = self.random.choice([self._account(), self._account(), FEES])
         currency = self.random.choice(CURRENCIES)
         wallet = self.venue.wallet(account, currency)
@@ -357,48 +358,48 @@ class Chance:
         self.do(Withdraw(account=account, currency=currency, amount=pieces))
 
     def start_session(self) -> None:
-        """Somebody connects, or logs in again over the same connection."""
+        """Start a session, or log in again in a live one."""
         session = self._session()
         self.do(StartSession(session=session, account=self._account()))
 
     def end_session(self) -> None:
-        """Somebody disconnects or logs out, perhaps before the log-in was heard."""
+        """End a session or log out, at times before its start."""
         session, quietly = self._session(), self.random.random() < 0.3
         self.do(EndSession(session=session, quietly=quietly))
 
     def end_sessions(self) -> None:
-        """A process has started anew."""
+        """End all earlier sessions, as after a restart of the process."""
         self.do(EndSessions(before=self.random.choice([1, 1, self._session()])))
 
     def cancel_on_disconnect(self) -> None:
-        """A session's rule, or an account's."""
+        """Set cancel-on-disconnect of a session, or the default of an account."""
         session = self.random.choice([0, self._session()])
         enabled = self.random.random() < 0.7
         account = self._account()
         self.do(SetCancelOnDisconnect(account=account, session=session, enabled=enabled))
 
     def self_trading(self) -> None:
-        """What happens when somebody meets their own order."""
+        """Set the self-trading mode of an account."""
         self.do(SetSelfTrading(account=self._account(), mode=self.random.choice(list(SelfTrading))))
 
-    def house_rules(self) -> None:
-        """The loss policy, the size of a slice and the limit of fills change."""
+    def set_parameters(self) -> None:
+        """Change the loss policy, the slice and the limit of fills."""
         policy = self.random.choice(list(LossPolicy))
         size = self.random.choice([1, 3, 50])
         parameters = Parameters(loss_policy=policy, slice=size, fills=3 if size == 3 else 1_000)
         self.do(SetParameters(parameters=parameters))
 
-    def product(self) -> None:
-        """A product is announced again, as every start of the venue does."""
+    def set_product(self) -> None:
+        """Set a product again, as every start of the venue does."""
         contract, terms = self.random.choice(CATALOGUE)
         self.do(SetProduct(contract=contract, terms=terms))
 
     def open_account(self) -> None:
-        """Somebody opens an account that they may have, or asks for one they cannot have."""
+        """Open an account that is new, that exists, or that cannot be opened."""
         self.do(OpenAccount(account=self.random.choice([self._account(), 106, 5]), name="x"))
 
     def _session(self) -> int:
-        """A session that is live, that was the last to end, or that has not started yet."""
+        """Return a session that is live, that ended last, or that has not started yet."""
         state = self.venue.exchange.state
         first = 1 + max([*state.overtaken, *state.sessions, state.first_session])
         ended = list(state.overtaken)[-1:]
@@ -427,7 +428,7 @@ class Chance:
         return contract.contract_size * contracts
 
     def _price(self, market: Market, side: Side) -> int:
-        """A price a few steps around the mark, the best opposite one, or one it may not have."""
+        """Return a price near the mark, the best opposite price, or an end of the band."""
         instrument, mark = market.instrument, market.mark
         best = market.book.best_price(side.opposite)
         steps = self.random.choice([0, 0, 1, -1, 2, -2, 4, -4])
@@ -443,10 +444,10 @@ ORDINARY: dict[str, int] = {
     "cancel_all": 2,
     "close_position": 4,
     "drift": 12,
-    "jolt": 4,
+    "change_prices": 4,
     "liquidate": 6,
-    "liquidate_anybody": 1,
-    "go_on": 4,
+    "liquidate_any_account": 1,
+    "continue_work": 4,
     "finish": 3,
     "jump": 2,
     "deposit": 1,
@@ -456,8 +457,8 @@ ORDINARY: dict[str, int] = {
     "end_sessions": 1,
     "cancel_on_disconnect": 2,
     "self_trading": 2,
-    "house_rules": 1,
-    "product": 1,
+    "set_parameters": 1,
+    "set_product": 1,
     "open_account": 1,
 }
 """How often each kind of step is taken in a run that is free to choose."""
@@ -473,9 +474,9 @@ STORM: dict[str, int] = {
     "cancel_all": 8,
     "close_position": 2,
     "drift": 8,
-    "jolt": 2,
+    "change_prices": 2,
     "liquidate": 8,
-    "go_on": 8,
+    "continue_work": 8,
     "finish": 8,
     "expire": 2,
     "settle": 2,
@@ -486,7 +487,7 @@ STORM: dict[str, int] = {
     "end_sessions": 1,
     "cancel_on_disconnect": 2,
     "self_trading": 1,
-    "house_rules": 1,
-    "product": 1,
+    "set_parameters": 1,
+    "set_product": 1,
 }
 """The same for runs in which crashes, expiries and settlements come one after another."""

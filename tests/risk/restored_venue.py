@@ -16,7 +16,7 @@ from risk import snapshot
 from risk.commands import Entry
 from risk.events import Event
 from risk.exchange import Exchange
-from tests.risk.random_commands import ORDINARY, STORM, Chance, small_venue
+from tests.risk.random_commands import ORDINARY, STORM, RandomCommands, small_venue
 from tests.risk.venue import Venue
 
 COMPARED = 8
@@ -60,9 +60,9 @@ def run(seed: int, steps: int, weights: dict[str, int], **terms: Any) -> Restore
     venue = small_venue(**({"slice": 2, "fills": 6} | terms))
     venue.checked = False
     restored = Restored(venue)
-    chance = Chance(venue, Random(seed), weights, keyed=True)
+    random_commands = RandomCommands(venue, Random(seed), weights, keyed=True)
     for _ in range(steps):
-        chance.step()
+        random_commands.step()
     assert venue.exchange.digest() == restored.exchange.digest()
     return restored
 

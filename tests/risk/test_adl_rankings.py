@@ -10,7 +10,7 @@ from risk import insurance, margin_cache
 from risk.adl_rankings import AdlRanking
 from risk.commands import Liquidate
 from risk.state import INSURANCE, State
-from tests.risk.random_commands import ORDINARY, STORM, Chance, small_venue
+from tests.risk.random_commands import ORDINARY, STORM, RandomCommands, small_venue
 from tests.risk.venue import BTC, open_venue
 
 
@@ -35,7 +35,7 @@ def test_a_cached_ranking_equals_a_new_one(seed: int) -> None:
     venue.checked = False
     looks = 0
     random = Random(seed)
-    chance = Chance(venue, Random(seed), STORM if seed % 2 else ORDINARY)
+    random_commands = RandomCommands(venue, Random(seed), STORM if seed % 2 else ORDINARY)
 
     def look(*_: object) -> None:
         nonlocal looks
@@ -50,7 +50,7 @@ def test_a_cached_ranking_equals_a_new_one(seed: int) -> None:
 
     venue.followers.append(look)
     for _ in range(130):
-        chance.step()
+        random_commands.step()
     assert looks
 
 

@@ -26,7 +26,7 @@ from risk.market import Averaging, Index, Market
 from risk.position import Position, Wallet
 from risk.settlement import Settlement
 from risk.state import Account, Due, Session, State
-from tests.risk.random_commands import Chance, small_venue
+from tests.risk.random_commands import RandomCommands, small_venue
 from tests.risk.restored_venue import weights_of
 from tests.risk.test_snapshot_fields import DERIVED
 from tests.risk.venue import BTC, WEEKLY, Venue, open_venue, price
@@ -194,9 +194,9 @@ def states() -> list[bytes]:
     for seed in range(1, 7):
         venue = small_venue(slice=2)
         venue.checked = False
-        chance = Chance(venue, random.Random(seed), weights_of(seed))
+        random_commands = RandomCommands(venue, random.Random(seed), weights_of(seed))
         for _ in range(120):
-            chance.step()
+            random_commands.step()
         found.append(snapshot.dump(venue.exchange.state))
     return found
 

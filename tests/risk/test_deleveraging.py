@@ -30,29 +30,29 @@ CLIENTS = [f"client {number}" for number in range(40)]
 MARKETS = (BTC, MONTHLY, SOL_USDC)
 
 
-def fallen_venue(chance: Random, **parameters: int) -> Venue:
+def fallen_venue(random: Random, **parameters: int) -> Venue:
     """Return a venue with leverages of up to 50 on both sides, after a large price change."""
     venue = open_venue(checked=False, parameters=parameters, insurance={"BTC": "0.001"})
     venue.open("maker", BTC="1000000", USDC="1000000000")
     for name in CLIENTS:
         venue.open(name)
-        for instrument in chance.sample(MARKETS, chance.choice((1, 2, 3))):
-            trade(venue, name, instrument, chance)
-    factor = chance.choice((0.7, 0.8, 0.9, 1.15, 1.4))
+        for instrument in random.sample(MARKETS, random.choice((1, 2, 3))):
+            trade(venue, name, instrument, random)
+    factor = random.choice((0.7, 0.8, 0.9, 1.15, 1.4))
     venue.prices = {name: int(price * factor) for name, price in venue.prices.items()}
     venue.tick()
     venue.finish()
     return venue
 
 
-def trade(venue: Venue, name: str, instrument: str, chance: Random) -> None:
+def trade(venue: Venue, name: str, instrument: str, random: Random) -> None:
     """Deposit one to three times the money that a trade with the maker needs, and trade."""
     market = venue.market(instrument)
-    quantity = chance.randint(10, 1000) * market.instrument.contract.contract_size
+    quantity = random.randint(10, 1000) * market.instrument.contract.contract_size
     fee = order_costs.fee(market, quantity, market.mark, market.instrument.taker_rate)
-    sum_in = int((standard_margin.initial(market, quantity) + 2 * fee) * chance.uniform(1.05, 3))
+    sum_in = int((standard_margin.initial(market, quantity) + 2 * fee) * random.uniform(1.05, 3))
     venue.do(Deposit(account=venue.number(name), currency=market.currency, amount=sum_in))
-    side = chance.choice(list(Side))
+    side = random.choice(list(Side))
     for account, taken in (("maker", side.opposite), (name, side)):
         order = Place(
             account=venue.number(account),
@@ -131,8 +131,8 @@ def bankrupt(state: State) -> list[Position]:
 @pytest.mark.parametrize("seed", range(12))
 def test_many_deleveragings_at_one_tick_equal_those_by_scans(seed: int) -> None:
     """The states are equal, although earlier deleveragings changed the cached scores."""
-    chance = Random(seed)
-    venue = fallen_venue(chance)
+    random = Random(seed)
+    venue = fallen_venue(random)
     state = venue.exchange.state
     plain = snapshot.load(snapshot.dump(state))
     gave = 0
@@ -140,12 +140,12 @@ def test_many_deleveragings_at_one_tick_equal_those_by_scans(seed: int) -> None:
         account, market = position.account, position.market.name
         phase = Deleverage(account, market)
         while not phase.done:
-            phase.advance(state, chance.randint(1, 40))
+            phase.advance(state, random.randint(1, 40))
         gave += deleverage_by_scans(plain, plain.markets[market].positions[account])
         assert snapshot.digest(plain) == snapshot.digest(state)
-        if chance.random() < 0.3:
-            richer, amount = venue.number(chance.choice(CLIENTS)), chance.randint(1, MONEY)
-            currency = chance.choice(state.currencies())
+        if random.random() < 0.3:
+            richer, amount = venue.number(random.choice(CLIENTS)), random.randint(1, MONEY)
+            currency = random.choice(state.currencies())
             for each in (state, plain):
                 wallet = each.wallet(richer, currency)
                 wallet.balance += amount
@@ -159,8 +159,8 @@ def test_ineligible_candidates_do_not_hide_lower_ones(
 ) -> None:
     """With batches of two, the first batches are skipped entirely and lower ones follow."""
     monkeypatch.setattr(deleveraging, "RANKED", 2)
-    chance = Random(seed)
-    venue = fallen_venue(chance)
+    random = Random(seed)
+    venue = fallen_venue(random)
     state = venue.exchange.state
     position = max(bankrupt(state), key=lambda each: len(eligible(state, each)))
     ranked = scanned(state, position.market, -1 if position.size > 0 else 1)
@@ -188,19 +188,19 @@ def _size(position: Position, account: int) -> int:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_ranking_equals_a_scan(seed: int) -> None:
     """It does half or fully computed, after changes of money, positions and marks."""
-    chance = Random(seed)
-    venue = fallen_venue(chance)
+    random = Random(seed)
+    venue = fallen_venue(random)
     state = venue.exchange.state
     for _ in range(60):
-        market, sign = venue.market(chance.choice(MARKETS)), chance.choice((1, -1))
-        if chance.random() < 0.5:
+        market, sign = venue.market(random.choice(MARKETS)), random.choice((1, -1))
+        if random.random() < 0.5:
             state.watch.rankings.of(state, market, sign).advance(state, 5)
-        if chance.random() < 0.7:
-            trade(venue, chance.choice(CLIENTS), market.name, chance)
-        if chance.random() < 0.1:
+        if random.random() < 0.7:
+            trade(venue, random.choice(CLIENTS), market.name, random)
+        if random.random() < 0.1:
             venue.tick()
         expected = scanned(state, market, sign)
-        below = chance.choice([None, *expected])
+        below = random.choice([None, *expected])
         found = state.watch.rankings.of(state, market, sign).next(state, below, 10)
         upper = expected if below is None else [place for place in expected if place < below]
         assert upper[-10:] == found

@@ -35,7 +35,7 @@ from risk.commands import (
 from risk.events import Event
 from risk.exchange import Exchange
 from risk.risk_terms import Parameters
-from tests.risk.random_commands import Chance, small_venue
+from tests.risk.random_commands import RandomCommands, small_venue
 from tests.risk.venue import BTC, amount, open_venue, price
 
 ROOT = Path(__file__).parents[2]
@@ -46,9 +46,9 @@ STEPS = 250
 def random_day(seed: int) -> tuple[list[Entry], Exchange, list[list[Event]]]:
     venue = small_venue()
     venue.checked = False
-    chance = Chance(venue, Random(seed))
+    random_commands = RandomCommands(venue, Random(seed))
     for _ in range(STEPS):
-        chance.step()
+        random_commands.step()
     return venue.entries, venue.exchange, venue.events
 
 

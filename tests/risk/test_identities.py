@@ -15,7 +15,7 @@ from risk import views
 from risk.reasons import Reason
 from risk.state import State
 from tests.hypothesis_settings import EFFORT
-from tests.risk.random_commands import CURRENCIES, Chance, small_venue
+from tests.risk.random_commands import CURRENCIES, RandomCommands, small_venue
 from tests.risk.venue import BTC, PRICES, amount, open_venue, price, reason
 
 
@@ -24,9 +24,9 @@ def state(request: pytest.FixtureRequest) -> State:
     """Return the venue at some point of a random day."""
     venue = small_venue()
     venue.checked = False
-    chance = Chance(venue, Random(request.param))
+    random_commands = RandomCommands(venue, Random(request.param))
     for _ in range(300):
-        chance.step()
+        random_commands.step()
     venue.tick()
     return venue.exchange.state
 

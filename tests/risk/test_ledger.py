@@ -28,7 +28,7 @@ from risk.events import (
 from risk.exchange import Exchange
 from risk.state import FEES, FIRST_CLIENT, FUNDING_POOL, INSURANCE, ROUNDING, State
 from tests.hypothesis_settings import EFFORT
-from tests.risk.random_commands import Chance, small_venue
+from tests.risk.random_commands import RandomCommands, small_venue
 from tests.risk.venue import BTC, MONTHLY, WEEKLY, Venue, money, of_type, open_venue
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +174,7 @@ class Statement:
             assert (0, 0, 0) == (self.sizes[place], self.realised[place], self.funding[place])
 
 
-def random_day(seed: int) -> Chance:
+def random_day(seed: int) -> RandomCommands:
     """Odd days begin before a month's end, since weekly futures have no delivery fee."""
     venue = small_venue()
     venue.checked = False
@@ -184,16 +184,16 @@ def random_day(seed: int) -> Chance:
         venue.tick(expiry - DAY - venue.time)
         venue.finish()
         venue.trade("ann", "ben", MONTHLY, "1000", "50000")
-    return Chance(venue, Random(seed))
+    return RandomCommands(venue, Random(seed))
 
 
 @pytest.fixture(scope="module", params=range(40, 40 + 6 * EFFORT))
 def day(request: pytest.FixtureRequest) -> Venue:
     """Return a random day, whose events were checked against the state after every step."""
-    chance, statement, seen = random_day(request.param), Statement(), 0
-    venue = chance.venue
+    random_commands, statement, seen = random_day(request.param), Statement(), 0
+    venue = random_commands.venue
     for _ in range(500):
-        chance.step()
+        random_commands.step()
         for events in venue.events[seen:]:
             for event in events:
                 statement.add(event)
@@ -286,10 +286,10 @@ def test_random_days_have_bookings_of_every_kind() -> None:
     for seed in range(60, 180):
         if seed >= 84 and expected == kinds:
             break
-        chance = random_day(seed)
+        random_commands = random_day(seed)
         for _ in range(400):
-            chance.step()
-        events = [event for events in chance.venue.events for event in events]
+            random_commands.step()
+        events = [event for events in random_commands.venue.events for event in events]
         kinds |= {event.kind for event in of_type(events, Booked)}
         losses = of_type(events, LossShared)
         taxed = {loss.time: loss.taxed for loss in losses}

@@ -25,7 +25,7 @@ from risk.reasons import Reason
 from risk.standard_margin import STANDARD, base_size
 from risk.state import FIRST_CLIENT, State
 from tests.hypothesis_settings import EFFORT
-from tests.risk.random_commands import Chance, small_venue
+from tests.risk.random_commands import RandomCommands, small_venue
 from tests.risk.test_random_runs import calm_down
 from tests.risk.venue import BTC, MONTHLY, Venue, amount, money, open_venue, reason
 
@@ -212,10 +212,10 @@ def test_a_falling_market_does_not_liquidate_a_hedge() -> None:
 def test_random_days_keep_the_invariants_with_netting(seed: int) -> None:
     """The watch finds every endangered account, and liquidations end."""
     venue = small_venue()
-    chance = Chance(venue, Random(seed))
+    random_commands = RandomCommands(venue, Random(seed))
     state = venue.exchange.state
     for _ in range(150):
-        chance.step()
+        random_commands.step()
         venue.finish()
     venue.tick()
     venue.finish()
@@ -231,15 +231,15 @@ def test_random_days_keep_the_invariants_with_netting(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20 * EFFORT))
 def test_an_accepted_order_never_endangers(seed: int) -> None:
     """Filled at once in full, it leaves maintenance margin, whatever else is held."""
-    chance = Random(seed)
+    random = Random(seed)
     venue = open_venue(ann={"BTC": "0.1"}, ben={"BTC": "1000"}, checked=False)
     state, wallet = venue.exchange.state, venue.wallet("ann", "BTC")
     accepted = 0
     for _ in range(60):
-        name = chance.choice([BTC, MONTHLY])
-        side = chance.choice(list(Side))
-        contracts = chance.choice([100, 3_000, 40_000, 200_000])
-        level = chance.choice([49_900, 50_000, 50_100])
+        name = random.choice([BTC, MONTHLY])
+        side = random.choice(list(Side))
+        contracts = random.choice([100, 3_000, 40_000, 200_000])
+        level = random.choice([49_900, 50_000, 50_100])
         for _ in range(2):
             other = side.opposite
             venue.place("ben", name, other, contracts, level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from random import Random
 
 import pytest
 from attrs import define
@@ -51,33 +51,33 @@ class RandomActivity:
     """Random commands and price changes at a venue."""
 
     venue: Venue
-    chance: random.Random
+    random: Random
 
     def random_action(self) -> None:
         """Perform a random action, mostly a trade."""
-        chance = self.chance.random()
-        if chance < 0.7:
+        random = self.random.random()
+        if random < 0.7:
             self.trade()
-        elif chance < 0.9:
+        elif random < 0.9:
             self.change_balance()
-        elif chance < 0.95:
+        elif random < 0.95:
             self.venue.liquidate()
         else:
             self.change_terms()
 
     def trade(self) -> None:
         """Let a client deposit money for a more or less safe trade, and trade with the maker."""
-        venue, chance = self.venue, self.chance
-        account = venue.number(chance.choice(CLIENTS))
-        market = chance.choice(list(venue.exchange.state.markets.values()))
+        venue, random = self.venue, self.random
+        account = venue.number(random.choice(CLIENTS))
+        market = random.choice(list(venue.exchange.state.markets.values()))
         most = LARGEST[market.currency]
-        contracts = chance.choice([1, 10, chance.randint(1, most // 50), chance.randint(1, most)])
+        contracts = random.choice([1, 10, random.randint(1, most // 50), random.randint(1, most)])
         amount = contracts * market.instrument.contract.contract_size
         taker_fee = order_costs.fee(market, amount, market.mark, market.instrument.taker_rate)
-        paid = (standard_margin.initial(market, amount) + taker_fee) * chance.choice([0, 1, 2, 5])
+        paid = (standard_margin.initial(market, amount) + taker_fee) * random.choice([0, 1, 2, 5])
         if paid:
             venue.do(Deposit(account=account, currency=market.currency, amount=paid))
-        self._meet(account, market, chance.choice(list(Side)), amount)
+        self._meet(account, market, random.choice(list(Side)), amount)
 
     def _meet(self, account: int, market: Market, side: Side, amount: int) -> None:
         venue = self.venue
@@ -96,34 +96,34 @@ class RandomActivity:
 
     def change_balance(self) -> None:
         """Let a client withdraw all free money, to the last unit, or deposit a little."""
-        venue, chance = self.venue, self.chance
+        venue, random = self.venue, self.random
         state = venue.exchange.state
-        account = venue.number(chance.choice(CLIENTS))
-        currency = chance.choice(state.currencies())
+        account = venue.number(random.choice(CLIENTS))
+        currency = random.choice(state.currencies())
         free = margin.withdrawable(state, state.wallet(account, currency))
-        if free and chance.random() < 0.7:
+        if free and random.random() < 0.7:
             venue.do(Withdraw(account=account, currency=currency, amount=free))
         else:
-            amount = chance.randint(1, MONEY)
+            amount = random.randint(1, MONEY)
             venue.do(Deposit(account=account, currency=currency, amount=amount))
 
     def change_terms(self) -> None:
         """Give a family another maintenance margin."""
-        product = self.chance.choice(list(self.venue.exchange.state.products.values()))
-        base = product.terms.initial_base // self.chance.choice([1, 2, 3])
+        product = self.random.choice(list(self.venue.exchange.state.products.values()))
+        base = product.terms.initial_base // self.random.choice([1, 2, 3])
         terms = replace(product.terms, maintenance_base=base)
         self.venue.do(SetProduct(contract=product.contract, terms=terms))
 
     def pass_time(self) -> None:
         """Change prices gradually or suddenly; sometimes let hours pass, with funding."""
-        venue, chance = self.venue, self.chance
+        venue, random = self.venue, self.random
         for name, price in venue.prices.items():
-            step = chance.choice([0, 0, 0.0005, 0.01, 0.05])
-            factor = chance.gauss(1, step)
-            if chance.random() < 0.02:
-                factor = chance.choice([0.5, 3])
+            step = random.choice([0, 0, 0.0005, 0.01, 0.05])
+            factor = random.gauss(1, step)
+            if random.random() < 0.02:
+                factor = random.choice([0.5, 3])
             venue.prices[name] = max(SCALE, int(price * max(factor, 0.1)))
-        venue.tick(after=chance.choice([SECOND, SECOND, 10 * SECOND, HOUR, 5 * HOUR]))
+        venue.tick(after=random.choice([SECOND, SECOND, 10 * SECOND, HOUR, 5 * HOUR]))
         venue.finish()
 
 
@@ -148,11 +148,11 @@ def watched(venue: Venue) -> list[Key]:
 @pytest.mark.parametrize("seed", range(8))
 def test_the_watch_finds_the_accounts_of_a_full_scan(seed: int) -> None:
     """It does after every Tick, through trades, payments, liquidations, gaps and settlements."""
-    bustle = RandomActivity(busy_venue(), random.Random(seed))
+    bustle = RandomActivity(busy_venue(), Random(seed))
     venue = bustle.venue
     seen = 0
     for _ in range(120):
-        for _ in range(bustle.chance.randint(0, 3)):
+        for _ in range(bustle.random.randint(0, 3)):
             bustle.random_action()
         bustle.pass_time()
         expected = scanned(venue)

@@ -15,7 +15,7 @@ from risk.events import Answer, Event, Liquidated, LiquidationStep
 from risk.reasons import Reason
 from risk.state import FIRST_CLIENT, INSURANCE, State
 from tests.hypothesis_settings import EFFORT, thorough
-from tests.risk.random_commands import ORDINARY, Chance, small_venue
+from tests.risk.random_commands import ORDINARY, RandomCommands, small_venue
 from tests.risk.venue import Venue, reason
 
 
@@ -32,7 +32,7 @@ class AnyDay(RuleBasedStateMachine):
         random=st.randoms(use_true_random=False),
     )
     def step(self, kind: str, random: Random) -> None:
-        Chance(self.venue, random).step(kind)
+        RandomCommands(self.venue, random).step(kind)
         for entry in self.venue.entries[self.seen :]:
             note(str(entry.command))
         self.seen = len(self.venue.entries)
@@ -46,9 +46,9 @@ test_every_identity_holds_after_every_entry = AnyDay.TestCase
 def day(request: pytest.FixtureRequest) -> Venue:
     """Return a long day with its own seed, checked after each entry."""
     venue = small_venue()
-    chance = Chance(venue, Random(request.param))
+    random_commands = RandomCommands(venue, Random(request.param))
     for _ in range(500):
-        chance.step()
+        random_commands.step()
     calm_down(venue)
     return venue
 
@@ -112,9 +112,9 @@ def test_all_days_together_reach_every_liquidation_step() -> None:
     for seed in range(100, 120):
         venue = small_venue()
         venue.checked = False
-        chance = Chance(venue, Random(seed))
+        random_commands = RandomCommands(venue, Random(seed))
         for _ in range(400):
-            chance.step()
+            random_commands.step()
         for events in venue.events:
             reasons.add(reason(events))
             steps |= {event.step for event in events if isinstance(event, Liquidated)}

@@ -17,7 +17,7 @@ from risk.events import Traded
 from risk.risk_terms import LossPolicy
 from risk.state import FEES, INSURANCE
 from tests.hypothesis_settings import thorough
-from tests.risk.random_commands import STORM, Chance, small_venue
+from tests.risk.random_commands import STORM, RandomCommands, small_venue
 from tests.risk.venue import WEEKLY, Venue, money, of_type, open_venue
 
 FAMILY = [each for each in LEGACY_2025 if each[0].family == "BTC"]
@@ -115,9 +115,9 @@ def test_random_days_keep_fees_and_fund_above_zero(seed: int) -> None:
     """The fee account is emptied again and again."""
     venue = small_venue()
     venue.checked = False
-    chance = Chance(venue, Random(seed), STORM)
+    random_commands = RandomCommands(venue, Random(seed), STORM)
     for _ in range(150):
-        chance.step()
+        random_commands.step()
         for currency in ("BTC", "USDC"):
             fees = venue.wallet(FEES, currency).balance
             assert fees >= 0

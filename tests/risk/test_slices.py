@@ -61,7 +61,7 @@ from tests.risk.before_settlement import (
     MONTHLY,
     venue_before_settlement,
 )
-from tests.risk.random_commands import STORM, Chance, small_venue
+from tests.risk.random_commands import STORM, RandomCommands, small_venue
 from tests.risk.venue import BTC, WEEKLY, Venue, amount, of_type, open_venue, price, reason
 
 AFTER = "BTC-31JUL26"
@@ -357,9 +357,9 @@ def test_commands_without_payments_do_not_change_a_deleveraging(
 def test_any_commands_between_slices_leave_all_accounts_above_zero(seed: int) -> None:
     """Crashes, expiries and settlements run in slices of one step."""
     venue = small_venue(slice=1)
-    chance = Chance(venue, Random(seed), STORM)
+    random_commands = RandomCommands(venue, Random(seed), STORM)
     for _ in range(90):
-        chance.step()
+        random_commands.step()
     set_slice(venue, LARGE)
     for _ in range(60):
         venue.finish()

@@ -12,7 +12,7 @@ from risk.commands import Entry
 from risk.events import Event
 from risk.exchange import Exchange
 from risk.state import FIRST_CLIENT
-from tests.risk.random_commands import Chance, small_venue
+from tests.risk.random_commands import RandomCommands, small_venue
 
 STEPS = 250
 SEEDS = range(4)
@@ -22,9 +22,9 @@ def random_day(seed: int) -> tuple[list[Entry], list[list[Event]], str]:
     """Return the entries of a random day, their events and the final state."""
     venue = small_venue()
     venue.checked = False
-    chance = Chance(venue, Random(seed))
+    random_commands = RandomCommands(venue, Random(seed))
     for _ in range(STEPS):
-        chance.step()
+        random_commands.step()
     return venue.entries, venue.events, venue.exchange.digest()
 
 

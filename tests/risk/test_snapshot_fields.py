@@ -26,7 +26,7 @@ from risk.snapshot import (
     WalletFacts,
 )
 from risk.state import Account, Phase, Session, State
-from tests.risk.random_commands import Chance, small_venue
+from tests.risk.random_commands import RandomCommands, small_venue
 
 # Per class: what follows from the rest, what lives for one entry, and what has another name there.
 DERIVED: dict[type, tuple[type, set[str], set[str]]] = {
@@ -94,9 +94,9 @@ def busy_state() -> dict[str, Any]:
     """Return the snapshot of a venue in the middle of a random day, as JSON."""
     venue = small_venue()
     venue.checked = False
-    chance = Chance(venue, Random(11))
+    random_commands = RandomCommands(venue, Random(11))
     for _ in range(400):
-        chance.step()
+        random_commands.step()
     kept: dict[str, Any] = json.loads(snapshot.dump(venue.exchange.state))
     return kept
 

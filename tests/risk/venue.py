@@ -5,8 +5,8 @@
     trades = venue.sell("bob", BTC, "100", "50000")
     venue.tick(btc_usd="45000")
 
-Amounts, prices and money are written as people write them; `price`, `amount` and `money` turn
-them into units. Every entry is checked with `Exchange.check`, unless that is turned off.
+Amounts, prices and money are decimal strings; `price`, `amount` and `money` convert them to
+integer units. Every entry is checked with `Exchange.check`, unless that is switched off.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ E = TypeVar("E", bound=Event)
 
 
 def price(number: str | int) -> int:
-    """A price or an amount in 1e-8."""
+    """Convert a price or an amount to 1e-8."""
     return int(Decimal(number) * SCALE)
 
 
@@ -80,36 +80,36 @@ amount = price
 
 
 def money(number: str | int) -> int:
-    """Money in 1e-12."""
+    """Convert money to 1e-12."""
     return int(Decimal(number) * MONEY)
 
 
 def of_type(events: Iterable[Event], kind: type[E]) -> list[E]:
-    """The events of one type, in order."""
+    """Return the events of one type, in order."""
     return [event for event in events if isinstance(event, kind)]
 
 
 def reason(events: Iterable[Event]) -> Reason | None:
-    """Why the command was refused, None if it was not."""
+    """Return the reason of a refusal, or None."""
     refusals = of_type(events, Refused)
     return refusals[0].reason if refusals else None
 
 
 def order(events: Iterable[Event]) -> OrderRecord:
-    """The order that the command was answered with; AssertionError if it was refused."""
+    """Return the order of the answer; raise AssertionError if it was refused."""
     answers = of_type(events, Ordered)
     assert answers, f"no order: {reason(events)}"
     return answers[0].order
 
 
 def trades(events: Iterable[Event]) -> list[tuple[int, int]]:
-    """(price, amount) of each trade, in order."""
+    """Return (price, amount) of each trade, in order."""
     return [(trade.price, trade.amount) for trade in of_type(events, Traded)]
 
 
 @define
 class Venue:
-    """An exchange and the log of what it was given; `followers` are given each entry as well."""
+    """An exchange and its log; each of `followers` is called with every entry and its events."""
 
     exchange: Exchange = field(factory=Exchange)
     time: int = START
@@ -131,7 +131,7 @@ class Venue:
         key: str = "",
         check: bool | None = None,
     ) -> list[Event]:
-        """Apply one command, `after` milliseconds after the one before or `at` a time."""
+        """Apply one command, `after` milliseconds later or `at` a time."""
         self.time = self.time + after if at is None else at
         origin = Origin(1, 1, session, request, key)
         entry = Entry(len(self.entries) + 1, self.time, origin, command)
@@ -145,7 +145,7 @@ class Venue:
         return events
 
     def number(self, account: str | int) -> int:
-        """An account's number, by its name."""
+        """Return an account's number."""
         return self.accounts[account] if isinstance(account, str) else account
 
     def open(self, name: str, **deposits: str) -> int:
@@ -158,12 +158,12 @@ class Venue:
         return number
 
     def deposit(self, account: str | int, currency: str, sum_in: str) -> list[Event]:
-        """Credit an account."""
+        """Deposit money to an account."""
         number = self.number(account)
         return self.do(Deposit(account=number, currency=currency, amount=money(sum_in)))
 
     def tick(self, after: int = SECOND, **prices: str) -> list[Event]:
-        """A heartbeat with all prices, those named here being new."""
+        """Send a heartbeat with all prices, of which the given ones are new."""
         self.prices |= {name: price(number) for name, number in prices.items()}
         return self.do(Tick(prices=tuple(self.prices.items())), after=after)
 
@@ -176,7 +176,7 @@ class Venue:
         limit: str | int | None = None,
         **terms: Any,
     ) -> list[Event]:
-        """Place an order: at a limit, or without one a market order. `after` etc. go to `do`."""
+        """Place a limit order, or without a limit a market order. `after` etc. go to `do`."""
         doing = {key: terms.pop(key) for key in _DOING if key in terms}
         terms.setdefault("type", OrderType.MARKET if limit is None else OrderType.LIMIT)
         command = Place(
@@ -198,7 +198,7 @@ class Venue:
         return self.place(account, instrument, Side.SELL, *args, **terms)
 
     def trade(self, buyer: str, seller: str, instrument: str, *args: Any) -> list[Event]:
-        """Let two accounts trade with each other at a price: the buyer is the maker."""
+        """Let two accounts trade with each other at a price; the buyer is the maker."""
         self.buy(buyer, instrument, *args)
         return self.sell(seller, instrument, *args)
 
@@ -207,14 +207,14 @@ class Venue:
         return self.do(StartSession(session=session, account=self.number(account)), **doing)
 
     def liquidate(self) -> list[Event]:
-        """One round for everybody who is due for one, worst first, with all follow-up work."""
+        """Run one round for every account that is due, worst first, and finish all work."""
         events: list[Event] = []
         for account, currency in liquidation.pending(self.exchange.state):
             events += self.do(Liquidate(account=account, currency=currency))
         return events + self.finish()
 
     def finish(self) -> list[Event]:
-        """Carry on what is too large for one entry until it is done."""
+        """Send Continue entries until no work is in progress."""
         events: list[Event] = []
         for _ in range(100_000):
             if not self.exchange.busy:
@@ -223,29 +223,29 @@ class Venue:
         raise AssertionError("work in progress never ends")
 
     def set_parameters(self, **parameters: Any) -> list[Event]:
-        """Change house rules; what is not named has its default."""
+        """Set parameters; the others have their defaults."""
         return self.do(SetParameters(parameters=Parameters(**parameters)))
 
     def market(self, instrument: str) -> Market:
-        """A market's state."""
+        """Return a market."""
         return self.exchange.state.markets[instrument]
 
     def wallet(self, account: str | int, currency: str) -> Wallet:
-        """A wallet's state. What depends on marks may be out of date: see `risk.margin_cache`."""
+        """Return a wallet. Its cached sums may be stale: see `risk.margin_cache`."""
         return self.exchange.state.wallet(self.number(account), currency)
 
     def position(self, account: str | int, instrument: str) -> Position | None:
-        """A position's state."""
+        """Return a position, or None."""
         held: Position | None = self.market(instrument).positions.get(self.number(account))
         return held
 
     def size(self, account: str | int, instrument: str) -> int:
-        """What an account holds, in 1e-8."""
+        """Return the size of an account's position, in 1e-8."""
         position = self.position(account, instrument)
         return position.size if position is not None else 0
 
     def orders(self, account: str | int) -> list[Order]:
-        """An account's open orders, oldest first."""
+        """Return an account's open orders, oldest first."""
         return list(self.exchange.state.accounts[self.number(account)].orders.values())
 
 
@@ -262,7 +262,7 @@ def open_venue(
     parameters: dict[str, Any] | None = None,
     **accounts: dict[str, str],
 ) -> Venue:
-    """A venue with products, accounts (name to deposits), an insurance fund and a first Tick."""
+    """Return a venue with products, accounts (name to deposits), insurance fund and first Tick."""
     venue = Venue(time=time, checked=checked)
     if parameters:
         venue.set_parameters(**parameters)

@@ -20,7 +20,7 @@ from gateway.log.verify import Verification
 from gateway.log.writer import SegmentWriter
 from tests.gateway.log.log_fixtures import Book
 from tests.hypothesis_settings import thorough
-from tests.risk.random_commands import Chance, small_venue
+from tests.risk.random_commands import RandomCommands, small_venue
 from tests.risk.venue import Venue
 from tests.system.durability.venue_process import replayed_elsewhere
 
@@ -58,9 +58,9 @@ class Kept:
 
     def trade(self, random: Random) -> None:
         """A few random things, in one frame."""
-        chance = Chance(self.venue, random)
+        random_commands = RandomCommands(self.venue, random)
         for _ in range(random.randrange(1, 20)):
-            chance.step()
+            random_commands.step()
 
     def checkpoint(self, _random: Random) -> None:
         """The trail so far, for every replay to compare its own with."""
