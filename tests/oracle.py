@@ -1,7 +1,7 @@
-"""A naive order book, a list and a sort: slow, right by reading, what `book/` is tested against.
+"""A naive order book, a list and a sort: slow and obviously correct, the reference for `book/`.
 
-It shares nothing with the real book but the names of the sides and modes. There are no levels,
-no links and no running totals: every question is answered from the one list, from scratch.
+It shares only enumerations with the real book. It has no levels, links or running totals:
+everything is calculated from one list each time.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ class NaiveBook:
     step: int = 1
 
     def ranked(self, side: Side) -> list[NaiveOrder]:
-        """Orders of a side as they trade: by price, within one by arrival (sorts are stable)."""
+        """Return the orders of a side by price, then by arrival (sorting is stable)."""
         ours = [order for order in self.orders if order.side is side]
         return sorted(ours, key=lambda order: order.price, reverse=side is Side.BUY)
 
     def depth(self, side: Side) -> list[tuple[int, int]]:
-        """(price, total) of each price of a side, best first."""
+        """Return (price, total) of each price of a side, best first."""
         totals: dict[int, int] = {}
         for order in self.ranked(side):
             totals[order.price] = totals.get(order.price, 0) + order.left
         return list(totals.items())
 
     def exposed(self, account: int, side: Side) -> int:
-        """What orders of that side could take off the account's position."""
+        """Return the part of the account's position that orders of that side can reduce."""
         position = self.positions[account]
         return max(-position, 0) if side is Side.BUY else max(position, 0)
 
     def room(self, account: int, side: Side) -> int:
-        """What its resting reduce-only orders leave of that for another one to rest."""
+        """Return the part of it that resting reduce-only orders leave to another one."""
         return self.exposed(account, side) - sum(
             order.left
             for order in self.orders
@@ -75,18 +75,18 @@ class NaiveBook:
         )
 
     def crosses(self, order: NaiveOrder) -> bool:
-        """Whether any resting order would trade with this one."""
+        """Return whether any resting order would trade with this one."""
         return any(_acceptable(order, maker) for maker in self.ranked(order.side.opposite))
 
     def slide(self, order: NaiveOrder) -> None:
-        """Post-only: move the price away, tick by tick, until nothing crosses."""
+        """Move the price of a post-only order away, tick by tick, until nothing crosses."""
         while self.crosses(order):
             order.price -= self.tick if order.side is Side.BUY else -self.tick
 
     def place(
         self, order: NaiveOrder, time_in_force: TimeInForce, self_trading: SelfTrading
     ) -> list[Fill]:
-        """Trade an order as far as it goes; what is left rests if its terms let it."""
+        """Trade an order as far as possible; the remainder rests if its terms allow it."""
         if time_in_force is TimeInForce.FILL_OR_KILL and not self.fills_whole(order, self_trading):
             return []
         fills, refused = self.trade(order, self_trading)
@@ -95,13 +95,13 @@ class NaiveBook:
         return fills
 
     def fills_whole(self, taker: NaiveOrder, self_trading: SelfTrading) -> bool:
-        """Whether a taker would be filled whole: by trying it out on a copy."""
+        """Return whether a taker would be filled completely, by trying it on a copy."""
         trial, order = deepcopy((self, taker))
         trial.trade(order, self_trading)
         return not order.left
 
     def trade(self, taker: NaiveOrder, self_trading: SelfTrading) -> tuple[list[Fill], bool]:
-        """Fills of a taker, and whether it was stopped: by an own order, or at the limit."""
+        """Return the fills of a taker, and whether an own order or the limit ended it."""
         fills: list[Fill] = []
         steps = 0
         while taker.left:
@@ -128,7 +128,7 @@ class NaiveBook:
         return fills, False
 
     def fill(self, taker: NaiveOrder, maker: NaiveOrder, amount: int) -> None:
-        """One fill, and what it leaves of reduce-only orders."""
+        """Execute one fill and cut reduce-only orders."""
         buyer, seller = (taker, maker) if taker.side is Side.BUY else (maker, taker)
         self.positions[buyer.account] += amount
         self.positions[seller.account] -= amount
@@ -137,7 +137,7 @@ class NaiveBook:
         self.trim_reduce_only()
 
     def cuts(self, taker: NaiveOrder, maker: NaiveOrder, amount: int) -> list[int]:
-        """How many other orders of either account a fill would cut: by trying it out on a copy."""
+        """Return how many other orders of each account a fill would cut, by trying it on a copy."""
         trial, buying, selling = deepcopy((self, taker, maker))
         trial.fill(buying, selling, amount)
         return [
@@ -149,7 +149,7 @@ class NaiveBook:
         ]
 
     def trim_reduce_only(self) -> None:
-        """Let reduce-only orders keep what their account's position has room for, oldest first."""
+        """Cut reduce-only orders, newest first, to what the account's position leaves to reduce."""
         granted: Counter[tuple[int, Side]] = Counter()
         for order in self.orders:
             if order.reduce_only:

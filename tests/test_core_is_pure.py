@@ -1,8 +1,8 @@
-"""The core computes with integers, in a defined order: what no linter checks, checked here.
+"""`book` and `risk` calculate with integers, in a defined order.
 
-Import rules (no clock, no randomness, no I/O) are import-linter's affair. This looks for what
-needs no import: floats and true division, `hash()` and `id()`, the present day, and whatever
-walks over a set, whose order differs between processes.
+import-linter forbids modules with a clock, randomness or I/O there. These tests find what needs no
+import: floats and true division, `hash()` and `id()`, the present date, and iteration over a set,
+whose order differs between processes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CLOCKS = {"now", "utcnow", "today"}
 UNSTABLE = {"hash", "id"}
 SETS = {"set", "frozenset"}
 SET_METHODS = {"union", "intersection", "difference", "symmetric_difference"}
-WALKERS = {"list", "tuple", "iter", "enumerate", "reversed", "zip", "map", "filter", "dict"}
-"""Builtins that keep the order of what they are given. `sorted`, `sum` and the like do not."""
+ITERATING = {"list", "tuple", "iter", "enumerate", "reversed", "zip", "map", "filter", "dict"}
+"""Builtins whose result depends on the order of their argument; that of `sorted` does not."""
 
 
 def impurities(source: str) -> list[str]:
-    """`line: what` for everything in a module that the core must not do."""
+    """Return `line: problem` for every forbidden construct in a module."""
     tree = ast.parse(source)
     names = _names_of_sets(tree)
     found = [
@@ -36,7 +36,7 @@ def impurities(source: str) -> list[str]:
     ]
     # A comprehension has no line of its own.
     found += [
-        (node.iter.lineno, "walks over a set")
+        (node.iter.lineno, "iterates over a set")
         for node in ast.walk(tree)
         if isinstance(node, ast.comprehension) and _is_set(node.iter, names)
     ]
@@ -55,10 +55,10 @@ def _impure(node: ast.AST, names: frozenset[str]) -> Iterator[str]:
             yield "negative power"
         case ast.For(iter=walked) | ast.Starred(value=walked) | ast.YieldFrom(value=walked):
             if _is_set(walked, names):
-                yield "walks over a set"
+                yield "iterates over a set"
         case ast.Assign(targets=[ast.Tuple() | ast.List()], value=walked):
             if _is_set(walked, names):
-                yield "walks over a set"
+                yield "iterates over a set"
         case ast.Call(func=func, args=args):
             yield from _impure_call(func, args, names)
 
@@ -69,15 +69,15 @@ def _impure_call(func: ast.expr, args: list[ast.expr], names: frozenset[str]) ->
         case ast.Name(id=name):
             if name in UNSTABLE:
                 yield f"{name}()"
-            if name in WALKERS and sets:
-                yield "walks over a set"
+            if name in ITERATING and sets:
+                yield "iterates over a set"
         case ast.Attribute(value=owner, attr=name):
             if name in CLOCKS:
                 yield f"{name}()"
             if name in {"join", "fromkeys", "extend"} and sets:
-                yield "walks over a set"
+                yield "iterates over a set"
             if name == "pop" and not args and _is_set(owner, names):
-                yield "takes any one of a set"
+                yield "pops from a set"
 
 
 def _is_set(node: ast.expr, names: frozenset[str]) -> bool:
@@ -116,12 +116,12 @@ def _names_of_sets(tree: ast.Module) -> frozenset[str]:
 
 def _set_names(node: ast.AST, names: frozenset[str]) -> Iterator[str]:
     targets: list[ast.expr] = []
-    if isinstance(node, ast.arg) and node.annotation is not None and _says_set(node.annotation):
+    if isinstance(node, ast.arg) and node.annotation is not None and _is_set_type(node.annotation):
         yield node.arg
     elif isinstance(node, ast.Assign) and _is_set(node.value, names):
         targets = node.targets
     elif (isinstance(node, ast.NamedExpr) and _is_set(node.value, names)) or (
-        isinstance(node, ast.AnnAssign) and _says_set(node.annotation)
+        isinstance(node, ast.AnnAssign) and _is_set_type(node.annotation)
     ):
         targets = [node.target]
     for target in targets:
@@ -131,12 +131,12 @@ def _set_names(node: ast.AST, names: frozenset[str]) -> Iterator[str]:
             yield target.attr
 
 
-def _says_set(annotation: ast.expr) -> bool:
+def _is_set_type(annotation: ast.expr) -> bool:
     match annotation:
         case ast.Subscript(value=value):
-            return _says_set(value)
+            return _is_set_type(value)
         case ast.BinOp(left=left, right=right):
-            return _says_set(left) or _says_set(right)
+            return _is_set_type(left) or _is_set_type(right)
         case ast.Name(id=name):
             return name in SETS | {"Set", "AbstractSet", "MutableSet"}
     return False
@@ -144,12 +144,12 @@ def _says_set(annotation: ast.expr) -> bool:
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_core_is_pure(path: Path) -> None:
-    """No floats, no hashes, no present day, no walk over a set in `book` and `risk`."""
+    """No module of `book` and `risk` contains a forbidden construct."""
     assert [] == impurities(path.read_text())
 
 
-def test_the_whole_core_is_looked_at() -> None:
-    """A checker that finds no files finds no fault."""
+def test_all_files_of_the_core_are_checked() -> None:
+    """A check that found no files would find no fault."""
     assert {"matching.py", "exchange.py", "margin.py"} <= {path.name for path in CORE}
 
 
@@ -167,28 +167,31 @@ def test_the_whole_core_is_looked_at() -> None:
         ("x = id(y)", "id()"),
         ("x = datetime.now()", "now()"),
         ("x = date.today()", "today()"),
-        ("for x in {1, 2}: ...", "walks over a set"),
-        ("x = [y for y in {z for z in w}]", "walks over a set"),
-        ("x = {y: 1 for y in set(z)}", "walks over a set"),
-        ("x = list(frozenset(y))", "walks over a set"),
-        ("x = [*a, *{1, 2}]", "walks over a set"),
-        ("f(*set(x))", "walks over a set"),
-        ("a, b = {1, 2}", "walks over a set"),
-        ("x = ','.join({str(y) for y in z})", "walks over a set"),
-        ("x = dict.fromkeys({1, 2})", "walks over a set"),
-        ("x = next(iter({1, 2}))", "walks over a set"),
-        ("s = set(y)\nfor x in s: ...", "walks over a set"),
-        ("s: set[int] = f()\nfor x in s: ...", "walks over a set"),
-        ("def f(s: set[int] | None):\n    return [x for x in s]", "walks over a set"),
-        ("s = set()\nt = s.copy()\nu = t\nfor x in u | v: ...", "walks over a set"),
-        ("class A:\n    s: frozenset[int]\ndef f(a):\n    for x in a.s: ...", "walks over a set"),
-        ("for x in a.keys() - b: ...", "walks over a set"),
-        ("for x in a.union(b): ...", "walks over a set"),
-        ("s = {1}\nx = s.pop()", "takes any one of a set"),
+        ("for x in {1, 2}: ...", "iterates over a set"),
+        ("x = [y for y in {z for z in w}]", "iterates over a set"),
+        ("x = {y: 1 for y in set(z)}", "iterates over a set"),
+        ("x = list(frozenset(y))", "iterates over a set"),
+        ("x = [*a, *{1, 2}]", "iterates over a set"),
+        ("f(*set(x))", "iterates over a set"),
+        ("a, b = {1, 2}", "iterates over a set"),
+        ("x = ','.join({str(y) for y in z})", "iterates over a set"),
+        ("x = dict.fromkeys({1, 2})", "iterates over a set"),
+        ("x = next(iter({1, 2}))", "iterates over a set"),
+        ("s = set(y)\nfor x in s: ...", "iterates over a set"),
+        ("s: set[int] = f()\nfor x in s: ...", "iterates over a set"),
+        ("def f(s: set[int] | None):\n    return [x for x in s]", "iterates over a set"),
+        ("s = set()\nt = s.copy()\nu = t\nfor x in u | v: ...", "iterates over a set"),
+        (
+            "class A:\n    s: frozenset[int]\ndef f(a):\n    for x in a.s: ...",
+            "iterates over a set",
+        ),
+        ("for x in a.keys() - b: ...", "iterates over a set"),
+        ("for x in a.union(b): ...", "iterates over a set"),
+        ("s = {1}\nx = s.pop()", "pops from a set"),
     ],
 )
-def test_the_checker_finds_what_is_planted(source: str, what: str) -> None:
-    """Each planted fault is found, on its line."""
+def test_a_forbidden_construct_is_found(source: str, what: str) -> None:
+    """The problem is reported with its line."""
     faults = impurities(f"import something\n{source}\n")
     assert [what] == [fault.partition(": ")[2] for fault in faults]
     assert 2 <= int(faults[0].partition(":")[0]) <= 2 + source.count("\n")

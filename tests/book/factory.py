@@ -1,4 +1,4 @@
-"""Contracts and orders for the tests of the book, with the numbers a trader knows them by."""
+"""Contracts, instruments and orders for the tests of the book."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ SOL_PERPETUAL: Instrument = perpetual(SOL_USDC, number=2, created=0)
 def limit_order(
     order_id: int, account: int, side: Side, price: int, amount: int, **terms: Any
 ) -> Order:
-    """A good-til-cancelled limit order; `terms` are further fields of Order."""
+    """Return a good-til-cancelled limit order; `terms` are further fields of Order."""
     terms.setdefault("time_in_force", TimeInForce.GOOD_TIL_CANCELLED)
     return Order(
         order_id=order_id,

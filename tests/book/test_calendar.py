@@ -1,4 +1,4 @@
-"""What is listed when: Fridays, month ends and quarter ends, all at 08:00 UTC."""
+"""The expiry calendar: Fridays, month ends and quarter ends, all at 08:00 UTC."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -26,12 +26,12 @@ TIMES = st.integers(
 
 
 def at(text: str) -> int:
-    """Milliseconds of a UTC time such as 2026-06-26T08:00."""
+    """Return the milliseconds of a UTC time such as 2026-06-26T08:00."""
     return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def listed(text: str) -> list[tuple[str, Period]]:
-    """Names and periods of what is listed at a time."""
+    """Return date codes and periods of the expiries listed at a time."""
     return [(date_code(expiry), period) for expiry, period in expiries(at(text))]
 
 
@@ -47,7 +47,7 @@ def listed(text: str) -> list[tuple[str, Period]]:
     ],
 )
 def test_the_averaging_window_opens_half_an_hour_before_expiry(time: str, opens: str) -> None:
-    """The last one that has opened by then, to the millisecond."""
+    """The last window that has opened is returned, exact to the millisecond."""
     assert at(opens) == averaging_start(at(time))
 
 
@@ -57,32 +57,32 @@ def test_the_averaging_window_opens_half_an_hour_before_expiry(time: str, opens:
         pytest.param(
             "2026-06-03T12:00",
             [("5JUN26", WEEK), ("12JUN26", WEEK), ("26JUN26", MONTH)],
-            id="in a quarter's last month its end is the quarter's",
+            id="the last month of a quarter, whose end is the quarter end",
         ),
         pytest.param(
             "2026-07-01T00:00",
             [("3JUL26", WEEK), ("10JUL26", WEEK), ("31JUL26", MONTH), ("25SEP26", MONTH)],
-            id="elsewhere there are four",
+            id="another month, with four expiries",
         ),
         pytest.param(
             "2026-05-29T07:59:59.999",
             [("29MAY26", MONTH), ("5JUN26", WEEK), ("26JUN26", MONTH)],
-            id="a Friday that is a month end is a monthly",
+            id="a Friday that is a month end counts as monthly",
         ),
         pytest.param(
             "2026-05-29T08:00",
             [("5JUN26", WEEK), ("12JUN26", WEEK), ("26JUN26", MONTH)],
-            id="at 08:00 it has ended and the next month's end is the nearest",
+            id="at 08:00 the monthly has expired",
         ),
         pytest.param(
             "2026-06-26T07:59:59.999",
             [("26JUN26", MONTH), ("3JUL26", WEEK)],
-            id="Friday, month end and quarter end in one",
+            id="a Friday that is month end and quarter end",
         ),
         pytest.param(
             "2026-06-26T08:00",
             [("3JUL26", WEEK), ("10JUL26", WEEK), ("31JUL26", MONTH), ("25SEP26", MONTH)],
-            id="at 08:00 all three roll",
+            id="at 08:00 all three have expired",
         ),
         pytest.param(
             "2026-06-05T08:00",
@@ -97,18 +97,18 @@ def test_the_averaging_window_opens_half_an_hour_before_expiry(time: str, opens:
         pytest.param(
             "2026-12-20T00:00",
             [("25DEC26", MONTH), ("1JAN27", WEEK)],
-            id="over the turn of the year",
+            id="across the end of the year",
         ),
     ],
 )
-def test_what_is_listed(time: str, expected: list[tuple[str, Period]]) -> None:
+def test_the_listed_expiries(time: str, expected: list[tuple[str, Period]]) -> None:
     """The next two Fridays, the month end and the quarter end, each date once, soonest first."""
     assert expected == listed(time)
 
 
 @given(TIMES)
 def test_expiries_are_future_fridays_at_eight(time: int) -> None:
-    """Ascending, ahead of the time asked for, and never a millisecond off a Friday's 08:00."""
+    """Ascending, after the given time, and exactly at 08:00 on a Friday."""
     found = [expiry for expiry, _ in expiries(time)]
     assert sorted(set(found)) == found
     for expiry in found:
@@ -122,22 +122,22 @@ def test_expiries_are_future_fridays_at_eight(time: int) -> None:
 
 @given(TIMES, st.integers(0, 100 * DAY))
 def test_an_expiry_keeps_its_period_while_it_is_listed(time: int, later: int) -> None:
-    """A weekly never turns into a monthly: nobody's fees change under an open position."""
+    """A weekly never becomes a monthly, which would change the fees of open positions."""
     before, after = dict(expiries(time)), dict(expiries(time + later))
     for expiry in before.keys() & after.keys():
         assert before[expiry] is after[expiry]
 
 
 @given(TIMES, st.integers(0, 100 * DAY))
-def test_nothing_is_delisted_before_it_expires(time: int, later: int) -> None:
-    """What was listed and has not expired is still listed."""
+def test_an_expiry_stays_listed_until_it_is_over(time: int, later: int) -> None:
+    """Every listed expiry that is still ahead later is listed later as well."""
     alive = {expiry for expiry, _ in expiries(time) if expiry > time + later}
     assert alive <= {expiry for expiry, _ in expiries(time + later)}
 
 
 @given(st.dates(date(1970, 1, 1), date(2200, 1, 1)))
-def test_last_friday_is_the_last_one(day: date) -> None:
-    """It is a Friday of the month, and a week later the month is over."""
+def test_last_friday_is_the_last_friday_of_its_month(day: date) -> None:
+    """It is a Friday of the month, and a week later is in the next month."""
     found = last_friday(day.year, day.month)
     assert (day.year, day.month, 4) == (found.year, found.month, found.weekday())
     assert (found + timedelta(days=7)).month != day.month
@@ -152,8 +152,8 @@ def test_last_friday_is_the_last_one(day: date) -> None:
         ("2026-03-01T00:00", "2026-03-01T08:00"),
     ],
 )
-def test_the_next_settlement_is_strictly_ahead(time: str, settlement: str) -> None:
-    """At 08:00 itself the settlement is due, so the next one is tomorrow's."""
+def test_the_next_settlement_is_strictly_later(time: str, settlement: str) -> None:
+    """At 08:00 itself the next settlement is that of the next day."""
     assert at(settlement) == next_settlement(at(time))
 
 
@@ -165,12 +165,12 @@ def test_the_next_settlement_is_strictly_ahead(time: str, settlement: str) -> No
         ("2009-01-03T00:00", "3JAN09"),
     ],
 )
-def test_date_codes_write_the_day_bare_and_the_year_in_two(time: str, code: str) -> None:
-    """No leading zero in the day, two digits for the year, months in upper case English."""
+def test_date_codes_have_no_leading_zero_and_a_two_digit_year(time: str, code: str) -> None:
+    """Months are in upper case English."""
     assert code == date_code(at(time))
 
 
 @given(st.dates(date(1970, 1, 1), date(2200, 1, 1)))
-def test_a_day_holds_its_expiry(day: date) -> None:
-    """`day_of` and `expiry_on` are each other's inverse."""
+def test_day_of_is_the_inverse_of_expiry_on(day: date) -> None:
+    """For every day of two centuries."""
     assert day == day_of(expiry_on(day))

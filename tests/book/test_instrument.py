@@ -1,4 +1,4 @@
-"""Instruments are data: names, ticks, bands, values and average prices."""
+"""Instruments: names, fees, ticks, price bands, values and average prices."""
 
 from datetime import date
 from fractions import Fraction
@@ -19,14 +19,14 @@ FILLS = st.lists(st.tuples(st.integers(1, 1_000), PRICES), min_size=1, max_size=
 
 
 def dollars(text: str) -> int:
-    """A decimal price in its integer scale; it must fit."""
+    """Return a decimal price in 1e-8; it must have no more than 8 decimals."""
     scaled = Fraction(text) * SCALE
     assert scaled.denominator == 1
     return scaled.numerator
 
 
-def test_names() -> None:
-    """A family and PERPETUAL, or a family and the day of expiry without a leading zero."""
+def test_names_have_the_family_and_the_expiry() -> None:
+    """Or PERPETUAL in place of the expiry."""
     expiry = expiry_on(date(2026, 6, 5))
     assert "BTC-PERPETUAL" == BTC_PERPETUAL.name
     assert "SOL_USDC-PERPETUAL" == perpetual(SOL_USDC, number=7, created=5).name
@@ -35,7 +35,7 @@ def test_names() -> None:
 
 
 def test_only_perpetuals_have_no_expiry() -> None:
-    """A dated future ends; a perpetual is told by having no end."""
+    """`perpetual` is derived from the expiry."""
     weekly = dated(BTC, 3, 0, expiry_on(date(2026, 6, 5)), Period.WEEK)
     assert (True, False) == (BTC_PERPETUAL.perpetual, weekly.perpetual)
     assert Period.PERPETUAL is BTC_PERPETUAL.period
@@ -61,7 +61,7 @@ def test_weeklies_have_their_own_maker_fee() -> None:
         ("100.5", "0.5"),
     ],
 )
-def test_a_step_holds_strictly_above_its_price(price: str, tick: str) -> None:
+def test_a_tick_step_applies_strictly_above_its_price(price: str, tick: str) -> None:
     """0.01 up to and at 10, 0.05 up to and at 100, 0.5 above."""
     assert dollars(tick) == SOL_PERPETUAL.tick_at(dollars(price))
 
@@ -77,15 +77,17 @@ def test_a_step_holds_strictly_above_its_price(price: str, tick: str) -> None:
         ("100.5", "100.5", "100.5"),
     ],
 )
-def test_rounding_to_the_tick_crosses_steps(price: str, floor: str, ceiling: str) -> None:
-    """Just above a step the floor is the step itself; just below it the ceiling is."""
+def test_rounding_to_the_tick_across_tick_steps(price: str, floor: str, ceiling: str) -> None:
+    """The price of a step is the floor just above it and the ceiling just below it."""
     assert dollars(floor) == SOL_PERPETUAL.floor_to_tick(dollars(price))
     assert dollars(ceiling) == SOL_PERPETUAL.ceil_to_tick(dollars(price))
 
 
 @given(INSTRUMENTS, st.integers(1, 300 * SCALE))
-def test_floor_and_ceiling_are_neighbours_on_the_grid(instrument: Instrument, price: int) -> None:
-    """They enclose the price, are tradable, and nothing tradable lies between them."""
+def test_floor_and_ceiling_are_neighbouring_multiples_of_the_tick(
+    instrument: Instrument, price: int
+) -> None:
+    """They enclose the price, and no tradable price lies between them."""
     floor, ceiling = instrument.floor_to_tick(price), instrument.ceil_to_tick(price)
     assert floor <= price <= ceiling
     assert floor == instrument.floor_to_tick(floor)
@@ -94,17 +96,15 @@ def test_floor_and_ceiling_are_neighbours_on_the_grid(instrument: Instrument, pr
     assert (floor == ceiling) == (price % instrument.tick_at(price) == 0)
 
 
-def test_the_band_around_a_live_mark() -> None:
+def test_the_price_band_of_a_recorded_mark() -> None:
     """BTC-PERPETUAL at mark 87006.21 with 1.5 %: sells from 85701.0, buys up to 88311.5."""
     low, high = BTC_PERPETUAL.band(dollars("87006.21"))
     assert (dollars("85701"), dollars("88311.5")) == (low, high)
 
 
 @given(INSTRUMENTS, PRICES)
-def test_the_band_holds_the_exact_one_and_is_less_than_a_tick_wider(
-    instrument: Instrument, mark: int
-) -> None:
-    """Both ends are tradable; rounding never narrows the band."""
+def test_rounding_widens_the_band_by_less_than_a_tick(instrument: Instrument, mark: int) -> None:
+    """Both ends are tradable, and the exact band lies within the rounded one."""
     low, high = instrument.band(mark)
     reach = Fraction(instrument.contract.band_rate, RATE) * mark
     assert mark - reach - instrument.tick_at(low + 1) < low <= mark - reach
@@ -113,14 +113,14 @@ def test_the_band_holds_the_exact_one_and_is_less_than_a_tick_wider(
     assert high == instrument.ceil_to_tick(high)
 
 
-def test_a_band_that_reaches_just_past_a_tick_is_widened_to_the_next() -> None:
-    """1.015 x 83743.84236454 is 85000 and less than 1e-8: the highest buy is at 85000.5."""
+def test_a_band_that_ends_just_above_a_tick_is_widened_to_the_next() -> None:
+    """1.015 x 83743.84236454 exceeds 85000 by less than 1e-8: the highest buy is at 85000.5."""
     _, high = BTC_PERPETUAL.band(dollars("83743.84236454"))
     assert dollars("85000.5") == high
 
 
 def test_the_band_never_reaches_below_one_tick() -> None:
-    """A price of zero or less cannot be traded, whatever the mark."""
+    """Prices of zero or less are not tradable."""
     wide = msgspec.structs.replace(SOL_USDC, band_rate=2 * RATE)
     low, _ = perpetual(wide, 1, 0).band(SCALE)
     assert SCALE // 100 == low
@@ -136,7 +136,7 @@ def test_profit_is_carry_less_value(instrument: Instrument) -> None:
         assert (size > 0) == (carry - instrument.value(size, 80 * SCALE) < 0)
 
 
-def test_profits_by_hand() -> None:
+def test_profits_calculated_by_hand() -> None:
     """100 USD from 100 to 125: 1 - 0.8 = 0.2 coins. 100 SOL from 100 to 125: 2,500 USDC."""
     profits = [
         instrument.value(100 * SCALE, 100 * SCALE) - instrument.value(100 * SCALE, 125 * SCALE)
@@ -146,10 +146,10 @@ def test_profits_by_hand() -> None:
 
 
 @given(INSTRUMENTS, st.integers(-(10**18), 10**18), PRICES)
-def test_value_is_odd_and_notional_is_its_size(
+def test_opposite_sizes_have_opposite_values_and_equal_notionals(
     instrument: Instrument, size: int, price: int
 ) -> None:
-    """The two sides of a trade have opposite values and one notional."""
+    """So the two sides of a trade book the same amounts."""
     value = instrument.value(size, price)
     assert -value == instrument.value(-size, price)
     assert abs(value) == instrument.notional(size, price) == instrument.notional(-size, price)
@@ -167,16 +167,16 @@ def test_linear_prices_average_arithmetically() -> None:
     assert 175 * SCALE == SOL_PERPETUAL.average_price(4 * SCALE, cost)
 
 
-def test_nothing_has_no_average_price() -> None:
-    """Before the first fill it is 0, which the API shows."""
+def test_the_average_price_of_no_fills_is_zero() -> None:
+    """The API shows it before the first fill."""
     assert [0, 0] == [i.average_price(0, 0) for i in (BTC_PERPETUAL, SOL_PERPETUAL)]
 
 
 @given(INSTRUMENTS, FILLS)
-def test_average_prices_are_exact_to_the_last_digit(
+def test_average_prices_are_the_rounded_exact_mean(
     instrument: Instrument, fills: list[tuple[int, int]]
 ) -> None:
-    """The accumulator loses nothing: the average is the rounded exact mean, whatever the order."""
+    """The accumulator does not lose precision, in whatever order the fills come."""
     contracts = instrument.contract.contract_size
     sized = [(count * contracts, price) for count, price in fills]
     amount = sum(size for size, _ in sized)
@@ -191,18 +191,20 @@ def test_average_prices_are_exact_to_the_last_digit(
 
 
 @given(INSTRUMENTS, st.integers(1, 10**6), PRICES)
-def test_one_price_averages_to_itself(instrument: Instrument, count: int, price: int) -> None:
-    """Filled at one price only, that price is the average, to the last digit."""
+def test_the_average_of_one_price_is_that_price(
+    instrument: Instrument, count: int, price: int
+) -> None:
+    """Exactly, for any number of contracts."""
     amount = count * instrument.contract.contract_size
     assert price == instrument.average_price(amount, instrument.cost(amount, price))
 
 
 def test_inverse_cost_is_in_units_of_funding() -> None:
-    """Amount over price is a number of coins; it is counted in 1e-24."""
+    """Amount over price is a number of coins, in 1e-24."""
     assert FUNDING // 200 == BTC_PERPETUAL.cost(100 * SCALE, 20_000 * SCALE)
 
 
 def test_inverse_cost_is_rounded_to_nearest() -> None:
-    """Always cutting would drift over many fills: two thirds round up, one third down."""
+    """Two thirds round up, one third down: truncation would drift over many fills."""
     assert 2 * FUNDING // 3 + 1 == BTC_PERPETUAL.cost(2, 3)
     assert FUNDING // 3 == BTC_PERPETUAL.cost(1, 3)

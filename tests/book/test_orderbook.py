@@ -1,4 +1,4 @@
-"""The order book: queues, levels, their changes, and the views on them."""
+"""The order book: queues, levels, their changes, depth and impact price."""
 
 import pytest
 
@@ -24,13 +24,13 @@ def rest(book: OrderBook, order_id: int, side: Side, price: int, amount: int) ->
 
 
 def queue(book: OrderBook, side: Side) -> list[int]:
-    """Order ids of a side in the order in which they trade."""
+    """Return the order ids of a side in the order in which they trade."""
     book.check()
     return [order.order_id for level in book.side(side) for order in level]
 
 
-def test_an_empty_book_has_no_best(book: OrderBook) -> None:
-    """Nothing to trade with, nothing to cross, nothing changed."""
+def test_an_empty_book_has_no_best_price(book: OrderBook) -> None:
+    """No order crosses it, and it has no changes."""
     assert (None, None) == (book.best(BUY), book.best_price(SELL))
     assert not book.crosses(BUY, 10**15)
     assert not book.crosses(SELL, 1)
@@ -38,7 +38,7 @@ def test_an_empty_book_has_no_best(book: OrderBook) -> None:
     book.check()
 
 
-def test_price_comes_before_time(book: OrderBook) -> None:
+def test_orders_trade_by_price_then_time(book: OrderBook) -> None:
     """The highest bid and the lowest ask trade first, and at one price the oldest does."""
     for order_id, price in enumerate([98, 99, 97, 99, 98], start=1):
         rest(book, order_id, BUY, price, 1)
@@ -52,7 +52,7 @@ def test_price_comes_before_time(book: OrderBook) -> None:
     assert best_ask is book.orders[12]
 
 
-def test_levels_between_two_prices_come_best_first(book: OrderBook) -> None:
+def test_levels_between_two_prices_are_returned_best_first(book: OrderBook) -> None:
     """Both prices are included, whether there is a level or not."""
     for order_id, price in enumerate([95, 97, 98, 99], start=1):
         rest(book, order_id, BUY, price, 1)
@@ -66,10 +66,10 @@ def test_levels_between_two_prices_come_best_first(book: OrderBook) -> None:
 @pytest.mark.parametrize(
     ("cancelled", "left"), [([1], [2, 3]), ([2], [1, 3]), ([3], [1, 2]), ([2, 1], [3])]
 )
-def test_cancelling_leaves_the_others_in_place(
+def test_cancelling_keeps_the_queue_of_the_others(
     book: OrderBook, cancelled: list[int], left: list[int]
 ) -> None:
-    """Whether at the front, in the middle or at the end of its queue."""
+    """The cancelled order may be at the front, in the middle or at the end of the queue."""
     orders = {order_id: rest(book, order_id, SELL, 100, 5) for order_id in (1, 2, 3)}
     for order_id in cancelled:
         book.remove(orders[order_id])
@@ -77,8 +77,8 @@ def test_cancelling_leaves_the_others_in_place(
     assert [(100, 5 * len(left))] == depth(book, SELL, 10)
 
 
-def test_the_last_order_takes_its_level_with_it(book: OrderBook) -> None:
-    """The next price is the best then, and the emptied price can be used again."""
+def test_removing_the_last_order_removes_its_level(book: OrderBook) -> None:
+    """The next price becomes the best, and a new order can open the level again."""
     first = rest(book, 1, BUY, 100, 5)
     rest(book, 2, BUY, 99, 5)
     book.remove(first)
@@ -87,8 +87,8 @@ def test_the_last_order_takes_its_level_with_it(book: OrderBook) -> None:
     assert [3, 2] == queue(book, BUY)
 
 
-def test_a_removed_order_can_rest_again_at_the_end(book: OrderBook) -> None:
-    """An edit that loses priority takes the order out and puts it back behind the others."""
+def test_a_removed_order_is_added_again_at_the_end(book: OrderBook) -> None:
+    """An edit that loses priority removes the order and adds it behind the others."""
     order = rest(book, 1, SELL, 100, 5)
     rest(book, 2, SELL, 100, 5)
     book.remove(order)
@@ -96,8 +96,8 @@ def test_a_removed_order_can_rest_again_at_the_end(book: OrderBook) -> None:
     assert [2, 1] == queue(book, SELL)
 
 
-def test_shrinking_keeps_the_place(book: OrderBook) -> None:
-    """An edit to less at the same price leaves the order where it queues."""
+def test_shrinking_keeps_the_place_in_the_queue(book: OrderBook) -> None:
+    """An edit to a smaller amount at the same price keeps priority."""
     order = rest(book, 1, SELL, 100, 5)
     rest(book, 2, SELL, 100, 5)
     book.shrink(order, 2)
@@ -107,16 +107,16 @@ def test_shrinking_keeps_the_place(book: OrderBook) -> None:
 
 
 @pytest.mark.parametrize("amount", [-1, 0, 3, 4])
-def test_shrinking_must_leave_something(book: OrderBook, amount: int) -> None:
-    """Of 5 with 2 filled, 3 remain: taking 3 is a cancel, taking none or less is a mistake."""
+def test_shrinking_to_nothing_is_rejected(book: OrderBook, amount: int) -> None:
+    """Of 5 with 2 filled, 3 remain: only 1 or 2 can be taken away."""
     order = rest(book, 1, SELL, 100, 5)
     book.fill(order, 2)
     with pytest.raises(AssertionError):
         book.shrink(order, amount)
 
 
-def test_a_partly_filled_order_keeps_its_place(book: OrderBook) -> None:
-    """Filling is not editing: what is left trades next."""
+def test_a_partly_filled_order_keeps_its_place_in_the_queue(book: OrderBook) -> None:
+    """The rest of it trades next."""
     order = rest(book, 1, BUY, 100, 5)
     rest(book, 2, BUY, 100, 5)
     book.fill(order, 4)
@@ -128,14 +128,14 @@ def test_a_partly_filled_order_keeps_its_place(book: OrderBook) -> None:
 
 @pytest.mark.parametrize("amount", [-1, 0, 6])
 def test_a_fill_is_positive_and_no_more_than_what_remains(book: OrderBook, amount: int) -> None:
-    """Anything else is a mistake of the caller."""
+    """Any other amount fails an assertion."""
     order = rest(book, 1, BUY, 100, 5)
     with pytest.raises(AssertionError):
         book.fill(order, amount)
 
 
-def test_an_order_rests_at_most_once(book: OrderBook) -> None:
-    """Adding it again, and removing what does not rest, are mistakes of the caller."""
+def test_an_order_cannot_rest_twice(book: OrderBook) -> None:
+    """Adding it again, or removing an order that does not rest, fails an assertion."""
     order = rest(book, 1, BUY, 100, 5)
     with pytest.raises(AssertionError):
         book.add(order)
@@ -145,13 +145,13 @@ def test_an_order_rests_at_most_once(book: OrderBook) -> None:
 
 
 def test_an_order_prints_without_its_neighbours(book: OrderBook) -> None:
-    """A failed assertion shows one order, however long the queue that it stands in."""
+    """The `repr` of an order has the same length in any queue."""
     for order_id in range(5_000):
         rest(book, order_id, BUY, 100, 5)
     assert repr(book.orders[0]) == repr(limit_order(0, 0, BUY, 100, 5))
 
 
-def test_crossing_begins_at_the_best_opposite_price(book: OrderBook) -> None:
+def test_an_order_crosses_from_the_best_opposite_price_on(book: OrderBook) -> None:
     """A buy at the best ask trades, one unit lower it rests; likewise for sells."""
     rest(book, 1, BUY, 99, 1)
     rest(book, 2, SELL, 101, 1)
@@ -159,8 +159,8 @@ def test_crossing_begins_at_the_best_opposite_price(book: OrderBook) -> None:
     assert [True, True, False] == [book.crosses(SELL, price) for price in (98, 99, 100)]
 
 
-def test_changes_are_net(book: OrderBook) -> None:
-    """Between two looks a level may change often; the reader sees before and after, once."""
+def test_several_changes_of_a_level_are_reported_as_one(book: OrderBook) -> None:
+    """`take_changes` returns one change per level, from the amount at the previous call."""
     order = rest(book, 1, BUY, 99, 5)
     rest(book, 2, BUY, 99, 2)
     rest(book, 3, SELL, 101, 4)
@@ -171,8 +171,8 @@ def test_changes_are_net(book: OrderBook) -> None:
     assert () == book.take_changes()
 
 
-def test_what_came_and_went_between_two_looks_is_no_change(book: OrderBook) -> None:
-    """Neither a level that appeared and vanished nor one that was emptied and refilled."""
+def test_a_level_with_an_unchanged_amount_is_not_reported(book: OrderBook) -> None:
+    """Neither one that appeared and vanished, nor one that was emptied and refilled."""
     old = rest(book, 1, SELL, 101, 4)
     book.take_changes()
     book.remove(rest(book, 2, SELL, 100, 1))
@@ -182,23 +182,23 @@ def test_what_came_and_went_between_two_looks_is_no_change(book: OrderBook) -> N
     assert [(101, 4)] == depth(book, SELL, 5)
 
 
-def test_a_level_that_ends_changes_to_zero(book: OrderBook) -> None:
-    """That is how a reader knows to forget it."""
+def test_a_removed_level_is_reported_with_amount_zero(book: OrderBook) -> None:
+    """Subscribers delete such a level."""
     order = rest(book, 1, SELL, 101, 4)
     book.take_changes()
     book.remove(order)
     assert (LevelChange(SELL, 101, 4, 0),) == book.take_changes()
 
 
-def test_changes_come_bids_first_and_then_as_touched(book: OrderBook) -> None:
-    """The order is fixed, so that every replica publishes the same."""
+def test_changes_are_ordered_by_side_and_then_by_first_change(book: OrderBook) -> None:
+    """Bids first. The order is fixed, so that every replica publishes the same."""
     for order_id, (side, price) in enumerate([(SELL, 105), (BUY, 98), (SELL, 103), (BUY, 99)]):
         rest(book, order_id, side, price, 1)
     assert [98, 99, 105, 103] == [change.price for change in book.take_changes()]
 
 
-def test_depth_shows_no_more_levels_than_asked_for(book: OrderBook) -> None:
-    """Best first, each price once with its total."""
+def test_depth_returns_at_most_the_requested_levels(book: OrderBook) -> None:
+    """Best first, each price once with its total amount."""
     for order_id, price in enumerate([101, 103, 102, 101]):
         rest(book, order_id, SELL, price, 10 + order_id)
     assert [] == depth(book, BUY, 5)
@@ -206,7 +206,7 @@ def test_depth_shows_no_more_levels_than_asked_for(book: OrderBook) -> None:
     assert [(101, 23), (102, 12), (103, 11)] == depth(book, SELL, 5)
 
 
-def test_the_impact_price_averages_over_the_levels_it_takes(book: OrderBook) -> None:
+def test_the_impact_price_is_the_average_over_the_levels_taken(book: OrderBook) -> None:
     """100 at 20,000 and 100 of the 300 at 30,000: 24,000 inverse, 25,000 linear."""
     rest(book, 1, SELL, 20_000 * SCALE, 100 * SCALE)
     rest(book, 2, SELL, 30_000 * SCALE, 300 * SCALE)
@@ -215,16 +215,16 @@ def test_the_impact_price_averages_over_the_levels_it_takes(book: OrderBook) -> 
     assert 20_000 * SCALE == impact_price(book, BTC_PERPETUAL, SELL, 100 * SCALE)
 
 
-def test_an_impact_price_in_the_middle_is_even() -> None:
-    """One unit at 2 and one at 3 cost 5, and half of it is 2."""
+def test_an_impact_price_at_a_tie_is_rounded_to_even() -> None:
+    """One unit at 2 and one at 3 average 2.5, which rounds to 2."""
     book = OrderBook(SOL_PERPETUAL.name)
     for number, price in enumerate((2, 3), 1):
         book.add(limit_order(number, 1, SELL, price, 1))
     assert 2 == impact_price(book, SOL_PERPETUAL, SELL, 2)
 
 
-def test_a_side_that_holds_too_little_has_no_impact_price(book: OrderBook) -> None:
-    """The whole side is just enough; a unit more is too much."""
+def test_a_side_with_too_little_liquidity_has_no_impact_price(book: OrderBook) -> None:
+    """An amount equal to the whole side has one; one unit more has none."""
     rest(book, 1, BUY, 100 * SCALE, 7)
     rest(book, 2, BUY, 99 * SCALE, 3)
     assert impact_price(book, BTC_PERPETUAL, BUY, 10) is not None
@@ -273,7 +273,7 @@ def break_price(book: OrderBook) -> None:
     book.orders[2].price = 102
 
 
-BREAKAGES = [
+CORRUPTIONS = [
     break_level_total,
     break_link,
     break_tail,
@@ -287,14 +287,14 @@ BREAKAGES = [
 ]
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.__name__)
-def test_check_finds_what_is_broken(book: OrderBook, breakage: object) -> None:
-    """A proof that cannot fail proves nothing: each invariant is broken once."""
+@pytest.mark.parametrize("corrupt", CORRUPTIONS, ids=lambda corrupt: corrupt.__name__)
+def test_check_detects_every_broken_invariant(book: OrderBook, corrupt: object) -> None:
+    """Each invariant is broken once, so that none of the assertions can be lost."""
     rest(book, 1, BUY, 99, 5)
     rest(book, 2, SELL, 101, 5)
     rest(book, 3, SELL, 101, 5)
     book.check()
-    assert callable(breakage)
-    breakage(book)
+    assert callable(corrupt)
+    corrupt(book)
     with pytest.raises(AssertionError):
         book.check()

@@ -1,4 +1,4 @@
-"""The order book and the naive one are given the same commands and must agree on everything."""
+"""The order book and a naive one execute the same random commands and must always agree."""
 
 from collections import Counter
 from copy import deepcopy
@@ -23,18 +23,18 @@ from tests.oracle import Fill, NaiveBook, NaiveOrder
 
 TICK = BTC_PERPETUAL.contract.tick
 
-# Few of each, so that orders meet, queue up and belong to the same account all the time.
+# Few accounts and prices, so that orders often match, queue, and belong to the same account.
 ACCOUNTS = st.sampled_from([1, 2, 3])
 MIDDLE = 3 * TICK
 PRICES = st.integers(1, 5).map(lambda ticks: ticks * TICK)
 AMOUNTS = st.integers(1, 12)
-CROWD = st.lists(st.tuples(ACCOUNTS, PRICES, AMOUNTS, st.booleans()), min_size=8, max_size=24)
+RESTING = st.lists(st.tuples(ACCOUNTS, PRICES, AMOUNTS, st.booleans()), min_size=8, max_size=24)
 POSITIONS = st.fixed_dictionaries({account: st.integers(-30, 30) for account in (1, 2, 3)})
 
 
 @define
 class Clearing:
-    """A real book with the least a clearing house does around it: positions and reduce-only."""
+    """A book with a minimal clearing house: positions and reduce-only orders."""
 
     positions: Counter[int]
     book: OrderBook = field(factory=lambda: OrderBook(BTC_PERPETUAL.name))
@@ -45,7 +45,7 @@ class Clearing:
     steps: int = 0
 
     def allowed_amount(self, maker: Order, amount: int) -> int:
-        """The limit as the clearing house sets it: the largest amount that cuts few enough."""
+        """Return the largest amount that cuts at most `most` orders of either account."""
         if self.steps >= self.most:
             return 0
         assert self.taker is not None
@@ -58,7 +58,7 @@ class Clearing:
         return amount
 
     def cut(self, order: Order, amount: int) -> int:
-        """How many reduce-only orders of its account would be cut if so much of it traded."""
+        """Return how many reduce-only orders of its account a fill of this order would cut."""
         orders = self.reduce_only.get(order.account, {})
         if not orders or order.order_id in orders:
             return 0
@@ -66,7 +66,7 @@ class Clearing:
         return len(self.excess(order.account, size))
 
     def excess(self, account: int, size: int) -> list[tuple[Order, int]]:
-        """What reduce-only orders must give up at a position, newest first."""
+        """Return (order, amount) of the cuts that a position makes necessary, newest first."""
         orders = list(self.reduce_only.get(account, {}).values())
         if not orders:
             return []
@@ -95,7 +95,7 @@ class Clearing:
         return True
 
     def trim(self, account: int) -> None:
-        """Shrink reduce-only orders, newest first, to what the position still has room for."""
+        """Shrink reduce-only orders, newest first, to what the position leaves to reduce."""
         for order, amount in self.excess(account, self.positions[account]):
             self.steps += 1
             if amount == order.remaining:
@@ -131,7 +131,7 @@ class Clearing:
 
 
 class BookAgainstOracle(RuleBasedStateMachine):
-    """Drives both books; `shown` is the depth that a reader of the level changes would have."""
+    """Drives both books; `shown` is the depth that a subscriber to level changes would have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,15 +141,15 @@ class BookAgainstOracle(RuleBasedStateMachine):
         self.last_id = 0
         self.shown: dict[tuple[Side, int], int] = {}
 
-    @initialize(positions=POSITIONS, crowd=CROWD, most=st.sampled_from([1_000, 1, 2, 4]))
-    def open_with_a_crowd(
-        self, positions: dict[int, int], crowd: list[tuple[int, int, int, bool]], most: int
+    @initialize(positions=POSITIONS, resting=RESTING, most=st.sampled_from([1_000, 1, 2, 4]))
+    def start_with_resting_orders(
+        self, positions: dict[int, int], resting: list[tuple[int, int, int, bool]], most: int
     ) -> None:
-        """Accounts start with positions and a full book: takers and reduce-only have work."""
+        """Start with positions and resting orders, so that takers match at once."""
         self.clearing.most = self.oracle.most = most
         self.clearing.positions.update(positions)
         self.oracle.positions.update(positions)
-        for account, price, amount, reduce_only in crowd:
+        for account, price, amount, reduce_only in resting:
             if reduce_only:
                 self.place_reduce_only(account, price, amount, TimeInForce.GOOD_TIL_CANCELLED)
             else:
@@ -184,7 +184,7 @@ class BookAgainstOracle(RuleBasedStateMachine):
         time_in_force=st.sampled_from(TimeInForce),
         self_trading=st.sampled_from(SelfTrading),
     )
-    def place_at_the_edge(
+    def place_for_all_liquidity(
         self,
         account: int,
         side: Side,
@@ -193,7 +193,7 @@ class BookAgainstOracle(RuleBasedStateMachine):
         time_in_force: TimeInForce,
         self_trading: SelfTrading,
     ) -> None:
-        """A taker that wants just what there is, a little less, or one more: the edge of FOK."""
+        """Place a taker for all the liquidity in reach, slightly less, or one unit more."""
         greedy = NaiveOrder(0, account, side, price, 10**6)
         fills, _ = deepcopy(self.oracle).trade(greedy, self_trading)
         amount = sum(fill.amount for fill in fills) + beyond
@@ -243,7 +243,7 @@ class BookAgainstOracle(RuleBasedStateMachine):
 
     @rule()
     def publish(self) -> None:
-        """Whenever the changes are taken, they lead from the depth last shown to the present."""
+        """The changes lead from the depth last shown to the present one."""
         for change in self.book.take_changes():
             level = change.side, change.price
             assert change.before == self.shown.pop(level, 0)
