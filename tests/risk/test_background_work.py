@@ -99,7 +99,7 @@ def test_a_market_in_settlement_refuses_orders_until_all_accounts_are_settled() 
     assert reason(venue.buy("cat", BTC, "10", "49900")) is None
 
 
-def test_three_days_in_one_tick_settle_three_times() -> None:
+def test_a_tick_after_three_days_settles_three_times() -> None:
     """Each day is settled in order, at the mark of its settlement time."""
     venue = trading_venue(slice=2)
     venue.trade("ann", "ben", BTC, "1000", "50000")

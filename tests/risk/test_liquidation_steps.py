@@ -57,7 +57,7 @@ def test_a_liquidation_order_is_numbered_and_dated_like_any_other() -> None:
 
 
 def test_a_round_reports_amount_and_average_price() -> None:
-    """It fills against two makers, each too small alone."""
+    """It fills against two makers at different prices."""
     venue = venue_after_fall(at="48900")
     venue.open("buy", BTC="10")
     venue.buy("buy", BTC, "5000", "48900")

@@ -1,15 +1,18 @@
-"""What the fund cannot carry: the winners of the other side give back, highest score first."""
+"""Deleveraging: positions that the fund cannot carry are closed, highest score first."""
 
 from tests.scenarios.initial_situations import BANKRUPT
 from tests.scenarios.script import run_scenario
 
 
 def test_winners_are_deleveraged_in_the_order_of_their_scores() -> None:
-    """Without a fund, the highest score gives first: profit ratio x leverage, ties by account.
+    """The score is profit ratio x leverage, ties by account; there is no insurance fund.
 
-    All have made 25 % of what they sold for. Leverages: bob 0.5 / 0.2, cid 0.25 / 0.25, dee
-    0.25 / 0.1; so bob and dee score 0.625 and bob has the lower number, cid scores 0.25. Each
-    buys back at ann's bankruptcy price, 8000 / (1 - 0.0304) = 8250.83.
+    Each has a profit of 25 % of its sales. Leverages: bob 0.5
+    0.2, cid 0.25
+    0.25, dee 0.25
+    0.1. So bob and dee score 0.625, where bob has the lower number, and cid scores 0.25. Each
+    buys back at ann's bankruptcy price, 8000
+    (1 - 0.0304) = 8250.83.
     """
     run_scenario(
         BANKRUPT
@@ -35,11 +38,12 @@ def test_winners_are_deleveraged_in_the_order_of_their_scores() -> None:
     )
 
 
-def test_whom_it_would_push_below_zero_is_passed_over() -> None:
-    """The highest score does not give where that would leave it with less than nothing.
+def test_an_account_that_would_fall_below_zero_is_skipped() -> None:
+    """It is skipped even with the highest score.
 
-    Eve's short has won 0.025, but she has lost 0.05 elsewhere and 0.0018 is left; closing her
-    1000 at ann's bankruptcy price would cost her 0.0304 / 8 = 0.0038, and 500 half of that.
+    Eve's short has won 0.025, but she has lost 0.05 elsewhere and 0.0018 is left. Closing her
+    1000 at ann's bankruptcy price would cost her 0.0304
+    8 = 0.0038, and closing 500 half of that.
     """
     run_scenario("""
     given btc_usd is 10000
@@ -74,11 +78,12 @@ def test_whom_it_would_push_below_zero_is_passed_over() -> None:
     """)
 
 
-def test_the_fund_runs_dry_and_is_deleveraged_itself() -> None:
-    """What the fund took over and can no longer carry goes to the winners of the other side.
+def test_an_exhausted_fund_is_deleveraged_itself() -> None:
+    """Its position is closed against the opposite side when it cannot carry it any longer.
 
-    It takes 8000 at 8000 / (1 + 0.004), with 0.034 behind it. At 7700 it has lost
-    8000/7700 - 1 = 0.038961038961 of that.
+    It takes 8000 at 8000
+    (1 + 0.004), with a share of 0.034. At 7700 it has lost 8000/7700 - 1 = 0.038961038961 of
+    that.
     """
     run_scenario("""
     given btc_usd is 10000
@@ -110,10 +115,11 @@ def test_the_fund_runs_dry_and_is_deleveraged_itself() -> None:
 
 
 def test_a_large_position_is_deleveraged_against_many_small_ones() -> None:
-    """Seventy shorts of 10 USD each bear a long of 700 together, over several entries.
+    """A long of 700 USD is closed against seventy shorts of 10 USD, over several entries.
 
-    700 x (1/8000 - 1/10000) = 0.0175 is lost; ann had 0.0151 less a fee of 0.000035. Each of the
-    others made 0.00025 and gives back a seventieth of 0.002435; the last one, what rounding leaves.
+    700 x (1/8000 - 1/10000) = 0.0175 is lost; ann had 0.0151 less a fee of 0.000035. Each of
+    the shorts had a profit of 0.00025 and loses a seventieth of 0.002435; the last one also
+    takes the rounding difference.
     """
     winners = [f"w{number}" for number in range(70)]
     run_scenario(
@@ -149,7 +155,7 @@ def test_a_large_position_is_deleveraged_against_many_small_ones() -> None:
 
 
 def test_a_linear_short_is_deleveraged() -> None:
-    """The short of 0.8 coins owes 400 more than it has: 13000 - 400 / 0.8 = 12500 a coin."""
+    """A short of 0.8 coins has a debt of 400: 13000 - 400 / 0.8 = 12500 a coin."""
     run_scenario("""
     given btc_usdc is 10000
     and ann has 2000 USDC
@@ -168,11 +174,11 @@ def test_a_linear_short_is_deleveraged() -> None:
     """)
 
 
-def test_what_is_closed_stops_when_the_market_comes_back() -> None:
-    """Deleveraging over several entries ends as soon as the account is sound again.
+def test_a_deleveraging_stops_when_the_market_recovers() -> None:
+    """It ends during its entries as soon as the account is sound again.
 
-    Every entry takes four steps: a look at one of the nine with a position, or one closing. All
-    scores are equal, so the lower number goes first.
+    Every entry takes four steps: counting one of the nine positions, or closing one. All scores
+    are equal, so the lower number is first.
     """
     winners = "abcdefgh"
     run_scenario(

@@ -1,12 +1,12 @@
-"""The end of dated futures: their last half hour, delivery, and what is listed after them."""
+"""The expiry of dated futures: the last half hour, delivery, and new listings."""
 
 from tests.scenarios.script import run_scenario
 
 
 def test_a_future_is_delivered_at_the_average_of_its_last_half_hour() -> None:
-    """Its mark moves towards that average, and an order that comes too late is refused.
+    """Its mark converges to that average, and a late order is refused.
 
-    No heartbeat falls on the expiry itself: the first entry after it brings the delivery.
+    No heartbeat falls on the expiry itself: the first entry after it starts the delivery.
     """
     run_scenario("""
     given btc_usd is 10000
@@ -61,7 +61,7 @@ def test_a_future_is_delivered_at_the_average_of_its_last_half_hour() -> None:
 
 
 def test_delivery_costs_a_fee_except_for_weeklies() -> None:
-    """0.025 % of a coin each; the session's result until then was settled day by day."""
+    """The fee is 0.025 % of a coin; earlier results of the session were settled daily."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
@@ -93,10 +93,11 @@ def test_delivery_costs_a_fee_except_for_weeklies() -> None:
 
 
 def test_positions_of_odd_sizes_are_delivered_without_residue() -> None:
-    """Values rounded one by one need not sum to zero; what rounding leaves is the house's.
+    """The rounded values need not sum to zero; `rounding` takes the difference.
 
-    Thirds of a coin: 10 / 30000 = 0.000333333333. The long of 30 is worth 0.001, the shorts of
-    10 together 0.000999999999.
+    Thirds of a coin: 10
+    30000 = 0.000333333333. The long of 30 is worth 0.001, the shorts of 10 together
+    0.000999999999.
     """
     run_scenario("""
     given btc_usd is 20000
@@ -133,8 +134,8 @@ def test_positions_of_odd_sizes_are_delivered_without_residue() -> None:
     """)
 
 
-def test_the_listing_rolls_with_the_calendar() -> None:
-    """Two Fridays, a month's end and a quarter's end: when one is over, the next is listed."""
+def test_listings_follow_the_calendar() -> None:
+    """Two Fridays, a month's end and a quarter's end: after each expiry the next is listed."""
     run_scenario("""
     given btc_usd is 10000
     # Wednesday, 18 November 2026; the 27th is the month's last Friday
@@ -177,10 +178,10 @@ def test_the_listing_rolls_with_the_calendar() -> None:
     """)
 
 
-def test_an_ended_future_is_worth_its_delivery_price() -> None:
-    """While delivery takes several entries the index moves on, but nobody's profit does.
+def test_an_expired_future_has_the_value_of_its_delivery_price() -> None:
+    """While delivery takes several entries, the index changes, but no profit does.
 
-    One position an entry: ann's at 08:00, bob's with the next heartbeat, cid's after it.
+    One position per entry: ann's at 08:00, bob's with the next heartbeat, cid's after it.
     """
     run_scenario("""
     given btc_usd is 10000

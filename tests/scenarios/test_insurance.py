@@ -1,11 +1,11 @@
-"""The insurance fund: when it takes over, at what price, and how it gets rid of it again."""
+"""The insurance fund: its takeovers, their prices, and the sale of its positions."""
 
 from tests.scenarios.initial_situations import BANKRUPT
 from tests.scenarios.script import run_scenario
 
 
 def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
-    """Each position has its part of the margin balance behind it, the last one all the rest.
+    """Each position has its share of the margin balance, the last one the remainder.
 
     A long and a short of 10,000 USD cancel out, until the dated future's mark rises 4 % above
     the index: 1 - 10000/10400 = 0.038461538462 is lost, and 0.001738461538 is left.
@@ -56,8 +56,8 @@ def test_a_hedged_account_at_its_bankruptcy_prices_ends_at_zero() -> None:
     """)
 
 
-def test_the_fund_unwinds_what_it_took_over() -> None:
-    """The fund sells an eighth a Tick, within the price band, and keeps what it gains."""
+def test_the_fund_sells_its_position_in_parts() -> None:
+    """It sells an eighth per Tick within the price band, and keeps the gain."""
     run_scenario("""
     given btc_usd is 10000
     and the fund has 0.1 BTC
@@ -100,8 +100,8 @@ def test_the_fund_unwinds_what_it_took_over() -> None:
     """)
 
 
-def test_half_the_maintenance_margin_decides_who_waits_for_a_fill() -> None:
-    """With half of it left the account waits for a bid; with a unit less the fund takes over.
+def test_below_half_the_maintenance_margin_the_fund_takes_over() -> None:
+    """At exactly half, the account waits for a bid; with one unit less the fund takes over.
 
     0.2 for the loss, 0.0004 for the fee, and half of 0.01005.
     """
@@ -121,8 +121,8 @@ def test_half_the_maintenance_margin_decides_who_waits_for_a_fill() -> None:
         """)
 
 
-def test_the_fund_takes_over_what_leaves_it_its_initial_margin() -> None:
-    """With 2.005 % of one coin after the take-over it takes the position, with a unit less not.
+def test_the_fund_takes_a_position_if_it_keeps_its_initial_margin() -> None:
+    """With 2.005 % of one coin after the takeover it takes the position, with a unit less not.
 
     Ann leaves 0.2044 - 0.0004 - 0.2 = 0.004, so the fund needs 0.02005 - 0.004 of its own.
     """
@@ -142,10 +142,11 @@ def test_the_fund_takes_over_what_leaves_it_its_initial_margin() -> None:
         """)
 
 
-def test_a_fund_that_can_pay_covers_what_is_owed() -> None:
-    """An account that owes and holds nothing is brought to zero by the fund, before anybody else.
+def test_the_fund_pays_the_debt_of_an_account() -> None:
+    """The account is brought to zero by the fund before any deleveraging.
 
-    The fund takes ann's position at 8000 / (1 - 0.0304), and so bears her 0.0304.
+    The fund takes ann's position at 8000
+    (1 - 0.0304), and so bears her 0.0304.
     """
     run_scenario(
         "given the fund has 0.1 BTC\n"

@@ -1,13 +1,13 @@
-"""Liquidation: an eighth a round inside the book, and what the account, maker and fund get."""
+"""Liquidation: rounds of an eighth in the order book, with the amounts of all parties."""
 
 from tests.scenarios.script import run_scenario
 
 
-def test_one_round_is_enough() -> None:
-    """An eighth of the position goes at the mark, and what is left is safe.
+def test_one_round_makes_the_account_sound() -> None:
+    """An eighth of the position is sold at the mark.
 
-    At 8000 ann's 8000 USD are one coin: she has lost 8000/8000 - 8000/10000 = 0.2. With
-    0.01 left she is below 1.005 % of one coin.
+    At 8000 ann's 8000 USD are one coin: she has lost 8000/8000 - 8000/10000 = 0.2. With 0.01
+    left she is below 1.005 % of one coin.
     """
     run_scenario("""
     given btc_usd is 10000
@@ -50,7 +50,7 @@ def test_one_round_is_enough() -> None:
 
 
 def test_three_rounds_of_an_eighth() -> None:
-    """One round a Tick, each an eighth of what is then left, up to the next whole contract."""
+    """Each Tick has one round, of an eighth of the rest, rounded up to a whole contract."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 0.2097 BTC
@@ -95,8 +95,8 @@ def test_three_rounds_of_an_eighth() -> None:
     """)
 
 
-def test_a_linear_position_is_liquidated_likewise() -> None:
-    """A short of 0.8 coins at 10000, bought back an eighth at a time at 12000."""
+def test_a_linear_position_is_liquidated_in_parts() -> None:
+    """A short of 0.8 coins at 10000 is bought back an eighth at a time at 12000."""
     run_scenario("""
     given btc_usdc is 10000
     and ann has 1696 USDC
@@ -132,8 +132,8 @@ def test_a_linear_position_is_liquidated_likewise() -> None:
     """)
 
 
-def test_the_fee_leaves_the_account_at_its_bankruptcy_price() -> None:
-    """Where a fill is near the bankruptcy price, the fee is what it left above that, no more."""
+def test_the_liquidation_fee_is_limited_by_the_bankruptcy_price() -> None:
+    """Near the bankruptcy price, the fee is only what the fill leaves above it."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 0.2064 BTC
@@ -163,8 +163,8 @@ def test_the_fee_leaves_the_account_at_its_bankruptcy_price() -> None:
     """)
 
 
-def test_the_market_recovers_half_way() -> None:
-    """Who is back above maintenance margin is left alone; the orders stay cancelled."""
+def test_a_liquidation_ends_when_the_market_recovers() -> None:
+    """An account above maintenance margin has no more rounds; its orders stay cancelled."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 0.2097 BTC
@@ -194,7 +194,7 @@ def test_the_market_recovers_half_way() -> None:
 
 
 def test_many_orders_are_cancelled_within_one_tick() -> None:
-    """However many entries the cancelling takes, the next Tick's round already reduces."""
+    """The next Tick's round reduces the position, however many entries the cancelling takes."""
     run_scenario("""
     given btc_usd is 10000
     and a slice is 16
@@ -220,8 +220,8 @@ def test_many_orders_are_cancelled_within_one_tick() -> None:
     """)
 
 
-def test_the_position_that_needs_most_margin_goes_first() -> None:
-    """Two linear positions share one margin balance; the larger requirement is reduced."""
+def test_the_position_that_needs_most_margin_is_reduced_first() -> None:
+    """Two linear positions share one margin balance."""
     run_scenario("""
     given btc_usdc is 10000
     and eth_usdc is 1000
@@ -265,8 +265,8 @@ def test_the_position_that_needs_most_margin_goes_first() -> None:
     """)
 
 
-def test_at_maintenance_margin_nobody_is_touched() -> None:
-    """Exactly the maintenance margin is enough; a unit less is not.
+def test_an_account_at_maintenance_margin_is_not_liquidated() -> None:
+    """One unit less leads to a liquidation.
 
     Deposit 0.2 for the loss, 0.0004 for the fee, and 0.01005.
     """
@@ -285,11 +285,11 @@ def test_at_maintenance_margin_nobody_is_touched() -> None:
         """)
 
 
-def test_the_liquidation_price_that_a_position_shows_is_where_it_is_locked() -> None:
+def test_the_liquidation_price_of_the_view_is_exact() -> None:
     """A cent before it the account may trade, a cent beyond it is in liquidation.
 
-    Inverse: 0.21 +- (0.8 - n) = 0.01 n + 0.00005 n x n, price 8000 / n. Linear: 1000 +- 0.8 x
-    (price - 10000) = 0.8 x price x 1.004 %.
+    Inverse: 0.21 +- (0.8 - n) = 0.01 n + 0.00005 n x n, price 8000
+    n. Linear: 1000 +- 0.8 x (price - 10000) = 0.8 x price x 1.004 %.
     """
     run_scenario("""
     given btc_usd is 10000
@@ -326,8 +326,8 @@ def test_the_liquidation_price_that_a_position_shows_is_where_it_is_locked() -> 
     """)
 
 
-def test_the_worst_account_is_first_in_line() -> None:
-    """By what is missing of maintenance margin: eve lacks 40 % of hers, ann 7 %.
+def test_the_account_with_the_largest_shortfall_is_first() -> None:
+    """The shortfall is relative to maintenance margin: eve lacks 40 % of hers, ann 7 %.
 
     There is one bid for one clip, and eve's is sold to it.
     """
@@ -354,8 +354,8 @@ def test_the_worst_account_is_first_in_line() -> None:
     """)
 
 
-def test_a_makers_rebate_comes_out_of_the_liquidation_fee() -> None:
-    """Makers of weeklies get 0.01 %, of the 0.75 % that ann pays; the fund gets the rest.
+def test_a_makers_rebate_is_paid_from_the_liquidation_fee() -> None:
+    """Makers of weeklies get 0.01 % of the 0.75 % that ann pays; the fund gets the rest.
 
     An eighth of 8000 at 8000 is 0.125: 0.0009375 from ann, 0.0000125 to cid.
     """

@@ -1,10 +1,10 @@
-"""The mark price: the index, and what the book adds to it over thirty seconds."""
+"""The mark price: the index, and the contribution of the order book over thirty seconds."""
 
 from tests.scenarios.script import run_scenario
 
 
 def test_the_mark_follows_the_book_in_thirty_seconds() -> None:
-    """Each second it goes a thirtieth of the way; jumping over seconds makes no difference.
+    """Each second covers a thirtieth of the distance, with or without a Tick per second.
 
     Fair is 10015: 15 x (1 - (29/30)^30) = 9.57508 after thirty seconds.
     """
@@ -46,8 +46,8 @@ def test_the_mark_follows_the_book_in_thirty_seconds() -> None:
     )
 
 
-def test_the_mark_does_not_stray_far_from_the_index() -> None:
-    """Half a percent for a perpetual, however wide of the index the book is."""
+def test_the_mark_stays_near_the_index() -> None:
+    """The limit is half a percent for a perpetual, for any book."""
     run_scenario("""
     given btc_usd is 10000
     and mia has 10 BTC
@@ -65,8 +65,8 @@ def test_the_mark_does_not_stray_far_from_the_index() -> None:
     """)
 
 
-def test_what_is_too_thin_does_not_move_the_mark() -> None:
-    """An order counts with 10,000 USD behind it; one side alone only beyond the index."""
+def test_orders_below_the_impact_amount_do_not_move_the_mark() -> None:
+    """A side needs 10,000 USD; one side alone counts only if it is beyond the index."""
     run_scenario("""
     given btc_usd is 10000
     and mia has 10 BTC
@@ -89,8 +89,8 @@ def test_what_is_too_thin_does_not_move_the_mark() -> None:
     """)
 
 
-def test_in_its_last_half_hour_a_future_is_worth_what_it_will_deliver() -> None:
-    """The book stands around the delivery to be expected, and the index no longer counts.
+def test_in_the_last_half_hour_the_mark_is_the_expected_delivery_price() -> None:
+    """The book is around the expected delivery price, and the index does not count any more.
 
     25 minutes at 50000 and 5 at 50750 will average 50125.
     """

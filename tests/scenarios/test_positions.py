@@ -1,10 +1,10 @@
-"""What trades do to positions and money: open, reduce, close, flip; inverse and linear; fees."""
+"""Effects of trades on positions and money: open, reduce, close, flip; fees."""
 
 from tests.scenarios.script import run_scenario
 
 
 def test_a_position_is_opened_partly_closed_and_flipped() -> None:
-    """Closing realises its part of the profit, the rest keeps its average, a flip starts anew."""
+    """Closing realises its part of the profit; the rest keeps its average; a flip has a new one."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
@@ -144,7 +144,7 @@ def test_a_maker_of_a_weekly_is_paid() -> None:
 
 
 def test_standard_margin_grows_with_size() -> None:
-    """The margin tables of the catalogue, family by family."""
+    """The margin tables of the parameter set, by family."""
     run_scenario("""
     given btc_usd is 10000
     and btc_usdc is 10000
@@ -187,11 +187,11 @@ def test_standard_margin_grows_with_size() -> None:
 
 
 def test_a_trade_at_the_edge_of_the_band_needs_margin_to_the_last_unit() -> None:
-    """The worst fill of an order is paid before it may trade, to 0.000000000001 BTC.
+    """The cost of the worst fill must be covered, exact to 0.000000000001 BTC.
 
-    Initial margin of one coin, 0.02005; bought at 10150 and worth 10000, a loss of
-    1 - 0.985221674877; the fee on that, 0.000492610838; and two units for the rounding of each
-    of up to 1000 fills and of the order, 0.000000002002. Together 0.035320937963.
+    Initial margin of one coin, 0.02005; bought at 10150 and worth 10000, a loss of 1 -
+    0.985221674877; the fee on that, 0.000492610838; and two units for the rounding of each of
+    up to 1000 fills and of the order, 0.000000002002. Together 0.035320937963.
     """
     run_scenario("""
     given btc_usd is 10000

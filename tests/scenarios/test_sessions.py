@@ -1,13 +1,13 @@
-"""Connections and many orders: what ends with a session, what a request may take to answer."""
+"""Sessions and large cancels: effects of the end of a session, requests in many entries."""
 
 from tests.scenarios.script import run_scenario
 
 
 def test_cancelling_many_orders_is_answered_once() -> None:
-    """Over as many entries as it takes, with the number that this request cancelled.
+    """The answer comes after the last entry, with the number of orders that it cancelled.
 
-    Sixteen an entry: after two of them 32 of 40 are gone, one of the last eight is traded
-    meanwhile, and an order that came later stays.
+    Sixteen per entry: after two of them 32 of 40 are cancelled, one of the last eight is traded
+    meanwhile, and a later order stays.
     """
     run_scenario("""
     given btc_usd is 10000
@@ -44,7 +44,7 @@ def test_cancelling_many_orders_is_answered_once() -> None:
 
 
 def test_the_end_of_a_connection_cancels_its_own_orders() -> None:
-    """Only if it asked for that, only its own, and not after a log-out."""
+    """Only if it is set to, only its own orders, and not after a log-out."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
@@ -75,8 +75,8 @@ def test_the_end_of_a_connection_cancels_its_own_orders() -> None:
     """)
 
 
-def test_nothing_rests_for_a_connection_that_has_ended() -> None:
-    """Its end overtakes what it still had in the inbox, also its own beginning."""
+def test_no_order_rests_for_an_ended_connection() -> None:
+    """The end overtakes requests in the inbox, including the start of the session."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
@@ -94,8 +94,8 @@ def test_nothing_rests_for_a_connection_that_has_ended() -> None:
     """)
 
 
-def test_nothing_rests_even_while_many_orders_are_being_cancelled() -> None:
-    """What comes late is refused also while the cancelling takes several entries."""
+def test_no_order_rests_for_a_session_whose_orders_are_being_cancelled() -> None:
+    """Late requests are refused while the cancelling takes several entries."""
     run_scenario("""
     given btc_usd is 10000
     and a slice is 4
@@ -125,8 +125,8 @@ def test_nothing_rests_even_while_many_orders_are_being_cancelled() -> None:
     """)
 
 
-def test_a_new_start_ends_all_sessions_of_earlier_ones() -> None:
-    """As if their connections had dropped; what they still had on the way is refused."""
+def test_a_restart_ends_all_earlier_sessions() -> None:
+    """It has the effect of dropped connections; their late requests are refused."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
@@ -148,8 +148,8 @@ def test_a_new_start_ends_all_sessions_of_earlier_ones() -> None:
     """)
 
 
-def test_a_log_in_that_comes_after_the_end_of_its_connection_does_not_count() -> None:
-    """However often it comes, and for whomever; nothing rests for a connection that is gone."""
+def test_a_log_in_after_the_end_of_its_connection_is_refused() -> None:
+    """It is refused every time and for every account, so no order rests."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC

@@ -1,4 +1,4 @@
-"""Funding, daily settlement, and the work that settlement is while it lasts."""
+"""Funding, daily settlement, and settlement in many entries."""
 
 from tests.scenarios.script import run_scenario
 
@@ -60,7 +60,7 @@ def test_funding_is_paid_by_the_minute() -> None:
 
 
 def test_small_premiums_cost_nothing() -> None:
-    """Within the dampener nobody pays; below it the shorts do."""
+    """Within the dampener there is no funding; below it the shorts pay."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
@@ -90,11 +90,11 @@ def test_small_premiums_cost_nothing() -> None:
     """)
 
 
-def test_settlement_turns_the_session_into_cash() -> None:
+def test_settlement_books_the_session_result() -> None:
     """185,160 USD bought at 15000, settled at 16025.83, with the mark at 17391.
 
-    Since settlement 185160 x (1/16025.83 - 1/17391) = 0.906961; since the average price
-    185160 x (1/15000 - 1/17391) = 1.697114.
+    Since settlement 185160 x (1/16025.83 - 1/17391) = 0.906961; since the average price 185160
+    x (1/15000 - 1/17391) = 1.697114.
     """
     run_scenario("""
     given btc_usd is 15000
@@ -128,8 +128,8 @@ def test_settlement_turns_the_session_into_cash() -> None:
     """)
 
 
-def test_three_days_in_one_tick_settle_three_times() -> None:
-    """Each settlement that time passed over takes place, at its own moment."""
+def test_a_tick_after_three_days_settles_three_times() -> None:
+    """Each skipped settlement takes place, at its own time."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
@@ -159,8 +159,8 @@ def test_three_days_in_one_tick_settle_three_times() -> None:
     """)
 
 
-def test_a_settlement_that_takes_long_holds_up_its_own_currency_only() -> None:
-    """While accounts are settled slice by slice, orders in that currency are refused."""
+def test_a_settlement_in_slices_closes_only_its_own_currency() -> None:
+    """Orders in that currency are refused until all of its accounts are settled."""
     run_scenario("""
     given btc_usd is 10000
     and eth_usd is 1000
@@ -208,8 +208,8 @@ def test_a_settlement_that_takes_long_holds_up_its_own_currency_only() -> None:
     """)
 
 
-def test_others_trade_while_one_currency_settles() -> None:
-    """A currency is open again as soon as its own accounts are settled."""
+def test_a_currency_reopens_while_another_one_settles() -> None:
+    """It reopens as soon as its own accounts are settled."""
     run_scenario("""
     given btc_usd is 10000
     and eth_usd is 1000
@@ -232,8 +232,8 @@ def test_others_trade_while_one_currency_settles() -> None:
     """)
 
 
-def test_a_settlement_keeps_the_prices_of_its_moment() -> None:
-    """However long it takes, everybody is settled at the mark and index of 08:00."""
+def test_a_settlement_keeps_the_prices_of_its_time() -> None:
+    """All accounts are settled at the mark and index of 08:00, however long it takes."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC
@@ -258,11 +258,11 @@ def test_a_settlement_keeps_the_prices_of_its_moment() -> None:
     """)
 
 
-def test_after_a_silence_funding_is_paid_by_who_held_the_position() -> None:
-    """Ann is long for four hours in which nothing is heard, and sells to cid before any heartbeat.
+def test_after_a_silence_the_former_holder_pays_the_funding() -> None:
+    """Ann is long for four hours without a heartbeat, and sells to cid before the next one.
 
     0.5 % above the index less 0.025 % are 0.475 % in 8 hours; of one coin, for half of them,
-    0.002375. Cid has held it for no time at all.
+    0.002375. Cid has held it for no time.
     """
     run_scenario("""
     given btc_usd is 10000
@@ -290,8 +290,8 @@ def test_after_a_silence_funding_is_paid_by_who_held_the_position() -> None:
     """)
 
 
-def test_what_is_listed_at_a_settlement_trades_when_it_is_over() -> None:
-    """The weekly that follows an expiry is there at 08:00, and rests with its currency."""
+def test_an_instrument_listed_at_a_settlement_opens_after_it() -> None:
+    """The weekly that follows an expiry is listed at 08:00, and opens with its currency."""
     run_scenario("""
     given btc_usd is 10000
     and ann has 1 BTC

@@ -1,14 +1,14 @@
-"""Losses that nobody has borne: the session's winners share them at settlement."""
+"""Socialised losses: at settlement, clients with a profit share the deficit."""
 
 from tests.scenarios.initial_situations import BANKRUPT
 from tests.scenarios.script import run_scenario
 
 
 def test_losses_are_socialised_at_settlement() -> None:
-    """The deficit is spread over the session's winners in proportion to what they won.
+    """The deficit is shared in proportion to the profits of the session.
 
-    The fund takes ann's position at her bankruptcy price though it has nothing; what it lacks
-    becomes the deficit, 0.0304. At settlement bob, cid and dee have won 0.1, 0.05 and 0.05.
+    The fund takes ann's position at her bankruptcy price although it is empty; its loss becomes
+    the deficit, 0.0304. At settlement bob, cid and dee have won 0.1, 0.05 and 0.05.
     """
     run_scenario(
         "given losses are socialised\n"
@@ -51,8 +51,8 @@ def test_losses_are_socialised_at_settlement() -> None:
     )
 
 
-def test_the_fund_pays_before_the_winners_do() -> None:
-    """What has come into the fund by settlement goes towards the deficit first.
+def test_the_fund_repays_a_deficit_first() -> None:
+    """Money in the fund at settlement repays the deficit before clients share it.
 
     Of the deficit of 0.0304 the fund pays the 0.0104 that it was given; 0.02 are shared.
     """
@@ -81,11 +81,11 @@ def test_the_fund_pays_before_the_winners_do() -> None:
     )
 
 
-def test_a_winner_is_taxed_down_to_zero_and_no_further() -> None:
-    """What somebody has already spent on fees is not there to be shared.
+def test_a_share_of_the_deficit_is_limited_by_the_balance() -> None:
+    """Money already spent on fees cannot be shared.
 
-    Bob won 0.2, withdrew his cash and paid 0.018 of fees since; his part of the deficit would be
-    0.1834. The remaining 0.0014 wait for the winners of the next session.
+    Bob won 0.2, withdrew his cash and paid 0.018 of fees since; his part of the deficit would
+    be 0.1834. The remaining 0.0014 are left for the next session.
     """
     run_scenario("""
     given losses are socialised
@@ -144,8 +144,8 @@ def test_a_winner_is_taxed_down_to_zero_and_no_further() -> None:
     """)
 
 
-def test_winners_on_an_expiring_future_share_the_deficit_as_well() -> None:
-    """Delivery and settlement come at the same moment, and end the same session.
+def test_profits_of_a_delivery_share_the_deficit_too() -> None:
+    """Delivery and settlement are at the same time, and end the same session.
 
     Ann's 8000 USD of the weekly lost 0.2 and she had 0.17 less a fee. Bob won it all.
     """
@@ -177,10 +177,11 @@ def test_winners_on_an_expiring_future_share_the_deficit_as_well() -> None:
     """)
 
 
-def test_a_winner_cannot_leave_before_the_loss_is_shared() -> None:
-    """Settled one account an entry, bob has 0.2 before all is done; 0.1 of it is the session's.
+def test_a_profit_cannot_be_withdrawn_before_the_deficit_is_shared() -> None:
+    """It stays withheld until all accounts are settled.
 
-    So much stays with him until the others are settled too. Half of the deficit of 0.0304 is his.
+    Settled one account per entry, bob has 0.2 before all is done; 0.1 of it is the session's
+    profit and is withheld until then. Half of the deficit of 0.0304 is his.
     """
     run_scenario(
         "given losses are socialised\n"

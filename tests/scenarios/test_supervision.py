@@ -1,10 +1,10 @@
-"""When heartbeats or prices stay away: only what lowers risk, until they are back."""
+"""Late heartbeats or prices: only requests that reduce risk are accepted."""
 
 from tests.scenarios.script import run_scenario
 
 
-def test_an_index_that_falls_silent_stops_new_risk_on_it() -> None:
-    """Five seconds after its last price; cancels and reducing go on, and so do other indices."""
+def test_an_index_without_prices_stops_new_risk_in_its_markets() -> None:
+    """After five seconds only cancels and reducing orders pass; other indices are unaffected."""
     run_scenario("""
     given btc_usd is 10000
     and eth_usd is 1000
@@ -29,8 +29,8 @@ def test_an_index_that_falls_silent_stops_new_risk_on_it() -> None:
     """)
 
 
-def test_a_silent_supervisor_stops_new_risk_everywhere() -> None:
-    """Five seconds after the last heartbeat, whatever the index."""
+def test_a_missing_heartbeat_stops_new_risk_everywhere() -> None:
+    """This starts five seconds after the last heartbeat, for every index."""
     run_scenario("""
     given btc_usd is 10000
     and eth_usd is 1000
@@ -47,7 +47,7 @@ def test_a_silent_supervisor_stops_new_risk_everywhere() -> None:
 
 
 def test_no_far_order_opens_a_position_while_prices_are_late() -> None:
-    """The worst case of all orders is the far bid's already; a short would still be a new risk."""
+    """The far bid is the worst case of all orders already, but a short would be a new risk."""
     run_scenario("""
     given btc_usd is 10000
     and sly has 1 BTC
