@@ -1,1 +1,1 @@
-"""The API's methods, grouped as the API groups them, and what they look like on the wire."""
+"""The API without its transports: sessions, the method registry and the methods."""

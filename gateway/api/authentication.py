@@ -1,4 +1,4 @@
-"""Whom a request acts for: tokens and Authorization headers."""
+"""Authenticate requests by access token, Authorization header or the connection's login."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 
 
 def api_error(error: AuthError) -> ApiError:
-    """A refused log-in as every other refusal is told."""
+    """Return the API error for a failed authentication."""
     return ApiError(error.code, error.message, None if error.data is None else {**error.data})
 
 
 def authenticate(
     session: SessionState, token: str | None, http: HttpRequest | None, *, public: bool
 ) -> Principal | None:
-    """Whom a request acts for: its own credentials, else the connection's; None for nobody.
+    """Return the principal of a request: of its own credentials, else of the connection.
 
-    Raises ApiError for credentials that are refused: 10000, 12003, 13004, 13009.
+    Returns None without either. Raises ApiError for invalid credentials: 10000, 12003, 13004,
+    13009.
     """
     if token is not None:
         return _from_token(session, token)
@@ -32,7 +33,7 @@ def authenticate(
     try:
         _require_valid(session, session.login)
     except ApiError:
-        # Public methods stay open to a log-in that has expired, the next log-in among them.
+        # Public methods, public/auth among them, stay available after the login has expired.
         if public:
             return None
         raise

@@ -42,15 +42,15 @@ def _in_flight(venue: VenueContext) -> InFlightLimiter:
 
 @define(eq=False)
 class VenueContext:
-    """What handlers read, and the few things that they count. Nothing in here waits.
+    """What methods read of the venue, and the few counters that they change. Nothing here waits.
 
-    `clock` tells venue time; `wall` is the real one, by which tokens end, however the machine's is
-    set meanwhile; `signers` gives the milliseconds that clients sign by, which may go back: `wall`
-    unless told.
-    `node` and `start` go into every origin. `closing` is set when the venue shuts down: from then
-    on nothing that would change it is taken. `recorded` is a venue that was, whose log is played
-    again: nothing can change it. `http_requests` numbers the requests of session 0, which all HTTP
-    clients share. `unknown_channels` are the channels that clients asked for in vain.
+    `clock` is venue time. `wall` times the lifetimes of tokens: it is steady, whatever happens to
+    the machine's clock. `signers` returns the milliseconds that signatures are checked against;
+    it follows the machine's clock, and by default `wall`.
+    `node` and `start` are part of every origin. `closing` is set when the venue shuts down: it
+    rejects every further change. A `recorded` venue is a replay of a log, which cannot be changed.
+    `http_requests` numbers the requests of session 0, which all HTTP clients share. `unserved`
+    counts requests for channels that do not exist.
     """
 
     config: Config
@@ -72,7 +72,7 @@ class VenueContext:
     http_requests: Iterator[int] = field(factory=lambda: count(1), init=False)
 
     def __attrs_post_init__(self) -> None:
-        """What a log-in listens to ends with it, however it ends."""
+        """Let the private subscriptions of a login end with it."""
         grants, authenticator, wall = self.feed.login_subscriptions, self.authenticator, self.wall
         grants.is_valid = lambda login: authenticator.is_valid(login, wall.now())
         grants.now = wall.now
@@ -82,16 +82,16 @@ class VenueContext:
             self._real = wall.real
 
     def token_time_at(self, micros: int) -> int:
-        """The milliseconds of `wall`, where `clock` has just been read."""
+        """Return the milliseconds of `wall` for a time of `clock` that was read just now."""
         real = self._real
         return self.wall.now() if real is None else micros // 1_000 + real.drift
 
     def admit(self, account: int, *, matching: bool) -> InFlightLimiter | None:
-        """Let a request in that changes the venue; one about orders takes an undecided place.
+        """Admit a command; an order request (`matching`) takes a place among those in flight.
 
-        Returns where that place is to be given back, if places are counted. Raises ApiError: 11051
-        when the venue is shutting down, 13021 when it is a recorded one, 10047 for one order too
-        many.
+        Returns the limiter that has to get the place back, None if none was taken. Raises ApiError:
+        11051 during shutdown, 13021 in a recorded venue, 10047 if the account has too many order
+        requests in flight.
         """
         if self.recorded:
             self.require_live()
@@ -103,13 +103,13 @@ class VenueContext:
         return self.in_flight
 
     def require_live(self) -> None:
-        """Raise ApiError 13021 where nothing can be changed, whoever asks."""
+        """Raise ApiError 13021 in a recorded venue."""
         if self.recorded:
             reason = "this is a replay of a recorded venue: nothing can be changed"
             raise ApiError(Code.FORBIDDEN, data={"reason": reason})
 
     def market(self, name: str) -> Market:
-        """A market, open or lately expired. Raises ApiError 13020."""
+        """Return a market, open or recently expired. Raises ApiError 13020."""
         market = find_market(self.exchange.state, name)
         if market is None:
             raise ApiError(Code.NOT_FOUND)

@@ -1,6 +1,6 @@
-"""Whether a client is still there: heartbeats and the idle limit, as pure functions of time.
+"""Heartbeats and the idle timeout of a connection, as functions of time.
 
-Times are seconds of the clock that the caller drives it with; nothing in here reads one.
+Times are seconds of the caller's clock and are passed in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from attrs import define, field
 
 
 class HeartbeatAction(Enum):
-    """What the moment asks for."""
+    """What to do now. The values are the API's heartbeat types and the reasons of a close frame."""
 
     HEARTBEAT = "heartbeat"
     TEST_REQUEST = "test_request"
@@ -21,51 +21,51 @@ class HeartbeatAction(Enum):
 
 @define(eq=False)
 class Heartbeat:
-    """One connection's pulse. `interval` is 0 until the client asks for heartbeats.
+    """The heartbeat state of a connection. `interval` is 0 until the client sets it.
 
-    Every interval the client is sent a beat: a plain one while it is heard of, a test request
-    once it was quiet for an interval. A test request that is still unanswered at the next beat
-    means that nobody is there.
+    Once per interval a heartbeat is due, and after an interval without any input a test request.
+    If there is still no input at the next interval, the client does not respond. `idle` is the
+    timeout of a connection without input, with or without heartbeats.
     """
 
     idle: float
     received_at: float
     interval: float = field(default=0.0, init=False)
-    _beat_at: float = field(default=0.0, init=False)
-    _tested: bool = field(default=False, init=False)
+    _next_beat: float = field(default=0.0, init=False)
+    _test_pending: bool = field(default=False, init=False)
 
     def received(self, now: float) -> None:
-        """Something came from the client."""
+        """Note that data arrived."""
         self.received_at = now
-        self._tested = False
+        self._test_pending = False
 
     def start(self, interval: float) -> None:
-        """Beat every `interval` seconds from the message on that asked for it."""
+        """Send heartbeats every `interval` seconds, counted from the latest input."""
         self.interval = interval
-        self._beat_at = self.received_at + interval
+        self._next_beat = self.received_at + interval
 
     def stop(self) -> None:
-        """Beat no more; the idle limit stays."""
+        """Send no more heartbeats; the idle timeout remains."""
         self.interval = 0.0
-        self._tested = False
+        self._test_pending = False
 
     @property
     def next_wake(self) -> float:
-        """When `wake` has something to say next, if nothing is heard until then."""
+        """When `poll` next returns an action, unless data arrives before."""
         idle = self.received_at + self.idle
-        return min(idle, self._beat_at) if self.interval else idle
+        return min(idle, self._next_beat) if self.interval else idle
 
     def poll(self, now: float) -> HeartbeatAction | None:
-        """What is due now, if anything; call it again after a beat until it returns None."""
+        """Return the action that is due now, None without one; call it until it returns None."""
         if now >= self.received_at + self.idle:
             return HeartbeatAction.IDLE
-        if not self.interval or now < self._beat_at:
+        if not self.interval or now < self._next_beat:
             return None
-        if self._tested:
+        if self._test_pending:
             return HeartbeatAction.SILENT
-        # Missed beats are not made up for: one says as much as three.
-        self._beat_at = now + self.interval
+        # A late caller sends one heartbeat, not one for each missed interval.
+        self._next_beat = now + self.interval
         if now - self.received_at < self.interval:
             return HeartbeatAction.HEARTBEAT
-        self._tested = True
+        self._test_pending = True
         return HeartbeatAction.TEST_REQUEST

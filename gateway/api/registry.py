@@ -1,4 +1,4 @@
-"""The method table: what each method of the API needs, costs and takes, and who serves it."""
+"""The registry of methods: parameters, scope, cost and handler of each."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from gateway.protocol.pending_request import ReplyFormat
 from risk.commands import Command
 
 ANY_SCOPE: Final = "any"
-"""The scope of methods that need a log-in and no particular permission."""
+"""The scope of methods that need a login and no particular permission."""
 
 
 class Params(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Base of all parameter types. Unknown keys are ignored, strings are read as the field's type.
+    """Base of all parameter types. Unknown keys are ignored; strings are converted to the field.
 
-    A field without a default is required. JSON null counts as absent. A token stands among the
-    parameters, whatever the method.
+    A field without a default is required. JSON null counts as absent. Every method takes an access
+    token.
     """
 
     access_token: str | None = None
 
 
 class NoParams(Params, frozen=True):
-    """For methods that take nothing."""
+    """Parameters of methods that have none."""
 
 
 class IdempotentParams(Params, frozen=True, kw_only=True):
     """Base of the parameters of private methods that change the venue.
 
-    Requests of an account with the same key are one request, which is done once.
+    Requests of an account with the same key are executed once.
     """
 
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = ""
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """A handler's wish to change the venue.
+    """A command that a handler returns.
 
-    `telling` is for what the method's row in the table cannot say. `undo` is called when the
-    command did not take effect. `account` is whom it acts for where that is not the call's.
+    `reply_format` replaces the one of the method. `undo` is called if the command fails. `account`
+    is the account of the command, if it is not that of the call.
     """
 
     command: Command
@@ -60,7 +60,7 @@ class Submission(msgspec.Struct, frozen=True):
 P = TypeVar("P", bound=msgspec.Struct)
 Handler = Callable[[Call, P], object]
 MakeReplyFormat = Callable[[Call, P], ReplyFormat]
-"""How the answer to a request is told, by what was asked alone: what it was about may be gone."""
+"""Returns the reply format for the parameters alone: the order or instrument may be gone."""
 
 
 def _changes(method: Method) -> bool:
@@ -85,13 +85,13 @@ def _decoder(method: Method) -> msgspec.json.Decoder[msgspec.Struct]:
 
 @define(frozen=True)
 class Method:
-    """One row of the table.
+    """A registered method.
 
-    `scope` None is public; `lists` are the parameters that take lists; `tell` is there for all
-    whose parameters are Keyed, and `alike` where it does not depend on them. `changes` says
-    whether the method may change the venue, `matching` whether it is about orders. `area` and
-    `level` are the scope as gateway.access.scope has it; any scope has level 0 of the area
-    without name.
+    `scope` is None for public methods. `lists` are the names of list parameters. Methods with
+    IdempotentParams have a `reply_format`; it is `cacheable` if it does not depend on the
+    parameters. `changes` says whether the method may change the venue, `matching` whether it is
+    about orders. `area` and `level` are the scope as in gateway.access.scope; ANY_SCOPE is level 0
+    of the area with an empty name.
     """
 
     name: str
@@ -112,22 +112,22 @@ class Method:
     )
 
     def reply_format_of(self, call: Call, params: msgspec.Struct) -> ReplyFormat:
-        """How an answer to a request is told; kept among the call's tellings where alike."""
-        assert self.reply_format is not None, "what changes the venue has Keyed parameters"
+        """Return the reply format of a request; a cacheable one is stored in the call."""
+        assert self.reply_format is not None, "methods that submit commands have IdempotentParams"
         reply_format = self.reply_format(call, params)
         if self.cacheable:
             call.reply_formats[self.name] = reply_format
         return reply_format
 
     def decode(self, raw: msgspec.Raw) -> msgspec.Struct:
-        """Parameters from a JSON object. Raises ApiError -32602 naming the one that is wrong."""
+        """Decode parameters from a JSON object. Raises ApiError -32602 naming the invalid one."""
         text = bytes(raw)
         if text in (b"", b"null"):
             text = b"{}"
         try:
             return self._decode(text)
         except msgspec.ValidationError as error:
-            raise _complaint(error) from error
+            raise _invalid_params(error) from error
         except (msgspec.DecodeError, RecursionError) as error:
             raise ApiError(Code.PARSE_ERROR) from error
 
@@ -137,30 +137,30 @@ class Method:
         except msgspec.ValidationError:
             if b"null" not in text:
                 raise
-        given = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        kept = {key: value for key, value in given.items() if bytes(value) != b"null"}
-        return self._params.decode(msgspec.json.encode(kept))
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        present = {key: value for key, value in members.items() if bytes(value) != b"null"}
+        return self._params.decode(msgspec.json.encode(present))
 
     def convert(self, query: Sequence[tuple[str, str]]) -> msgspec.Struct:
-        """Parameters from a query string's pairs. Raises ApiError -32602.
+        """Convert parameters from the pairs of a query string. Raises ApiError -32602.
 
-        Lists come as JSON text, as repeated keys, or as `key[]`.
+        Lists are JSON text, repeated keys, or repeated `key[]`.
         """
-        given: dict[str, object] = {}
+        values: dict[str, object] = {}
         for key, value in query:
             name = key.removesuffix("[]")
             if name not in self.lists:
-                given[name] = value
+                values[name] = value
             elif value.startswith("["):
-                given[name] = _json_list(name, value)
+                values[name] = _json_list(name, value)
             else:
-                listed = given.setdefault(name, [])
-                assert isinstance(listed, list)
-                listed.append(value)
+                items = values.setdefault(name, [])
+                assert isinstance(items, list)
+                items.append(value)
         try:
-            return msgspec.convert(given, type=self.params, strict=False)
+            return msgspec.convert(values, type=self.params, strict=False)
         except msgspec.ValidationError as error:
-            raise _complaint(error) from error
+            raise _invalid_params(error) from error
 
 
 METHODS: Final[dict[str, Method]] = {}
@@ -176,23 +176,23 @@ def method(
     reply_format: MakeReplyFormat[P] | None = None,
     cacheable: bool = False,
 ) -> Callable[[Handler[P]], Handler[P]]:
-    """Enter a handler into the table; the arguments are as in Method.
+    """Register a handler; the arguments are as in Method.
 
-    A private method without a scope, and a public one with any, is a mistake: TypeError. So is
-    a key without a way to tell again what came of it.
+    Raises TypeError for a private method without a scope, a public one with a scope, and
+    IdempotentParams without a reply format, which a repeated request needs.
     """
     if name.startswith("private/") != (scope is not None):
         raise TypeError(f"{name}: private methods name a scope, public ones none")
     if issubclass(params, IdempotentParams) != (reply_format is not None):
-        raise TypeError(f"{name}: Keyed parameters and a way to tell the answer go together")
+        raise TypeError(f"{name}: IdempotentParams and a reply format go together")
     if name in METHODS:
-        raise TypeError(f"{name} is in the table already")
+        raise TypeError(f"{name} is registered already")
 
-    def enter(handler: Handler[P]) -> Handler[P]:
+    def register(handler: Handler[P]) -> Handler[P]:
         lists = frozenset(
             field.name for field in msgspec.structs.fields(params) if _takes_list(field.type)
         )
-        # The table holds handlers of all parameter types; each is only called with its own.
+        # Each handler is called only with its own parameter type.
         METHODS[name] = Method(
             name,
             params,
@@ -206,7 +206,7 @@ def method(
         )
         return handler
 
-    return enter
+    return register
 
 
 def trading_method(
@@ -248,22 +248,22 @@ def _json_list(name: str, value: str) -> list[object]:
 
 _WRONG: Final = "wrong format"
 _BOUND: Final = re.compile(r"Expected `\w+` (?:of )?(length )?([<>]=? -?[0-9]+)")
-_KINDS: Final[Mapping[str, str]] = {
+_REASONS: Final[Mapping[str, str]] = {
     "Object missing required field": "must not be null",
     "Invalid enum value": "value not in list",
 }
 
 
-def _complaint(error: msgspec.ValidationError) -> ApiError:
-    """What msgspec says about a parameter, in the API's words."""
+def _invalid_params(error: msgspec.ValidationError) -> ApiError:
+    """Return the API error for a validation error of msgspec."""
     message = str(error)
-    reason = next((each for start, each in _KINDS.items() if message.startswith(start)), "")
+    reason = next((each for start, each in _REASONS.items() if message.startswith(start)), "")
     if not reason:
         bound = _BOUND.match(message)
         reason = f"{bound[1] or ''}must be {bound[2]}" if bound else _WRONG
     _, found, path = message.partition("`$.")
     if not found:
-        # A missing field is named in the sentence itself; nothing is named when all is wrong.
+        # A missing field is named in the message itself; if the object is wrong, no field is named.
         _, _, path = message.partition("field `")
     name = path.partition("`")[0].partition("[")[0].partition(".")[0]
     return invalid(name, reason) if name else ApiError(Code.INVALID_PARAMS, data={"reason": reason})

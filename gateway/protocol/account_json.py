@@ -1,7 +1,7 @@
-"""Positions and summaries as the API writes them.
+"""Positions and account summaries in the API's JSON.
 
-Pure functions from the core's values to what can be written as JSON. Fields that strict clients
-insist on are always there; a field that means nothing for an instrument is left out.
+Pure functions from the clearing house's views to JSON objects. Fields that strict clients require
+are always present; a field that has no meaning for an instrument is left out.
 """
 
 from book.instrument import Instrument
@@ -15,7 +15,7 @@ _DIRECTIONS = {None: "zero", Side.BUY: "buy", Side.SELL: "sell"}
 
 
 def position_json(position: PositionView, instrument: Instrument) -> Json:
-    """A position as its holder sees it; `size` is signed, direction `zero` when flat."""
+    """Return a position's JSON; `size` is signed, and `direction` is `zero` when it is flat."""
     tick = instrument.contract.tick
     shape: Json = {
         "instrument_name": position.instrument,
@@ -54,10 +54,10 @@ def _side(size: int) -> Side | None:
 
 
 def summary_json(summary: Summary) -> Json:
-    """An account in one currency, without what only the extended form has.
+    """Return an account's JSON in one currency, without the fields of the extended form.
 
-    Every contract here is a future, so that the options' figures are zero and the futures'
-    are the account's.
+    All contracts are futures: the options' figures are zero, and the futures' figures are those of
+    the account.
     """
     return {
         "currency": summary.currency,
@@ -84,7 +84,7 @@ def summary_json(summary: Summary) -> Json:
         "delta_total": jsonrpc.coins(summary.delta),
         "projected_delta_total": jsonrpc.coins(summary.delta),
         "delta_total_map": {index: jsonrpc.margin(delta) for index, delta in summary.deltas},
-        # Zero where there is none, because typed clients read a number.
+        # Zero stands for none, because typed clients expect a number.
         "estimated_liquidation_ratio": 0.0
         if summary.ratio is None
         else jsonrpc.rate(summary.ratio),

@@ -1,4 +1,4 @@
-"""Amounts, contracts and prices of a request, as the core counts them."""
+"""Amounts, contracts and prices of a request, converted to the integers of the core."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from gateway.protocol.jsonrpc import BEYOND, Exact
 
 
 def amount_of(contract: Contract, amount: Exact | None, contracts: Exact | None) -> int | None:
-    """The amount in 1e-8 that `amount` or `contracts` asks for; None where neither is given.
+    """Return the amount in 1e-8 that `amount` or `contracts` gives, None without either.
 
-    Raises ApiError: 10021 for too many decimals, 10027 for parts of a contract, -32602 where the
-    two do not agree.
+    Raises ApiError: 10021 for too many decimals, 10027 for a fraction of a contract, -32602 if
+    the two disagree.
     """
     if contracts is None and type(amount) is int and 0 < amount < BEYOND:
-        # As nearly every order has it.
+        # The fast path of nearly every order.
         return amount * SCALE
-    counted = None if contracts is None else _whole(contracts) * contract.contract_size // SCALE
+    from_contracts = (
+        None if contracts is None else _whole(contracts) * contract.contract_size // SCALE
+    )
     if amount is None:
-        return counted
-    named = jsonrpc.units(amount, "amount", finer=Code.INVALID_AMOUNT)
-    if counted is not None and counted != named:
+        return from_contracts
+    from_amount = jsonrpc.units(amount, "amount", finer=Code.INVALID_AMOUNT)
+    if from_contracts is not None and from_contracts != from_amount:
         raise invalid("contracts", "does not agree with amount")
-    return named
+    return from_amount
 
 
 def _whole(contracts: Exact) -> int:
@@ -35,9 +37,10 @@ def _whole(contracts: Exact) -> int:
 
 
 def price_of(price: Exact | None) -> int:
-    """A limit price in 1e-8.
+    """Return a limit price in 1e-8.
 
-    Raises ApiError: -32602 where there is none, 10023 unless above 0, 10026 for its decimals.
+    Raises ApiError: -32602 without a price, 10023 unless it is above 0, 10026 for too many
+    decimals.
     """
     if type(price) is int and 0 < price < BEYOND:
         return price * SCALE
@@ -49,8 +52,8 @@ def price_of(price: Exact | None) -> int:
     return units
 
 
-def unused(price: Exact | None) -> int:
-    """The price in 1e-8 of what has no limit. Raises ApiError -32602 for what is no number."""
+def no_price(price: Exact | None) -> int:
+    """Return 0, the price of an order without a limit. Raises ApiError -32602 unless a number."""
     if price is not None:
         jsonrpc.exact(price, "price")
     return 0

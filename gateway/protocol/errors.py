@@ -1,4 +1,4 @@
-"""What clients are told when something is refused: the API's codes and messages."""
+"""The API's error codes and messages, and the code of each rejection by the exchange."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from risk.reasons import Reason
 
 
 class Code(IntEnum):
-    """The API's error codes, as far as the venue has use for them.
+    """The API's error codes that the venue uses.
 
-    `message` is what the API sends with it: the name in lower case, but for JSON-RPC's own codes.
+    `message` is the name in lower case, except for the codes of JSON-RPC itself.
     """
 
     INVALID_REQUEST = -32600
@@ -68,7 +68,7 @@ class Code(IntEnum):
 
     @property
     def message(self) -> str:
-        """What the API sends with the code, without any detail."""
+        """The message that the API sends with the code, without a detail."""
         return _JSON_RPC.get(self) or self.name.lower()
 
 
@@ -102,16 +102,16 @@ CODES: Final[dict[Reason, Code]] = {
     Reason.PRICE_OFF_TICK: Code.PRICE_WRONG_TICK,
     Reason.PRICE_TOO_HIGH: Code.PRICE_TOO_HIGH,
     Reason.PRICE_TOO_LOW: Code.PRICE_TOO_LOW,
-    # A session ends with its connection, so that only a log-out still hears this.
     Reason.RETRY: Code.RETRY,
+    # A session ends with its connection: a reply can follow only after a logout.
     Reason.SESSION_ENDED: Code.UNAUTHORIZED,
     Reason.SETTLEMENT_IN_PROGRESS: Code.SETTLEMENT_IN_PROGRESS,
     Reason.TIMED_OUT: Code.TIMED_OUT,
     Reason.UNSUPERVISED: Code.TEMPORARILY_UNAVAILABLE,
 }
-"""The code of each of the venue's refusals."""
+"""The code of each reason for which the exchange rejects a command."""
 
-# Messages that end in a number which the venue supplies, as `price_too_high 43666.4`.
+# The messages of these codes end in a number from the exchange: `price_too_high 43666.4`.
 _WITH_DETAIL: Final = (
     Code.PRICE_TOO_LOW,
     Code.PRICE_TOO_HIGH,
@@ -129,14 +129,14 @@ _STATUS: Final[dict[int, int]] = {
 }
 _BAD_REQUEST: Final = HTTPStatus.BAD_REQUEST.value
 
-# What is told is looked up with plain integers: to ask an enumeration takes as long as a request.
+# Looked up with plain integers: a property of an enumeration costs as much as decoding a request.
 _MESSAGES: Final = {code.value: code.message for code in Code}
 
 
 class ApiError(Exception):
-    """A refusal as the client sees it. `data` is JSON-able, None where the API sends none.
+    """An error reply. `data` can be encoded as JSON and is None where the API sends none.
 
-    `message` is left out where it is the code's own.
+    `message` defaults to the message of the code.
     """
 
     def __init__(
@@ -153,30 +153,30 @@ class ApiError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status that goes with it; clients read the body, proxies read this."""
+        """The HTTP status of the reply: clients read the body, proxies the status."""
         return _STATUS.get(self.code, _BAD_REQUEST)
 
 
 def invalid(param: str, reason: str = "wrong format") -> ApiError:
-    """A parameter that cannot be taken: -32602 with its name and why."""
+    """Return the error for an invalid parameter: -32602 with its name and the reason."""
     return ApiError(Code.INVALID_PARAMS, data={"reason": reason, "param": param})
 
 
 def not_implemented(what: str, name: str) -> ApiError:
-    """Something of the API that is not there yet: 10033 with its name.
+    """Return the error for a part of the API that the venue does not have: 10033 with its name.
 
-    `what` is `method`, or `param` for what a parameter asks for.
+    `what` is `method` or `param`.
     """
     return ApiError(Code.NOT_IMPLEMENTED, data={"reason": "not implemented", what: name})
 
 
-def other_request() -> ApiError:
-    """A key that brought the answer to a request of another kind: -32602."""
+def key_of_other_request() -> ApiError:
+    """Return the error for an idempotency key of a request of another kind: -32602."""
     return invalid("idempotency_key", "belongs to another request")
 
 
-def refusal(reason: Reason, detail: str = "") -> ApiError:
-    """The venue's refusal of a command, in the API's words."""
+def error_for(reason: Reason, detail: str = "") -> ApiError:
+    """Return the error for a command that the exchange rejected."""
     code = CODES[reason]
     if code is Code.INVALID_PARAMS:
         return invalid("currency", reason.value)

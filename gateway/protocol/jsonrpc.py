@@ -1,7 +1,7 @@
-"""The outermost layer: JSON-RPC envelopes, and numbers between JSON and the core's integers.
+"""JSON-RPC envelopes, and the conversion of numbers between JSON and the core's integers.
 
-Numbers leave as shortest decimals and come in as integers or Decimals, read exactly from the JSON
-text: at no point is a price or an amount a float that was computed with.
+Numbers are written as the shortest decimals and read from the JSON text as integers or Decimals.
+No price or amount is ever computed with as a float.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from book.units import MONEY, RATE, SCALE, round_half_even, text
 from gateway.protocol.errors import ApiError, Code, invalid
 
 Number = float | Raw
-"""A JSON number; Raw text where a double would not show every digit."""
+"""A JSON number; Raw text if a double cannot represent every digit."""
 
 if TYPE_CHECKING:
     Exact = int | Decimal | str
 else:
-    # Of a union with Decimal, msgspec would read strings as Python does: with underscores, blanks
-    # and the digits of any script. `exact` reads them as JSON has numbers.
+    # For a union with Decimal, msgspec would parse strings as Python does: with underscores, blanks
+    # and the digits of any script. `exact` parses them by the grammar of JSON.
     Exact = Any
-"""A number of a request as it came, a string of one, or what is none: `exact` says which."""
+"""A number of a request as it was sent, perhaps as a string; `exact` validates it."""
 
-# Any decimal of up to 15 digits survives the way through a double and back; 16 may not.
+# Every decimal of up to 15 digits is preserved by a double; one of 16 may not be.
 _EXACT: Final = 10**15
 _MONEY: Final = MONEY // SCALE
 _MARGIN: Final = MONEY // 10**9
 _COINS: Final = MONEY // 10**6
 
-# Digits before the point that a request's number may have: far more than any market needs, and in
-# 1e-8 still inside 64 bits. Larger exponents are refused before anything is computed with them.
+# Digits that a number in a request may have before the point: far more than any market needs, and
+# in units of 1e-8 still within 64 bits. Larger exponents are rejected before any computation.
 _DIGITS: Final = 10
 BEYOND: Final = 10**_DIGITS
 _SCALE: Final = Decimal(SCALE)
@@ -55,8 +55,8 @@ def _number(units: int, scale: int) -> Number:
 
 
 def price(units: int) -> Number:
-    """A price in 1e-8 as a JSON number."""
-    # An order has six of these: one call for each instead of two saves a tenth of its encoding.
+    """Return a price in 1e-8 as a JSON number."""
+    # An order has six of these; one call each instead of two saves a tenth of its encoding.
     return units / SCALE if -_EXACT < units < _EXACT else _number(units, SCALE)
 
 
@@ -65,8 +65,8 @@ amount = price
 
 
 def money(units: int) -> Number:
-    """Money in 1e-12 as a JSON number of 8 decimals, rounded half-even."""
-    # Most fees, profits and fundings of an account are none.
+    """Return money in 1e-12 as a JSON number of 8 decimals, rounded half-even."""
+    # Most fees, profits and funding payments are 0.
     if not units:
         return 0.0
     rounded = round_half_even(units, _MONEY)
@@ -74,31 +74,31 @@ def money(units: int) -> Number:
 
 
 def margin(units: int) -> Number:
-    """Money of a position in 1e-12 as a JSON number of 9 decimals, rounded half-even."""
+    """Return money of a position in 1e-12 as a JSON number of 9 decimals, rounded half-even."""
     if not units:
         return 0.0
     return _number(round_half_even(units, _MARGIN), MONEY // _MARGIN)
 
 
 def coins(units: int) -> Number:
-    """A sum of deltas in 1e-12 as a JSON number of 6 decimals, rounded half-even."""
+    """Return a sum of deltas in 1e-12 as a JSON number of 6 decimals, rounded half-even."""
     return _number(round_half_even(units, _COINS), MONEY // _COINS)
 
 
 def average(units: int, tick: int) -> Number:
-    """A price in 1e-8 that no order was placed at, as a JSON number; rounded as `rounded`."""
+    """Return a computed price in 1e-8 as a JSON number, rounded by `rounded`."""
     return price(rounded(units, tick))
 
 
 def rounded(units: int, tick: int) -> int:
-    """A price in 1e-8, half-even to two decimals; to two more than the tick's if below 0.05."""
+    """Round a price in 1e-8 half-even: to 2 decimals, or 2 more than a tick below 0.05 has."""
     step = SCALE // 100 if tick >= SCALE // 20 else max(1, _power(tick) // 100)
     return round_half_even(units, step) * step
 
 
 @lru_cache(maxsize=1_024)
 def _power(tick: int) -> int:
-    """The largest power of ten that divides a tick."""
+    """Return the largest power of ten that divides a tick."""
     power = 1
     while tick % (power * 10) == 0:
         power *= 10
@@ -106,38 +106,38 @@ def _power(tick: int) -> int:
 
 
 def rate(units: int) -> Number:
-    """A rate in 1e-12 as a JSON number."""
+    """Return a rate in 1e-12 as a JSON number."""
     return _number(units, RATE)
 
 
 def decimal(text: str) -> Decimal:
-    """A JSON number with a point or an exponent; one beyond all exponents is infinite."""
+    """Parse a JSON number with a point or an exponent; one beyond Decimal's range is infinite."""
     try:
         return Decimal(text)
     except InvalidOperation:
         return Decimal("Infinity")
 
 
-def exact(given: object, param: str) -> int | Decimal:
-    """A number of a request, which may be a string that JSON's grammar has as a number.
+def exact(value: object, param: str) -> int | Decimal:
+    """Return a number of a request, which may be a string with a JSON number in it.
 
     Raises ApiError -32602 naming `param` for anything else.
     """
-    kind = type(given)
+    kind = type(value)
     if kind is int or kind is Decimal:
-        return given  # type: ignore[return-value]  # that is what was asked
-    if isinstance(given, str) and _NUMBER.fullmatch(given):
-        return decimal(given)
+        return value  # type: ignore[return-value]  # just checked
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return decimal(value)
     raise invalid(param)
 
 
-def units(given: Exact, param: str, *, finer: Code | None = None) -> int:
-    """A number of a request as an integer count of 1e-8.
+def units(value: Exact, param: str, *, finer: Code | None = None) -> int:
+    """Return a number of a request in 1e-8.
 
-    Raises ApiError: -32602 naming `param` for what is no number or too large, and for too many
-    decimals the code `finer`, -32602 where there is none.
+    Raises ApiError: -32602 naming `param` unless it is a number within bounds, and for too many
+    decimals the code `finer`, by default -32602.
     """
-    number = exact(given, param)
+    number = exact(value, param)
     if isinstance(number, int):
         if -BEYOND < number < BEYOND:
             return number * SCALE
@@ -158,7 +158,7 @@ def _too_large(param: str, *, negative: bool) -> ApiError:
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """One decoded request. `id` is the JSON text of the client's id, empty where there is none."""
+    """A decoded envelope. `id` is the JSON text of the client's id, empty without one."""
 
     method: str = ""
     params: Raw = Raw()
@@ -187,7 +187,7 @@ class _Result(msgspec.Struct, frozen=True, gc=False):
     jsonrpc: str = "2.0"
 
 
-class _Refusal(msgspec.Struct, frozen=True, gc=False):
+class _Error(msgspec.Struct, frozen=True, gc=False):
     id: Raw | int | str | UnsetType
     error: ErrorObject | Raw
     usIn: int  # noqa: N815
@@ -197,14 +197,14 @@ class _Refusal(msgspec.Struct, frozen=True, gc=False):
     jsonrpc: str = "2.0"
 
 
-class _Pushed(msgspec.Struct, frozen=True, gc=False):
+class _Notification(msgspec.Struct, frozen=True, gc=False):
     method: str
     params: dict[str, object]
     jsonrpc: str = "2.0"
 
 
 class BadFrameError(Exception):
-    """A frame that is no request. `id` is the id to answer under, as far as it could be read."""
+    """A malformed request. `id` is the id to reply with, empty if none could be read."""
 
     def __init__(self, error: ApiError, id: Raw | None = None) -> None:  # noqa: A002
         self.error = error
@@ -215,27 +215,27 @@ class BadFrameError(Exception):
 _REQUEST: Final = msgspec.json.Decoder(Request)
 _ONLY_ID: Final = msgspec.json.Decoder(_OnlyId)
 _STRING: Final = msgspec.json.Decoder(str)
-# Shorter digits are an integer for sure, and nearly every id is such.
+# A shorter string of digits is certainly an integer. Nearly every id is one.
 _LONG_ID: Final = 18
 _NUMBERS_START: Final = b"-0123456789"
 
 
 def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") -> Request:
-    """Read one request; `limit` is in bytes, `method` what its path says. Raises BadFrameError.
+    """Decode one request; `limit` is in bytes, `method` the name in its path. Raises BadFrameError.
 
-    Arrays are refused: the API has no batches. `id` may be any integer or string, 0 included.
+    Arrays are rejected: the API has no batches. `id` may be any integer or string, 0 included.
     """
     try:
         data = frame.encode() if isinstance(frame, str) else frame
         if len(data) > limit:
             raise BadFrameError(ApiError(Code.INVALID_REQUEST, "request entity too large"))
         if isinstance(frame, bytes):
-            # Values that the decoder skips are not looked into, and neither is their encoding.
+            # The decoder does not check the encoding of values that it skips.
             frame.decode()
         request = _REQUEST.decode(data)
     except msgspec.ValidationError as error:
-        fault = ApiError(Code.INVALID_REQUEST, data={"reason": str(error)})
-        raise BadFrameError(fault, _salvage(data)) from error
+        rejection = ApiError(Code.INVALID_REQUEST, data={"reason": str(error)})
+        raise BadFrameError(rejection, _salvage(data)) from error
     except (UnicodeError, msgspec.DecodeError, RecursionError) as error:
         raise BadFrameError(ApiError(Code.PARSE_ERROR)) from error
     identity = _identity(request.id)
@@ -250,7 +250,7 @@ def decode(frame: bytes | str, *, limit: int, needs_id: bool, method: str = "") 
 
 
 def _salvage(data: bytes) -> Raw:
-    """The id of a JSON value that is no request, so that its sender can tell which it was."""
+    """Return the id of a malformed request, so that the client can match the error to it."""
     try:
         return _identity(_ONLY_ID.decode(data).id)
     except (msgspec.DecodeError, BadFrameError, RecursionError):
@@ -258,7 +258,7 @@ def _salvage(data: bytes) -> Raw:
 
 
 def _identity(raw: Raw) -> Raw:
-    """The id as it will be echoed: the client's own text, so that no type or digit is lost."""
+    """Return the id to echo: the client's own text, so that no type or digit is lost."""
     text = bytes(raw)
     if text.isdigit() and len(text) < _LONG_ID:
         return raw
@@ -271,7 +271,7 @@ def _identity(raw: Raw) -> Raw:
 
 
 def _is_integer(text: str) -> bool:
-    """Whether a JSON number is whole, also where it has a point or an exponent."""
+    """Whether a JSON number is whole, even with a point or an exponent."""
     number = decimal(text)
     return number.is_finite() and number == number.to_integral_value()
 
@@ -284,14 +284,14 @@ def _is_string(raw: Raw) -> bool:
     return True
 
 
-_PLACE: Final = Raw(b"\0")
+_PLACEHOLDER: Final = Raw(b"\0")
 
 
 class RequestMeta(msgspec.Struct, frozen=True, gc=False):
-    """What a reply needs besides its content: the request's id, when it came, what server.
+    """The fields of a reply besides its content.
 
-    The id is the client's own text, empty for none, or what has been read of it, unless that is
-    0 or empty.
+    `id` is the client's own JSON text, empty without an id, or the decoded id if that is neither
+    0 nor empty. `micros_in` is when the request arrived.
     """
 
     id: Raw | int | str
@@ -300,16 +300,16 @@ class RequestMeta(msgspec.Struct, frozen=True, gc=False):
 
 
 def result(meta: RequestMeta, value: object, micros_out: int) -> bytes:
-    """A successful reply."""
+    """Return a successful reply."""
     micros_in, took = meta.micros_in, micros_out - meta.micros_in
-    # By position: names take as long as all the rest.
+    # By position: keyword arguments would double the time.
     return encode(_Result(meta.id or UNSET, value, micros_in, micros_out, took, meta.testnet))
 
 
 def result_around(meta: RequestMeta, micros_out: int) -> tuple[bytes, bytes]:
-    """What comes before and after the value of a successful reply."""
-    # NUL is in no JSON text.
-    head, _, tail = result(meta, _PLACE, micros_out).partition(b"\0")
+    """Return the text before and after the result of a successful reply."""
+    # No JSON text contains NUL.
+    head, _, tail = result(meta, _PLACEHOLDER, micros_out).partition(b"\0")
     return head, tail
 
 
@@ -322,9 +322,9 @@ def error_reply(meta: RequestMeta, error: ApiError, micros_out: int) -> bytes:
 def error_object_reply(meta: RequestMeta, error: ErrorObject | Raw, micros_out: int) -> bytes:
     """Return an error reply with this `error` member, which may be encoded already."""
     micros_in, took = meta.micros_in, micros_out - meta.micros_in
-    return encode(_Refusal(meta.id or UNSET, error, micros_in, micros_out, took, meta.testnet))
+    return encode(_Error(meta.id or UNSET, error, micros_in, micros_out, took, meta.testnet))
 
 
 def heartbeat(kind: str) -> bytes:
-    """A heartbeat frame; `kind` is `heartbeat`, or `test_request`, which wants an answer."""
-    return encode(_Pushed("heartbeat", {"type": kind}))
+    """Return a heartbeat frame; `kind` is `heartbeat`, or `test_request`, which needs a reply."""
+    return encode(_Notification("heartbeat", {"type": kind}))

@@ -1,8 +1,8 @@
-"""Results of many rows, whose text is made a slice at a time.
+"""Results of many rows, which are encoded in slices.
 
-The client decides how many rows an answer has: ten thousand open orders, every level of a book.
-A handler copies the rows from the state in one step, so that they are of one moment; their text
-takes ten times as long, and is made in slices between which the event loop turns.
+Clients choose how many rows a result has: ten thousand open orders, every level of a book. A
+method copies the rows from the state in one step, so that they are consistent. Encoding takes ten
+times as long; it is done in slices, so that the event loop can run other tasks in between.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EncodingJob = Callable[[], bool]
 """Encode one slice; return whether it was the last."""
 
 ROWS: Final = 256
-"""Rows of a slice, some 2 us each. An answer of no more than these is encoded at once."""
+"""Rows of a slice, about 2 us each. A result of no more rows is encoded at once."""
 
 
 def run_to_end(job: EncodingJob) -> None:
@@ -36,26 +36,26 @@ def run_to_end(job: EncodingJob) -> None:
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """A result of so many `rows`, as `pieces` of JSON text that hold at most ROWS of them each.
+    """A result of `rows` rows, as `pieces` of JSON text of at most ROWS rows each.
 
-    The pieces are made while they are iterated over, and read nothing that may change meanwhile.
+    Iterating encodes the pieces; the rows are copies, so that no later change affects them.
     """
 
     rows: int
     pieces: Iterator[bytes]
 
     def within(self, head: bytes, tail: bytes) -> Listing:
-        """The same as a part of a larger text."""
+        """Return the listing with text before and after it."""
         return Listing(self.rows, chain((head,), self.pieces, (tail,)))
 
 
 def array(items: Sequence[T], encode: Callable[[T], bytes]) -> Listing:
-    """A JSON array of these items."""
+    """Return a JSON array of the items."""
     return Listing(len(items), _pieces(items, encode))
 
 
 def joined(parts: Iterable[Listing | bytes]) -> Listing:
-    """Listings one after the other, with text in between."""
+    """Return a concatenation of listings and text."""
     parts = tuple(parts)
     pieces = ((part,) if isinstance(part, bytes) else part.pieces for part in parts)
     rows = sum(part.rows for part in parts if isinstance(part, Listing))
@@ -72,17 +72,17 @@ def _pieces(items: Sequence[T], encode: Callable[[T], bytes]) -> Iterator[bytes]
 
 @define(eq=False)
 class LargeReply:
-    """A reply that is encoded a slice at a time."""
+    """A successful reply that is encoded in slices."""
 
     rows: int
     _meta: jsonrpc.RequestMeta
     _pieces: Iterator[bytes]
     _clock: Clock
-    # Grows where it is: to join five megabytes in the end would take milliseconds.
+    # Appended to in place: joining five megabytes at the end would take milliseconds.
     _text: bytearray = field(factory=bytearray, init=False)
 
     def advance(self) -> bytearray | None:
-        """Encode the next slice; returns the whole reply once nothing is left."""
+        """Encode the next slice; return the whole reply once it is complete, else None."""
         if not self._text:
             self._text += jsonrpc.result_around(self._meta, 0)[0]
         for piece in self._pieces:
@@ -92,7 +92,7 @@ class LargeReply:
         return self._text
 
     def finish(self) -> bytes:
-        """The whole reply, at once."""
+        """Encode the rest at once and return the whole reply."""
         while True:
             data = self.advance()
             if data is not None:
@@ -100,7 +100,7 @@ class LargeReply:
 
 
 def reply(meta: jsonrpc.RequestMeta, value: object, clock: Clock) -> bytes | LargeReply:
-    """A successful reply; one of many rows is still to be encoded."""
+    """Return a successful reply, not yet encoded if the result has more than ROWS rows."""
     if type(value) is Listing:
         if value.rows > ROWS:
             return LargeReply(value.rows, meta, value.pieces, clock)

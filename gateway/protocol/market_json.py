@@ -1,7 +1,7 @@
-"""Markets as the API writes them: tickers, quotes, books, summaries and instruments.
+"""Tickers, quotes, book summaries and instruments in the API's JSON.
 
-A missing best price is 0.0 in tickers and quotes, because live clients parse a number there,
-and null in book summaries.
+A missing best price is 0.0 in tickers and quotes, because clients parse a number there, and null
+in book summaries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from risk.market import Market
 from risk.risk_terms import Terms
 
 NEVER = 32_503_708_800_000
-"""The expiry of what has none, as the API writes it: the year 3000."""
+"""The expiry of a perpetual in the API: the year 3000."""
 
 _BLOCK_CONTRACTS: Final = 20_000
 
@@ -29,7 +29,7 @@ Top = tuple[int, int, int, int]
 
 
 def top(market: Market) -> Top:
-    """Best bid price and amount, best ask price and amount; zeros where a side is empty."""
+    """Return best bid price and amount, best ask price and amount; zeros for an empty side."""
     bid, ask = market.book.side(Side.BUY).best, market.book.side(Side.SELL).best
     return (
         bid.price if bid is not None else 0,
@@ -50,7 +50,7 @@ def _best(market: Market) -> Json:
 
 
 def quote_json(market: Market) -> Json:
-    """The best prices, without their time."""
+    """Return a quote's JSON, without its timestamp."""
     return {"instrument_name": market.name, **_best(market)}
 
 
@@ -71,7 +71,7 @@ def _volumes(figures: DaySummary) -> Json:
 
 
 def ticker_json(market: Market, archive: Archive, now: int) -> Json:
-    """Everything about a market's prices, without the time of it."""
+    """Return a ticker's JSON, without its timestamp."""
     shape: Json = {
         "instrument_name": market.name,
         "state": market.state.value,
@@ -96,12 +96,12 @@ def ticker_json(market: Market, archive: Archive, now: int) -> Json:
 
 
 def interest(market: Market) -> jsonrpc.Number:
-    """What holding one unit of size has paid since listing, in the settlement currency."""
+    """Return the funding paid per unit of size since listing, in the settlement currency."""
     return jsonrpc.rate(round_half_even(market.funding_index, RATE))
 
 
 def perpetual_json(market: Market) -> Json:
-    """The funding rate now in force, without the time of it."""
+    """Return the JSON of a perpetual's current funding rate, without its timestamp."""
     return {
         "interest": jsonrpc.rate(market.funding_rate),
         "index_price": jsonrpc.price(market.index.price),
@@ -109,7 +109,7 @@ def perpetual_json(market: Market) -> Json:
 
 
 def summary_json(market: Market, archive: Archive, now: int) -> Json:
-    """A market in a list of many."""
+    """Return a book summary's JSON."""
     contract = market.instrument.contract
     bid, _, ask, _ = top(market)
     shape: Json = {
@@ -133,17 +133,17 @@ def summary_json(market: Market, archive: Archive, now: int) -> Json:
 
 
 def contract_size(instrument: Instrument) -> int | jsonrpc.Number:
-    """The size of one contract, an integer wherever it is whole."""
+    """Return the size of one contract, as an integer if it is whole."""
     return whole(instrument.contract.contract_size)
 
 
 def whole(amount: int) -> int | jsonrpc.Number:
-    """An amount, an integer wherever it is whole."""
+    """Return an amount as a JSON number, as an integer if it is whole."""
     return jsonrpc.amount(amount) if amount % SCALE else amount // SCALE
 
 
 def instrument_json(instrument: Instrument, terms: Terms, state: MarketState) -> Json:
-    """The terms of an instrument."""
+    """Return an instrument's JSON."""
     contract = instrument.contract
     kind = "reversed" if contract.inverse else "linear"
     return {
@@ -175,8 +175,8 @@ def instrument_json(instrument: Instrument, terms: Terms, state: MarketState) ->
         "max_liquidation_commission": jsonrpc.rate(terms.liquidation_rate),
         "max_leverage": RATE // terms.initial_base,
         "max_non_default_leverage": RATE // terms.initial_base,
-        # There are no block trades here, but typed clients read what would hold for them: half the
-        # taker's fee, 20,000 contracts, and a finer tick, as for the API's BTC-PERPETUAL.
+        # The venue has no block trades, but typed clients require their terms: half the taker fee,
+        # 20,000 contracts and a finer tick, as for BTC-PERPETUAL in the API.
         "block_trade_commission": jsonrpc.rate(instrument.taker_rate // 2),
         "block_trade_min_trade_amount": whole(_BLOCK_CONTRACTS * contract.contract_size),
         "block_trade_tick_size": jsonrpc.price(min(contract.tick, SCALE // 100)),

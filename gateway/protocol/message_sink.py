@@ -1,4 +1,4 @@
-"""What publishes to a client writes here: plain calls, none of which waits or raises."""
+"""The interface to a client's outgoing messages: plain functions that neither wait nor raise."""
 
 from typing import Protocol
 
@@ -6,33 +6,32 @@ from gateway.protocol.large_results import LargeReply
 
 
 class MessageSink(Protocol):
-    """One client's way out. WebSocket connections have an outbox; an HTTP request has one place.
+    """One client's outgoing messages: a WebSocket's outbox, or the one reply to an HTTP request.
 
-    Nothing that a sink is given can be taken back: what was accepted is written in this order, or
-    the connection ends. After a cut every call is accepted and does nothing, so that whoever
-    publishes need not ask first.
+    Accepted messages are written in order, or the connection ends. After `disconnect` every call
+    is accepted and does nothing, so that publishers need not check first.
     """
 
     @property
     def number(self) -> int:
-        """The session that the client speaks in; 0 for HTTP."""
+        """The number of the session; 0 for HTTP."""
         ...
 
     def reply(self, data: bytes | LargeReply) -> None:
-        """Answer one request, in the place that it took before it was read; always fits.
+        """Send the reply to one request. It always fits: the request reserved its place.
 
-        What follows a reply that is still to be encoded waits for it.
+        Messages behind a reply that is still being encoded wait for it.
         """
         ...
 
     def send_private(self, data: bytes) -> None:
-        """Push what belongs to an account; without room the connection is cut with 1008."""
+        """Send a private notification; if the queue is full, disconnect with 1008."""
         ...
 
     def try_send_public(self, data: bytes) -> bool:
-        """Push public data; False means full: nothing was queued, and nothing else happened."""
+        """Send a public notification; return False, and queue nothing, if the queue is full."""
         ...
 
     def disconnect(self, code: int, reason: str) -> None:
-        """End the connection with a WebSocket close code; only the first call counts."""
+        """Close the connection with a WebSocket close code; later calls do nothing."""
         ...

@@ -1,8 +1,9 @@
-"""Orders and trades as JSON text.
+"""The hot path of encoding: orders and trades as JSON text, made from cached templates.
 
-Most of such a text is the same for all orders of the same terms, or for all trades between the same
-kinds of parties: so much is a form, which is made once and kept, with a place for each number.
-Nothing is written more often. To encode a struct anew each time takes twice as long.
+Most of the text is the same for all orders of the same terms, and for all trades between the same
+kinds of parties. That part is a template, encoded once and cached, with a placeholder for each
+number. Filling it takes half as long as encoding a struct. A test compares the text with plainly
+encoded JSON.
 """
 
 from __future__ import annotations
@@ -28,21 +29,20 @@ _TEXT: Final = Raw(b"%b")
 _ZERO: Final = b"0.0"
 _EMPTY: Final = b'""'
 
-# Terms come in some hundreds of combinations where everything is traded in every way, at 1 KB each;
-# sizes and prices in as many as a few busy books have levels.
-_FORMS: Final = 2_048
+# Some hundreds of combinations of terms occur, at 1 KB each. Sizes and prices are as many as the
+# levels of a few busy books.
+_TEMPLATES: Final = 2_048
 _NUMBERS: Final = 8_192
 
 
 def order_text(order: OrderRecord, instrument: Instrument) -> bytes:
-    """An order; the optional fields are there when they say something.
+    """Return an order's JSON; optional fields are present only with a value.
 
-    A market order has no limit: its `price` is what it was filled at on average, because
-    clients want a number there.
+    The `price` of a market order is its average price, because clients expect a number.
     """
     original, reason, label = order.original_type, order.cancel_reason, order.label
-    # `_value_` for `value`, which is a call, and an enumeration's hash is another.
-    form = _order_form(
+    # `_value_`, because `value` is a property; and an enumeration as the cache's key costs a call.
+    template = _order_template(
         order.instrument,
         order.state._value_,
         order.type._value_,
@@ -61,7 +61,7 @@ def order_text(order: OrderRecord, instrument: Instrument) -> bytes:
     average = _ZERO
     if order.average_price:
         average = _number(jsonrpc.rounded(order.average_price, instrument.contract.tick))
-    return form % (
+    return template % (
         order.order_id,
         jsonrpc.encode(label) if label else _EMPTY,
         _number(order.price) if order.price else average,
@@ -76,8 +76,8 @@ def order_text(order: OrderRecord, instrument: Instrument) -> bytes:
     )
 
 
-@lru_cache(_FORMS)
-def _order_form(
+@lru_cache(_TEMPLATES)
+def _order_template(
     instrument: str,
     state: str,
     type: str,  # noqa: A002 - the field's own name
@@ -92,7 +92,7 @@ def _order_form(
     liquidation: bool,
     cancel_reason: str | None,
 ) -> bytes:
-    """An order of these terms; its places are in the order in which `order_text` fills them."""
+    """Return the template of orders of these terms; `order_text` fills it in this order."""
     shape: Json = {
         "order_id": _id(instrument),
         "order_state": state,
@@ -115,7 +115,7 @@ def _order_form(
         "risk_reducing": risk_reducing,
         "replaced": replaced,
         "is_liquidation": liquidation,
-        # Market maker protection, which nobody has.
+        # Market maker protection, which the venue does not have.
         "mmp": False,
         "api": True,
         "web": False,
@@ -129,18 +129,18 @@ def _order_form(
 
 
 def public_trade_text(trade: Traded, instrument: Instrument) -> bytes:
-    """A trade as everybody sees it; `direction` is the taker's."""
-    form = _trade_form(trade.instrument, trade.taker.side._value_, _liquidated(trade))
-    return form % _numbers(trade, instrument)
+    """Return a public trade's JSON; `direction` is the taker's."""
+    template = _trade_template(trade.instrument, trade.taker.side._value_, _liquidated(trade))
+    return template % _numbers(trade, instrument)
 
 
 def own_trade_text(trade: Traded, side: TradeSide, instrument: Instrument) -> bytes:
-    """A trade as one of its parties sees it; `direction` is the party's own side.
+    """Return the JSON of a trade for one of its parties; `direction` is the party's own side.
 
-    A position that passed outside the book (order 0) was liquidated as well.
+    A position that was transferred outside the book (order 0) counts as a liquidation.
     """
     label = side.label
-    form = _own_trade_form(
+    template = _own_trade_template(
         trade.instrument,
         side.side._value_,
         _liquidated(trade),
@@ -151,7 +151,7 @@ def own_trade_text(trade: Traded, side: TradeSide, instrument: Instrument) -> by
         side.post_only,
         side.reduce_only,
     )
-    return form % (
+    return template % (
         *_numbers(trade, instrument),
         side.order_id,
         jsonrpc.encode(jsonrpc.money(side.fee)) if side.fee else _ZERO,
@@ -162,7 +162,7 @@ def own_trade_text(trade: Traded, side: TradeSide, instrument: Instrument) -> by
 
 
 def own_sides(trades: Iterable[Traded], account: int) -> Iterator[tuple[Traded, TradeSide]]:
-    """An account's side of each trade; both sides where it traded with itself."""
+    """Yield an account's side of each trade; both sides if it traded with itself."""
     for trade in trades:
         for side in (trade.taker, trade.maker):
             if side.account == account:
@@ -172,7 +172,7 @@ def own_sides(trades: Iterable[Traded], account: int) -> Iterator[tuple[Traded, 
 def _numbers(
     trade: Traded, instrument: Instrument
 ) -> tuple[int, int, int, int, bytes, bytes, bytes, bytes, bytes]:
-    """What fills the places of a trade's form, in their order."""
+    """Return the values of a trade's placeholders, in their order."""
     amount, contracts = _size(trade.amount, instrument.contract.contract_size)
     return (
         trade.trade_id,
@@ -210,13 +210,13 @@ def _trade_shape(instrument: str, side: str, liquidated: str) -> Json:
     return shape
 
 
-@lru_cache(_FORMS)
-def _trade_form(instrument: str, side: str, liquidated: str) -> bytes:
+@lru_cache(_TEMPLATES)
+def _trade_template(instrument: str, side: str, liquidated: str) -> bytes:
     return jsonrpc.encode(_trade_shape(instrument, side, liquidated))
 
 
-@lru_cache(_FORMS)
-def _own_trade_form(
+@lru_cache(_TEMPLATES)
+def _own_trade_template(
     instrument: str,
     side: str,
     liquidated: str,
@@ -227,7 +227,7 @@ def _own_trade_form(
     post_only: bool,
     reduce_only: bool,
 ) -> bytes:
-    """A trade of one of its parties; its places are filled by `_numbers` and `own_trade_text`."""
+    """Return the template of a party's trade; `_numbers` and `own_trade_text` fill it."""
     shape = _trade_shape(instrument, side, liquidated) | {
         "order_id": _id(instrument),
         "order_type": order_type,
@@ -250,17 +250,17 @@ def _own_trade_form(
 
 
 def _id(instrument: str) -> Raw:
-    """A place for the id of an order or a trade."""
+    """Return the placeholder for the id of an order or a trade."""
     return Raw(f'"{ids.prefix(instrument)}%d"'.encode())
 
 
 @lru_cache(_NUMBERS)
 def _number(units: int) -> bytes:
-    """A price or an amount in 1e-8."""
+    """Return a price or an amount in 1e-8 as JSON."""
     return jsonrpc.encode(jsonrpc.price(units))
 
 
 @lru_cache(_NUMBERS)
 def _size(amount: int, contract_size: int) -> tuple[bytes, bytes]:
-    """An amount, and how many contracts it is."""
+    """Return an amount and its number of contracts as JSON."""
     return _number(amount), _number(amount * SCALE // contract_size)

@@ -1,4 +1,4 @@
-"""Orders and trades as JSON text, written once for everybody who is told of the same one."""
+"""A cache of the JSON text of orders and trades, which reply and channels share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 from msgspec import Raw
 
-from gateway.protocol.errors import ApiError, Code, other_request
+from gateway.protocol.errors import ApiError, Code, key_of_other_request
 from gateway.protocol.order_json import order_text, own_sides, own_trade_text
 from risk.events import Cancelled, Ordered
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from gateway.history.archive import Archive
     from risk.events import Answer, Traded, TradeSide
 
-# A trade is told to either party by the reply and by each channel, and all of them ask right after
-# the entry; most make a few, and of more than this only some are written again.
-_KEPT: Final = 64
+# The reply and each channel of either party need a trade right after its entry. Most entries make
+# a few trades; with more than this, some are encoded again.
+_CAPACITY: Final = 64
 
 
 @define(eq=False)
 class OrderJsonCache:
-    """The texts of what entries tell of, and the results of requests, which are made of them.
+    """The JSON text of the latest orders and trades, and the results that are made of it.
 
-    A record is known by itself, not by its fields, which take longer to compare than to write.
-    It is kept with its text, so that nobody else can have its number. Of orders that is the one
-    that was answered with last: it is told once more, to those who listen, as are all others.
+    Records are looked up by identity: comparing their fields takes longer than encoding them. The
+    cache holds on to the record, so that no other object can get its `id()`. Of orders it holds
+    only the latest in a reply, which the order channels send once more.
     """
 
     archive: Archive
-    _answered: OrderRecord | None = field(default=None, init=False)
-    _answer: bytes = field(default=b"", init=False)
+    _cached_order: OrderRecord | None = field(default=None, init=False)
+    _cached_text: bytes = field(default=b"", init=False)
     _trades: dict[int, tuple[TradeSide, bytes]] = field(factory=dict, init=False)
     _listed: dict[str, Instrument] = field(init=False)
 
@@ -41,48 +41,48 @@ class OrderJsonCache:
         self._listed = self.archive.listed
 
     def order(self, order: OrderRecord) -> bytes:
-        """An order. Raises ApiError 13020 where its instrument is long gone."""
-        if order is self._answered:
-            return self._answer
+        """Return an order's JSON. Raises ApiError 13020 if its instrument is no longer kept."""
+        if order is self._cached_order:
+            return self._cached_text
         name = order.instrument
         return order_text(order, self._listed.get(name) or self._instrument(name))
 
     def own_trade(self, trade: Traded, side: TradeSide) -> bytes:
-        """A trade as that side of it sees it. Raises ApiError 13020, as for orders."""
-        kept, key = self._trades, id(side)
-        known = kept.get(key)
-        if known is not None:
-            return known[1]
+        """Return a trade's JSON for one side of it. Raises ApiError 13020, as for orders."""
+        trades, key = self._trades, id(side)
+        cached = trades.get(key)
+        if cached is not None:
+            return cached[1]
         name = trade.instrument
         text = own_trade_text(trade, side, self._listed.get(name) or self._instrument(name))
-        if len(kept) >= _KEPT:
-            kept.clear()
-        kept[key] = side, text
+        if len(trades) >= _CAPACITY:
+            trades.clear()
+        trades[key] = side, text
         return text
 
     def ordered(self, answer: Answer) -> Raw:
-        """The result of a request that entered or changed an order: it, and its trades.
+        """Return the result of a request that placed or changed an order: the order and its trades.
 
-        Raises ApiError 13020, and -32602 where a key brought the answer to another request.
+        Raises ApiError 13020, and -32602 if an idempotency key belongs to another request.
         """
         if not isinstance(answer, Ordered):
-            raise other_request()
+            raise key_of_other_request()
         trades = b""
         if answer.trades:
             sides = own_sides(answer.trades, answer.order.account)
             trades = b",".join([self.own_trade(trade, side) for trade, side in sides])
-        order = self._answering(answer.order)
+        order = self._cache_order(answer.order)
         return Raw(b"".join((b'{"order":', order, b',"trades":[', trades, b"]}")))
 
     def cancelled(self, answer: Answer) -> Raw:
-        """The result of a request that ended an order. Raises as `ordered` does."""
+        """Return the result of a request that cancelled an order. Raises as `ordered` does."""
         if not isinstance(answer, Cancelled):
-            raise other_request()
-        return Raw(self._answering(answer.order))
+            raise key_of_other_request()
+        return Raw(self._cache_order(answer.order))
 
-    def _answering(self, order: OrderRecord) -> bytes:
-        text = self._answer = self.order(order)
-        self._answered = order
+    def _cache_order(self, order: OrderRecord) -> bytes:
+        text = self._cached_text = self.order(order)
+        self._cached_order = order
         return text
 
     def _instrument(self, name: str) -> Instrument:

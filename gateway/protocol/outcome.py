@@ -1,4 +1,4 @@
-"""What a request comes to: a reply, a command for the inbox, or the end of the connection."""
+"""The outcomes of a request: a reply, a command for the inbox, or the end of the connection."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gateway.protocol.pending_request import OK, PendingRequest
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A reply, encoded or still to be. `status` is the HTTP status that goes with it."""
+    """A reply, encoded or still to be encoded, and its HTTP status."""
 
     data: bytes | LargeReply
     status: int = OK
 
 
 class Submit(Proposal, frozen=True, gc=True):
-    """A command for the inbox. The feed already expects its answer under `origin`.
+    """A command for the inbox. The feed has registered the request under `origin`.
 
-    Where it cannot be put into the inbox: `feed.forget(origin)`, and `pending.refuse(code)` is
-    the reply.
+    If the inbox does not take it, call `feed.unregister_request(origin)` and send
+    `pending.refuse(code)`.
     """
 
     pending: PendingRequest
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
-    """The end of the connection. `quietly` is a log-out, which spares the session's orders."""
+    """The end of the connection. `quietly` is a logout, which leaves the session's orders open."""
 
     code: int
     reason: str
@@ -35,7 +35,7 @@ class Close(msgspec.Struct, frozen=True, gc=False):
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
-    """A frame that answers nothing: a heartbeat."""
+    """A frame that is not a reply: a heartbeat."""
 
     data: bytes
 

@@ -1,4 +1,4 @@
-"""A request that the venue has not decided yet, and the reply that it will become."""
+"""A request whose command is in flight, and the reply that its answer is turned into."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from attrs import define, field
 
 from gateway.clock import Clock
 from gateway.protocol import jsonrpc, large_results
-from gateway.protocol.errors import ApiError, Code, refusal
+from gateway.protocol.errors import ApiError, Code, error_for
 from gateway.protocol.large_results import LargeReply
 from risk.events import Answer, Refused
 
 Convert = Callable[[Answer], object]
-"""From the venue's answer to the reply's `result`; may raise ApiError instead."""
+"""Converts the exchange's answer to the reply's `result`; may raise ApiError instead."""
 
 Explain = Callable[[Refused], ApiError]
-"""From the venue's refusal to what the client is told."""
+"""Converts the exchange's rejection to the error of the reply."""
 
 
-def plainly(refused: Refused) -> ApiError:
-    """The refusal as the venue put it."""
-    return refusal(refused.reason, refused.detail)
+def explain_rejection(refused: Refused) -> ApiError:
+    """Return the error for the reason of a rejection."""
+    return error_for(refused.reason, refused.detail)
 
 
 class ReplyFormat(msgspec.Struct, frozen=True):
-    """How an answer is told: `convert` for what took effect, `explain` for a refusal."""
+    """How an answer becomes a reply: `convert` for a success, `explain` for a rejection."""
 
     convert: Convert
-    explain: Explain = plainly
+    explain: Explain = explain_rejection
 
 
 OK: Final = HTTPStatus.OK.value
@@ -39,20 +39,20 @@ OK: Final = HTTPStatus.OK.value
 
 @define(eq=False)
 class InFlightLimiter:
-    """How many requests of each account wait for the venue's decision; `limit` of one may.
+    """Counts each account's order requests in flight; an account may have `limit` of them.
 
-    Where any number may (None), nobody need count them.
+    Without a limit (None) nothing is counted.
     """
 
     limit: int | None
     counts: dict[int, int] = field(factory=dict)
 
     def full(self, account: int) -> bool:
-        """Whether the account has as many as it may."""
+        """Whether the account has as many requests in flight as it may have."""
         return self.limit is not None and self.counts.get(account, 0) >= self.limit
 
     def acquire(self, account: int) -> None:
-        """Count one more. Raises ApiError 10047 when the account has too many already."""
+        """Count one more. Raises ApiError 10047 if the account has reached the limit."""
         count = self.counts.get(account, 0)
         if self.limit is not None and count >= self.limit:
             raise ApiError(Code.MATCHING_ENGINE_QUEUE_FULL)
@@ -68,10 +68,9 @@ class InFlightLimiter:
 class PendingRequest(msgspec.Struct, eq=False):
     """A request between its command and its answer.
 
-    Whoever holds it calls `answer` or `refuse` for the reply, or `abandon` where nobody
-    is left to read one; each also frees the account's place among the undecided, if the request
-    took one: `undecided` is where that is, until then. `status` is the HTTP status of the reply.
-    `undo` takes back what the session assumed.
+    Its owner calls `answer` or `refuse` for the reply, or `abandon` if the client is gone; each
+    releases the account's place in `limiter`, if the request took one. `status` is the HTTP status
+    of the reply. `undo` reverts what the session assumed; it is called if the command fails.
     """
 
     meta: jsonrpc.RequestMeta
@@ -79,15 +78,15 @@ class PendingRequest(msgspec.Struct, eq=False):
     account: int
     limiter: InFlightLimiter | None
     convert: Convert
-    explain: Explain = plainly
+    explain: Explain = explain_rejection
     undo: Callable[[], None] | None = None
     status: int = OK
 
     def answer(self, event: Answer) -> bytes | LargeReply:
-        """The reply to the venue's answer."""
+        """Return the reply for the exchange's answer."""
         if self.limiter is not None:
             self._release()
-        # `isinstance` has to ask the type of types of all structs, where the answer is no.
+        # Faster than `isinstance`, which asks the metaclass of all structs if the answer is no.
         if type(event) is Refused:
             return self._error(self.explain(event))
         try:
@@ -97,12 +96,12 @@ class PendingRequest(msgspec.Struct, eq=False):
         return large_results.reply(self.meta, result, self.clock)
 
     def refuse(self, code: int) -> bytes:
-        """The reply where the command never reached the venue: 10047, 11051, 13028."""
+        """Return the reply if the command never reached the exchange: 10047, 11051, 13028."""
         self._release()
         return self._error(ApiError(code))
 
     def abandon(self) -> None:
-        """Nobody waits for the reply any more; safe to call at any time, also after an answer."""
+        """Release the place of a request that needs no reply; may be called at any time."""
         self._release()
 
     def _error(self, error: ApiError) -> bytes:

@@ -1,11 +1,11 @@
-"""All methods of the venue: importing this fills the table."""
+"""All methods of the venue: importing this package registers them."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from gateway.api.fast_decoder import FastDecoder
-from gateway.api.methods import (  # noqa: F401 - each registers its methods
+from gateway.api.methods import (  # noqa: F401 - each module registers its methods
     account,
     cancel,
     connection,

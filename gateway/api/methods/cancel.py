@@ -1,11 +1,11 @@
-"""The cancel family."""
+"""Cancelling orders: one, all, by instrument, currency, kind, type or label."""
 
 from __future__ import annotations
 
 from gateway.access.rate_limits import Cost
 from gateway.api.context import Call
 from gateway.api.methods import reply_formats
-from gateway.api.methods.order_lookup import cancelling, find_order
+from gateway.api.methods.order_lookup import cancel_error, find_order
 from gateway.api.methods.parameters import ANY, CancelFilter, Kind, all_listed, listed
 from gateway.api.methods.reply_formats import CancelManyParams
 from gateway.api.registry import IdempotentParams, Submission, trading_method
@@ -54,7 +54,7 @@ class ByLabel(IdempotentParams, frozen=True):
 )
 def cancel(call: Call, params: CancelParams) -> Submission:
     """Cancel one order."""
-    order = find_order(call, params.order_id, cancelling)
+    order = find_order(call, params.order_id, cancel_error)
     return Submission(Cancel(account=call.account, order_id=order.order_id))
 
 
@@ -102,16 +102,16 @@ def cancel_all_by_currency(call: Call, params: ByCurrency) -> object:
     cost=Cost.CANCEL_ALL,
 )
 def cancel_all_by_kind_or_type(call: Call, params: ByKindOrType) -> object:
-    """Cancel the orders of a kind or type, settled in any of some currencies."""
-    given = [params.currency] if isinstance(params.currency, str) else params.currency
-    return _by_currencies(call, params, all_listed(call.venue, given))
+    """Cancel the orders of a kind and type that are settled in any of several currencies."""
+    currencies = [params.currency] if isinstance(params.currency, str) else params.currency
+    return _by_currencies(call, params, all_listed(call.venue, currencies))
 
 
 @trading_method("private/cancel_by_label", params=ByLabel, reply_format=reply_formats.counted)
 def cancel_by_label(call: Call, params: ByLabel) -> object:
-    """Cancel the orders of a label; the result is their number."""
+    """Cancel the orders with a label; the result is their number."""
     if not params.label:
-        # To the core an empty label is no filter, and this must never cancel everything.
+        # In CancelAll an empty label is no filter: this would cancel every order.
         raise invalid("label", "must not be empty")
     currencies = listed(call.venue, params.currency)
     if not currencies:
@@ -123,7 +123,7 @@ def cancel_by_label(call: Call, params: ByLabel) -> object:
 def _by_currencies(
     call: Call, params: ByCurrency | ByKindOrType, currencies: tuple[str, ...]
 ) -> object:
-    # An empty filter would fit everything, so that nothing selected is answered here.
+    # In CancelAll no currency means every currency: an empty selection must not be submitted.
     if not (currencies and params.kind.has_futures and params.type.has_resting):
         return _none(detailed=params.detailed)
     command = CancelAll(account=call.account, currencies=currencies, detailed=params.detailed)

@@ -1,4 +1,4 @@
-"""Which open order a client means by an id or a label, and what to say when there is none."""
+"""Finding an open order by id or label, and the error if there is none."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from book.order import Order, OrderRecord, OrderState
 from gateway.protocol import ids
 from gateway.protocol.errors import ApiError, Code
-from gateway.protocol.pending_request import Explain, plainly
+from gateway.protocol.pending_request import Explain, explain_rejection
 from risk.events import Refused
 from risk.reasons import Reason
 
 if TYPE_CHECKING:
     from gateway.api.context import Call
 
-Closed = Callable[[OrderRecord | None], Code]
-"""The error code for something that cannot be done with a closed order, None when forgotten."""
+ClosedError = Callable[[OrderRecord | None], Code]
+"""Returns the error code for a closed order; None is an order that is no longer kept."""
 
 
-def cancelling(order: OrderRecord | None) -> Code:  # noqa: ARG001 - whatever it was, it is not open
-    """The code for cancelling a closed order."""
+def cancel_error(order: OrderRecord | None) -> Code:  # noqa: ARG001 - see ClosedError
+    """Return the code for cancelling a closed order."""
     return Code.NOT_OPEN_ORDER
 
 
-def editing(order: OrderRecord | None) -> Code:
-    """The code for editing a closed order."""
+def edit_error(order: OrderRecord | None) -> Code:
+    """Return the code for editing a closed order."""
     filled = order is not None and order.state is OrderState.FILLED
     return Code.ALREADY_FILLED if filled else Code.ALREADY_CLOSED
 
@@ -38,23 +38,23 @@ def order_number(text: str) -> int:
     return number
 
 
-def find_order(call: Call, text: str, closed: Closed) -> Order:
-    """The caller's open order of that id.
+def find_order(call: Call, text: str, closed_error: ClosedError) -> Order:
+    """Return the account's open order with this id.
 
-    Raises ApiError: 10025 for an id that cannot be one, 10004 for one that is not the caller's,
-    whoever else's it may be, and what `closed` says for one that is no longer open.
+    Raises ApiError: 10025 for a malformed id, 10004 for an order that is unknown or of another
+    account, and the code of `closed_error` for a closed order.
     """
     number = order_number(text)
     order = call.venue.exchange.state.accounts[call.account].orders.get(number)
     if order is None:
-        raise missing(call, text, closed)
+        raise missing(call, text, closed_error)
     if ids.order_id(order.instrument, number) != text:
         raise ApiError(Code.ORDER_NOT_FOUND)
     return order
 
 
 def find_closed(call: Call, text: str) -> OrderRecord | None:
-    """The caller's closed order of that id, while it is kept. Raises ApiError 10025."""
+    """Return the account's closed order with this id, while it is kept. Raises ApiError 10025."""
     number = order_number(text)
     order = call.venue.archive.order(call.account, number)
     if order is None or ids.order_id(order.instrument, number) != text:
@@ -63,34 +63,39 @@ def find_closed(call: Call, text: str) -> OrderRecord | None:
 
 
 def find_by_label(call: Call, instrument: str, label: str) -> Order:
-    """The caller's one open order of a label in an instrument. Raises ApiError 10004, 13032."""
-    found = [
+    """Return the account's only open order with a label in an instrument.
+
+    Raises ApiError 10004 if there is none, 13032 if there are several.
+    """
+    orders = [
         order
         for order in call.venue.exchange.state.accounts[call.account].orders.values()
         if order.label == label and order.instrument == instrument
     ]
-    if not found:
+    if not orders:
         raise ApiError(Code.ORDER_NOT_FOUND)
-    if len(found) > 1:
+    if len(orders) > 1:
         raise ApiError(Code.NON_UNIQUE_ORDER_LABEL)
-    return found[0]
+    return orders[0]
 
 
-def missing(call: Call, text: str, closed: Closed) -> ApiError:
-    """Why there is no such open order."""
+def missing(call: Call, text: str, closed_error: ClosedError) -> ApiError:
+    """Return the error for an id that belongs to no open order."""
     order = find_closed(call, text)
-    return ApiError(Code.ORDER_NOT_FOUND if order is None else closed(order))
+    return ApiError(Code.ORDER_NOT_FOUND if order is None else closed_error(order))
 
 
-def explaining(call: Call, closed: Closed) -> Explain:
-    """Words for a refusal where the order may have closed while the request was on its way.
+def explain_closed(call: Call, closed_error: ClosedError) -> Explain:
+    """Explain rejections of requests whose order closed while the command was in flight.
 
-    It was open when the request came, or that would not have reached the venue.
+    The order was open when the request arrived; otherwise `find_order` would have raised.
     """
 
     def explain(refused: Refused) -> ApiError:
         if refused.reason is Reason.ORDER_NOT_FOUND:
-            return ApiError(closed(call.venue.archive.order(call.account, int(refused.detail))))
-        return plainly(refused)
+            return ApiError(
+                closed_error(call.venue.archive.order(call.account, int(refused.detail)))
+            )
+        return explain_rejection(refused)
 
     return explain

@@ -1,7 +1,7 @@
-"""What the venue's answers are to clients, at once and whenever a request is repeated.
+"""How the exchange's answers become results, at once and when a request is repeated.
 
-A result is made of the answer and the parameters alone: by the time it is told again, the order
-may be gone, and its instrument too.
+A result depends on the answer and the parameters only: when the request is repeated, the order and
+its instrument may be gone.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.api.methods.order_lookup import cancelling, editing, explaining
+from gateway.api.methods.order_lookup import cancel_error, edit_error, explain_closed
 from gateway.api.registry import IdempotentParams
 from gateway.protocol import jsonrpc, large_results, order_json
-from gateway.protocol.errors import ApiError, Code, other_request
+from gateway.protocol.errors import ApiError, Code, key_of_other_request
 from gateway.protocol.large_results import Listing
 from gateway.protocol.pending_request import ReplyFormat
 from risk.events import Answer, CancelledAll, Done
@@ -27,58 +27,58 @@ A = TypeVar("A", bound=Answer)
 
 
 class CancelManyParams(IdempotentParams, frozen=True, kw_only=True):
-    """Base of parameters that end many orders; `detailed` wants them rather than their number."""
+    """Base of the parameters of cancel-all methods; `detailed` asks for the orders themselves."""
 
     detailed: bool = False
 
 
 def ordered(call: Call, _: IdempotentParams) -> ReplyFormat:
-    """An order and its trades."""
+    """The order and its trades."""
     return ReplyFormat(call.venue.feed.json_cache.ordered)
 
 
 def edited(call: Call, _: IdempotentParams) -> ReplyFormat:
-    """An order that may have closed before it could be changed, and its trades."""
-    return ReplyFormat(call.venue.feed.json_cache.ordered, explaining(call, editing))
+    """The order and its trades; the order may have closed before the edit."""
+    return ReplyFormat(call.venue.feed.json_cache.ordered, explain_closed(call, edit_error))
 
 
 def cancelled(call: Call, _: IdempotentParams) -> ReplyFormat:
-    """An order that has ended, or had ended before."""
-    return ReplyFormat(call.venue.feed.json_cache.cancelled, explaining(call, cancelling))
+    """The cancelled order; it may have closed before."""
+    return ReplyFormat(call.venue.feed.json_cache.cancelled, explain_closed(call, cancel_error))
 
 
 def cancelled_all(call: Call, params: CancelManyParams) -> ReplyFormat:
-    """The orders that have ended, or their number."""
+    """The cancelled orders, or their number."""
     if not params.detailed:
         return counted(call, params)
     return ReplyFormat(lambda answer: _reports(_expect(answer, CancelledAll), call.venue))
 
 
 def counted(_call: Call, _: IdempotentParams) -> ReplyFormat:
-    """The number of orders that have ended."""
+    """The number of cancelled orders."""
     return ReplyFormat(lambda answer: _expect(answer, CancelledAll).count)
 
 
 def done(_call: Call, _: IdempotentParams) -> ReplyFormat:
-    """That it took effect."""
+    """The result `ok`."""
 
-    def told(answer: Answer) -> str:
+    def ok(answer: Answer) -> str:
         _expect(answer, Done)
         return "ok"
 
-    return ReplyFormat(told)
+    return ReplyFormat(ok)
 
 
 def _expect(answer: Answer, kind: type[A]) -> A:
-    """The answer. Raises ApiError -32602 where a key brought that of a request of another kind."""
+    """Return the answer. Raises ApiError -32602 if its key belongs to a request of another kind."""
     if not isinstance(answer, kind):
-        raise other_request()
+        raise key_of_other_request()
     return answer
 
 
 def _reports(answer: CancelledAll, venue: VenueContext) -> object:
     if answer.count and not answer.orders:
-        raise other_request()
+        raise key_of_other_request()
     by_instrument = sorted(answer.orders, key=lambda order: order.instrument)
     parts: list[Listing | bytes] = []
     for name, orders in groupby(by_instrument, key=lambda order: order.instrument):
@@ -95,7 +95,7 @@ def _text(instrument: Instrument, order: OrderRecord) -> bytes:
 
 
 def _instrument(venue: VenueContext, name: str) -> Instrument:
-    """The terms of an instrument. Raises ApiError 13020 for one that is long gone."""
+    """Return an instrument. Raises ApiError 13020 if it is no longer kept."""
     instrument = venue.archive.instrument(name)
     if instrument is None:
         raise ApiError(Code.NOT_FOUND)

@@ -1,4 +1,4 @@
-"""Orders from the client's side: buy, sell, edit, close a position."""
+"""Placing and editing orders, closing a position."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from book.instrument import Instrument
 from book.order import Order, OrderType, SelfTrading, Side, TimeInForce
 from gateway.api.context import Call
 from gateway.api.methods import reply_formats
-from gateway.api.methods.order_lookup import editing, find_by_label, find_order
+from gateway.api.methods.order_lookup import edit_error, find_by_label, find_order
 from gateway.api.methods.parameters import Natural
 from gateway.api.registry import IdempotentParams, Submission, method, trading_method
 from gateway.protocol import jsonrpc
-from gateway.protocol.amounts import amount_of, price_of, unused
+from gateway.protocol.amounts import amount_of, no_price, price_of
 from gateway.protocol.errors import ApiError, Code, invalid, not_implemented
 from gateway.protocol.jsonrpc import Exact
 from risk.commands import ClosePosition, Edit, Place, SetSelfTrading
@@ -26,7 +26,7 @@ Label = Annotated[str, Meta(max_length=64)]
 
 
 class Type(StrEnum):
-    """The API's order types, of which the venue has the first three."""
+    """The API's order types; the venue has the first three."""
 
     LIMIT = "limit"
     MARKET = "market"
@@ -39,20 +39,20 @@ class Type(StrEnum):
 
 
 _TYPES: Final[Mapping[Type, OrderType]] = {Type(kind.value): kind for kind in OrderType}
-# An enumeration's attribute takes as long to look up as a call.
+# Looking up an enumeration's member costs as much as a call.
 _LIMIT: Final = OrderType.LIMIT
 _BUY, _SELL = Side.BUY, Side.SELL
 
 
 class CloseType(Enum):
-    """How a position may be closed."""
+    """The type of the order that closes a position."""
 
     LIMIT = "limit"
     MARKET = "market"
 
 
-class Terms(IdempotentParams, frozen=True):
-    """What orders and edits have in common. `max_show` is the old name of `display_amount`."""
+class OrderTerms(IdempotentParams, frozen=True):
+    """Base of the parameters of orders and edits; `max_show` is an old name of `display_amount`."""
 
     amount: Exact | None = None
     contracts: Exact | None = None
@@ -63,7 +63,7 @@ class Terms(IdempotentParams, frozen=True):
     advanced: str = ""
 
 
-class OrderParams(Terms, frozen=True, kw_only=True):
+class OrderParams(OrderTerms, frozen=True, kw_only=True):
     """Parameters of private/buy and private/sell."""
 
     instrument_name: str
@@ -77,8 +77,8 @@ class OrderParams(Terms, frozen=True, kw_only=True):
     linked_order_type: str = ""
 
 
-class Changes(Terms, frozen=True):
-    """What an edit may change; None keeps what is."""
+class EditTerms(OrderTerms, frozen=True):
+    """Base of the parameters of edits; None leaves a value as it is."""
 
     post_only: bool | None = None
     reject_post_only: bool | None = None
@@ -86,13 +86,13 @@ class Changes(Terms, frozen=True):
     mmp: bool | None = None
 
 
-class EditParams(Changes, frozen=True, kw_only=True):
+class EditParams(EditTerms, frozen=True, kw_only=True):
     """Parameters of private/edit."""
 
     order_id: str
 
 
-class EditByLabelParams(Changes, frozen=True, kw_only=True):
+class EditByLabelParams(EditTerms, frozen=True, kw_only=True):
     """Parameters of private/edit_by_label."""
 
     instrument_name: str
@@ -118,7 +118,7 @@ class SelfTradingParams(IdempotentParams, frozen=True):
     "private/buy", params=OrderParams, reply_format=reply_formats.ordered, cacheable=True
 )
 def buy(call: Call, params: OrderParams) -> Submission:
-    """Enter a buy order."""
+    """Place a buy order."""
     return _place(call, params, _BUY)
 
 
@@ -126,7 +126,7 @@ def buy(call: Call, params: OrderParams) -> Submission:
     "private/sell", params=OrderParams, reply_format=reply_formats.ordered, cacheable=True
 )
 def sell(call: Call, params: OrderParams) -> Submission:
-    """Enter a sell order."""
+    """Place a sell order."""
     return _place(call, params, _SELL)
 
 
@@ -138,7 +138,6 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
         raise ApiError(Code.MMP_REQUIRED)
     kind = _TYPES.get(params.type)
     if kind is None:
-        # Rather than trade it as another.
         raise not_implemented("param", "type")
     amount = amount_of(instrument.contract, params.amount, params.contracts)
     if amount is None:
@@ -151,7 +150,7 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
         side=side,
         amount=amount,
         type=kind,
-        price=price_of(params.price) if kind is _LIMIT else unused(params.price),
+        price=price_of(params.price) if kind is _LIMIT else no_price(params.price),
         time_in_force=params.time_in_force,
         label=params.label,
         post_only=params.post_only,
@@ -166,8 +165,8 @@ def _place(call: Call, params: OrderParams, side: Side) -> Submission:
     "private/edit", params=EditParams, reply_format=reply_formats.edited, cacheable=True
 )
 def edit(call: Call, params: EditParams) -> Submission:
-    """Change an open order; `amount` is its new total, with what is filled."""
-    return _edit(call, params, find_order(call, params.order_id, editing))
+    """Change an open order; `amount` is its new total, including what is filled."""
+    return _edit(call, params, find_order(call, params.order_id, edit_error))
 
 
 @trading_method(
@@ -177,11 +176,11 @@ def edit(call: Call, params: EditParams) -> Submission:
     cacheable=True,
 )
 def edit_by_label(call: Call, params: EditByLabelParams) -> Submission:
-    """Change the open order that has a label."""
+    """Change the open order with a label."""
     return _edit(call, params, find_by_label(call, params.instrument_name, params.label))
 
 
-def _edit(call: Call, params: Changes, order: Order) -> Submission:
+def _edit(call: Call, params: EditTerms, order: Order) -> Submission:
     instrument = call.venue.exchange.state.markets[order.instrument].instrument
     if params.mmp is not None:
         raise invalid("mmp", "editing mmp flag is not supported")
@@ -204,9 +203,9 @@ def _edit(call: Call, params: Changes, order: Order) -> Submission:
     "private/close_position", params=CloseParams, reply_format=reply_formats.ordered, cacheable=True
 )
 def close_position(call: Call, params: CloseParams) -> Submission:
-    """Enter a reduce-only order for the whole position."""
+    """Place a reduce-only order for the whole position."""
     instrument = _instrument(call, params.instrument_name)
-    price = price_of if params.type is CloseType.LIMIT else unused
+    price = price_of if params.type is CloseType.LIMIT else no_price
     command = ClosePosition(
         account=call.account, instrument=instrument.name, price=price(params.price)
     )
@@ -220,7 +219,7 @@ def close_position(call: Call, params: CloseParams) -> Submission:
     reply_format=reply_formats.done,
 )
 def set_self_trading_config(call: Call, params: SelfTradingParams) -> Submission:
-    """Choose what happens when the account meets its own orders."""
+    """Choose what happens when an order of the account meets another one of it."""
     if params.extended_to_subaccounts:
         raise not_implemented("param", "extended_to_subaccounts")
     return Submission(SetSelfTrading(account=call.account, mode=params.mode))
@@ -233,15 +232,15 @@ def _instrument(call: Call, name: str) -> Instrument:
     return market.instrument
 
 
-def _require_plain(params: Terms, amount: int) -> None:
-    """Raise ApiError for option orders and for icebergs, which the venue does not have."""
+def _require_plain(params: OrderTerms, amount: int) -> None:
+    """Raise ApiError for option orders and iceberg orders, which the venue does not have."""
     if params.advanced:
         raise ApiError(Code.NO_ADV_FOR_FUTURES)
-    for name, given in (
+    for name, value in (
         ("display_amount", params.display_amount),
         ("max_show", params.max_show),
     ):
-        # Compared as it came: scaled up, a number that only fits an exponent would overflow.
-        shown = None if given is None else Decimal(jsonrpc.exact(given, name))
+        # Compared unscaled: scaling could overflow the exponent of a huge number.
+        shown = None if value is None else Decimal(jsonrpc.exact(value, name))
         if shown is not None and shown.is_finite() and shown < Decimal(amount).scaleb(-8):
             raise not_implemented("param", name)

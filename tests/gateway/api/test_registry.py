@@ -146,7 +146,7 @@ def test_private_methods_need_a_scope_and_public_ones_have_none() -> None:
         method("private/new", params=NoParams)(handler)
     with pytest.raises(TypeError, match="name a scope"):
         method("public/new", params=NoParams, scope="trade:read")(handler)
-    with pytest.raises(TypeError, match="already"):
+    with pytest.raises(TypeError, match="registered already"):
         method("public/get_time", params=NoParams)(handler)
     assert not {"private/new", "public/new"} & METHODS.keys()
 

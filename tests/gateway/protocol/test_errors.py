@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.protocol.errors import CODES, ApiError, Code, refusal
+from gateway.protocol.errors import CODES, ApiError, Code, error_for
 from risk.reasons import Reason
 
 
@@ -32,7 +32,7 @@ def test_a_refusal_reads_as_the_api_writes_it(
     reason: Reason, detail: str, code: int, message: str
 ) -> None:
     """Clients match codes, and some of them the text."""
-    error = refusal(reason, detail)
+    error = error_for(reason, detail)
     assert (code, message) == (error.code, error.message)
 
 
