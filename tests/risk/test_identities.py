@@ -32,11 +32,13 @@ def state(request: pytest.FixtureRequest) -> State:
 
 
 def summaries(state: State) -> list[tuple[int, views.Summary]]:
-    return [
+    found = [
         (account, views.summary(state, account, currency))
         for account in state.accounts
         for currency in CURRENCIES
     ]
+    assert found
+    return found
 
 
 def test_summaries_keep_the_identities(state: State) -> None:

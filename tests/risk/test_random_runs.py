@@ -78,11 +78,12 @@ def test_only_cancel_all_may_be_answered_by_a_later_entry(day: Venue) -> None:
 
 def test_a_refusal_changes_nothing_but_the_time(day: Venue) -> None:
     """The entry has no events of the refused request."""
-    for events in day.events:
-        if reason(events) is not None:
-            kinds = {type(event).__name__ for event in events}
-            assert "Ordered" not in kinds
-            assert "Cancelled" not in kinds
+    refused = [events for events in day.events if reason(events) is not None]
+    assert refused
+    for events in refused:
+        kinds = {type(event).__name__ for event in events}
+        assert "Ordered" not in kinds
+        assert "Cancelled" not in kinds
 
 
 def test_after_all_liquidations_no_account_is_below_zero(day: Venue) -> None:

@@ -44,7 +44,9 @@ def test_instruments_are_listed_without_parameters(http: Web) -> None:
 
 def test_terms_make_sense_together(http: Web) -> None:
     """Inverse contracts are quoted in USD and settled in their base, linear ones in USDC."""
-    for each in instruments(http):
+    listed = instruments(http)
+    assert listed
+    for each in listed:
         inverse = each["instrument_type"] == "reversed"
         perpetual = each["settlement_period"] == "perpetual"
         quote = "USD" if inverse else "USDC"

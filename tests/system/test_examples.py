@@ -7,13 +7,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from tests.system.process import READY, TIDEGATE, venue
-from tests.system.program import Program, demo, program, shock
+from tests.system.program import PATIENCE, Program, demo, program, shock
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEADER = "id,timestamp,exchange_timestamp,price,volume,action,direction\n"
@@ -34,24 +37,37 @@ def command(name: str, *arguments: str) -> list[str]:
     return [sys.executable, str(EXAMPLES / name), *arguments]
 
 
-def test_the_market_maker_quotes_and_leaves_nothing(crowd: tuple[Program, str, str]) -> None:
-    """It trades with the crowd, and Ctrl-C ends it in order."""
-    _, _, url = crowd
+def ask(http: str, account: str, method: str, **params: str) -> Any:
+    """The result of a private method, called over HTTP with an account's key."""
+    credentials = (f"{account}-key", f"{account}-secret")
+    reply = httpx2.get(f"{http}/api/v2/private/{method}", params=params, auth=credentials)
+    return reply.json()["result"]
+
+
+def test_the_market_maker_quotes_and_leaves_no_order(crowd: tuple[Program, str, str]) -> None:
+    """It trades with the crowd, and its orders are gone after Ctrl-C."""
+    _, http, url = crowd
     with program(command("market_maker.py", "--url", url), os.environ) as maker:
         maker.wait_for("quoting BTC-PERPETUAL")
         maker.wait_for(r"(buy|sell) \d+ at [\d.]+, position")
+        assert ask(http, "alice", "get_open_orders")
         maker.interrupt()
+    deadline = time.monotonic() + PATIENCE
+    while left := ask(http, "alice", "get_open_orders"):
+        assert time.monotonic() < deadline, left
 
 
 def test_the_momentum_taker_trades_and_goes_home_flat(crowd: tuple[Program, str, str]) -> None:
     """With any move being a trend, it trades at once."""
-    _, _, url = crowd
+    _, http, url = crowd
     with program(
         command("momentum_taker.py", "--url", url, "--threshold", "0"), os.environ
     ) as taker:
         taker.wait_for(r"(buy|sell) 1000 at")
         taker.interrupt()
         taker.wait_for("flat, after")
+    position = ask(http, "bob", "get_position", instrument_name="BTC-PERPETUAL")
+    assert (0, "zero") == (position["size"], position["direction"])
 
 
 def test_the_ccxt_bot_buys_and_sells(crowd: tuple[Program, str, str]) -> None:

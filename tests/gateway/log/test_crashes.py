@@ -177,7 +177,7 @@ def finish(book: Book, acknowledged: int) -> None:
 @pytest.mark.parametrize("fate", Fate)
 def test_a_crash_at_any_step_leaves_what_was_acknowledged(tmp_path: Path, fate: Fate) -> None:
     """No less, and at most the batch that was being written; every time, also twice in a row."""
-    step, crashed = 0, True
+    step, crashed, twice = 0, True, 0
     while crashed:
         step += 1
         book = Book(tmp_path / str(step))
@@ -189,13 +189,15 @@ def test_a_crash_at_any_step_leaves_what_was_acknowledged(tmp_path: Path, fate: 
         acknowledged, again = crash(book, disk, acknowledged)
         if again:
             disk.restart(fate)
+        twice += crashed and again
         finish(book, acknowledged)
     assert step > 40
+    assert twice > 30
 
 
 def test_what_a_killed_process_left_to_the_kernel_is_made_durable_first(tmp_path: Path) -> None:
     """The next one builds on it, and then the power goes."""
-    step, crashed = 0, True
+    step, crashed, twice = 0, True, 0
     while crashed:
         step += 1
         book = Book(tmp_path / str(step))
@@ -205,4 +207,6 @@ def test_what_a_killed_process_left_to_the_kernel_is_made_durable_first(tmp_path
         acknowledged, again = crash(book, disk, acknowledged)
         if again:
             disk.restart(Fate.LOST)
+        twice += crashed and again
         finish(book, acknowledged)
+    assert twice > 30

@@ -119,7 +119,9 @@ def test_a_pruned_log_still_knows_its_accounts(tmp_path: Path) -> None:
 def test_json_is_the_whole_entry(tmp_path: Path) -> None:
     """Read back it is the same."""
     scribe = Scribe.trading(tmp_path)
-    for entry in shown(scribe):
+    entries = list(shown(scribe))
+    assert entries
+    for entry in entries:
         told = msgspec.json.decode(format_json(entry))
         assert {"sequence", "time", "origin", "command"} == set(told)
         assert type(entry.command).__name__ == told["command"]["command"]

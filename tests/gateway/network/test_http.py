@@ -272,7 +272,8 @@ async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
                 nursery.start_soon(buy)
             await _until(lambda: venue.venue.in_flight.counts.get(101) == CROWD)
             venue.stop()
-            await trio.sleep(0.05)
+            await wait_all_tasks_blocked(0.005)
+            assert not venue.log_closed.is_set()
             log.gate.set()
         assert [200] * CROWD == statuses
 

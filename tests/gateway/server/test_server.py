@@ -340,7 +340,8 @@ async def test_what_was_accepted_is_answered_before_the_goodbye() -> None:
             clients.start_soon(buy_over_http)
             await until(lambda: sum(venue.venue.in_flight.counts.values()) == 101)
             venue.stop()
-            await trio.sleep(0.05)
+            await trio.testing.wait_all_tasks_blocked(0.005)
+            assert not venue.log_closed.is_set()
             log.gate.set()
             answered = [(await alice.read())["id"] for _ in asked]
             assert asked == answered

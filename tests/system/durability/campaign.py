@@ -55,6 +55,7 @@ class Campaign:
     striking: bool = False
     random: Random = field(init=False)
     memory: Memory = field(factory=Memory, init=False)
+    killed_lives: int = field(default=0, init=False)
     traders: list[Trader] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -106,19 +107,23 @@ class Campaign:
             if self.random.random() < 0.3 and self.data_dir.exists():
                 self.snapshot()
 
+    def _kill(self, life: Life) -> None:
+        life.kill()
+        self.killed_lives += 1
+
     def killed(self, number: int) -> None:
         """A life that ends with SIGKILL at any moment: while it starts, or under load."""
         name = f"life{number}"
         if self.random.random() < 0.15:
             with self._begun(name) as life:
                 time.sleep(self.random.uniform(0.2, 0.8))
-                life.kill()
+                self._kill(life)
             return
         seconds = self.random.uniform(0.02, self.seconds)
 
         def kill(life: Life) -> None:
             time.sleep(seconds)
-            life.kill()
+            self._kill(life)
 
         self.life(kill, name=name)
 
@@ -133,6 +138,8 @@ class Campaign:
         with self._begun(f"life{number}", traced(segment, call, fault, trace)) as life:
             if life.begins():
                 trio.run(self._trade, life, Life.outlive)
+        assert life.process.returncode, "the venue went on, or ended in order"
+        self.killed_lives += 1
 
     def frozen(self, number: int, seconds: float) -> None:
         """A life that is stopped for a while now and then, and in the end in order."""

@@ -36,10 +36,13 @@ def verdict(campaign: Campaign) -> Verdict:
     return campaign.verdict()
 
 
-def test_no_acknowledged_request_is_lost_and_none_invented(verdict: Verdict) -> None:
+def test_no_acknowledged_request_is_lost_and_none_invented(
+    campaign: Campaign, verdict: Verdict
+) -> None:
     """Every answer, read, trade and book change that a client was told is what the log says."""
     assert [] == verdict.anomalies
-    # Else this would have proved nothing.
+    # Without these there would have been nothing to lose.
+    assert KILLS == campaign.killed_lives
     assert verdict.acknowledged > 100
     assert min(verdict.unanswered, verdict.reads, verdict.trades, verdict.books) > 0
 

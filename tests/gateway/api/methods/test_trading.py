@@ -429,7 +429,9 @@ def test_orders_wait_for_the_first_index_price(harness: Harness) -> None:
 
 def test_every_listed_perpetual_can_be_traded_at_once(harness: Harness, alice: Client) -> None:
     """With an empty book the mark is the index, so that a limit near it is in the band."""
-    for name, market in harness.exchange.state.markets.items():
+    markets = harness.exchange.state.markets
+    assert markets
+    for name, market in markets.items():
         price = PRICES[market.index.name]
         contracts = 10
         order = alice.call("private/buy", instrument_name=name, contracts=contracts, price=price)[
