@@ -52,7 +52,7 @@ class SubaccountsParams(Params, frozen=True):
 
 @method("private/get_position", params=InstrumentParams, scope="trade:read")
 def get_position(call: Call, params: InstrumentParams) -> object:
-    """The account's position in an instrument, flat or not."""
+    """Return the account's position in an instrument, which may be flat."""
     market = call.venue.market(params.instrument_name)
     view = views.position(call.venue.exchange.state, call.account, market)
     return account_json.position_json(view, market.instrument)
@@ -60,24 +60,24 @@ def get_position(call: Call, params: InstrumentParams) -> object:
 
 @method("private/get_positions", params=PositionsParams, scope="trade:read")
 def get_positions(call: Call, params: PositionsParams) -> object:
-    """Positions that are not flat, by currency and instrument."""
+    """Return the positions that are not flat, by currency and instrument."""
     state = call.venue.exchange.state
-    chosen = listed(call.venue, params.currency) if params.kind.has_futures else ()
+    currencies = listed(call.venue, params.currency) if params.kind.has_futures else ()
     positions = [
         (views.position(state, call.account, position.market), position.market.instrument)
-        for currency in chosen
+        for currency in currencies
         if currency in state.accounts[call.account].wallets
         for position in state.accounts[call.account].wallets[currency].positions.values()
         if position.size
     ]
     return large_results.array(
-        positions, lambda each: jsonrpc.encode(account_json.position_json(*each))
+        positions, lambda row: jsonrpc.encode(account_json.position_json(*row))
     )
 
 
 @method("private/get_account_summary", params=SummaryParams, scope="account:read")
 def get_account_summary(call: Call, params: SummaryParams) -> object:
-    """The account in one currency; in one that the venue does not settle in, all zeros."""
+    """Return the account's summary in one currency: zeros if the venue does not settle in it."""
     if params.currency == ANY:
         raise invalid("currency", "invalid currency")
     listed(call.venue, params.currency)
@@ -87,7 +87,7 @@ def get_account_summary(call: Call, params: SummaryParams) -> object:
 
 @method("private/get_account_summaries", params=SummariesParams, scope="account:read")
 def get_account_summaries(call: Call, params: SummariesParams) -> object:
-    """The account in every currency."""
+    """Return the account's summaries in all settlement currencies."""
     state = call.venue.exchange.state
     account = state.accounts[call.account]
     shape: account_json.Json = {
@@ -103,7 +103,7 @@ def get_account_summaries(call: Call, params: SummariesParams) -> object:
 
 @method("private/get_margins", params=MarginsParams, scope="trade:read")
 def get_margins(call: Call, params: MarginsParams) -> object:
-    """What an order would need, on either side, and the prices that limits may have."""
+    """Return the margin of an order on either side, and the bounds of limit prices."""
     state = call.venue.exchange.state
     market = state.markets.get(params.instrument_name)
     if market is None:
@@ -131,7 +131,7 @@ def get_margins(call: Call, params: MarginsParams) -> object:
 
 @method("private/get_subaccounts", params=SubaccountsParams, scope="account:read")
 def get_subaccounts(call: Call, params: SubaccountsParams) -> object:
-    """The account itself, which is the only one of its owner."""
+    """Return the account itself: the venue has no subaccounts."""
     state = call.venue.exchange.state
     account = state.accounts[call.account]
     shape: account_json.Json = {
@@ -169,7 +169,7 @@ _PORTFOLIO = (
 )
 
 
-def _nothing(currency: str) -> views.Summary:
+def _zero_summary(currency: str) -> views.Summary:
     amounts = dict.fromkeys(views.Summary.__struct_fields__, 0)
     none = {"currency": currency, "deltas": (), "ratio": None, "ratios": ()}
     return msgspec.convert(amounts | none, views.Summary)
@@ -177,9 +177,11 @@ def _nothing(currency: str) -> views.Summary:
 
 def _summary(call: Call, currency: str, *, extended: bool = False) -> account_json.Json:
     state = call.venue.exchange.state
-    # A view of a wallet that does not exist would make one, and a read must change nothing.
-    held = currency in state.accounts[call.account].wallets
-    summary = views.summary(state, call.account, currency) if held else _nothing(currency)
+    # `views.summary` would create a missing wallet, and a query must change nothing.
+    has_wallet = currency in state.accounts[call.account].wallets
+    summary = (
+        views.summary(state, call.account, currency) if has_wallet else _zero_summary(currency)
+    )
     shape = account_json.summary_json(summary)
     shape["limits"] = limits_json(call.venue)
     if extended:

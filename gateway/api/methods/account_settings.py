@@ -1,4 +1,4 @@
-"""What an account is told about itself besides money: its settings, limits and fees."""
+"""The parts of an account summary besides money: settings, rate limits and fees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def profile_json(call: Call) -> Json:
-    """The fields of a summary's extended form."""
+    """Return the additional fields of an extended summary."""
     account = call.venue.exchange.state.accounts[call.account]
     return {
         "id": account.number,
@@ -37,7 +37,7 @@ def profile_json(call: Call) -> Json:
 
 
 def limits_json(venue: VenueContext) -> Json:
-    """The `limits` of a summary: requests a second, and how many at once."""
+    """Return the `limits` of a summary: requests per second and bursts."""
     limits = venue.config.limits
     price = limits.general_cost
     return {
@@ -62,12 +62,12 @@ def limits_json(venue: VenueContext) -> Json:
 
 
 def _whole(per_second: float) -> int:
-    """A rate as clients read it: rounded down to a whole number, and at least 1."""
+    """Return a rate for clients: rounded down to a whole number, and at least 1."""
     return max(1, int(per_second))
 
 
 def fees_json(venue: VenueContext, currency: str) -> list[Json]:
-    """The `fees` of a summary: maker and taker rates of each family that settles in a currency."""
+    """Return the `fees` of a summary: the rates of each product that settles in a currency."""
     fees: list[Json] = []
     for product in venue.exchange.state.products.values():
         contract = product.contract

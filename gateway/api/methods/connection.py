@@ -1,4 +1,4 @@
-"""Methods about the connection itself: greetings, heartbeats, cancel-on-disconnect."""
+"""Methods about the connection: hello, test, heartbeats, cancel-on-disconnect."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from risk.commands import SetCancelOnDisconnect
 
 VERSION: Final = version("tidegate")
 
-# Ten seconds is the API's least. The most is far beyond the idle limit, so that it forbids nothing
-# that could matter, and keeps sums of times finite.
+# The API's minimum is ten seconds. The maximum is far beyond the idle timeout, where the interval
+# has no effect; it keeps sums of times finite.
 Interval = Annotated[float, Meta(ge=10, le=86_400)]
 
 
 class HelloParams(Params, frozen=True):
-    """Who is calling; nothing depends on it."""
+    """Parameters of public/hello; they have no effect."""
 
     client_name: str
     client_version: str
 
 
-class Expectation(Params, frozen=True):
-    """`expected_result` "exception" asks for an error."""
+class TestParams(Params, frozen=True):
+    """Parameters of public/test; the `expected_result` "exception" asks for an error."""
 
     expected_result: str = ""
 
 
 class HeartbeatParams(Params, frozen=True):
-    """Seconds between heartbeats."""
+    """Parameters of public/set_heartbeat; `interval` is in seconds."""
 
     interval: Interval
 
 
 class DisconnectScope(Enum):
-    """Whose orders end with a connection: its own, or by default those of all to come."""
+    """Which setting is meant: this connection's, or the default of the account's next ones."""
 
     CONNECTION = "connection"
     ACCOUNT = "account"
@@ -60,14 +60,14 @@ class DisconnectParams(IdempotentParams, frozen=True):
 
 
 @method("public/hello", params=HelloParams, websocket_only=True)
-def hello(call: Call, params: HelloParams) -> object:  # noqa: ARG001 - the client's name changes nothing
-    """Introduce a client; says the server's version."""
+def hello(call: Call, params: HelloParams) -> object:  # noqa: ARG001
+    """Return the version of the server."""
     return {"version": VERSION}
 
 
-@method("public/test", params=Expectation)
-def test(call: Call, params: Expectation) -> object:  # noqa: ARG001
-    """Say the version: a sign of life, and the answer to a test request."""
+@method("public/test", params=TestParams)
+def test(call: Call, params: TestParams) -> object:  # noqa: ARG001
+    """Return the version; clients answer a test request with this method."""
     if params.expected_result == "exception":
         raise ApiError(Code.ERROR)
     return {"version": VERSION}
@@ -75,31 +75,31 @@ def test(call: Call, params: Expectation) -> object:  # noqa: ARG001
 
 @method("public/get_time", params=NoParams)
 def get_time(call: Call, params: NoParams) -> object:  # noqa: ARG001
-    """Venue time in milliseconds."""
+    """Return venue time in milliseconds."""
     return call.now
 
 
 @method("public/status", params=NoParams)
 def status(call: Call, params: NoParams) -> object:  # noqa: ARG001
-    """Which currencies are locked; `locked` is a string, because clients compare it with one."""
+    """Return which indices are locked; `locked` is a string, as clients expect."""
     locked = sorted(
         name for name, index in call.venue.exchange.state.indices.items() if not index.price
     )
-    everything = len(call.venue.exchange.state.indices)
-    extent = "false" if not locked else "true" if len(locked) == everything else "partial"
+    total = len(call.venue.exchange.state.indices)
+    extent = "false" if not locked else "true" if len(locked) == total else "partial"
     return {"locked": extent, "locked_indices": locked}
 
 
 @method("public/set_heartbeat", params=HeartbeatParams, websocket_only=True)
 def set_heartbeat(call: Call, params: HeartbeatParams) -> object:
-    """Send a heartbeat every so many seconds, and hang up on a client that answers none."""
+    """Send heartbeats at an interval, and close the connection if the client does not respond."""
     call.session.heartbeat.start(params.interval)
     return "ok"
 
 
 @method("public/disable_heartbeat", params=NoParams, websocket_only=True)
 def disable_heartbeat(call: Call, params: NoParams) -> object:  # noqa: ARG001
-    """Stop the heartbeats."""
+    """Stop sending heartbeats."""
     call.session.heartbeat.stop()
     return "ok"
 
@@ -111,7 +111,7 @@ def disable_heartbeat(call: Call, params: NoParams) -> object:  # noqa: ARG001
     reply_format=reply_formats.done,
 )
 def enable_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
-    """Let orders end with their connection."""
+    """Cancel orders when their connection ends."""
     return _set_cancel_on_disconnect(call, params.scope, enabled=True)
 
 
@@ -122,18 +122,18 @@ def enable_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
     reply_format=reply_formats.done,
 )
 def disable_cancel_on_disconnect(call: Call, params: DisconnectParams) -> object:
-    """Let orders outlive their connection."""
+    """Leave orders open when their connection ends."""
     return _set_cancel_on_disconnect(call, params.scope, enabled=False)
 
 
 @method("private/get_cancel_on_disconnect", params=DisconnectQuery, scope="account:read")
 def get_cancel_on_disconnect(call: Call, params: DisconnectQuery) -> object:
-    """Whether orders end with this connection, or by default with the account's next ones."""
+    """Return the setting of this connection, or the default of the account's next ones."""
     state = call.venue.exchange.state
     if params.scope is DisconnectScope.ACCOUNT:
         enabled = state.accounts[call.account].cancel_on_disconnect
     else:
-        # The venue may not have started the session yet: then it will begin with the default.
+        # If the session has not been started yet, it will start with the default.
         session = state.sessions.get(_own_session(call))
         enabled = (session or state.accounts[call.account]).cancel_on_disconnect
     return {"scope": params.scope.value, "enabled": enabled}
@@ -146,9 +146,9 @@ def _set_cancel_on_disconnect(call: Call, scope: DisconnectScope, *, enabled: bo
 
 
 def _own_session(call: Call) -> int:
-    """The session that the call's account has on this connection.
+    """Return the number of the session that the call's account has on this connection.
 
-    Raises ApiError: 10030 over HTTP; 10000 where only a token in the request says who it is.
+    Raises ApiError: 10030 over HTTP; 10000 if the account is that of a token in the request only.
     """
     session = call.session
     if not session.websocket:

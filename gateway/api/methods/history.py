@@ -1,7 +1,7 @@
-"""The past: public trades, an account's trades, its closed orders.
+"""History: public trades, an account's trades and its closed orders.
 
-Trades come newest first, unless a beginning is given: then from there on. `sorting` overrides
-either. All that is kept is served, `historical` or not.
+Trades are sorted newest first, or oldest first if the query has a start; `sorting` overrides both.
+All kept records are returned, whatever `historical` says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NameFilter = Callable[[str], bool]
 
 
 class Sorting(Enum):
-    """In what order results come; `default` depends on the bounds given."""
+    """The order of the results; `default` depends on the bounds of the query."""
 
     ASCENDING = "asc"
     DESCENDING = "desc"
@@ -32,7 +32,7 @@ class Sorting(Enum):
 
 
 class Page(Params, frozen=True):
-    """What all queries for trades have in common."""
+    """Base of the parameters of queries for trades."""
 
     start_timestamp: Natural | None = None
     end_timestamp: Natural | None = None
@@ -65,7 +65,7 @@ class OrderTradesParams(Params, frozen=True):
 
 
 class OrdersPage(Params, frozen=True):
-    """What both order histories have in common; `include_old` is served either way."""
+    """Base of the parameters of order histories; `include_old` has no effect."""
 
     count: PageSize = 20
     offset: Natural = 0
@@ -89,21 +89,21 @@ class CurrencyOrdersParams(OrdersPage, frozen=True, kw_only=True):
 
 @method("public/get_last_trades_by_instrument", params=InstrumentTradesParams)
 def get_last_trades_by_instrument(call: Call, params: InstrumentTradesParams) -> object:
-    """Trades of an instrument. Raises ApiError 13020."""
+    """Return trades of an instrument. Raises ApiError 13020."""
     name = call.venue.market(params.instrument_name).name
     return _public_trades(call, [name], _instrument_range(params))
 
 
 @method("public/get_last_trades_by_instrument_and_time", params=InstrumentTradesParams)
 def get_last_trades_by_instrument_and_time(call: Call, params: InstrumentTradesParams) -> object:
-    """Trades of an instrument in a time. Raises ApiError 13020, and -32602 without a time."""
+    """Return trades of an instrument in a period. Raises ApiError 13020, -32602 without one."""
     _require_time(params)
     return get_last_trades_by_instrument(call, params)
 
 
 @method("public/get_last_trades_by_currency", params=CurrencyTradesParams)
 def get_last_trades_by_currency(call: Call, params: CurrencyTradesParams) -> object:
-    """Trades of all instruments settled in a currency."""
+    """Return trades of all instruments settled in a currency."""
     fits = _settled_in(call, params)
     names = filter(fits, call.venue.archive.instruments)
     return _public_trades(call, names, _currency_range(params))
@@ -111,14 +111,14 @@ def get_last_trades_by_currency(call: Call, params: CurrencyTradesParams) -> obj
 
 @method("public/get_last_trades_by_currency_and_time", params=CurrencyTradesParams)
 def get_last_trades_by_currency_and_time(call: Call, params: CurrencyTradesParams) -> object:
-    """Trades of all instruments settled in a currency, in a time."""
+    """Return trades of all instruments settled in a currency, in a period."""
     _require_time(params)
     return get_last_trades_by_currency(call, params)
 
 
 @method("private/get_user_trades_by_instrument", params=InstrumentTradesParams, scope="trade:read")
 def get_user_trades_by_instrument(call: Call, params: InstrumentTradesParams) -> object:
-    """The account's trades in an instrument. Raises ApiError 13020."""
+    """Return the account's trades in an instrument. Raises ApiError 13020."""
     name = call.venue.market(params.instrument_name).name
     return _own_trades(call, lambda instrument: instrument == name, _instrument_range(params))
 
@@ -129,14 +129,14 @@ def get_user_trades_by_instrument(call: Call, params: InstrumentTradesParams) ->
     scope="trade:read",
 )
 def get_user_trades_by_instrument_and_time(call: Call, params: InstrumentTradesParams) -> object:
-    """The account's trades in an instrument, in a time."""
+    """Return the account's trades in an instrument, in a period."""
     _require_time(params)
     return get_user_trades_by_instrument(call, params)
 
 
 @method("private/get_user_trades_by_currency", params=CurrencyTradesParams, scope="trade:read")
 def get_user_trades_by_currency(call: Call, params: CurrencyTradesParams) -> object:
-    """The account's trades in all instruments settled in a currency."""
+    """Return the account's trades in all instruments settled in a currency."""
     fits = _settled_in(call, params)
     return _own_trades(call, fits, _currency_range(params))
 
@@ -145,37 +145,37 @@ def get_user_trades_by_currency(call: Call, params: CurrencyTradesParams) -> obj
     "private/get_user_trades_by_currency_and_time", params=CurrencyTradesParams, scope="trade:read"
 )
 def get_user_trades_by_currency_and_time(call: Call, params: CurrencyTradesParams) -> object:
-    """The account's trades in all instruments settled in a currency, in a time."""
+    """Return the account's trades in a currency's instruments, in a period."""
     _require_time(params)
     return get_user_trades_by_currency(call, params)
 
 
 @method("private/get_user_trades_by_order", params=OrderTradesParams, scope="trade:read")
 def get_user_trades_by_order(call: Call, params: OrderTradesParams) -> object:
-    """The trades of one of the account's orders, as a bare list; newest first unless asked."""
-    wanted = params.order_id
+    """Return the trades of an order of the account as a list, newest first by default."""
+    order_id = params.order_id
     own = [
         each
-        for each in call.venue.archive.order_trades(call.account, order_number(wanted))
-        if ids.order_id(each.trade.instrument, each.side.order_id) == wanted
+        for each in call.venue.archive.order_trades(call.account, order_number(order_id))
+        if ids.order_id(each.trade.instrument, each.side.order_id) == order_id
     ]
     if params.sorting is not Sorting.ASCENDING:
         own.reverse()
-    return _shown(call, own)
+    return _trades_json(call, own)
 
 
 @method(
     "private/get_order_history_by_instrument", params=InstrumentOrdersParams, scope="trade:read"
 )
 def get_order_history_by_instrument(call: Call, params: InstrumentOrdersParams) -> object:
-    """The account's closed orders in an instrument, latest first. Raises ApiError 13020."""
+    """Return the account's closed orders in an instrument, newest first. Raises ApiError 13020."""
     name = call.venue.market(params.instrument_name).name
     return _orders(call, lambda instrument: instrument == name, params)
 
 
 @method("private/get_order_history_by_currency", params=CurrencyOrdersParams, scope="trade:read")
 def get_order_history_by_currency(call: Call, params: CurrencyOrdersParams) -> object:
-    """The account's closed orders in all instruments settled in a currency, latest first."""
+    """Return the account's closed orders in a currency's instruments, newest first."""
     return _orders(call, _settled_in(call, params), params)
 
 
@@ -217,9 +217,9 @@ def _currency_range(params: CurrencyTradesParams) -> TradeRange:
     )
 
 
-def _ascending(params: Page, begun: bool) -> bool:
+def _ascending(params: Page, has_start: bool) -> bool:
     if params.sorting is Sorting.DEFAULT:
-        return begun or params.start_timestamp is not None
+        return has_start or params.start_timestamp is not None
     return params.sorting is Sorting.ASCENDING
 
 
@@ -230,39 +230,39 @@ def _trade_number(param: str, text: str | None) -> int | None:
     return number
 
 
-def _public_trades(call: Call, names: Iterable[str], wanted: TradeRange) -> Listing:
+def _public_trades(call: Call, names: Iterable[str], page: TradeRange) -> Listing:
     archive = call.venue.archive
-    trades, more = archive.trades(names, wanted)
-    shown = []
+    trades, more = archive.trades(names, page)
+    rows = []
     for trade in trades:
         instrument = archive.instrument(trade.instrument)
         if instrument is not None:
-            shown.append((trade, instrument))
+            rows.append((trade, instrument))
     return _page(
-        large_results.array(shown, lambda each: order_json.public_trade_text(*each)), more=more
+        large_results.array(rows, lambda row: order_json.public_trade_text(*row)), more=more
     )
 
 
-def _own_trades(call: Call, fits: NameFilter, wanted: TradeRange) -> Listing:
-    own, more = call.venue.archive.own_trades(call.account, wanted, fits)
-    return _page(_shown(call, own), more=more)
+def _own_trades(call: Call, fits: NameFilter, page: TradeRange) -> Listing:
+    own, more = call.venue.archive.own_trades(call.account, page, fits)
+    return _page(_trades_json(call, own), more=more)
 
 
 def _page(trades: Listing, *, more: bool) -> Listing:
     return trades.within(b'{"trades":', b',"has_more":%b}' % jsonrpc.encode(more))
 
 
-def _shown(call: Call, own: Iterable[OwnTrade]) -> Listing:
-    shown = []
+def _trades_json(call: Call, own: Iterable[OwnTrade]) -> Listing:
+    rows = []
     for each in own:
         instrument = call.venue.archive.instrument(each.trade.instrument)
         if instrument is not None:
-            shown.append((each.trade, each.side, instrument))
-    return large_results.array(shown, lambda each: order_json.own_trade_text(*each))
+            rows.append((each.trade, each.side, instrument))
+    return large_results.array(rows, lambda row: order_json.own_trade_text(*row))
 
 
 def _orders(call: Call, fits: NameFilter, params: OrdersPage) -> object:
-    """A page of closed orders. A continuation is the offset of the page that follows."""
+    """Return a page of closed orders. The continuation is the offset of the next page."""
     offset = params.offset
     if params.continuation:
         if not re.fullmatch(r"[0-9]{1,9}", params.continuation, re.ASCII):
@@ -276,13 +276,13 @@ def _orders(call: Call, fits: NameFilter, params: OrdersPage) -> object:
         offset=offset,
         count=params.count,
     )
-    shown = []
+    rows = []
     for record in records:
         instrument = archive.instrument(record.instrument)
         if instrument is not None:
-            shown.append((record, instrument))
-    orders = large_results.array(shown, lambda each: order_json.order_text(*each))
+            rows.append((record, instrument))
+    orders = large_results.array(rows, lambda row: order_json.order_text(*row))
     if not params.with_continuation:
         return orders
-    following = str(offset + params.count) if len(records) == params.count else None
-    return orders.within(b'{"orders":', b',"continuation":%b}' % jsonrpc.encode(following))
+    continuation = str(offset + params.count) if len(records) == params.count else None
+    return orders.within(b'{"orders":', b',"continuation":%b}' % jsonrpc.encode(continuation))

@@ -14,7 +14,7 @@ from risk.events import Answer
 
 
 class LogoutParams(Params, frozen=True):
-    """`invalidate_token` ends all tokens of the log-in, refresh tokens included."""
+    """`invalidate_token` revokes all tokens of the login, refresh tokens included."""
 
     invalidate_token: bool = True
 
@@ -23,8 +23,8 @@ class LogoutParams(Params, frozen=True):
 def auth(call: Call, params: AuthParams) -> object:
     """Exchange credentials, a signature or a refresh token for an access token.
 
-    Over WebSocket the connection acts for the account from the next request on, which may be
-    under way already; the reply is sent when the venue has started the session.
+    Over WebSocket the connection acts for the account from its next request on, even before the
+    reply, which is sent when the exchange has started the session.
     """
     session = call.session
     try:
@@ -39,19 +39,19 @@ def auth(call: Call, params: AuthParams) -> object:
         raise api_error(error) from error
     if not session.websocket:
         return result
-    return _take_over(call, principal, result)
+    return _log_in(call, principal, result)
 
 
-def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
-    """Let the connection act for a principal; who logs in again keeps the session that runs.
+def _log_in(call: Call, principal: Principal, result: AuthResult) -> object:
+    """Let the connection act for a principal; start a session unless its account has one here.
 
-    Private channels are handed on when that is certain: with new tokens of the same line at once,
-    from another log-in when the venue has agreed.
+    Private channels stay subscribed. Tokens of the same family take them over at once, another
+    login does when the exchange has started its session.
     """
     session, feed = call.session, call.venue.feed
     session.login = principal
     feed.renew_login(session.sink, principal)
-    # A recorded venue has the sessions that it had, and no others.
+    # In a recorded venue no session can be started.
     if call.venue.recorded or session.runs_for(principal.account):
         session.confirmed = principal
         feed.replace_login(session.sink, principal)
@@ -60,7 +60,7 @@ def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
     def started(_: Answer) -> AuthResult:
         session.starting -= 1
         session.account, session.confirmed = principal.account, principal
-        # A later log-in on the same connection may have taken its place meanwhile.
+        # A later login on the same connection may have replaced this one in the meantime.
         feed.replace_login(session.sink, session.login or principal)
         return result
 
@@ -77,7 +77,7 @@ def _take_over(call: Call, principal: Principal, result: AuthResult) -> object:
 
 @method("private/logout", params=LogoutParams, scope=ANY_SCOPE, websocket_only=True)
 def logout(call: Call, params: LogoutParams) -> Close:
-    """Close the connection without a reply; its orders stay."""
+    """Close the connection without a reply; its orders stay open."""
     assert call.login is not None
     if params.invalidate_token:
         call.venue.authenticator.tokens.invalidate(call.login)

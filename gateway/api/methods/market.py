@@ -1,4 +1,4 @@
-"""Public market data: instruments, prices, books, trades."""
+"""Public market data: instruments, prices, order books, book summaries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Depth = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class InstrumentsParams(Params, frozen=True):
-    """Parameters of public/get_instruments; without a currency, all."""
+    """Parameters of public/get_instruments; the default is all currencies."""
 
     currency: str = ANY
     kind: Kind = Kind.ANY
@@ -42,14 +42,14 @@ class InstrumentsParams(Params, frozen=True):
 
 
 class BookParams(Params, frozen=True):
-    """Parameters of public/get_order_book; any depth goes, also those the API does not list."""
+    """Parameters of public/get_order_book; depths that the API does not list are valid too."""
 
     instrument_name: str
     depth: Depth = 5
 
 
 class CurrencyParams(Params, frozen=True):
-    """Parameters of what concerns all instruments settled in a currency."""
+    """Parameters of public/get_book_summary_by_currency."""
 
     currency: str
     kind: Kind = Kind.ANY
@@ -76,7 +76,7 @@ class DeliveryParams(Params, frozen=True):
 
 
 class ExpirationKind(Enum):
-    """What kinds of instruments public/get_expirations lists."""
+    """The kinds of instruments of public/get_expirations."""
 
     FUTURE = "future"
     OPTION = "option"
@@ -84,7 +84,7 @@ class ExpirationKind(Enum):
 
 
 class ExpirationsParams(Params, frozen=True):
-    """Parameters of public/get_expirations; `grouped` is each currency by itself."""
+    """Parameters of public/get_expirations; the currency `grouped` lists each one separately."""
 
     currency: str
     kind: ExpirationKind = ExpirationKind.ANY
@@ -92,35 +92,33 @@ class ExpirationsParams(Params, frozen=True):
 
 @method("public/get_instruments", params=InstrumentsParams, cost=Cost.GET_INSTRUMENTS)
 def get_instruments(call: Call, params: InstrumentsParams) -> object:
-    """What is listed, or has expired not long ago."""
+    """Return the listed instruments, or those that expired recently."""
     state = call.venue.exchange.state
     markets = state.expired if params.expired else state.markets.values()
-    shown = [
+    rows = [
         (market.instrument, market.terms, market.state)
         for market in filter(settled_in(call.venue, params.currency, params.kind), markets)
     ]
-    return large_results.array(
-        shown, lambda terms: jsonrpc.encode(market_json.instrument_json(*terms))
-    )
+    return large_results.array(rows, lambda row: jsonrpc.encode(market_json.instrument_json(*row)))
 
 
 @method("public/get_instrument", params=InstrumentParams)
 def get_instrument(call: Call, params: InstrumentParams) -> object:
-    """One instrument's terms. Raises ApiError 13020."""
+    """Return one instrument. Raises ApiError 13020."""
     market = call.venue.market(params.instrument_name)
     return market_json.instrument_json(market.instrument, market.terms, market.state)
 
 
 @method("public/get_contract_size", params=InstrumentParams)
 def get_contract_size(call: Call, params: InstrumentParams) -> object:
-    """How much one contract is. Raises ApiError 13020."""
+    """Return the size of one contract. Raises ApiError 13020."""
     instrument = call.venue.market(params.instrument_name).instrument
     return {"contract_size": market_json.contract_size(instrument)}
 
 
 @method("public/get_currencies", params=NoParams)
 def get_currencies(call: Call, params: NoParams) -> object:  # noqa: ARG001
-    """The currencies in which accounts are kept. Nothing is withdrawn here, so nothing costs."""
+    """Return the settlement currencies. Fees are 0: the venue has no withdrawals."""
     return [
         {
             "currency": currency,
@@ -149,12 +147,12 @@ _LONG_NAMES: Final = {
 
 @method("public/get_index_price", params=IndexParams)
 def get_index_price(call: Call, params: IndexParams) -> object:
-    """An index, and what the next delivery at it would be. Raises ApiError -32602."""
+    """Return an index price and the estimated delivery price. Raises ApiError -32602."""
     state = call.venue.exchange.state
     index = _index(state, params.index_name)
     return {
         "index_price": jsonrpc.price(index.price),
-        "estimated_delivery_price": jsonrpc.price(_next_delivery(state, index)),
+        "estimated_delivery_price": jsonrpc.price(_estimated_delivery(state, index)),
     }
 
 
@@ -165,8 +163,8 @@ def _index(state: State, name: str) -> Index:
     return index
 
 
-def _next_delivery(state: State, index: Index) -> int:
-    """The delivery price as it now stands, while one is being averaged; else the index."""
+def _estimated_delivery(state: State, index: Index) -> int:
+    """Return the current average while a delivery price is averaged, otherwise the index price."""
     for market in state.markets.values():
         if market.index is index and market.averaging is not None:
             return marks.estimated_delivery(market, state.time)
@@ -175,7 +173,7 @@ def _next_delivery(state: State, index: Index) -> int:
 
 @method("public/get_index_price_names", params=IndexNamesParams)
 def get_index_price_names(call: Call, params: IndexNamesParams) -> object:
-    """The names of all indices."""
+    """Return the names of all indices."""
     names = sorted(call.venue.exchange.state.indices)
     if not params.extended:
         return names
@@ -191,7 +189,7 @@ def get_index_price_names(call: Call, params: IndexNamesParams) -> object:
 
 @method("public/ticker", params=InstrumentParams)
 def ticker(call: Call, params: InstrumentParams) -> object:
-    """Everything about a market's prices. Raises ApiError 13020."""
+    """Return a market's ticker. Raises ApiError 13020."""
     return _ticker(call, call.venue.market(params.instrument_name))
 
 
@@ -202,7 +200,7 @@ def _ticker(call: Call, market: Market) -> Json:
 
 @method("public/get_order_book", params=BookParams)
 def get_order_book(call: Call, params: BookParams) -> object:
-    """The best levels of a book, with the ticker. Raises ApiError 13020."""
+    """Return the best levels of an order book, with the ticker. Raises ApiError 13020."""
     market = call.venue.market(params.instrument_name)
     top = {**_ticker(call, market), "change_id": call.venue.feed.change_id(market.name)}
     bids, asks = (_levels(market, side, params.depth) for side in (Side.BUY, Side.SELL))
@@ -210,20 +208,20 @@ def get_order_book(call: Call, params: BookParams) -> object:
     return large_results.joined((head, b',"bids":', bids, b',"asks":', asks, b"}"))
 
 
-def _levels(market: Market, side: Side, most: int) -> Listing:
-    """The best levels of a side, kept as numbers: the garbage collector does not look at those."""
-    levels = list(islice(market.book.side(side), most))
+def _levels(market: Market, side: Side, depth: int) -> Listing:
+    """Return the best levels of a side, copied as integers, which are not tracked by the GC."""
+    levels = list(islice(market.book.side(side), depth))
     prices, amounts = [level.price for level in levels], [level.amount for level in levels]
 
-    def level(place: int) -> bytes:
-        return jsonrpc.encode((jsonrpc.price(prices[place]), jsonrpc.amount(amounts[place])))
+    def level(index: int) -> bytes:
+        return jsonrpc.encode((jsonrpc.price(prices[index]), jsonrpc.amount(amounts[index])))
 
     return large_results.array(range(len(levels)), level)
 
 
 @method("public/get_book_summary_by_currency", params=CurrencyParams)
 def get_book_summary_by_currency(call: Call, params: CurrencyParams) -> object:
-    """All markets settled in a currency, in short."""
+    """Return the summaries of all markets settled in a currency."""
     markets = call.venue.exchange.state.markets.values()
     summaries = [
         _summary(call, market)
@@ -234,7 +232,7 @@ def get_book_summary_by_currency(call: Call, params: CurrencyParams) -> object:
 
 @method("public/get_book_summary_by_instrument", params=InstrumentParams)
 def get_book_summary_by_instrument(call: Call, params: InstrumentParams) -> object:
-    """One market in short, in a list. Raises ApiError 13020."""
+    """Return a list with the summary of one market. Raises ApiError 13020."""
     return [_summary(call, call.venue.market(params.instrument_name))]
 
 
@@ -244,7 +242,7 @@ def _summary(call: Call, market: Market) -> Json:
 
 @method("public/get_expirations", params=ExpirationsParams)
 def get_expirations(call: Call, params: ExpirationsParams) -> object:
-    """When what is listed expires, soonest first, perpetuals last."""
+    """Return the expirations of listed instruments, soonest first, perpetuals last."""
     if params.currency == ANY:
         return _expirations(call, (ANY,), params.kind)[ANY]
     if params.currency == "grouped":
@@ -260,8 +258,8 @@ def _expirations(
     for currency in currencies:
         kinds: dict[str, list[str]] = {}
         if kind is not ExpirationKind.OPTION:
-            chosen = filter(settled_in(call.venue, currency), markets)
-            expiries = {market.instrument.expiry or market_json.NEVER for market in chosen}
+            futures = filter(settled_in(call.venue, currency), markets)
+            expiries = {market.instrument.expiry or market_json.NEVER for market in futures}
             kinds["future"] = [
                 "PERPETUAL" if expiry == market_json.NEVER else date_code(expiry)
                 for expiry in sorted(expiries)
@@ -274,7 +272,7 @@ def _expirations(
 
 @method("public/get_delivery_prices", params=DeliveryParams)
 def get_delivery_prices(call: Call, params: DeliveryParams) -> object:
-    """What futures on an index were delivered at, one a day, newest first.
+    """Return the delivery prices of an index, one a day, newest first.
 
     Raises ApiError -32602 for an unknown index.
     """

@@ -1,4 +1,4 @@
-"""Queries about orders."""
+"""Queries for orders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.protocol.errors import ApiError, Code
 from gateway.protocol.large_results import Listing
 from risk import views
 
-# As many as one page of history; more would make one request the work of many.
+# One page of history: a larger search would make one request cost as much as many.
 CLOSED_SEARCHED: Final = 1_000
 Ids = Annotated[list[str], Meta(max_length=CLOSED_SEARCHED)]
 
@@ -64,35 +64,35 @@ class OrderIds(Params, frozen=True):
 
 @method("private/get_open_orders", params=OpenOrders, scope="trade:read")
 def get_open_orders(call: Call, params: OpenOrders) -> object:
-    """All open orders, oldest first."""
+    """Return all open orders, oldest first."""
     return _selected(call, params.kind, params.type, lambda _: True)
 
 
 @method("private/get_open_orders_by_currency", params=ByCurrency, scope="trade:read")
 def get_open_orders_by_currency(call: Call, params: ByCurrency) -> object:
-    """Open orders settled in a currency."""
+    """Return the open orders settled in a currency."""
     fits, markets = settled_in(call.venue, params.currency), call.venue.exchange.state.markets
     return _selected(call, params.kind, params.type, lambda order: fits(markets[order.instrument]))
 
 
 @method("private/get_open_orders_by_instrument", params=ByInstrument, scope="trade:read")
 def get_open_orders_by_instrument(call: Call, params: ByInstrument) -> object:
-    """Open orders in an instrument. Raises ApiError 13020 for an unknown one."""
+    """Return the open orders in an instrument. Raises ApiError 13020 for an unknown one."""
     name = call.venue.market(params.instrument_name).name
     return _selected(call, Kind.ANY, params.type, lambda order: order.instrument == name)
 
 
 @method("private/get_open_orders_by_label", params=ByLabel, scope="trade:read")
 def get_open_orders_by_label(call: Call, params: ByLabel) -> object:
-    """Open orders of a label; without one, those that have none."""
+    """Return the open orders with a label; an empty label selects those without one."""
     fits, markets = settled_in(call.venue, params.currency), call.venue.exchange.state.markets
     labelled = (order for order in _open(call) if order.label == params.label)
-    return _shown(call, (order for order in labelled if fits(markets[order.instrument])))
+    return _copied(call, (order for order in labelled if fits(markets[order.instrument])))
 
 
 @method("private/get_order_state", params=OrderId, scope="trade:read")
 def get_order_state(call: Call, params: OrderId) -> object:
-    """One order, open or closed not too long ago."""
+    """Return one order, open or recently closed."""
     order = _find_open(call, params.order_id)
     record = find_closed(call, params.order_id) if order is None else order.record()
     if record is None:
@@ -102,23 +102,23 @@ def get_order_state(call: Call, params: OrderId) -> object:
 
 @method("private/get_order_state_by_label", params=ByLabel, scope="trade:read")
 def get_order_state_by_label(call: Call, params: ByLabel) -> object:
-    """Orders of a label: the open ones, then of the latest closed ones those that bear it."""
+    """Return the orders with a label: open ones, then those among the latest closed ones."""
     fits = settled_in(call.venue, params.currency)
-    still = [order.record() for order in _open(call) if order.label == params.label]
+    open_orders = [order.record() for order in _open(call) if order.label == params.label]
     closed = call.venue.archive.orders(
         call.account, lambda _: True, unfilled=True, offset=0, count=CLOSED_SEARCHED
     )
-    shown = []
-    for record in (*still, *(each for each in closed if each.label == params.label)):
+    records = []
+    for record in (*open_orders, *(each for each in closed if each.label == params.label)):
         market = find_market(call.venue.exchange.state, record.instrument)
         if market is not None and fits(market):
-            shown.append(record)
-    return _texts(call, shown)
+            records.append(record)
+    return _orders_json(call, records)
 
 
 @method("private/get_order_margin_by_ids", params=OrderIds, scope="trade:read")
 def get_order_margin_by_ids(call: Call, params: OrderIds) -> object:
-    """What each of some open orders would need by itself; others are left out."""
+    """Return the margin of each of the open orders by itself; other ids are left out."""
     state = call.venue.exchange.state
     margins = []
     for text in params.ids:
@@ -126,13 +126,13 @@ def get_order_margin_by_ids(call: Call, params: OrderIds) -> object:
         if order is None:
             continue
         market = state.markets[order.instrument]
-        needed = views.order_margin(
+        margin = views.order_margin(
             state, call.account, market, order.side, order.remaining, order.price
         )
         margins.append(
             {
                 "order_id": text,
-                "initial_margin": jsonrpc.money(needed),
+                "initial_margin": jsonrpc.money(margin),
                 "initial_margin_currency": market.currency,
             }
         )
@@ -151,20 +151,20 @@ def _find_open(call: Call, text: str) -> Order | None:
 
 
 def _selected(
-    call: Call, kind: Kind, kind_of_order: OpenFilter, fits: Callable[[Order], bool]
+    call: Call, kind: Kind, order_type: OpenFilter, fits: Callable[[Order], bool]
 ) -> object:
-    if not (kind.has_futures and kind_of_order.has_resting):
+    if not (kind.has_futures and order_type.has_resting):
         return []
-    return _shown(call, filter(fits, _open(call)))
+    return _copied(call, filter(fits, _open(call)))
 
 
-def _shown(call: Call, chosen: Iterable[Order]) -> Listing:
-    # Only records, which the garbage collector does not look at: pairs by the thousand wake it.
-    return _texts(call, [order.record() for order in chosen])
+def _copied(call: Call, orders: Iterable[Order]) -> Listing:
+    # Records only, which the GC does not track; thousands of tuples would trigger a collection.
+    return _orders_json(call, [order.record() for order in orders])
 
 
-def _texts(call: Call, records: list[OrderRecord]) -> Listing:
-    """Orders in instruments that are listed, or were not long ago."""
+def _orders_json(call: Call, records: list[OrderRecord]) -> Listing:
+    """Return orders in instruments that are listed or were recently."""
     state = call.venue.exchange.state
     instruments = {
         market.name: market.instrument for market in (*state.expired, *state.markets.values())

@@ -1,4 +1,4 @@
-"""Methods of the API that the venue does not have: 10033, where an unknown name is -32601."""
+"""Methods of the API that the venue does not have: error 10033; unknown names get -32601."""
 
 from typing import Final
 
@@ -43,4 +43,4 @@ NOT_IMPLEMENTED: Final = frozenset(
     [f"public/{name}" for name in _PUBLIC.split()]
     + [f"private/{name}" for name in _PRIVATE.split()]
 )
-"""Full names. What the table comes to hold leaves this list."""
+"""Full names. A method that is implemented is removed from this list."""
