@@ -1,7 +1,7 @@
-"""A real exchange with its feed, driven entry by entry, and clients that write down what they get.
+"""A real exchange with its feed, driven entry by entry, and clients that record what they receive.
 
-`Desk` stamps commands, applies them and publishes at once; `Reader` is a sink with a memory
-whose owner may stop reading.
+`Desk` stamps commands, applies them and publishes at once. `Reader` is a sink that stores what it
+receives and may stop reading.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PRICES = {
 
 @define(eq=False)
 class Reader:
-    """A sink that keeps every frame. While `stalled` it has no room for public data."""
+    """A sink that stores every message. While `stalled`, it has no room for public data."""
 
     number: int
     stalled: bool = False
@@ -57,41 +57,41 @@ class Reader:
     end: tuple[int, str] | None = field(default=None, init=False)
 
     def reply(self, data: bytes | LargeReply) -> None:
-        """Keep a reply."""
+        """Store a reply."""
         self.frames.append(data if isinstance(data, bytes) else data.finish())
 
     def send_private(self, data: bytes) -> None:
-        """Keep a private event."""
+        """Store a private notification."""
         self.frames.append(data)
 
     def try_send_public(self, data: bytes) -> bool:
-        """Keep public data, if there is room."""
+        """Store public data, if there is room."""
         if not self.stalled:
             self.frames.append(data)
         return not self.stalled
 
     def disconnect(self, code: int, reason: str) -> None:
-        """Remember the first reason."""
+        """Store the first reason."""
         self.end = self.end or (code, reason)
 
     def take(self) -> list[Any]:
-        """What came since the last call, decoded."""
+        """Return the messages since the last call, decoded."""
         frames, self.frames = self.frames, []
         return [msgspec.json.decode(frame) for frame in frames]
 
     def channels(self) -> list[str]:
-        """The channels of what came since the last call."""
+        """Return the channels of the notifications since the last call."""
         return [frame["params"]["channel"] for frame in self.take()]
 
     def data(self, channel: str) -> list[Any]:
-        """What came on one channel since the last call of any of these."""
+        """Return the data on one channel since the last call of any of these methods."""
         pushed = [frame["params"] for frame in self.take() if "params" in frame]
         return [push["data"] for push in pushed if push["channel"] == channel]
 
 
 @define(eq=False)
 class Desk:
-    """The venue with two funded accounts, all products, and a Tick at START."""
+    """A venue with two funded accounts, all products, and a Tick at START."""
 
     exchange: Exchange = field(factory=Exchange, init=False)
     archive: Archive = field(init=False)
@@ -113,7 +113,7 @@ class Desk:
         self.tick()
 
     def apply(self, command: Command, origin: Origin | None = None) -> list[Event]:
-        """Apply one command and publish what it did."""
+        """Apply one command and publish its events."""
         self.sequence += 1
         entry = Entry(self.sequence, self.time, origin or Origin(), command)
         events = self.exchange.apply(entry)
@@ -121,7 +121,7 @@ class Desk:
         return events
 
     def deposit(self, account: int, currency: str, amount: int) -> None:
-        """Put whole coins into an account."""
+        """Deposit whole coins into an account."""
         self.apply(Deposit(account=account, currency=currency, amount=amount * MONEY))
 
     def tick(self, seconds: int = 1, **prices: float) -> list[Event]:
@@ -140,7 +140,7 @@ class Desk:
         instrument: str = BTC,
         **terms: Any,
     ) -> OrderRecord:
-        """Enter an order that is expected to be taken."""
+        """Enter an order, which must be accepted."""
         events = self.apply(
             Place(
                 account=account,
@@ -156,25 +156,25 @@ class Desk:
         return next(event.order for event in events if isinstance(event, Ordered))
 
     def trade(self, price: float = 50_000, amount: float = 10, instrument: str = BTC) -> None:
-        """Alice sells to Bob, who takes."""
+        """Let Alice sell to Bob, who is the taker."""
         self.place(ALICE, Side.SELL, amount, price, instrument)
         self.place(BOB, Side.BUY, amount, price, instrument)
 
     def settle(self) -> None:
-        """Carry on what is too large for one entry until nothing is left of it."""
+        """Continue work that is too large for one entry until none is left."""
         while self.exchange.busy:
             self.apply(Continue())
 
     def joined(self) -> int:
-        """A session number that nobody had before."""
+        """Return an unused session number."""
         return next(self._clients)
 
     def market(self, name: str = BTC) -> Market:
-        """A listed market."""
+        """Return a listed market."""
         return self.exchange.state.markets[name]
 
     def listen(self, number: int, *channels: str, account: int | None = ALICE) -> Reader:
-        """A new client that has been greeted on these channels."""
+        """Return a new client with these subscriptions, whose initial snapshots were sent."""
         reader = Reader(number)
         assert list(channels) == self.feed.subscribe(reader, account, channels)
         self.feed.send_initial_snapshots(reader)

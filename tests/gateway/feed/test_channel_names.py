@@ -1,4 +1,4 @@
-"""Reading channel names."""
+"""Tests of parsing channel names."""
 
 import pytest
 
@@ -33,8 +33,8 @@ from gateway.feed.channel_names import Channel, Interval, Topic, parse, subjects
         ("user.portfolio.any", Channel(Topic.PORTFOLIO, "any", "any", Interval.RAW)),
     ],
 )
-def test_a_name_is_read(name: str, channel: Channel) -> None:
-    """Topic, subject, currency and interval are what the name says; letter case is no matter."""
+def test_a_channel_name_is_parsed(name: str, channel: Channel) -> None:
+    """Topic, subject, currency and interval follow from the name; letter case is ignored."""
     assert channel == parse(name)
 
 
@@ -62,8 +62,8 @@ def test_a_name_is_read(name: str, channel: Channel) -> None:
         "orders.any.any.raw",
     ],
 )
-def test_a_name_that_we_do_not_have_is_none(name: str) -> None:
-    """Clients ask for more than any venue has; nothing of it is an error."""
+def test_an_unknown_name_has_no_channel(name: str) -> None:
+    """Clients request channels of other venues; an unknown name is no error."""
     assert parse(name) is None
 
 
@@ -79,15 +79,17 @@ def test_a_name_that_we_do_not_have_is_none(name: str) -> None:
         ("user.portfolio.BTC", "account:read", False),
     ],
 )
-def test_who_may_listen(name: str, scope: str | None, needs_login: bool) -> None:
-    """Private channels need a scope, public raw ones a log-in and no more."""
+def test_scope_and_log_in_that_a_channel_needs(
+    name: str, scope: str | None, needs_login: bool
+) -> None:
+    """Private channels need a scope, public raw ones any log-in."""
     channel = parse(name)
     assert channel is not None
     assert (scope, needs_login) == (channel.scope, channel.needs_login)
 
 
 def test_an_instrument_is_covered_by_five_subjects() -> None:
-    """Its own name, and its kind and currency, each of which may be `any`."""
+    """It is covered by its own name, and by its kind and currency, each of which may be `any`."""
     assert (
         "BTC-PERPETUAL",
         "future.BTC",

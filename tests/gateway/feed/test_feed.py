@@ -1,4 +1,4 @@
-"""The feed: who is told what, in what order, and what happens to those who do not listen."""
+"""Tests of the feed: recipients, order of delivery, and what remains after a disconnect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN = ("user.orders.any.any.raw", "user.trades.any.any.raw", "user.changes.any.a
 
 
 def ask(desk: Desk, reader: Reader, origin: Origin) -> InFlightLimiter:
-    """Let the feed expect the answer to a request; returns its in-flight limiter."""
+    """Register a request with the feed; return its in-flight limiter."""
     limiter = InFlightLimiter(None)
     limiter.acquire(ALICE)
     meta = jsonrpc.RequestMeta(Raw(b"7"), 0, testnet=True)
@@ -31,7 +31,7 @@ def ask(desk: Desk, reader: Reader, origin: Origin) -> InFlightLimiter:
 
 
 def test_a_reply_precedes_what_the_request_caused() -> None:
-    """The answer goes first, to whoever asked, and frees the request's place."""
+    """The reply goes first, to the client of the request, and frees its place in flight."""
     desk = Desk()
     reader = desk.listen(1, *OWN)
     origin = Origin(request=1)
@@ -45,8 +45,8 @@ def test_a_reply_precedes_what_the_request_caused() -> None:
     assert not limiter.counts
 
 
-def test_an_answer_is_given_once_and_to_nobody_else() -> None:
-    """Answers to requests of others, or to forgotten ones, are nobody's."""
+def test_an_answer_is_sent_once_and_only_to_its_client() -> None:
+    """Answers to requests of other sessions, or to unregistered ones, are dropped."""
     desk = Desk()
     reader = Reader(1)
     ask(desk, reader, Origin(request=1))
@@ -57,7 +57,7 @@ def test_an_answer_is_given_once_and_to_nobody_else() -> None:
     assert 1 == len(reader.take())
 
 
-def test_an_answer_to_the_same_number_elsewhere_is_nobodys() -> None:
+def test_an_answer_of_another_origin_is_dropped() -> None:
     """Sessions of another node or an earlier start may have the same numbers."""
     desk = Desk()
     reader = Reader(1)
@@ -71,8 +71,8 @@ def test_an_answer_to_the_same_number_elsewhere_is_nobodys() -> None:
     assert not limiter.counts
 
 
-def test_a_lost_connection_frees_its_undecided_requests() -> None:
-    """Nobody reads the answers any more, but the account may ask anew."""
+def test_a_lost_connection_frees_its_requests_in_flight() -> None:
+    """No client reads the answers, and the account may send new requests."""
     desk = Desk()
     reader = Reader(1)
     limiter = ask(desk, reader, Origin(request=1))
@@ -83,7 +83,7 @@ def test_a_lost_connection_frees_its_undecided_requests() -> None:
 
 
 def place() -> Place:
-    """A small order of Alice's that rests."""
+    """Return a small order of Alice's that rests."""
     return Place(
         account=ALICE,
         instrument=BTC,
@@ -93,8 +93,8 @@ def place() -> Place:
     )
 
 
-def test_within_an_entry_private_news_comes_first_and_the_portfolio_last() -> None:
-    """user.orders, user.trades, user.changes, public, user.portfolio: in one line for each."""
+def test_an_entry_is_published_on_private_channels_first_and_portfolios_last() -> None:
+    """The order is user.orders, user.trades, user.changes, public channels, user.portfolio."""
     desk = Desk()
     desk.place(BOB, Side.SELL, 20, 50_000)
     reader = desk.listen(
@@ -105,8 +105,8 @@ def test_within_an_entry_private_news_comes_first_and_the_portfolio_last() -> No
     assert [*OWN, f"trades.{BTC}.raw", f"book.{BTC}.raw", "user.portfolio.btc"] == reader.channels()
 
 
-def test_the_state_of_a_channel_follows_with_the_greeting() -> None:
-    """Nothing comes before the client was greeted, so that the reply to subscribe goes first."""
+def test_the_initial_snapshot_follows_the_reply() -> None:
+    """No state is sent before `send_initial_snapshots`, so that the subscribe reply goes first."""
     desk = Desk()
     reader = Reader(1)
     names = [f"ticker.{BTC}.100ms", f"quote.{BTC}", "deribit_price_index.btc_usd"]
@@ -118,8 +118,8 @@ def test_the_state_of_a_channel_follows_with_the_greeting() -> None:
     assert [] == reader.channels()
 
 
-def test_who_is_never_greeted_is_told_at_the_next_flush() -> None:
-    """The state cannot get lost: the timer sends what nobody sent."""
+def test_the_next_flush_sends_a_missing_initial_snapshot() -> None:
+    """If `send_initial_snapshots` is never called, the timer sends the state."""
     desk = Desk()
     reader = Reader(1)
     desk.feed.subscribe(reader, None, [f"quote.{BTC}"])
@@ -139,14 +139,14 @@ def test_who_is_never_greeted_is_told_at_the_next_flush() -> None:
         (None, f"book.{BTC}.raw"),
     ],
 )
-def test_what_is_not_to_be_had_is_left_out(account: int | None, name: str) -> None:
-    """Unknown instruments, currencies and indices, and what needs a log-in, are not accepted."""
+def test_unavailable_channels_are_omitted(account: int | None, name: str) -> None:
+    """Unknown instruments, currencies and indices are rejected, and so is what needs a log-in."""
     desk = Desk()
     assert [f"quote.{BTC}"] == desk.feed.subscribe(Reader(1), account, [name, f"quote.{BTC}"])
 
 
-def test_a_perpetual_channel_is_for_perpetuals() -> None:
-    """A dated future has no funding to tell."""
+def test_only_perpetuals_have_a_perpetual_channel() -> None:
+    """A dated future has no funding rate."""
     desk = Desk()
     dated = next(name for name in desk.exchange.state.markets if "PERPETUAL" not in name)
     names = [f"perpetual.{BTC}.100ms", f"perpetual.{dated}.100ms"]
@@ -154,7 +154,7 @@ def test_a_perpetual_channel_is_for_perpetuals() -> None:
 
 
 def test_subscriptions_of_one_connection_are_bounded() -> None:
-    """What goes beyond the limit is left out; what is listened to already does not count twice."""
+    """Channels beyond the limit are omitted; subscribed ones do not count twice."""
     desk = Desk(most=2)
     reader = Reader(1)
     names = [f"quote.{BTC}", f"quote.{SOL}", "quote.ETH-PERPETUAL"]
@@ -164,8 +164,8 @@ def test_subscriptions_of_one_connection_are_bounded() -> None:
     assert names[2:] == desk.feed.subscribe(reader, None, names[2:])
 
 
-def test_unsubscribing_names_what_was_subscribed() -> None:
-    """The rest is left out, and nothing comes from then on."""
+def test_unsubscribe_returns_the_subscribed_channels() -> None:
+    """The reply omits other names, and no notification follows."""
     desk = Desk()
     reader = desk.listen(1, f"quote.{BTC}", f"trades.{BTC}.raw")
     reader.take()
@@ -177,8 +177,8 @@ def test_unsubscribing_names_what_was_subscribed() -> None:
     assert ([], []) == (desk.feed.subscribed(reader), reader.channels())
 
 
-def test_a_channel_is_spelled_as_it_was_asked_for() -> None:
-    """Clients match the name that they sent; two spellings are told both."""
+def test_notifications_spell_the_channel_as_the_client_did() -> None:
+    """Clients match the name that they sent; two spellings are two subscriptions."""
     desk = Desk()
     names = ["user.portfolio.btc", "user.portfolio.BTC", "user.portfolio.any"]
     reader = desk.listen(1, *names)
@@ -191,8 +191,8 @@ def test_a_channel_is_spelled_as_it_was_asked_for() -> None:
     assert ["user.portfolio.any"] == reader.channels()
 
 
-def test_a_connection_that_is_gone_is_told_nothing() -> None:
-    """Its subscriptions end; who remains is served as before."""
+def test_a_removed_connection_receives_nothing() -> None:
+    """Its subscriptions end; other connections are served as before."""
     desk = Desk()
     gone, here = (desk.listen(number, *OWN, f"book.{BTC}.100ms") for number in (1, 2))
     gone.take()
@@ -206,8 +206,8 @@ def test_a_connection_that_is_gone_is_told_nothing() -> None:
     assert [*OWN[::2], *OWN[::2], f"book.{BTC}.100ms"] == here.channels()
 
 
-def test_a_year_in_one_entry_reaches_every_listener() -> None:
-    """More markets end than the venue remembers: orders and positions in them are told as ended."""
+def test_an_entry_that_spans_a_year_reaches_every_subscription() -> None:
+    """More markets end than the venue remembers: their orders and positions are still reported."""
     desk = Desk()
     dated = next(name for name in desk.exchange.state.markets if name.startswith("BTC-2"))
     desk.trade(instrument=dated)
@@ -233,8 +233,8 @@ def test_a_year_in_one_entry_reaches_every_listener() -> None:
     ]
 
 
-def test_a_connection_that_is_gone_is_remembered_nowhere() -> None:
-    """Whatever it listened to, waited for or was behind with: nothing keeps hold of it."""
+def test_a_removed_connection_leaves_no_reference() -> None:
+    """No reference to it is left, whatever it subscribed to, awaited or had missed."""
     desk = Desk()
     names = [
         *OWN,

@@ -1,4 +1,4 @@
-"""A client that adds up what it is told arrives at what it has, also when it is liquidated."""
+"""Tests that the sum of private notifications equals the account, also after liquidations."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ORDERS = "user.orders.any.any.raw"
 CHANGES = "user.changes.any.any.raw"
 
 
-class Books:
-    """One client's own bookkeeping, from its private channels alone."""
+class ClientBookkeeping:
+    """A client's bookkeeping, from its private channels alone."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.sizes: Counter[str] = Counter()
-        self.told: dict[str, float] = {}
+        self.positions: dict[str, float] = {}
         self.orders: dict[str, Any] = {}
 
     def read(self) -> None:
-        """Take in what has come."""
+        """Process the notifications received since the last call."""
         for frame in self.reader.take():
             channel, data = frame["params"]["channel"], frame["params"]["data"]
             if channel == TRADES:
@@ -42,15 +42,15 @@ class Books:
                 self.orders[data["order_id"]] = data
             else:
                 for position in data["positions"]:
-                    self.told[data["instrument_name"]] = round(position["size"] * SCALE)
+                    self.positions[data["instrument_name"]] = round(position["size"] * SCALE)
 
     def open_orders(self) -> set[str]:
-        """The ids of the orders that it believes open."""
+        """The ids of the orders that are open by the notifications."""
         return {key for key, order in self.orders.items() if order["order_state"] == "open"}
 
 
 def liquidate(desk: Desk) -> Counter[LiquidationStep]:
-    """Do what the supervisor does after a tick."""
+    """Run the liquidations that the supervisor would propose after a tick."""
     steps: Counter[LiquidationStep] = Counter()
     for account, currency in pending(desk.exchange.state):
         events = desk.apply(Liquidate(account=account, currency=currency))
@@ -60,8 +60,8 @@ def liquidate(desk: Desk) -> Counter[LiquidationStep]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_own_trades_add_up_to_the_position(seed: int) -> None:
-    """Fills, liquidations, takeovers and deleveraging: the sum of the trades is the position."""
+def test_the_sum_of_own_trades_is_the_position(seed: int) -> None:
+    """The sum of trades is the position, with fills, liquidations, takeovers and deleveraging."""
     rng = random.Random(seed)
     desk = Desk()
     clients = {}
@@ -70,7 +70,9 @@ def test_own_trades_add_up_to_the_position(seed: int) -> None:
         desk.apply(SetSelfTrading(account=account, mode=SelfTrading.CANCEL_MAKER))
         desk.apply(Deposit(account=account, currency="BTC", amount=MONEY // 1_000))
         desk.apply(Deposit(account=account, currency="USDC", amount=50 * MONEY))
-        clients[account] = Books(desk.listen(account, TRADES, ORDERS, CHANGES, account=account))
+        clients[account] = ClientBookkeeping(
+            desk.listen(account, TRADES, ORDERS, CHANGES, account=account)
+        )
     scale = 1.0
     steps: Counter[LiquidationStep] = Counter()
     for _ in range(60):
@@ -99,14 +101,14 @@ def test_own_trades_add_up_to_the_position(seed: int) -> None:
         assert steps[step], f"this seed shows nothing about {step.value}: choose another"
 
 
-def check(desk: Desk, account: int, client: Books) -> None:
-    """Compare what a client believes with what is so."""
+def check(desk: Desk, account: int, client: ClientBookkeeping) -> None:
+    """Compare a client's bookkeeping with the state."""
     state = desk.exchange.state
     for name in (BTC, SOL):
         position = desk.market(name).positions.get(account)
         size = position.size if position is not None else 0
         assert size == client.sizes[name]
-        assert size == client.told.get(name, 0)
+        assert size == client.positions.get(name, 0)
     live = {order.order_id: order.instrument for order in state.accounts[account].orders.values()}
     assert {
         str(number) if name == BTC else f"SOL_USDC-{number}" for number, name in live.items()

@@ -1,4 +1,4 @@
-"""Book channels: whoever follows snapshots and changes has the book, come what may."""
+"""Tests that a client can rebuild the book from snapshots and changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Follower:
     snapshots: int = 0
 
     def read(self) -> None:
-        """Take in what has come."""
+        """Process the notifications received since the last call."""
         for data in self.reader.data(self.channel):
             if data["type"] == "snapshot":
                 assert "prev_change_id" not in data
@@ -59,7 +59,7 @@ class Follower:
 
 
 def depth_of(desk: Desk) -> tuple[dict[float, float], dict[float, float]]:
-    """The live book as a client would hold it."""
+    """Return the live book in the form in which a client holds it."""
     book = desk.market().book
     bids, asks = (
         {price / SCALE: amount / SCALE for price, amount in depth(book, side, 1_000)}
@@ -69,13 +69,13 @@ def depth_of(desk: Desk) -> tuple[dict[float, float], dict[float, float]]:
 
 
 def follow(desk: Desk, number: int, interval: str) -> Follower:
-    """A new follower of an interval of the book."""
+    """Subscribe a new follower to an interval of the book."""
     channel = f"book.{BTC}.{interval}"
     return Follower(channel, desk.listen(number, channel))
 
 
 def test_the_first_message_is_a_snapshot_then_changes_chain() -> None:
-    """Each change names the one before; new, change and delete are what happened to a level."""
+    """Each change names its predecessor, and says of each level whether it is new or deleted."""
     desk = Desk()
     desk.place(ALICE, Side.BUY, 10, 49_900)
     reader = desk.listen(1, f"book.{BTC}.raw")
@@ -101,8 +101,8 @@ def test_the_first_message_is_a_snapshot_then_changes_chain() -> None:
     ]
 
 
-def test_entries_that_leave_the_book_alone_say_nothing() -> None:
-    """An order that fills nothing and rests nowhere is no news of the book."""
+def test_entries_that_do_not_change_the_book_publish_nothing() -> None:
+    """An order that neither trades nor rests publishes nothing."""
     desk = Desk()
     followers = [follow(desk, number, interval) for number, interval in enumerate(INTERVALS)]
     for follower in followers:
@@ -114,8 +114,8 @@ def test_entries_that_leave_the_book_alone_say_nothing() -> None:
     assert [[], [], []] == [follower.reader.take() for follower in followers]
 
 
-def test_a_level_that_came_and_went_between_two_flushes_is_not_told() -> None:
-    """A thinned channel tells net changes, and the chain goes on from where it was."""
+def test_a_level_added_and_removed_between_flushes_is_not_published() -> None:
+    """A conflated channel publishes net changes, and its chain continues."""
     desk = Desk()
     follower = follow(desk, 1, "100ms")
     follower.read()
@@ -130,8 +130,8 @@ def test_a_level_that_came_and_went_between_two_flushes_is_not_told() -> None:
     assert (before, desk.sequence) == (change["prev_change_id"], change["change_id"])
 
 
-def test_who_joins_a_thinned_channel_late_gets_its_last_published_state() -> None:
-    """The newcomer's snapshot lacks what is not flushed yet; the next change brings it to both."""
+def test_a_late_subscription_of_a_conflated_channel_gets_the_last_published_state() -> None:
+    """The snapshot lacks what is not flushed yet; the next change brings it to both clients."""
     desk = Desk()
     early = follow(desk, 1, "agg2")
     desk.place(ALICE, Side.BUY, 10, 49_900)
@@ -150,8 +150,8 @@ def test_who_joins_a_thinned_channel_late_gets_its_last_published_state() -> Non
     assert 1 == late.snapshots
 
 
-def test_a_reader_that_fell_behind_gets_a_snapshot_and_is_not_cut() -> None:
-    """On a thinned channel a missed change is made good by a snapshot, within a second."""
+def test_a_client_that_missed_a_change_gets_a_snapshot() -> None:
+    """On a conflated channel, a snapshot replaces a missed change within a second."""
     desk = Desk()
     follower = follow(desk, 1, "100ms")
     follower.read()
@@ -168,8 +168,8 @@ def test_a_reader_that_fell_behind_gets_a_snapshot_and_is_not_cut() -> None:
     assert (2, None) == (follower.snapshots, follower.reader.end)
 
 
-def test_a_raw_reader_without_room_is_cut() -> None:
-    """The raw channel is not thinned: too slow is disconnected, and others lose nothing."""
+def test_a_raw_client_without_room_is_disconnected() -> None:
+    """A raw channel is not conflated: a slow client is disconnected, and others lose nothing."""
     desk = Desk()
     slow, quick = follow(desk, 1, "raw"), follow(desk, 2, "raw")
     slow.reader.stalled = True
@@ -179,8 +179,8 @@ def test_a_raw_reader_without_room_is_cut() -> None:
     assert (None, {49_900.0: 10.0}) == (quick.reader.end, quick.bids)
 
 
-def test_subscribing_again_brings_a_fresh_snapshot() -> None:
-    """A client that lost track may ask once more, and is told the channel as it stands."""
+def test_subscribing_again_sends_a_new_snapshot() -> None:
+    """A client that lost track may subscribe again, and gets the present state."""
     desk = Desk()
     follower = follow(desk, 1, "raw")
     desk.place(ALICE, Side.BUY, 10, 49_900)
@@ -190,8 +190,8 @@ def test_subscribing_again_brings_a_fresh_snapshot() -> None:
     assert (2, {49_900.0: 10.0}) == (follower.snapshots, follower.bids)
 
 
-def test_data_is_encoded_once_for_all_listeners() -> None:
-    """Listeners of one channel are handed the very same bytes."""
+def test_data_is_encoded_once_for_all_subscriptions() -> None:
+    """Subscriptions of one channel share the same bytes object."""
     desk = Desk()
     readers = [desk.listen(number, f"book.{BTC}.raw") for number in (1, 2)]
     desk.place(ALICE, Side.BUY, 10, 49_900)
@@ -199,7 +199,7 @@ def test_data_is_encoded_once_for_all_listeners() -> None:
 
 
 def test_an_expired_book_ends_empty() -> None:
-    """Expiry cancels what rests: the last changes leave nothing behind."""
+    """Expiry cancels resting orders: the last changes delete every level."""
     desk = Desk()
     name = next(name for name in desk.exchange.state.markets if name.startswith("BTC-2"))
     desk.place(ALICE, Side.BUY, 10, 49_900, name)
@@ -235,17 +235,15 @@ STEPS = st.one_of(
 
 @thorough(60)
 @given(steps=st.lists(STEPS, min_size=50, max_size=100))
-def test_whoever_joins_and_stalls_whenever_has_the_book(steps: list[Any]) -> None:
-    """Replaying any interval's notifications rebuilds the book, for every listener at any time."""
+def test_random_subscriptions_and_stalls_still_give_the_book(steps: list[Any]) -> None:
+    """Replaying the notifications of any interval rebuilds the book at any time."""
     rebuild(steps, flushes=1)
 
 
 @thorough(60)
 @given(steps=st.lists(STEPS, min_size=50, max_size=100), rows=st.integers(1, 4))
-def test_a_snapshot_that_is_written_by_and_by_is_of_the_book_in_the_end(
-    steps: list[Any], rows: int
-) -> None:
-    """However little of it may be written at once, and whatever changes in between."""
+def test_a_snapshot_encoded_in_slices_is_the_book_of_its_end(steps: list[Any], rows: int) -> None:
+    """This holds for any limit of rows, and for changes while the snapshot is encoded."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(book_side_view, "BLOCK_TICKS", 2)
         patch.setattr(book_side_view, "ROWS_PER_CALL", rows)
@@ -253,10 +251,8 @@ def test_a_snapshot_that_is_written_by_and_by_is_of_the_book_in_the_end(
 
 
 @pytest.mark.parametrize("by", ["job", "flush"])
-def test_no_call_writes_more_of_a_large_book_than_a_step_may(
-    monkeypatch: pytest.MonkeyPatch, by: str
-) -> None:
-    """Who asks for it gets it from the encoder or a flush, and who comes after that at once."""
+def test_no_call_encodes_more_rows_than_allowed(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """The encoder or a flush completes it; later subscriptions get it at once."""
     monkeypatch.setattr(book_side_view, "BLOCK_TICKS", 2)
     monkeypatch.setattr(book_side_view, "ROWS_PER_CALL", 4)
     desk = Desk()
@@ -282,9 +278,9 @@ def test_no_call_writes_more_of_a_large_book_than_a_step_may(
 
 
 def rebuild(steps: list[Any], flushes: int) -> None:
-    """Follow through some steps and, at the end, so many flushes.
+    """Follow the book through some steps, and flush a number of times at the end.
 
-    A raw listener is checked after each step, a thinned one when it was flushed.
+    A raw follower is checked after each step, a conflated one when it was flushed.
     """
     desk = Desk()
     for account in (ALICE, BOB):
@@ -310,7 +306,7 @@ def rebuild(steps: list[Any], flushes: int) -> None:
 
 
 def take_step(desk: Desk, followers: list[Follower], step: Any) -> None:
-    """One thing that traders, the timer or a listener may do."""
+    """Apply one random action of a trader, the timer or a client."""
     match step:
         case ("place", account, side, price, contracts):
             desk.place(account, side, 10 * contracts, price)
@@ -328,7 +324,7 @@ def take_step(desk: Desk, followers: list[Follower], step: Any) -> None:
         case ("leave", number) if number < len(followers):
             desk.feed.remove_connection(followers.pop(number).reader)
         case ("stall", number) if number < len(followers):
-            # Raw listeners are cut for it, which has a test of its own.
+            # Raw clients would be disconnected, which another test covers.
             follower = followers[number]
             follower.reader.stalled = not follower.channel.endswith("raw")
         case ("resume", number) if number < len(followers):

@@ -1,4 +1,4 @@
-"""What everybody is told of a market: trades, quotes, tickers, indices, funding."""
+"""Tests of public channels: trades, quotes, tickers, indices, funding."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def test_trades_of_a_currency_are_those_settled_in_it() -> None:
     desk.trade()
     desk.trade(150, 1, SOL)
     desk.feed.flush("100ms")
-    told = [
+    published = [
         (frame["params"]["channel"], [each["instrument_name"] for each in frame["params"]["data"]])
         for frame in reader.take()
     ]
-    assert [("trades.future.USDC.raw", [SOL]), ("trades.any.BTC.100ms", [BTC])] == told
+    assert [("trades.future.USDC.raw", [SOL]), ("trades.any.BTC.100ms", [BTC])] == published
 
 
-def test_trades_are_never_thinned() -> None:
-    """A reader without room for trades is cut, under whatever interval."""
+def test_trades_are_never_dropped() -> None:
+    """A client without room for trades is disconnected, at any interval."""
     desk = Desk()
     reader = desk.listen(1, f"trades.{BTC}.100ms")
     reader.stalled = True
@@ -34,8 +34,8 @@ def test_trades_are_never_thinned() -> None:
     assert TOO_SLOW == reader.end
 
 
-def test_a_quote_is_told_when_the_top_of_the_book_changes() -> None:
-    """Deeper levels are no news of it."""
+def test_a_quote_is_published_when_the_best_prices_change() -> None:
+    """Changes of deeper levels publish no quote."""
     desk = Desk()
     reader = desk.listen(1, f"quote.{BTC}")
     reader.take()
@@ -49,8 +49,8 @@ def test_a_quote_is_told_when_the_top_of_the_book_changes() -> None:
     assert [(49_900.0, 10.0, 0.0), (49_900.0, 20.0, 0.0)] == tops
 
 
-def test_a_reader_that_missed_a_quote_gets_the_newest() -> None:
-    """A quote is a state: what was missed is not repeated, what holds now is told."""
+def test_a_client_that_missed_a_quote_gets_the_newest() -> None:
+    """A quote is a state: a missed one is not repeated, the present one is sent."""
     desk = Desk()
     reader = desk.listen(1, f"quote.{BTC}")
     reader.take()
@@ -64,19 +64,19 @@ def test_a_reader_that_missed_a_quote_gets_the_newest() -> None:
     assert ([], None) == (reader.take(), reader.end)
 
 
-def test_a_raw_ticker_without_room_is_cut() -> None:
-    """Whoever asked for every ticker and cannot take them is told so."""
+def test_a_raw_ticker_client_without_room_is_disconnected() -> None:
+    """The raw ticker publishes every state, so a client without room for one is disconnected."""
     desk = Desk()
     raw = desk.listen(1, f"ticker.{BTC}.raw")
-    thinned = desk.listen(2, f"ticker.{BTC}.100ms")
-    raw.stalled = thinned.stalled = True
+    conflated = desk.listen(2, f"ticker.{BTC}.100ms")
+    raw.stalled = conflated.stalled = True
     desk.tick(btc_usd=50_100)
     desk.feed.flush("100ms")
-    assert (TOO_SLOW, None) == (raw.end, thinned.end)
+    assert (TOO_SLOW, None) == (raw.end, conflated.end)
 
 
-def test_a_ticker_is_told_only_when_something_in_it_changed() -> None:
-    """Time alone is no news; an index, a trade or a best price is."""
+def test_a_ticker_is_published_only_when_it_changed() -> None:
+    """Time alone publishes nothing; an index, a trade or a best price does."""
     desk = Desk()
     reader = desk.listen(1, f"ticker.{BTC}.100ms")
     reader.take()
@@ -87,15 +87,15 @@ def test_a_ticker_is_told_only_when_something_in_it_changed() -> None:
     desk.feed.flush("100ms")
     desk.trade(50_100)
     desk.feed.flush("100ms")
-    told = [
+    published = [
         (each["index_price"], each["last_price"], each["open_interest"])
         for each in reader.data(f"ticker.{BTC}.100ms")
     ]
-    assert [(50_100.0, None, 0.0), (50_100.0, 50_100.0, 10.0)] == told
+    assert [(50_100.0, None, 0.0), (50_100.0, 50_100.0, 10.0)] == published
 
 
-def test_an_index_is_told_with_every_tick() -> None:
-    """Also an equal price is news: that it still holds."""
+def test_an_index_is_published_with_every_tick() -> None:
+    """An equal price is published too."""
     desk = Desk()
     reader = desk.listen(1, "deribit_price_index.btc_usd")
     reader.take()
@@ -107,8 +107,8 @@ def test_an_index_is_told_with_every_tick() -> None:
     ] == reader.data("deribit_price_index.btc_usd")
 
 
-def test_funding_is_told_when_it_changes() -> None:
-    """perpetual.{instrument}: the rate now in force, with the index."""
+def test_funding_is_published_when_it_changes() -> None:
+    """perpetual.{instrument} has the present rate and the index."""
     desk = Desk()
     reader = desk.listen(1, f"perpetual.{BTC}.raw")
     reader.take()

@@ -1,4 +1,4 @@
-"""What an account is told of itself: orders, trades, changes, portfolio."""
+"""Tests of an account's private channels: orders, trades, changes, portfolio."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from risk.commands import Cancel, CancelAll, Edit, OpenAccount
 from tests.gateway.feed_fixture import ALICE, BOB, BTC, SOL, Desk
 
 
-def test_an_account_hears_of_itself_alone() -> None:
-    """Orders and trades of others are not in private channels."""
+def test_private_channels_report_only_their_account() -> None:
+    """Orders and trades of other accounts are not in private channels."""
     desk = Desk()
     alice = desk.listen(1, "user.orders.any.any.raw", account=ALICE)
     bob = desk.listen(2, "user.orders.any.any.raw", account=BOB)
@@ -18,8 +18,8 @@ def test_an_account_hears_of_itself_alone() -> None:
     assert (1, 0) == (len(alice.take()), len(bob.take()))
 
 
-def test_the_same_name_follows_a_new_account() -> None:
-    """A connection that logs in as another account and subscribes again hears of that one only."""
+def test_a_subscription_under_a_new_log_in_reports_its_account() -> None:
+    """After a log-in to another account and a new subscription, only that account is reported."""
     desk = Desk()
     name = "user.orders.any.any.raw"
     reader = desk.listen(1, name, account=ALICE)
@@ -29,11 +29,11 @@ def test_the_same_name_follows_a_new_account() -> None:
     assert [BOB] == [order["user_id"] for order in reader.data(name)]
 
 
-def test_raw_orders_come_one_by_one_and_thinned_ones_in_a_list() -> None:
-    """A thinned list holds each order once, as it last was."""
+def test_raw_orders_are_sent_singly_and_conflated_ones_in_a_list() -> None:
+    """A conflated list holds each order once, as it last was."""
     desk = Desk()
     raw = desk.listen(1, f"user.orders.{BTC}.raw")
-    thinned = desk.listen(2, "user.orders.future.BTC.100ms")
+    conflated = desk.listen(2, "user.orders.future.BTC.100ms")
     order = desk.place(ALICE, Side.BUY, 10, 49_900)
     desk.place(ALICE, Side.BUY, 10, 49_800)
     desk.apply(Cancel(account=ALICE, order_id=order.order_id))
@@ -41,18 +41,18 @@ def test_raw_orders_come_one_by_one_and_thinned_ones_in_a_list() -> None:
         (each["order_id"], each["order_state"]) for each in raw.data(f"user.orders.{BTC}.raw")
     ]
     assert [("1", "open"), ("2", "open"), ("1", "cancelled")] == states
-    assert [] == thinned.take()
+    assert [] == conflated.take()
     desk.feed.flush("100ms")
-    (listed,) = thinned.data("user.orders.future.BTC.100ms")
+    (listed,) = conflated.data("user.orders.future.BTC.100ms")
     assert [("2", "open"), ("1", "cancelled")] == [
         (each["order_id"], each["order_state"]) for each in listed
     ]
     desk.feed.flush("100ms")
-    assert [] == thinned.take()
+    assert [] == conflated.take()
 
 
 def test_raw_orders_of_one_entry_precede_its_trades() -> None:
-    """Both of a trade's orders, each told once, and only then the trade; the reply is first."""
+    """The reply is first, then both orders of a trade, once each, then the trade."""
     desk = Desk()
     orders, trades = f"user.orders.{BTC}.raw", f"user.trades.{BTC}.raw"
     maker = desk.listen(1, trades, orders, account=ALICE)
@@ -63,7 +63,7 @@ def test_raw_orders_of_one_entry_precede_its_trades() -> None:
 
 
 def test_a_user_trade_has_the_users_side_and_the_public_id() -> None:
-    """The public trade shows the taker's side; each party sees its own, under the same id."""
+    """The public trade has the taker's side; each party sees its own, under the same id."""
     desk = Desk()
     alice = desk.listen(1, "user.trades.any.any.raw", f"trades.{BTC}.raw", account=ALICE)
     bob = desk.listen(2, "user.trades.any.any.100ms", account=BOB)
@@ -71,15 +71,15 @@ def test_a_user_trade_has_the_users_side_and_the_public_id() -> None:
     (own,), (public,) = (frame["params"]["data"] for frame in alice.take())
     desk.feed.flush("100ms")
     ((others,),) = bob.data("user.trades.any.any.100ms")
-    told = [(each["trade_id"], each["direction"]) for each in (own, public, others)]
-    assert [("1", "sell"), ("1", "buy"), ("1", "buy")] == told
+    published = [(each["trade_id"], each["direction"]) for each in (own, public, others)]
+    assert [("1", "sell"), ("1", "buy"), ("1", "buy")] == published
     assert ("M", "T") == (own["liquidity"], others["liquidity"])
     assert (0.0, 2e-07) == (own["fee"], others["fee"]), "20 USD / 50,000 at 0.05 %"
     assert own["matching_id"] is None
 
 
-def test_changes_bring_orders_trades_and_position_together() -> None:
-    """One message for each instrument, with the position as it is afterwards."""
+def test_user_changes_combine_orders_trades_and_position() -> None:
+    """There is one message for each instrument, with the position after the entry."""
     desk = Desk()
     reader = desk.listen(1, "user.changes.future.BTC.raw", account=BOB)
     desk.trade(amount=20)
@@ -90,23 +90,23 @@ def test_changes_bring_orders_trades_and_position_together() -> None:
     assert [20.0] == [position["size"] for position in changes["positions"]]
 
 
-def test_thinned_changes_are_one_message_for_each_instrument() -> None:
-    """What happened since the last flush is gathered by instrument."""
+def test_conflated_changes_are_one_message_for_each_instrument() -> None:
+    """Changes since the last flush are grouped by instrument."""
     desk = Desk()
     reader = desk.listen(1, "user.changes.any.any.agg2")
     desk.trade()
     desk.place(ALICE, Side.BUY, 1, 149, SOL)
     desk.apply(CancelAll(account=ALICE))
     desk.feed.flush("agg2")
-    told = [
+    published = [
         (each["instrument_name"], len(each["orders"]), len(each["trades"]), len(each["positions"]))
         for each in reader.data("user.changes.any.any.agg2")
     ]
-    assert [(BTC, 1, 1, 1), (SOL, 1, 0, 1)] == told
+    assert [(BTC, 1, 1, 1), (SOL, 1, 0, 1)] == published
 
 
-def test_changes_bring_the_position_when_only_orders_changed() -> None:
-    """What orders would need is a part of it: placed, changed and cancelled."""
+def test_user_changes_include_the_position_when_only_orders_changed() -> None:
+    """Open-order margin is part of the position: orders placed, changed and cancelled alter it."""
     desk = Desk()
     name = f"user.changes.{BTC}.raw"
     reader = desk.listen(1, name)
@@ -124,8 +124,8 @@ def test_changes_bring_the_position_when_only_orders_changed() -> None:
     assert 0 == cancelled
 
 
-def test_a_mark_moves_portfolios_with_the_next_flush() -> None:
-    """Own entries are told at once, marks by the timer."""
+def test_the_next_flush_publishes_portfolios_after_a_mark() -> None:
+    """Changes by the account's own entries are published at once, those by marks on the timer."""
     desk = Desk()
     reader = desk.listen(1, "user.portfolio.BTC")
     desk.trade(amount=50_000)
@@ -140,8 +140,8 @@ def test_a_mark_moves_portfolios_with_the_next_flush() -> None:
     assert [] == reader.take(), "a mark that stays is no news"
 
 
-def test_many_portfolios_take_turns() -> None:
-    """One flush refreshes a bounded number, the next one goes on with the rest."""
+def test_a_flush_refreshes_a_bounded_number_of_portfolios() -> None:
+    """One flush refreshes a bounded number, and the next one continues."""
     desk = Desk()
     accounts = range(1_001, 1_001 + PORTFOLIOS_PER_FLUSH + 3)
     readers = []
@@ -160,8 +160,8 @@ def test_many_portfolios_take_turns() -> None:
     assert 3 == sum(1 for reader in readers if reader.take())
 
 
-def test_a_reader_that_missed_one_of_several_currencies_gets_them_all() -> None:
-    """A later summary of another currency does not make good the one that was missed."""
+def test_a_client_that_missed_one_currency_gets_all_of_them() -> None:
+    """A later summary of another currency does not replace the missed one."""
     desk = Desk()
     name = "user.portfolio.any"
     reader = desk.listen(1, name)

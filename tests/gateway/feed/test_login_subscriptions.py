@@ -1,4 +1,4 @@
-"""Private subscriptions belong to a log-in: however it ends, nothing private comes after it."""
+"""Tests that private subscriptions end with their log-in, however that ends."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def basic(name: str) -> str:
     return "Basic " + b64encode(f"{name}-key:{name}-secret".encode()).decode()
 
 
-def deal(harness: Harness) -> None:
-    """Alice and Bob trade, with an order that rests a moment; nothing thinned is told yet."""
+def trade_and_rest_order(harness: Harness) -> None:
+    """Alice and Bob trade, with an order that rests; conflated channels are not flushed."""
     for name, side in (("alice", "sell"), ("bob", "buy")):
         target = f"instrument_name={INSTRUMENT}&amount=10&price=65000"
         status, body = harness.get(f"/api/v2/private/{side}?{target}", basic(name))
@@ -51,27 +51,27 @@ def deal(harness: Harness) -> None:
 
 
 def trade(harness: Harness) -> None:
-    """The same, and a second passes."""
-    deal(harness)
+    """Trade as `trade_and_rest_order` does, and let a second pass."""
+    trade_and_rest_order(harness)
     harness.tick()
 
 
-def tell(harness: Harness) -> None:
-    """Let the timers tell what has been collected."""
+def flush_all(harness: Harness) -> None:
+    """Flush all conflated channels."""
     for interval in ("100ms", "agg2"):
         harness.venue.feed.flush(interval)
 
 
-def heard(client: Client) -> set[str]:
-    """The channels that have told a client something since it was last asked."""
+def received_channels(client: Client) -> set[str]:
+    """Return the channels that a client received notifications on since the last call."""
     channels = {push["params"]["channel"] for push in client.sink.pushes}
     client.sink.pushes.clear()
     return channels
 
 
 @define(eq=False)
-class Case:
-    """A client with a log-in that listens to everything."""
+class LoggedInCase:
+    """A client with a log-in and subscriptions to every channel."""
 
     client: Client
     granted: Json
@@ -82,8 +82,8 @@ class Case:
     def harness(self) -> Harness:
         return self.client.harness
 
-    def elsewhere(self, scope: str = "") -> tuple[Client, Json]:
-        """Another connection of the same named session."""
+    def second_connection(self, scope: str = "") -> tuple[Client, Json]:
+        """Return another connection of the same named session."""
         other = self.harness.connect()
         return other, other.login("alice", scope=f"{self.place} {scope}")
 
@@ -96,32 +96,32 @@ class Case:
         )
 
 
-def expire(case: Case) -> None:
+def expire(case: LoggedInCase) -> None:
     case.harness.clock.time += 600_000
 
 
-def log_out_elsewhere(case: Case) -> None:
-    other, _ = case.elsewhere()
+def log_out_elsewhere(case: LoggedInCase) -> None:
+    other, _ = case.second_connection()
     other.carry_out(other.send(other.frame("private/logout", {"invalidate_token": True})))
     assert other.closed
 
 
-def refresh_elsewhere(case: Case) -> None:
+def refresh_elsewhere(case: LoggedInCase) -> None:
     case.refresh(case.harness.connect())
 
 
-def refresh_over_http(case: Case) -> None:
+def refresh_over_http(case: LoggedInCase) -> None:
     query = f"grant_type=refresh_token&refresh_token={case.granted['refresh_token']}"
     status, _ = case.harness.get(f"/api/v2/public/auth?{query}")
     assert 200 == status
 
 
-def crowd_out(case: Case) -> None:
+def exceed_named_sessions(case: LoggedInCase) -> None:
     for number in range(tokens.SESSIONS_PER_KEY):
         case.harness.connect().login("alice", scope=f"session:s{number}")
 
 
-def forget_old_lines(case: Case) -> None:
+def drop_old_families(case: LoggedInCase) -> None:
     case.monkeypatch.setattr(tokens, "MAX_REVOKED_FAMILIES", 4)
     for _ in range(12):
         other = case.harness.connect()
@@ -129,48 +129,48 @@ def forget_old_lines(case: Case) -> None:
         other.carry_out(other.send(other.frame("private/logout", {})))
 
 
-def remove_key(case: Case) -> None:
+def remove_key(case: LoggedInCase) -> None:
     case.harness.venue.authenticator.keys.remove("alice-key")
 
 
-def give_key_away(case: Case) -> None:
+def reassign_key(case: LoggedInCase) -> None:
     bob = ApiKey("alice-key", "alice-secret", 102, parse_scope("trade:read_write"))
     case.harness.venue.authenticator.keys.add(bob)
 
 
-def log_in_as_another(case: Case) -> None:
+def log_in_as_another(case: LoggedInCase) -> None:
     case.client.login("bob")
 
 
-def narrow_by_refresh(case: Case) -> None:
+def narrow_by_refresh(case: LoggedInCase) -> None:
     case.refresh(case.client, "wallet:read")
 
 
-def narrow_by_log_in(case: Case) -> None:
+def narrow_by_log_in(case: LoggedInCase) -> None:
     case.client.login("alice", scope=f"{case.place} wallet:read")
 
 
-def narrow_by_log_in_elsewhere_and_here(case: Case) -> None:
+def narrow_by_log_in_elsewhere_and_here(case: LoggedInCase) -> None:
     case.client.login("bob")
     case.client.login("alice", scope="wallet:read")
 
 
-# What a private request is answered with afterwards.
-WAYS: dict[Callable[[Case], None], int | None] = {
+# The error of a private request afterwards.
+WAYS: dict[Callable[[LoggedInCase], None], int | None] = {
     expire: 13009,
     log_out_elsewhere: 13009,
     refresh_elsewhere: 13009,
     refresh_over_http: 13009,
-    crowd_out: 13009,
-    forget_old_lines: 13009,
+    exceed_named_sessions: 13009,
+    drop_old_families: 13009,
     remove_key: 13009,
-    give_key_away: 13009,
+    reassign_key: 13009,
     narrow_by_refresh: 13021,
     narrow_by_log_in: 13021,
     narrow_by_log_in_elsewhere_and_here: 13021,
     log_in_as_another: None,
 }
-OF_SESSIONS = {log_out_elsewhere, refresh_elsewhere, refresh_over_http, crowd_out}
+OF_SESSIONS = {log_out_elsewhere, refresh_elsewhere, refresh_over_http, exceed_named_sessions}
 TABLE = [
     (end, code, place)
     for end, code in WAYS.items()
@@ -179,35 +179,40 @@ TABLE = [
 ]
 
 
-def listening(place: str, monkeypatch: pytest.MonkeyPatch, channels: tuple[str, ...]) -> Case:
-    """A client that has heard something on each of these channels."""
+def subscribed_case(
+    place: str, monkeypatch: pytest.MonkeyPatch, channels: tuple[str, ...]
+) -> LoggedInCase:
+    """Return a client that has received something on each of these channels."""
     harness = Harness()
     client = harness.connect()
     granted = client.login("alice", scope=f"{PLACES[place]} {WRITE} expires:300")
     assert list(channels) == client.call("private/subscribe", channels=list(channels))
     harness.venue.feed.send_initial_snapshots(client.sink)
     trade(harness)
-    tell(harness)
-    assert set(channels) == heard(client)
-    return Case(client, granted, PLACES[place], monkeypatch)
+    flush_all(harness)
+    assert set(channels) == received_channels(client)
+    return LoggedInCase(client, granted, PLACES[place], monkeypatch)
 
 
 @pytest.mark.parametrize(("end", "code", "place"), TABLE)
-def test_no_private_event_comes_after_the_end_of_a_log_in(
-    end: Callable[[Case], None], code: int | None, place: str, monkeypatch: pytest.MonkeyPatch
+def test_no_private_event_is_sent_after_a_log_in_ends(
+    end: Callable[[LoggedInCase], None],
+    code: int | None,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not what was collected before it, nor what happens later; public channels go on."""
-    case = listening(place, monkeypatch, PRIVATE + PUBLIC)
+    """Neither earlier nor later events are sent; public channels continue."""
+    case = subscribed_case(place, monkeypatch, PRIVATE + PUBLIC)
     trade(case.harness)
     end(case)
-    heard(case.client)
+    received_channels(case.client)
     case.harness.tick()
-    tell(case.harness)
-    assert not {name for name in heard(case.client) if name.startswith("user.")}
-    if end not in (remove_key, give_key_away):
+    flush_all(case.harness)
+    assert not {name for name in received_channels(case.client) if name.startswith("user.")}
+    if end not in (remove_key, reassign_key):
         trade(case.harness)
-        tell(case.harness)
-        assert set(PUBLIC) == heard(case.client)
+        flush_all(case.harness)
+        assert set(PUBLIC) == received_channels(case.client)
     held = case.harness.venue.feed.subscribed(case.client.sink)
     assert list(PUBLIC) == held
     assert 0 == len(case.harness.venue.feed.login_subscriptions)
@@ -217,32 +222,32 @@ def test_no_private_event_comes_after_the_end_of_a_log_in(
 
 @pytest.mark.parametrize("channel", PRIVATE)
 @pytest.mark.parametrize("place", PLACES)
-def test_each_kind_of_channel_ends_at_the_very_time(
+def test_each_kind_of_channel_ends_when_the_token_expires(
     channel: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the last millisecond of a token it tells, in the next it does not; no request comes."""
-    case = listening(place, monkeypatch, (channel,))
+    """A token expires between two milliseconds, without any request."""
+    case = subscribed_case(place, monkeypatch, (channel,))
     clock, login = case.harness.clock, case.client.session.login
     assert login is not None
     clock.time = login.expires_at - 1_001
     case.harness.tick()
-    tell(case.harness)
+    flush_all(case.harness)
     assert clock.time == login.expires_at - 1
-    heard(case.client)
-    deal(case.harness)
-    tell(case.harness)
-    assert {channel} == heard(case.client)
-    deal(case.harness)
+    received_channels(case.client)
+    trade_and_rest_order(case.harness)
+    flush_all(case.harness)
+    assert {channel} == received_channels(case.client)
+    trade_and_rest_order(case.harness)
     clock.time += 1
-    heard(case.client)
-    tell(case.harness)
-    deal(case.harness)
-    tell(case.harness)
-    assert set() == heard(case.client)
+    received_channels(case.client)
+    flush_all(case.harness)
+    trade_and_rest_order(case.harness)
+    flush_all(case.harness)
+    assert set() == received_channels(case.client)
 
 
-def test_the_channels_end_with_a_token_in_the_request() -> None:
-    """What a token among the parameters subscribed to ends with that, not with the log-in."""
+def test_channels_of_a_token_parameter_end_with_that_token() -> None:
+    """A token among the parameters ends its own subscriptions, independent of the log-in's."""
     harness = Harness()
     client, owner = harness.connect("alice"), harness.connect()
     token = owner.login("bob", scope=f"session:lent {WRITE}")["access_token"]
@@ -250,48 +255,48 @@ def test_the_channels_end_with_a_token_in_the_request() -> None:
     theirs = "user.orders.any.any.raw"
     client.call("private/subscribe", channels=[theirs], access_token=token)
     trade(harness)
-    assert {theirs, f"user.orders.{INSTRUMENT}.raw"} == heard(client)
+    assert {theirs, f"user.orders.{INSTRUMENT}.raw"} == received_channels(client)
     client.login("reader")
     trade(harness)
-    assert {theirs} == heard(client)
+    assert {theirs} == received_channels(client)
     owner.carry_out(owner.send(owner.frame("private/logout", {})))
     trade(harness)
-    assert set() == heard(client)
+    assert set() == received_channels(client)
 
 
-CONTINUED: dict[str, Callable[[Case], object]] = {
+CONTINUED: dict[str, Callable[[LoggedInCase], object]] = {
     "refresh": lambda case: case.refresh(case.client),
     "refresh, no narrower than needed": lambda case: case.refresh(
         case.client, "trade:read account:read"
     ),
     "log-in again": lambda case: case.client.login("alice", scope=f"{case.place} {WRITE}"),
-    "log-in of another connection": lambda case: case.elsewhere("trade:read"),
+    "log-in of another connection": lambda case: case.second_connection("trade:read"),
     "end of another connection": lambda case: case.harness.connect("alice").hang_up(),
 }
 
 
 @pytest.mark.parametrize("how", CONTINUED)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_log_in_that_goes_on_keeps_its_channels(
+def test_a_renewed_log_in_keeps_its_channels(
     how: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bot that refreshes its token or logs in again need not subscribe again."""
-    case = listening(place, monkeypatch, PRIVATE + PUBLIC)
+    case = subscribed_case(place, monkeypatch, PRIVATE + PUBLIC)
     CONTINUED[how](case)
-    heard(case.client)
+    received_channels(case.client)
     trade(case.harness)
-    tell(case.harness)
-    assert set(PRIVATE + PUBLIC) == heard(case.client)
+    flush_all(case.harness)
+    assert set(PRIVATE + PUBLIC) == received_channels(case.client)
     case.harness.clock.time += 400_000
     case.harness.tick()
     trade(case.harness)
-    tell(case.harness)
-    private = {name for name in heard(case.client) if name.startswith("user.")}
+    flush_all(case.harness)
+    private = {name for name in received_channels(case.client) if name.startswith("user.")}
     assert bool(private) == (how == "log-in again")
 
 
-def test_channels_are_handed_on_when_the_venue_has_agreed() -> None:
-    """A log-in that the venue refuses takes nothing from the one before, also when pipelined."""
+def test_channels_move_once_the_venue_accepts_the_log_in() -> None:
+    """A log-in that the venue refuses moves no channels, also when requests are pipelined."""
     harness = Harness()
     client = harness.connect("alice")
     channel = "user.orders.any.any.raw"
@@ -314,12 +319,12 @@ def test_channels_are_handed_on_when_the_venue_has_agreed() -> None:
     assert client.session.login is not None
     assert "alice-key" == client.session.login.client_id
     trade(harness)
-    assert {channel} == heard(client)
+    assert {channel} == received_channels(client)
     assert [] == client.call("private/get_open_orders")
 
 
-def test_a_log_in_that_returns_while_another_is_undecided_gets_its_session_back() -> None:
-    """Alice, Bob and Alice again in one go: the venue's session is Alice's at the end."""
+def test_the_last_of_several_pipelined_log_ins_gets_the_session() -> None:
+    """After Alice, Bob and Alice log in without waiting, the session is Alice's."""
     harness = Harness()
     client = harness.connect("alice")
     grants = [
@@ -341,13 +346,13 @@ def test_a_log_in_that_returns_while_another_is_undecided_gets_its_session_back(
 
 
 @define(eq=False)
-class Listener:
-    """A client that remembers every token that it was ever given, to ask what still counts."""
+class RandomClient:
+    """A client that stores every token that it was given, to check which are valid."""
 
     client: Client
     tokens: list[tuple[str, str]] = field(factory=list)
 
-    def may_hear(self, account: int, scope: str) -> bool:
+    def may_receive(self, account: int, scope: str) -> bool:
         venue, session = self.client.harness.venue, self.client.session
         for access, _ in self.tokens:
             try:
@@ -362,40 +367,40 @@ class Listener:
 
 
 @define(eq=False)
-class Chance:
+class RandomClients:
     """Clients that log in, refresh, narrow, subscribe and leave at random."""
 
     random: random.Random
     harness: Harness = field(factory=Harness)
-    listeners: list[Listener] = field(factory=list)
+    clients: list[RandomClient] = field(factory=list)
 
     def step(self) -> None:
         choose = self.random.choice
-        if len(self.listeners) < 4:
-            self.listeners.append(Listener(self.harness.connect()))
-        listener = choose(self.listeners)
+        if len(self.clients) < 4:
+            self.clients.append(RandomClient(self.harness.connect()))
+        client_ = choose(self.clients)
         match self.random.randrange(8):
             case 0 | 1:
-                self.log_in(listener)
+                self.log_in(client_)
             case 2:
-                self.refresh(listener)
+                self.refresh(client_)
             case 3 | 4 | 5:
-                self.subscribe(listener)
+                self.subscribe(client_)
             case 6:
                 self.harness.clock.time += choose((100, 900, 1_500, 3_000))
             case _:
-                listener.client.carry_out(
-                    listener.client.send(
-                        listener.client.frame(
+                client_.client.carry_out(
+                    client_.client.send(
+                        client_.client.frame(
                             "private/logout", {"invalidate_token": choose((True, False))}
                         )
                     )
                 )
-                if listener.client.closed:
-                    listener.client.hang_up()
-                    self.listeners.remove(listener)
+                if client_.client.closed:
+                    client_.client.hang_up()
+                    self.clients.remove(client_)
 
-    def log_in(self, listener: Listener) -> None:
+    def log_in(self, client_: RandomClient) -> None:
         choose = self.random.choice
         scope = " ".join(
             (
@@ -404,53 +409,53 @@ class Chance:
                 choose(("", "", "expires:1", "expires:4")),
             )
         )
-        granted = listener.client.login(choose(("alice", "bob")), scope=scope)
-        listener.tokens.append((granted["access_token"], granted["refresh_token"]))
+        granted = client_.client.login(choose(("alice", "bob")), scope=scope)
+        client_.tokens.append((granted["access_token"], granted["refresh_token"]))
 
-    def refresh(self, listener: Listener) -> None:
-        owner = self.random.choice(self.listeners)
+    def refresh(self, client_: RandomClient) -> None:
+        owner = self.random.choice(self.clients)
         if not owner.tokens:
             return
         _, token = self.random.choice(owner.tokens)
         scope = self.random.choice(("", "trade:read", "account:read"))
-        reply = listener.client.request(
+        reply = client_.client.request(
             "public/auth", grant_type="refresh_token", refresh_token=token, scope=scope
         )
         if "result" in reply:
             granted = reply["result"]
-            listener.tokens.append((granted["access_token"], granted["refresh_token"]))
+            client_.tokens.append((granted["access_token"], granted["refresh_token"]))
 
-    def subscribe(self, listener: Listener) -> None:
+    def subscribe(self, client_: RandomClient) -> None:
         channels = self.random.sample(PRIVATE, 5)
         params: Json = {"channels": channels}
-        owner = self.random.choice(self.listeners)
+        owner = self.random.choice(self.clients)
         if owner.tokens and self.random.random() < 0.3:
             access, _ = self.random.choice(owner.tokens)
             params["access_token"] = access
-            listener.tokens.append((access, ""))
-        listener.client.request("private/subscribe", **params)
+            client_.tokens.append((access, ""))
+        client_.client.request("private/subscribe", **params)
 
     def check(self) -> int:
-        """Cause events; all that is told may be told when it is. Returns how much was."""
-        told = 0
-        for cause in (deal, tell, Harness.tick, tell):
+        """Cause events and check that each was allowed; return how many were received."""
+        received = 0
+        for cause in (trade_and_rest_order, flush_all, Harness.tick, flush_all):
             cause(self.harness)
-            told += sum(map(self._judge, self.listeners))
-        return told
+            received += sum(map(self._check_received, self.clients))
+        return received
 
-    def _judge(self, listener: Listener) -> int:
-        pushes = [push["params"] for push in listener.client.sink.pushes]
-        listener.client.sink.pushes.clear()
+    def _check_received(self, client_: RandomClient) -> int:
+        pushes = [push["params"] for push in client_.client.sink.pushes]
+        client_.client.sink.pushes.clear()
         for push in pushes:
             scope = "account:read" if "portfolio" in push["channel"] else "trade:read"
-            # Portfolios and bare positions do not say whose they are.
+            # Portfolios and bare positions do not name their account.
             owners = _accounts(push["data"]) or {101, 102}
-            assert any(listener.may_hear(account, scope) for account in owners), push
+            assert any(client_.may_receive(account, scope) for account in owners), push
         return len(pushes)
 
 
 def _accounts(data: object) -> set[int]:
-    """The accounts that private data names as its owner."""
+    """Return the accounts that private data belongs to."""
     if isinstance(data, dict):
         mine = {data["user_id"]} if "user_id" in data else set()
         return mine.union(*(_accounts(value) for value in data.values()))
@@ -460,17 +465,17 @@ def _accounts(data: object) -> set[int]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_log_ins_do_only_those_that_count_are_told(seed: int) -> None:
-    """Each private event is one that some token of the connection may still ask for."""
-    chance = Chance(random.Random(seed))
-    told = 0
+def test_only_valid_log_ins_receive_private_events(seed: int) -> None:
+    """Each private event is one that a valid token of the connection allows."""
+    random_clients = RandomClients(random.Random(seed))
+    received = 0
     for _ in range(60):
-        chance.step()
-        told += chance.check()
-    assert told
-    for listener in chance.listeners:
-        listener.client.hang_up()
-    grants = chance.harness.venue.feed.login_subscriptions
+        random_clients.step()
+        received += random_clients.check()
+    assert received
+    for client_ in random_clients.clients:
+        client_.client.hang_up()
+    grants = random_clients.harness.venue.feed.login_subscriptions
     assert (
         0
         == len(grants)
@@ -481,8 +486,8 @@ def test_whatever_log_ins_do_only_those_that_count_are_told(seed: int) -> None:
     assert 0 == len(grants._by_name)
 
 
-def test_a_thousand_channels_of_a_session_end_at_once_and_are_removed_by_and_by() -> None:
-    """One word may end what 32 connections listen to: all is silent, the work is in slices."""
+def test_a_thousand_channels_stop_at_once_and_are_removed_in_slices() -> None:
+    """One log-out ends the channels of 32 connections at once; the removal is sliced."""
     harness = Harness()
     granted: Json = {}
     clients = [harness.connect() for _ in range(32)]
@@ -490,20 +495,20 @@ def test_a_thousand_channels_of_a_session_end_at_once_and_are_removed_by_and_by(
         granted = client.login("alice", scope="session:one")
         assert list(PRIVATE) == client.call("private/subscribe", channels=list(PRIVATE))
         harness.venue.feed.send_initial_snapshots(client.sink)
-        heard(client)
+        received_channels(client)
     again = clients[0]
     renewal = {"grant_type": "refresh_token", "refresh_token": granted["refresh_token"]}
     harness.get("/api/v2/public/auth?" + urlencode(renewal))
     again.login("alice")
     kept = "user.orders.any.any.raw"
     feed = harness.venue.feed
-    deal(harness)
+    trade_and_rest_order(harness)
     left = sum(len(feed.subscribed(client.sink)) for client in clients)
     assert 0 < left <= 32 * len(PRIVATE) - ENDED_CHANNELS_PER_CALL
     again.call("private/subscribe", channels=[kept])
     for _ in range(32 * len(PRIVATE) // ENDED_CHANNELS_PER_CALL + 1):
-        deal(harness)
-        tell(harness)
-    assert [{kept}, *[set()] * 31] == [heard(client) for client in clients]
+        trade_and_rest_order(harness)
+        flush_all(harness)
+    assert [{kept}, *[set()] * 31] == [received_channels(client) for client in clients]
     assert [[kept], *[[]] * 31] == [feed.subscribed(client.sink) for client in clients]
     assert not feed._ended_logins

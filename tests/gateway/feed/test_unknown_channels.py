@@ -1,4 +1,4 @@
-"""Channels that do not exist here: left out of the answer, counted, logged now and then."""
+"""Tests of channels that do not exist: omitted from the reply, counted and logged."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ GROUPED = f"book.{BTC}.none.10.100ms"
         (f"book.{BTC}", ""),
     ],
 )
-def test_a_channel_of_the_api_that_is_missing_has_its_topic(name: str, topic: str) -> None:
-    """Whatever else it names; what the API does not have either has none."""
+def test_a_missing_channel_of_the_api_has_a_topic(name: str, topic: str) -> None:
+    """A name below a missing topic has that topic; a name unknown to the API has none."""
     assert parse(name) is None
     assert topic == missing_topic(name)
 
 
-def test_what_does_not_exist_is_left_out_of_the_answer_and_counted() -> None:
-    """Not so what is not listed, or not for this client to read: that exists for others."""
+def test_unknown_channels_are_omitted_and_counted() -> None:
+    """Unlisted instruments and private channels of others are not counted."""
     harness = Harness()
     client = harness.connect("alice")
     asked = [CHART, CHART.replace("1", "5"), GROUPED, "weather", f"quote.{BTC}"]
@@ -58,8 +58,8 @@ def test_what_does_not_exist_is_left_out_of_the_answer_and_counted() -> None:
     assert 'tidegate_unserved_channels_total{topic="chart.trades"} 2.0' in lines
 
 
-def test_the_log_has_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """With all that came since the last one, and one of them by name, on one line."""
+def test_unknown_channels_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """It holds the counts since the last line, and one name as an example."""
     unknown_channels = UnknownChannels()
     with caplog.at_level(logging.WARNING):
         unknown_channels.note([CHART], 0.0)
@@ -74,8 +74,8 @@ def test_the_log_has_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     assert len(late) < 300
 
 
-def test_what_is_counted_is_bounded_whatever_clients_ask_for() -> None:
-    """By topics, never by names."""
+def test_the_number_of_counters_is_bounded() -> None:
+    """Counts are by topic, never by name."""
     unknown_channels = UnknownChannels()
     unknown_channels.note((f"weather.{n}" for n in range(5_000)), 0.0)
     unknown_channels.note((f"chart.trades.X{n}.1" for n in range(5_000)), 0.0)
@@ -83,7 +83,7 @@ def test_what_is_counted_is_bounded_whatever_clients_ask_for() -> None:
 
 
 def test_the_documentation_lists_every_channel() -> None:
-    """A row for each topic that is there, and for each that is not."""
+    """There is a row for each existing topic, and for each missing one."""
     text = Path("docs/API.md").read_text()
     table = text.partition("\n## Channels\n")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| (.*) \| (yes|no) \|$", table, re.MULTILINE))
@@ -116,10 +116,10 @@ def test_the_documentation_lists_every_channel() -> None:
         ),
     ],
 )
-def test_what_is_not_implemented_is_named(
+def test_an_error_names_what_is_not_implemented(
     method: str, params: dict[str, object], data: dict[str, str]
 ) -> None:
-    """The method, or the parameter that asks for it."""
+    """The error names the method, or the parameter that is not implemented."""
     order = {"instrument_name": BTC, "amount": 10, "price": 64_500}
     given = order | params if method in ("private/buy", "private/sell") else params
     error = Harness().connect("alice").error(method, **given)
@@ -127,6 +127,6 @@ def test_what_is_not_implemented_is_named(
     assert {"reason": "not implemented", **data} == error["data"]
 
 
-def test_a_method_that_the_api_does_not_have_is_not_found() -> None:
-    """It stays at -32601."""
+def test_a_method_unknown_to_the_api_is_not_found() -> None:
+    """The error is -32601."""
     assert -32601 == Harness().connect("alice").error("private/weather")["code"]
