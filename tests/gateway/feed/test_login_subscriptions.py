@@ -378,29 +378,29 @@ class RandomClients:
         choose = self.random.choice
         if len(self.clients) < 4:
             self.clients.append(RandomClient(self.harness.connect()))
-        client_ = choose(self.clients)
+        chosen = choose(self.clients)
         match self.random.randrange(8):
             case 0 | 1:
-                self.log_in(client_)
+                self.log_in(chosen)
             case 2:
-                self.refresh(client_)
+                self.refresh(chosen)
             case 3 | 4 | 5:
-                self.subscribe(client_)
+                self.subscribe(chosen)
             case 6:
                 self.harness.clock.time += choose((100, 900, 1_500, 3_000))
             case _:
-                client_.client.carry_out(
-                    client_.client.send(
-                        client_.client.frame(
+                chosen.client.carry_out(
+                    chosen.client.send(
+                        chosen.client.frame(
                             "private/logout", {"invalidate_token": choose((True, False))}
                         )
                     )
                 )
-                if client_.client.closed:
-                    client_.client.hang_up()
-                    self.clients.remove(client_)
+                if chosen.client.closed:
+                    chosen.client.hang_up()
+                    self.clients.remove(chosen)
 
-    def log_in(self, client_: RandomClient) -> None:
+    def log_in(self, chosen: RandomClient) -> None:
         choose = self.random.choice
         scope = " ".join(
             (
@@ -409,31 +409,31 @@ class RandomClients:
                 choose(("", "", "expires:1", "expires:4")),
             )
         )
-        granted = client_.client.login(choose(("alice", "bob")), scope=scope)
-        client_.tokens.append((granted["access_token"], granted["refresh_token"]))
+        granted = chosen.client.login(choose(("alice", "bob")), scope=scope)
+        chosen.tokens.append((granted["access_token"], granted["refresh_token"]))
 
-    def refresh(self, client_: RandomClient) -> None:
+    def refresh(self, chosen: RandomClient) -> None:
         owner = self.random.choice(self.clients)
         if not owner.tokens:
             return
         _, token = self.random.choice(owner.tokens)
         scope = self.random.choice(("", "trade:read", "account:read"))
-        reply = client_.client.request(
+        reply = chosen.client.request(
             "public/auth", grant_type="refresh_token", refresh_token=token, scope=scope
         )
         if "result" in reply:
             granted = reply["result"]
-            client_.tokens.append((granted["access_token"], granted["refresh_token"]))
+            chosen.tokens.append((granted["access_token"], granted["refresh_token"]))
 
-    def subscribe(self, client_: RandomClient) -> None:
+    def subscribe(self, chosen: RandomClient) -> None:
         channels = self.random.sample(PRIVATE, 5)
         params: Json = {"channels": channels}
         owner = self.random.choice(self.clients)
         if owner.tokens and self.random.random() < 0.3:
             access, _ = self.random.choice(owner.tokens)
             params["access_token"] = access
-            client_.tokens.append((access, ""))
-        client_.client.request("private/subscribe", **params)
+            chosen.tokens.append((access, ""))
+        chosen.client.request("private/subscribe", **params)
 
     def check(self) -> int:
         """Cause events and check that each was allowed; return how many were received."""
@@ -443,14 +443,14 @@ class RandomClients:
             received += sum(map(self._check_received, self.clients))
         return received
 
-    def _check_received(self, client_: RandomClient) -> int:
-        pushes = [push["params"] for push in client_.client.sink.pushes]
-        client_.client.sink.pushes.clear()
+    def _check_received(self, chosen: RandomClient) -> int:
+        pushes = [push["params"] for push in chosen.client.sink.pushes]
+        chosen.client.sink.pushes.clear()
         for push in pushes:
             scope = "account:read" if "portfolio" in push["channel"] else "trade:read"
             # Portfolios and bare positions do not name their account.
             owners = _accounts(push["data"]) or {101, 102}
-            assert any(client_.may_receive(account, scope) for account in owners), push
+            assert any(chosen.may_receive(account, scope) for account in owners), push
         return len(pushes)
 
 
@@ -473,8 +473,8 @@ def test_only_valid_log_ins_receive_private_events(seed: int) -> None:
         random_clients.step()
         received += random_clients.check()
     assert received
-    for client_ in random_clients.clients:
-        client_.client.hang_up()
+    for chosen in random_clients.clients:
+        chosen.client.hang_up()
     grants = random_clients.harness.venue.feed.login_subscriptions
     assert (
         0

@@ -1,4 +1,4 @@
-"""The archive: what it keeps of trades, orders and settlements, and how it is asked."""
+"""Tests of the archive: what it stores of trades, orders and settlements, and its queries."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.gateway.feed_fixture import ALICE, BOB, BTC, SOL, Desk
 VICTIM = 201
 
 
-def everywhere(_: str) -> bool:
-    """Fits every instrument."""
+def every_instrument(_: str) -> bool:
+    """Match every instrument."""
     return True
 
 
 def five_trades() -> Desk:
-    """Trades 1 to 5, a second apart, every other one in SOL."""
+    """Return a venue with trades 1 to 5, a second apart, every other one in SOL."""
     desk = Desk()
     for number in range(5):
         desk.tick()
@@ -55,16 +55,16 @@ def five_trades() -> Desk:
 def test_trades_are_paged_in_either_direction(
     wanted: TradeRange, numbers: list[int], more: bool
 ) -> None:
-    """Bounds are inclusive, the first `count` in the direction asked for come, and more is said."""
+    """Bounds are inclusive; the first `count` in the direction are returned, and if more exist."""
     desk = five_trades()
     trades, has_more = desk.archive.trades([BTC, SOL], wanted)
     assert (numbers, more) == ([trade.trade_id for trade in trades], has_more)
-    own, has_more = desk.archive.own_trades(ALICE, wanted, everywhere)
+    own, has_more = desk.archive.own_trades(ALICE, wanted, every_instrument)
     assert (numbers, more) == ([each.trade.trade_id for each in own], has_more)
 
 
 def test_trades_are_bounded_by_time_and_by_sequence() -> None:
-    """Times are inclusive; sequences count in one instrument."""
+    """Times are inclusive; sequence numbers belong to one instrument."""
     desk = five_trades()
     trades, _ = desk.archive.trades(
         [BTC, SOL], TradeRange(start=desk.time - 2_000, end=desk.time - 1_000)
@@ -74,8 +74,8 @@ def test_trades_are_bounded_by_time_and_by_sequence() -> None:
     assert [3, 5] == [trade.trade_id for trade in trades]
 
 
-def test_the_oldest_trades_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each instrument keeps a bounded number, the newest."""
+def test_the_oldest_trades_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each instrument stores a bounded number of trades, the newest."""
     monkeypatch.setattr(archive, "TRADES", 3)
     desk = Desk()
     for _ in range(5):
@@ -85,7 +85,7 @@ def test_the_oldest_trades_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_closed_orders_come_latest_first_with_offset_and_count() -> None:
-    """Orders that did not trade are left out unless asked for; paging skips and limits."""
+    """Orders without a trade are omitted unless requested; offset and count select a page."""
     desk = Desk()
     desk.trade()
     unfilled = desk.place(
@@ -96,7 +96,9 @@ def test_closed_orders_come_latest_first_with_offset_and_count() -> None:
     desk.place(ALICE, Side.BUY, 10, 49_500)
 
     def orders(*, unfilled: bool, offset: int = 0, count: int = 20) -> list[int]:
-        kept = desk.archive.orders(ALICE, everywhere, unfilled=unfilled, offset=offset, count=count)
+        kept = desk.archive.orders(
+            ALICE, every_instrument, unfilled=unfilled, offset=offset, count=count
+        )
         return [order.order_id for order in kept]
 
     assert [4, 1] == orders(unfilled=False)
@@ -107,35 +109,35 @@ def test_closed_orders_come_latest_first_with_offset_and_count() -> None:
     assert desk.archive.order(BOB, unfilled.order_id) is None
 
 
-def test_orders_without_a_trade_do_not_push_out_those_that_did(
+def test_orders_without_a_trade_do_not_displace_filled_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A market maker cancels thousands; its fills stay."""
+    """A market maker cancels thousands of orders, and its filled ones stay."""
     monkeypatch.setattr(archive, "UNFILLED_ORDERS", 2)
     desk = Desk()
     desk.trade()
     for _ in range(5):
         desk.place(ALICE, Side.BUY, 10, 49_500)
         desk.apply(CancelAll(account=ALICE))
-    kept = desk.archive.orders(ALICE, everywhere, unfilled=True, offset=0, count=20)
+    kept = desk.archive.orders(ALICE, every_instrument, unfilled=True, offset=0, count=20)
     assert [7, 6, 1] == [order.order_id for order in kept]
 
 
-def test_a_partly_filled_order_is_kept_with_what_was_filled() -> None:
-    """Cancelled with a fill counts as filled history, and its trades are found by its number."""
+def test_a_partly_filled_order_is_stored_with_its_fills() -> None:
+    """A cancelled order with a fill is in the filled history, with its trades."""
     desk = Desk()
     order = desk.place(ALICE, Side.SELL, 30, 50_000)
     desk.place(BOB, Side.BUY, 10, 50_000)
     desk.place(BOB, Side.BUY, 10, 50_000)
     desk.apply(CancelAll(account=ALICE))
-    (kept,) = desk.archive.orders(ALICE, everywhere, unfilled=False, offset=0, count=20)
+    (kept,) = desk.archive.orders(ALICE, every_instrument, unfilled=False, offset=0, count=20)
     assert (OrderState.CANCELLED, 20 * SCALE) == (kept.state, kept.filled)
     trades = desk.archive.order_trades(ALICE, order.order_id)
     assert [1, 2] == [each.trade.trade_id for each in trades]
 
 
-def test_a_day_of_trades_is_summed_up() -> None:
-    """Volume in base and quote, extremes and change; each trade leaves after 24 hours."""
+def test_statistics_cover_24_hours_of_trades() -> None:
+    """Volume in base and quote, extremes and change; each trade is dropped after 24 hours."""
     desk = Desk()
     instrument = desk.market().instrument
 
@@ -161,15 +163,15 @@ def test_a_day_of_trades_is_summed_up() -> None:
 
 
 def test_linear_volume_is_counted_in_coins() -> None:
-    """The amount is in base coins already, and the quote is its value."""
+    """The amount is in base coins already, and the quote volume is its value."""
     desk = Desk()
     desk.trade(150, 10, SOL)
     day = desk.archive.day(desk.market(SOL).instrument).summary(desk.time)
     assert (10 * MONEY, 1_500 * MONEY) == (day.base, day.quote)
 
 
-def test_funding_of_8_hours_is_what_the_rate_came_to() -> None:
-    """A rate that held for two of the last eight hours counts a quarter of itself."""
+def test_funding_of_8_hours_is_the_rate_over_that_time() -> None:
+    """A rate that applied for two of the last eight hours counts a quarter."""
     desk = Desk()
     market = desk.market()
     for _ in range(9 * 60):
@@ -188,7 +190,7 @@ def test_funding_of_8_hours_is_what_the_rate_came_to() -> None:
 
 
 def test_funding_of_8_hours_does_not_depend_on_how_often_it_is_sampled() -> None:
-    """A rate that has held all the time is the rate, however rare the ticks."""
+    """A constant rate is the result, however rare the ticks."""
     desk = Desk()
     desk.place(ALICE, Side.BUY, 100_000, 50_200)
     for hours in (1, 2, 3, 4, 5, 48):
@@ -207,8 +209,8 @@ def test_settlements_of_an_instrument_are_stored() -> None:
     assert [50_000 * SCALE] == [event.open_interest for event in settled]
 
 
-def test_deliveries_are_kept_by_index() -> None:
-    """An expiry leaves its price, and its name stays known."""
+def test_deliveries_are_stored_by_index() -> None:
+    """The delivery price is stored, and the instrument stays known."""
     desk = Desk()
     name = next(name for name in desk.exchange.state.markets if name.startswith("BTC-2"))
     desk.trade(instrument=name)
@@ -225,8 +227,8 @@ def test_deliveries_are_kept_by_index() -> None:
     assert 1 == len(trades)
 
 
-def test_a_year_in_one_entry_is_survived() -> None:
-    """More instruments than the venue remembers come and go; the archive goes on."""
+def test_an_entry_that_spans_a_year_is_recorded() -> None:
+    """More instruments are listed and expire than the venue remembers."""
     desk = Desk()
     desk.tick(400 * DAY // 1_000)
     desk.settle()
@@ -237,13 +239,13 @@ def test_a_year_in_one_entry_is_survived() -> None:
 
 
 def test_system_accounts_leave_no_history() -> None:
-    """Only clients ask for theirs."""
+    """Only client accounts have a history."""
     desk, _ = take_over()
     assert INSURANCE not in desk.archive.accounts
 
 
 def take_over() -> tuple[Desk, list[Transferred]]:
-    """A long position that nobody buys back and that the insurance fund takes over."""
+    """Return a venue where the insurance fund takes over a long position without a buyer."""
     desk = Desk()
     desk.deposit(INSURANCE, "BTC", 1_000)
     desk.apply(OpenAccount(account=VICTIM, name="victim"))
@@ -262,9 +264,11 @@ def take_over() -> tuple[Desk, list[Transferred]]:
 
 
 def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
-    """Its own trades add up to its position, which is nothing; the last is a liquidation."""
+    """The sum of its trades is its position, zero; the last trade is a liquidation."""
     desk, (transfer,) = take_over()
-    own, _ = desk.archive.own_trades(VICTIM, TradeRange(count=100, ascending=True), everywhere)
+    own, _ = desk.archive.own_trades(
+        VICTIM, TradeRange(count=100, ascending=True), every_instrument
+    )
     assert 0 == sum(each.side.side.sign * each.trade.amount for each in own)
     trade, side = own[-1].trade, own[-1].side
     assert (transfer.trade_id, transfer.price) == (trade.trade_id, trade.price)
@@ -280,7 +284,7 @@ def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
     assert transfer.trade_id not in {trade.trade_id for trade in public}
 
 
-def test_a_liquidation_through_the_book_is_marked_on_the_tape() -> None:
+def test_a_liquidation_through_the_book_marks_its_public_trade() -> None:
     """The taker was liquidated: `liquidation` is T, and its own trade is of that type."""
     desk = Desk()
     desk.deposit(INSURANCE, "BTC", 1_000)
@@ -306,7 +310,7 @@ def test_a_liquidation_through_the_book_is_marked_on_the_tape() -> None:
 
 
 def test_minutes_of_statistics_are_bounded() -> None:
-    """However long prices only fall, a window holds no more than its minutes."""
+    """When prices only fall, a window stores no more than its minutes."""
     desk = Desk()
     for step in range(3):
         desk.trade(50_000 - step)

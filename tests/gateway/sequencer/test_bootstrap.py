@@ -1,4 +1,4 @@
-"""The start-up sequence: what differs becomes commands, and nothing is done twice."""
+"""Tests of the start-up: differences from the configuration become commands, once."""
 
 import pytest
 import trio
@@ -38,7 +38,7 @@ BOB = '[[account]]\nname = "bob"\nclient_id = "b"\nclient_secret = "s"\ndeposits
 
 
 def started(text: str, exchange: Exchange | None = None) -> Exchange:
-    """An exchange that a process with this configuration has started on."""
+    """Return an exchange on which a process with this configuration has started."""
     exchange = exchange or Exchange()
     apply(
         exchange,
@@ -55,7 +55,7 @@ def apply(exchange: Exchange, commands: list[Command], session: int = 0) -> None
 
 
 def test_an_empty_venue_gets_products_fund_accounts_and_deposits() -> None:
-    """In an order in which each command finds what it needs."""
+    """Their order is such that each command finds what it needs."""
     exchange = started(ALICE + "deposits = { BTC = 2 }\n" + BOB)
     state = exchange.state
     assert ["alice", "bob"] == [state.accounts[number].name for number in (101, 102)]
@@ -67,7 +67,7 @@ def test_an_empty_venue_gets_products_fund_accounts_and_deposits() -> None:
 
 
 def test_the_same_configuration_changes_nothing_at_the_next_start() -> None:
-    """Deposits are opening deposits: a restart does not make anybody richer."""
+    """Deposits are made once, when an account is opened."""
     exchange = started(ALICE + BOB)
     again = configuration_commands(
         schema.parse(ALICE + BOB), exchange.state, next_start(exchange.state)
@@ -75,8 +75,8 @@ def test_the_same_configuration_changes_nothing_at_the_next_start() -> None:
     assert [EndSessions(before=2 * SESSIONS_PER_START)] == again
 
 
-def test_a_new_account_gets_the_next_number_wherever_it_stands_in_the_file() -> None:
-    """Numbers belong to names, not to places."""
+def test_a_new_account_gets_the_next_number_at_any_position_in_the_file() -> None:
+    """Numbers belong to names, not to positions in the file."""
     exchange = started(BOB)
     parsed = schema.parse(ALICE + BOB)
     assert {"bob": 101, "alice": 102} == account_numbers(parsed, exchange.state)
@@ -88,8 +88,8 @@ def test_a_new_account_gets_the_next_number_wherever_it_stands_in_the_file() -> 
     assert [102, 101] == [each.account for each in found if each is not None]
 
 
-def test_changed_rules_and_terms_are_set_again() -> None:
-    """Configuration is compared with the state, not with an earlier configuration."""
+def test_changed_parameters_and_terms_are_set_again() -> None:
+    """The configuration is compared with the state, not with an earlier configuration."""
     exchange = started("")
     text = '[risk]\nloss_policy = "socialise"\nsupervision_seconds = 9\n'
     rules = risk_parameters(schema.parse(text))
@@ -103,7 +103,7 @@ def test_changed_rules_and_terms_are_set_again() -> None:
 
 
 def test_each_start_ends_the_sessions_of_those_before() -> None:
-    """A client of the crashed process cannot have orders that nobody can end."""
+    """After a crash, no session of the earlier process can keep orders."""
     exchange = started(ALICE)
     session = SESSIONS_PER_START + 1
     apply(exchange, [StartSession(session=session, account=101)], session)
@@ -113,8 +113,8 @@ def test_each_start_ends_the_sessions_of_those_before() -> None:
     assert 3 == next_start(exchange.state)
 
 
-async def test_it_waits_until_the_venue_has_obeyed() -> None:
-    """More commands than one list holds, and the last of them is applied when it returns."""
+async def test_bootstrap_waits_until_all_commands_are_applied() -> None:
+    """More commands than one list holds are applied when it returns."""
     async with floor() as venue:
         commands: list[Command] = [
             Deposit(account=101, currency="BTC", amount=MONEY) for _ in range(40)
@@ -126,8 +126,8 @@ async def test_it_waits_until_the_venue_has_obeyed() -> None:
         assert 140 * MONEY == venue.harness.exchange.state.wallet(101, "BTC").balance
 
 
-async def test_a_configuration_that_the_venue_refuses_is_an_error() -> None:
-    """With the command and the reason; the process does not serve half of what was asked for."""
+async def test_a_refused_command_is_a_configuration_error() -> None:
+    """The error names command and reason; the process does not serve a part of it."""
     async with floor() as venue:
         bootstrap = Bootstrap([Deposit(account=999, currency="BTC", amount=1)], Origin())
         venue.observers.append(bootstrap.observe)

@@ -1,4 +1,4 @@
-"""The inbox: bounded, in turns, and all or nothing for whoever is cancelled."""
+"""Tests of the inbox: its bound, its turns, and cancelled senders."""
 
 import pytest
 import trio
@@ -10,28 +10,28 @@ from risk.commands import Continue, Origin
 
 
 def proposals(client: int, count: int = 1) -> list[Proposal]:
-    """Commands that tell whose they are."""
+    """Return commands that bear the number of their client."""
     return [Proposal(Continue(), Origin(session=client, request=n)) for n in range(count)]
 
 
 def make(waits: list[float] | None = None) -> Inbox:
-    """An inbox that wakes nobody and notes how long lists waited."""
+    """Return an inbox without a log, which records how long lists waited."""
     return Inbox(lambda: None, (waits if waits is not None else []).append)
 
 
 def clients(inbox: Inbox) -> list[int]:
-    """Whose commands the next batch holds."""
+    """Return the clients of the commands in the next batch."""
     return [each.origin.session for each in inbox.take()]
 
 
 async def fill(inbox: Inbox, client: int = 9) -> None:
-    """Leave no room."""
+    """Fill the inbox."""
     for _ in range(MAX_LISTS):
         await inbox.put(proposals(client))
 
 
-async def test_what_is_put_is_taken_in_order() -> None:
-    """A batch is everything that is in, first come first."""
+async def test_commands_are_taken_in_the_order_of_put() -> None:
+    """A batch is everything in the inbox, in the order of arrival."""
     inbox = make()
     await inbox.put(proposals(1, 2))
     await inbox.put(proposals(2))
@@ -39,8 +39,8 @@ async def test_what_is_put_is_taken_in_order() -> None:
     assert [] == clients(inbox)
 
 
-async def test_a_full_inbox_makes_senders_wait_and_a_batch_lets_them_in() -> None:
-    """LISTS lists are in; the next one enters as the first are taken."""
+async def test_senders_wait_in_a_full_inbox_until_a_batch_is_taken() -> None:
+    """MAX_LISTS lists are queued; the next one enters when a batch is taken."""
     inbox = make()
     await fill(inbox)
     async with trio.open_nursery() as nursery:
@@ -51,7 +51,7 @@ async def test_a_full_inbox_makes_senders_wait_and_a_batch_lets_them_in() -> Non
         assert [1] == clients(inbox)
 
 
-async def test_whoever_is_cancelled_while_waiting_has_sent_nothing() -> None:
+async def test_a_sender_cancelled_while_waiting_has_sent_nothing() -> None:
     """A time limit on `put` needs no undoing."""
     inbox = make()
     await fill(inbox)
@@ -66,8 +66,8 @@ async def test_whoever_is_cancelled_while_waiting_has_sent_nothing() -> None:
     assert [] == clients(inbox)
 
 
-async def test_whoever_is_cancelled_after_the_turn_came_has_sent_everything() -> None:
-    """With room the put succeeds even in a cancelled scope, and does not pretend otherwise."""
+async def test_a_sender_cancelled_after_its_turn_has_sent_everything() -> None:
+    """With room, `put` succeeds even in a cancelled scope."""
     inbox = make()
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -75,8 +75,8 @@ async def test_whoever_is_cancelled_after_the_turn_came_has_sent_everything() ->
     assert [1, 1, 1] == clients(inbox)
 
 
-async def test_a_flooder_gets_one_list_in_turn() -> None:
-    """Whoever sends without end waits behind everybody else's one list, each time."""
+async def test_a_flooding_client_gets_one_list_in_turn() -> None:
+    """A client that sends without end waits behind one list of every other client, each time."""
     inbox = make()
 
     async def flood() -> None:
@@ -92,13 +92,13 @@ async def test_a_flooder_gets_one_list_in_turn() -> None:
         assert [1] * COMMANDS_PER_LIST * MAX_LISTS == clients(inbox)
         await wait_all_tasks_blocked()
         second = clients(inbox)
-        # The flooder's list that waited, the polite ones, and then the flooder again.
+        # The flooder's list that waited, the other clients' lists, and then the flooder's next.
         assert {2, 3, 4, 5} == set(second[COMMANDS_PER_LIST : COMMANDS_PER_LIST + 4])
         nursery.cancel_scope.cancel()
 
 
-async def test_a_closed_inbox_takes_nothing_and_keeps_what_is_in() -> None:
-    """What was accepted before the end is still decided."""
+async def test_a_closed_inbox_accepts_nothing_and_keeps_its_commands() -> None:
+    """Commands accepted before the close are still taken."""
     inbox = make()
     await inbox.put(proposals(1))
     inbox.close()
@@ -107,8 +107,8 @@ async def test_a_closed_inbox_takes_nothing_and_keeps_what_is_in() -> None:
     assert [1] == clients(inbox)
 
 
-async def test_closing_tells_those_who_wait(autojump_clock: trio.testing.MockClock) -> None:
-    """A sender in a full inbox is not left waiting by a shutdown."""
+async def test_closing_ends_the_wait_of_senders(autojump_clock: trio.testing.MockClock) -> None:
+    """A shutdown ends the wait of a sender in a full inbox."""
     inbox = make()
     await fill(inbox)
     told: list[str] = []
@@ -128,7 +128,7 @@ async def test_closing_tells_those_who_wait(autojump_clock: trio.testing.MockClo
 
 
 async def test_waits_are_observed(autojump_clock: trio.testing.MockClock) -> None:
-    """The metric is the time from the put to the batch."""
+    """The metric is the time from `put` to the batch."""
     waits: list[float] = []
     inbox = make(waits)
     await inbox.put(proposals(1))
@@ -137,8 +137,8 @@ async def test_waits_are_observed(autojump_clock: trio.testing.MockClock) -> Non
     assert [0.25] == waits
 
 
-async def test_who_has_nothing_else_undecided_goes_first() -> None:
-    """Behind a full inbox with senders waiting, a single command is in the next batch."""
+async def test_a_client_with_nothing_else_in_flight_goes_first() -> None:
+    """A single command is in the next batch although the inbox is full and senders wait."""
     inbox = make()
     for _ in range(MAX_LISTS):
         await inbox.put(proposals(9, COMMANDS_PER_LIST))
@@ -147,8 +147,8 @@ async def test_who_has_nothing_else_undecided_goes_first() -> None:
     assert [1, *[9] * COMMANDS_PER_LIST * MAX_LISTS] == clients(inbox)
 
 
-async def test_places_for_the_first_are_bounded() -> None:
-    """Beyond them a command takes its turn with all others, and after the end there are none."""
+async def test_priority_places_are_bounded() -> None:
+    """Without a free place, or after the close, a command takes its turn with all others."""
     inbox = make()
     (single,) = proposals(1, 1)
     assert [True] * PRIORITY_PLACES + [False] == [

@@ -1,4 +1,4 @@
-"""Index sources and the board of all of them."""
+"""Tests of index sources."""
 
 import itertools
 import logging
@@ -53,13 +53,13 @@ def test_prices_have_two_decimals_from_100_and_four_below(level: float, price: i
 
 
 @pytest.mark.parametrize("level", [0.0, -1.0, 0.00001, math.nan, math.inf, 1e11])
-def test_what_is_no_price_is_not_published(level: float) -> None:
-    """Zero, not a number and what a Price cannot hold are refused, not published."""
+def test_an_invalid_level_is_not_published(level: float) -> None:
+    """Zero, not-a-number and levels beyond a Price raise NoPriceError."""
     with pytest.raises(NoPriceError):
         round_to_index_price(level)
 
 
-def test_a_fixed_index_stays_and_is_moved_by_shocks() -> None:
+def test_a_fixed_index_changes_by_shocks_alone() -> None:
     """A shock of -20 % is permanent, and a second one multiplies."""
     index = FixedIndex(Price(65_000 * SCALE))
     assert 65_000 * SCALE == index.price(START)
@@ -70,8 +70,8 @@ def test_a_fixed_index_stays_and_is_moved_by_shocks() -> None:
 
 
 @pytest.mark.parametrize("fraction", [-1.0, -2.0, math.nan, math.inf])
-def test_a_shock_leaves_something(fraction: float) -> None:
-    """A shock to zero or below, or to no number, is refused."""
+def test_a_shock_to_zero_is_rejected(fraction: float) -> None:
+    """A shock to zero or below, or by not-a-number, raises ValueError."""
     index = FixedIndex(Price(SCALE))
     with pytest.raises(ValueError, match="above -1"):
         index.shock(fraction)
@@ -79,15 +79,15 @@ def test_a_shock_leaves_something(fraction: float) -> None:
 
 
 def test_a_walk_starts_at_its_price() -> None:
-    """The first reading is the configured price, whenever it is made."""
+    """The first reading is the configured price, at whatever time."""
     assert 65_000 * SCALE == WalkIndex(WALK).price(START)
     assert 65_000 * SCALE == WalkIndex(WALK).price(after(12_345_678))
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 3 * HOUR), min_size=1, max_size=20))
-def test_a_walk_does_not_depend_on_how_often_it_is_asked(pauses: list[int]) -> None:
-    """After any readings in between, the price at a time is what a single reading gives."""
+def test_a_walk_does_not_depend_on_how_often_it_is_read(pauses: list[int]) -> None:
+    """Readings in between do not change the price at a later time."""
     often, once = WalkIndex(WALK), WalkIndex(WALK)
     assert often.price(START) == once.price(START)
     for pause in itertools.accumulate(pauses):
@@ -96,14 +96,14 @@ def test_a_walk_does_not_depend_on_how_often_it_is_asked(pauses: list[int]) -> N
 
 
 def test_a_walk_steps_on_whole_seconds() -> None:
-    """Within a second the price holds; over the next ones it moves."""
+    """Within a second the price is constant; over the next ones it changes."""
     walk = WalkIndex(WALK)
     assert walk.price(START) == walk.price(after(999))
     assert len({walk.price(after(second * SECOND)) for second in range(10)}) > 5
 
 
 def test_a_walk_does_not_go_back_by_hours() -> None:
-    """Earlier seconds of the hour can be read again; for an earlier hour there is no price."""
+    """Earlier seconds of the hour can be read again; an earlier hour has no price."""
     walk = WalkIndex(WALK)
     walk.price(START)
     later = walk.price(after(HOUR + SECOND))
@@ -113,7 +113,7 @@ def test_a_walk_does_not_go_back_by_hours() -> None:
         walk.price(after(HOUR - SECOND))
 
 
-def test_seed_and_name_make_the_walk() -> None:
+def test_seed_and_name_determine_the_walk() -> None:
     """The same seed repeats a walk; another seed, or another index with that seed, differs."""
     other_seed = msgspec.structs.replace(WALK, seed=8)
     other_name = msgspec.structs.replace(WALK, name="eth_usd")
@@ -126,8 +126,8 @@ def test_seed_and_name_make_the_walk() -> None:
     assert paths[0] != paths[3]
 
 
-def test_a_walk_moves_as_its_volatility_says() -> None:
-    """Over 200 hours the steps within and across hours have the deviation that was asked for."""
+def test_a_walk_has_the_configured_volatility() -> None:
+    """Over 200 hours, steps within and across hours have the configured deviation."""
     walk = WalkIndex(
         schema.WalkIndexSettings("btc_usd", Price(10**6 * SCALE), volatility=0.8, seed=3)
     )
@@ -187,8 +187,8 @@ def test_a_recording_plays_faster(tmp_path: Path) -> None:
         ("timestamp,price\n5,1\n5,2\n", "line 3: timestamp 5 does not follow 5"),
     ],
 )
-def test_a_file_that_cannot_be_played_says_where(tmp_path: Path, text: str, message: str) -> None:
-    """File and line of the first mistake are in the error."""
+def test_an_error_in_a_recording_names_its_line(tmp_path: Path, text: str, message: str) -> None:
+    """The error names file and line of the first mistake."""
     file = write(tmp_path, text)
     with pytest.raises(ConfigError) as refused:
         read_csv(file)
@@ -196,14 +196,14 @@ def test_a_file_that_cannot_be_played_says_where(tmp_path: Path, text: str, mess
     assert message in str(refused.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A file that is not there is a mistake of the configuration."""
+def test_a_missing_recording_is_a_configuration_error(tmp_path: Path) -> None:
+    """A file that does not exist is an error of the configuration."""
     with pytest.raises(ConfigError, match=r"cannot be read: .*No such file"):
         read_csv(tmp_path / "none.csv")
 
 
-def test_the_board_reads_all_indices_in_name_order(tmp_path: Path) -> None:
-    """The board is built from the configuration, each source by its kind."""
+def test_index_sources_read_all_indices_in_name_order(tmp_path: Path) -> None:
+    """Each source is built from its settings, and prices are sorted by name."""
     write(tmp_path, "timestamp,price\n0,3000\n")
     text = """
         [[index]]
@@ -215,27 +215,27 @@ def test_the_board_reads_all_indices_in_name_order(tmp_path: Path) -> None:
         source = "csv"
         file = "prices.csv"
     """
-    board = open_index_sources(schema.parse(text, folder=tmp_path).index)
+    sources = open_index_sources(schema.parse(text, folder=tmp_path).index)
     assert (
         ("btc_usd", 65_000 * SCALE),
         ("btc_usdc", 65_000 * SCALE),
         ("eth_usd", 3_000 * SCALE),
         ("eth_usdc", 3_500 * SCALE),
         ("sol_usdc", 15_050_000_000),
-    ) == board.prices(START)
+    ) == sources.prices(START)
 
 
 def test_a_shock_moves_one_index_or_all() -> None:
-    """Without a name every index is shocked, whatever its source."""
-    board = open_index_sources(schema.parse("").index)
-    before = dict(board.prices(START))
-    board.shock(-0.5, "btc_usd")
-    one = dict(board.prices(START))
+    """Without a name, every index is shocked, whatever its source."""
+    sources = open_index_sources(schema.parse("").index)
+    before = dict(sources.prices(START))
+    sources.shock(-0.5, "btc_usd")
+    one = dict(sources.prices(START))
     assert {**before, "btc_usd": before["btc_usd"] // 2} == one
-    board.shock(-0.5)
-    assert {name: price // 2 for name, price in one.items()} == dict(board.prices(START))
+    sources.shock(-0.5)
+    assert {name: price // 2 for name, price in one.items()} == dict(sources.prices(START))
     with pytest.raises(ValueError, match="no index doge_usd; there are btc_usd, btc_usdc"):
-        board.shock(-0.1, "doge_usd")
+        sources.shock(-0.1, "doge_usd")
 
 
 @define
@@ -248,27 +248,27 @@ class Scripted(IndexSource):
         return self.script(now)
 
 
-def test_an_index_without_a_price_is_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
-    """The others are read on; the board says which fails, and the log says it once."""
+def test_an_index_without_a_price_is_omitted_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """The other indices are still read; the log reports the failure once."""
     levels = iter([100.0, 0.0, 0.0, 101.0])
-    board = IndexSources(
+    sources = IndexSources(
         {"b": Scripted(lambda now: next(levels)), "a": FixedIndex(Price(200 * SCALE))}
     )
     caplog.set_level(logging.INFO, logger="gateway.sequencer.index_prices")
-    seen = [dict(board.prices(START)).get("b") for _ in range(2)]
+    seen = [dict(sources.prices(START)).get("b") for _ in range(2)]
     assert [100 * SCALE, None] == seen
-    assert {"b": "level 0.0 is not between 0 and 10000000000"} == board.failing
-    assert (("a", 200 * SCALE),) == board.prices(START)
-    assert 2 == len(board.prices(START))
-    assert {} == board.failing
+    assert {"b": "level 0.0 is not between 0 and 10000000000"} == sources.failing
+    assert (("a", 200 * SCALE),) == sources.prices(START)
+    assert 2 == len(sources.prices(START))
+    assert {} == sources.failing
     assert [
         "index b has no price: level 0.0 is not between 0 and 10000000000",
         "index b has a price again",
     ] == [record.getMessage() for record in caplog.records]
 
 
-def test_a_bug_in_a_source_is_not_taken_for_a_missing_price() -> None:
-    """Only the absence of a price is expected; any other exception passes."""
-    board = IndexSources({"b": Scripted(lambda now: 1 / (now - START))})
+def test_a_bug_in_a_source_propagates() -> None:
+    """Only NoPriceError is handled; any other exception propagates."""
+    sources = IndexSources({"b": Scripted(lambda now: 1 / (now - START))})
     with pytest.raises(ZeroDivisionError):
-        board.prices(START)
+        sources.prices(START)

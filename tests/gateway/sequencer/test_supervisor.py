@@ -1,4 +1,4 @@
-"""The supervisor: a heartbeat each second, liquidations after each Tick, and life after a crash."""
+"""Tests of the supervisor: ticks, liquidations after each Tick, and restarts after a failure."""
 
 import logging
 from collections.abc import Container, Iterable, Sequence
@@ -37,10 +37,10 @@ from tests.gateway.server_fixtures import TrioClock
 
 
 @define(eq=False)
-class Scene:
-    """A supervisor whose proposals and crashes are written down.
+class SupervisorFixture:
+    """A supervisor whose proposals and failures are recorded.
 
-    It learns of `limit` of the endangered at a time.
+    It gets at most `limit` endangered wallets at a time.
     """
 
     source: IndexSource
@@ -53,7 +53,7 @@ class Scene:
     supervisor: Supervisor = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Wire it."""
+        """Connect the supervisor."""
         self.supervisor = Supervisor(
             clock=TrioClock(),
             index_sources=IndexSources({"btc_usd": self.source}),
@@ -65,16 +65,16 @@ class Scene:
         )
 
     def pending(self, tried: Container[Wallet]) -> Iterable[Wallet]:
-        """Whoever the test says."""
+        """Return the endangered wallets that the test has set."""
         return [each for each in self.endangered if each not in tried][: self.limit]
 
     def applied(self, *commands: Command) -> None:
-        """Let commands be applied."""
+        """Let the supervisor observe commands as applied."""
         for command in commands:
             self.supervisor.observe(Entry(1, 0, Origin(), command), [])
 
-    async def took(self, *commands: Command) -> list[SystemCommand]:
-        """What it proposes when commands are applied."""
+    async def proposed_after(self, *commands: Command) -> list[SystemCommand]:
+        """Return what it proposes after commands were applied."""
         before = len(self.proposed)
         self.applied(*commands)
         await wait_all_tasks_blocked()
@@ -88,7 +88,7 @@ class Broken(FixedIndex):
     broken: bool = True
 
     def level(self, now: Millis) -> float:
-        """Raise what no source may raise."""
+        """Raise an unexpected exception."""
         if self.broken:
             raise ZeroDivisionError
         return super().level(now)
@@ -99,13 +99,13 @@ FIRST = 1_001
 FALLEN = 63_300
 
 
-def rounds(account: int, currency: str) -> Liquidate:
-    """The proposal of a round."""
+def liquidation_of(account: int, currency: str) -> Liquidate:
+    """Return the proposal of a liquidation."""
     return Liquidate(account=account, currency=currency)
 
 
 def order(account: int, side: Side, dollars: int = 1_000, price: int = 65_000) -> Place:
-    """A limit order on the BTC perpetual."""
+    """Return a limit order on the BTC perpetual."""
     return Place(
         account=account,
         instrument="BTC-PERPETUAL",
@@ -115,8 +115,8 @@ def order(account: int, side: Side, dollars: int = 1_000, price: int = 65_000) -
     )
 
 
-def crowded(count: int) -> Exchange:
-    """A venue where a fall to FALLEN endangers so many accounts, who find a buyer."""
+def venue_with_accounts(count: int) -> Exchange:
+    """Return a venue where a fall to FALLEN endangers this many accounts, which find a buyer."""
     harness = Harness()
     parameters = harness.exchange.state.parameters
     harness.apply(SetParameters(parameters=msgspec.structs.replace(parameters, slice=250)))
@@ -131,96 +131,96 @@ def crowded(count: int) -> Exchange:
 
 
 async def test_a_tick_with_all_prices_each_second(autojump_clock: MockClock) -> None:
-    """At the top of each second, from the first moment on, also when nothing else happens."""
-    scene = Scene(FixedIndex(Price(65_000 * SCALE)))
+    """It ticks at the top of each second, from the start on, also when nothing else happens."""
+    fixture = SupervisorFixture(FixedIndex(Price(65_000 * SCALE)))
     await trio.sleep(0.3)
     with trio.move_on_after(3):
-        await scene.supervisor.run()
+        await fixture.supervisor.run()
     tick = Tick(prices=(("btc_usd", Price(65_000 * SCALE)),))
     assert [(each, tick) for each in (0.3, 1.0, 2.0, 3.0)] == [
-        (round(time, 3), command) for time, command in scene.proposed
+        (round(time, 3), command) for time, command in fixture.proposed
     ]
 
 
-async def test_after_a_tick_was_applied_it_proposes_who_is_to_be_liquidated(
+async def test_liquidations_are_proposed_after_a_tick_was_applied(
     autojump_clock: MockClock,
 ) -> None:
-    """Worst first as the state lists them; without a Tick nobody is looked for."""
-    scene = Scene(FixedIndex(Price(SCALE)), endangered=[(102, "ETH"), (101, "BTC")])
+    """Proposals are in the order of the candidates, worst first, and follow a Tick only."""
+    fixture = SupervisorFixture(FixedIndex(Price(SCALE)), endangered=[(102, "ETH"), (101, "BTC")])
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(scene.supervisor.run)
+        nursery.start_soon(fixture.supervisor.run)
         await wait_all_tasks_blocked()
-        assert 1 == len(scene.proposed)
-        expected = [rounds(102, "ETH"), rounds(101, "BTC")]
-        assert expected == await scene.took(TICK, Continue())
+        assert 1 == len(fixture.proposed)
+        expected = [liquidation_of(102, "ETH"), liquidation_of(101, "BTC")]
+        assert expected == await fixture.proposed_after(TICK, Continue())
         nursery.cancel_scope.cancel()
 
 
-async def test_more_than_it_learns_of_at_a_time_are_proposed_without_another_tick(
+async def test_further_candidates_are_proposed_without_another_tick(
     autojump_clock: MockClock,
 ) -> None:
-    """The next ones when all the last ones were applied, until there are no more."""
+    """The next ones are proposed once the last ones were applied, until none is left."""
     endangered = [(account, "BTC") for account in range(101, 106)]
-    scene = Scene(FixedIndex(Price(SCALE)), endangered=endangered, limit=2)
-    one, two, three, four, five = (rounds(*each) for each in endangered)
+    fixture = SupervisorFixture(FixedIndex(Price(SCALE)), endangered=endangered, limit=2)
+    one, two, three, four, five = (liquidation_of(*each) for each in endangered)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(scene.supervisor.run)
+        nursery.start_soon(fixture.supervisor.run)
         await wait_all_tasks_blocked()
-        assert [one, two] == await scene.took(TICK)
-        assert [] == await scene.took(one)
-        assert [three, four] == await scene.took(two)
-        assert [five] == await scene.took(three, four)
-        assert [] == await scene.took(five)
-        assert [] == await scene.took(five)
+        assert [one, two] == await fixture.proposed_after(TICK)
+        assert [] == await fixture.proposed_after(one)
+        assert [three, four] == await fixture.proposed_after(two)
+        assert [five] == await fixture.proposed_after(three, four)
+        assert [] == await fixture.proposed_after(five)
+        assert [] == await fixture.proposed_after(five)
         nursery.cancel_scope.cancel()
 
 
-async def test_a_round_that_could_not_be_had_is_proposed_again_when_more_was_looked_at(
+async def test_an_impossible_liquidation_is_proposed_again_after_the_next_check(
     autojump_clock: MockClock,
 ) -> None:
-    """Not at once, which would be for ever, but when a settlement, say, has gone on."""
-    scene = Scene(FixedIndex(Price(SCALE)), endangered=[(101, "BTC")])
+    """It is proposed again only after the next check of margins, not at once and for ever."""
+    fixture = SupervisorFixture(FixedIndex(Price(SCALE)), endangered=[(101, "BTC")])
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(scene.supervisor.run)
+        nursery.start_soon(fixture.supervisor.run)
         await wait_all_tasks_blocked()
-        one = rounds(101, "BTC")
-        assert [one] == await scene.took(TICK)
-        assert [] == await scene.took(one)
-        assert [one] == await scene.took(Continue())
-        # What is on its way is not proposed a second time.
-        assert [] == await scene.took(Continue())
+        one = liquidation_of(101, "BTC")
+        assert [one] == await fixture.proposed_after(TICK)
+        assert [] == await fixture.proposed_after(one)
+        assert [one] == await fixture.proposed_after(Continue())
+        # A proposal that is not applied yet is not repeated.
+        assert [] == await fixture.proposed_after(Continue())
         nursery.cancel_scope.cancel()
 
 
-async def test_while_the_venue_finds_out_who_is_due_that_is_carried_on(
+async def test_an_unfinished_search_for_candidates_is_continued(
     autojump_clock: MockClock,
 ) -> None:
-    """Also where no entry but the Tick came, and its own work was done before anybody asked."""
-    scene = Scene(FixedIndex(Price(SCALE)), busy=True)
+    """It proposes a Continue even if the search itself made the work."""
+    fixture = SupervisorFixture(FixedIndex(Price(SCALE)), busy=True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(scene.supervisor.run)
+        nursery.start_soon(fixture.supervisor.run)
         await wait_all_tasks_blocked()
-        assert [Continue()] == await scene.took(TICK)
-        assert [Continue()] == await scene.took(Continue())
-        scene.busy, scene.endangered = False, [(101, "BTC")]
-        assert [rounds(101, "BTC")] == await scene.took(Continue())
+        assert [Continue()] == await fixture.proposed_after(TICK)
+        assert [Continue()] == await fixture.proposed_after(Continue())
+        fixture.busy, fixture.endangered = False, [(101, "BTC")]
+        assert [liquidation_of(101, "BTC")] == await fixture.proposed_after(Continue())
         nursery.cancel_scope.cancel()
 
 
-async def test_everybody_whom_a_tick_endangers_has_a_round_before_the_next_tick(
+async def test_all_accounts_below_margin_are_liquidated_before_the_next_tick(
     autojump_clock: MockClock,
 ) -> None:
-    """Six hundred at once, found in three looks and listed fifty at a time."""
-    exchange = crowded(600)
+    """Six hundred accounts are found in three slices and proposed fifty at a time."""
+    exchange = venue_with_accounts(600)
     state = exchange.state
     prices = PRICES | {"btc_usd": FALLEN}
-    board = IndexSources({name: FixedIndex(Price(each * SCALE)) for name, each in prices.items()})
-    intake = CommandSource()
+    sources = IndexSources({name: FixedIndex(Price(each * SCALE)) for name, each in prices.items()})
+    source = CommandSource()
     supervisor = Supervisor(
         clock=TrioClock(),
-        index_sources=board,
+        index_sources=sources,
         find_candidates=lambda tried: liquidation.pending(state, 50, tried),
-        propose=intake.propose,
+        propose=source.propose,
         on_crash=lambda: None,
         strict=True,
     )
@@ -237,7 +237,7 @@ async def test_everybody_whom_a_tick_endangers_has_a_round_before_the_next_tick(
 
     matcher = Matcher(
         exchange,
-        propose=intake.propose,
+        propose=source.propose,
         on_session_end=lambda _: None,
         observers=[supervisor.observe, count],
     )
@@ -246,48 +246,48 @@ async def test_everybody_whom_a_tick_endangers_has_a_round_before_the_next_tick(
     ticks = state.ticks
     durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(log.run, intake, durable)
+        nursery.start_soon(log.run, source, durable)
         nursery.start_soon(matcher.run, entries)
         nursery.start_soon(supervisor.run)
         await trio.sleep(0.5)
         nursery.cancel_scope.cancel()
     assert ticks + 1 == state.ticks
     assert 600 == had_round[-1]
-    # A few no-ops may come of what was looked at twice, but nobody is proposed over and over.
+    # Wallets that were checked twice may cause a few no-ops, but no repeated proposals.
     assert len(had_round) < 2 * 600
 
 
-async def test_a_crash_is_counted_and_restarted_with_growing_pauses(
+async def test_a_failure_is_counted_and_restarted_with_growing_delays(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first restart is within the lease; a lasting fault does not fill the disk."""
+    """The first restart is within the supervision period; a lasting fault does not fill the log."""
     source = Broken(Price(SCALE))
-    scene = Scene(source)
+    fixture = SupervisorFixture(source)
     with caplog.at_level(logging.CRITICAL), trio.move_on_after(120):
-        await scene.supervisor.run()
-    assert [0, 1, 3, 7, 15, 31, 61, 91] == scene.crashes
-    assert [] == scene.proposed
+        await fixture.supervisor.run()
+    assert [0, 1, 3, 7, 15, 31, 61, 91] == fixture.crashes
+    assert [] == fixture.proposed
 
 
 async def test_it_ticks_again_once_the_fault_is_gone(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No other start is needed."""
+    """No further restart is needed."""
     source = Broken(Price(SCALE))
-    scene = Scene(source)
+    fixture = SupervisorFixture(source)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(scene.supervisor.run)
+        nursery.start_soon(fixture.supervisor.run)
         with caplog.at_level(logging.CRITICAL):
             await trio.sleep(0.5)
         source.broken = False
         await trio.sleep(0.75)
         nursery.cancel_scope.cancel()
-    assert [Tick(prices=(("btc_usd", SCALE),))] == [command for _, command in scene.proposed]
+    assert [Tick(prices=(("btc_usd", SCALE),))] == [command for _, command in fixture.proposed]
 
 
-async def test_in_strict_mode_a_crash_passes() -> None:
-    """A test that causes one shall not have to look for it in a log."""
-    scene = Scene(Broken(Price(SCALE)), strict=True)
+async def test_in_strict_mode_a_failure_propagates() -> None:
+    """A test that causes a failure sees the exception itself."""
+    fixture = SupervisorFixture(Broken(Price(SCALE)), strict=True)
     with pytest.RaisesGroup(ZeroDivisionError):
-        await scene.supervisor.run()
-    assert [] == scene.crashes
+        await fixture.supervisor.run()
+    assert [] == fixture.crashes
