@@ -22,7 +22,13 @@ from tests.system.durability.venue_process import (
 from tests.system.process import TIDEGATE
 from tests.system.strict import limit, socket
 
-BUGGY: Final = (sys.executable, buggy.__file__)
+RUN: Final = f"""
+import sys
+from runpy import run_module
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+run_module({buggy.__name__!r}, run_name="__main__")
+"""
+BUGGY: Final = (sys.executable, "-c", RUN)
 
 
 async def order_then_poison(life: Life) -> str:
