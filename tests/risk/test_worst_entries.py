@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import worst_entries
+from benchmarks import worst_case_venue, worst_entries
 from risk import adl_rankings
 from risk.commands import AnyCommand, Command
 
@@ -68,9 +68,9 @@ def lines(step: Callable[[], object]) -> float:
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(worst_entries.RULES, "slice", 4)
-    monkeypatch.setitem(worst_entries.RULES, "fills", 5)
-    monkeypatch.setattr(worst_entries, "measured", lines)
+    monkeypatch.setitem(worst_case_venue.RULES, "slice", 4)
+    monkeypatch.setitem(worst_case_venue.RULES, "fills", 5)
+    monkeypatch.setattr(worst_case_venue, "measured", lines)
     monkeypatch.setattr(adl_rankings, "CHANGED", 8)
 
 
@@ -93,12 +93,12 @@ def test_every_command_that_may_be_long_has_a_case() -> None:
     short |= {"SetParameters", "Checkpoint", "Skip", "Continue"}
     given: set[type[Command]] = set()
 
-    def note(venue: worst_entries.Venue, command: Command, session: int = 0) -> float:
+    def note(venue: worst_case_venue.Venue, command: Command, session: int = 0) -> float:
         given.add(type(command))
         return 0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worst_entries.Venue, "longest", note)
+        patch.setattr(worst_case_venue.Venue, "longest", note)
         for measure, _ in worst_entries.CASES.values():
             measure(10)
     known = {kind.__name__ for kind in AnyCommand.__args__}
