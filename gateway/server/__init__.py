@@ -1,1 +1,1 @@
-"""The nursery tree of a running venue, its assembly, and the processes beside it."""
+"""Assembly, tasks and processes of a running venue."""

@@ -1,4 +1,4 @@
-"""The end of a venue that may not go on: the disk failed it, or an entry cannot be applied."""
+"""Failures of disk, log or exchange that end the whole venue, and how they are reported."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ VENUE_ERRORS = (DiskError, ApplyError, LogError)
 
 @define(eq=False)
 class Failure:
-    """Whether the core of a venue has failed, and of what."""
+    """The first fatal error of a venue, if there was one."""
 
     occurred: trio.Event = field(factory=trio.Event, init=False)
     error: VenueError | None = field(default=None, init=False)
 
     def set(self, error: VenueError) -> None:
-        """It has. A plain call; the first error is the one that counts."""
+        """Record an error; later ones are ignored. A plain call."""
         if self.error is None:
             self.error = error
         self.occurred.set()
 
 
 def report_failure(error: VenueError) -> int:
-    """Say on stderr why the venue ended or did not start; returns the exit status."""
+    """Print to stderr why the venue ended or did not start; return the exit status."""
     if isinstance(error, ApplyError):
         cause = error.__cause__
-        assert cause is not None, "it is made of what `apply` raised"
+        assert cause is not None, "ApplyError is always raised from another exception"
         sys.stderr.writelines(traceback.format_exception(cause))
     sys.stderr.write(f"tidegate: {_explain(error)}\n")
     sys.stderr.flush()

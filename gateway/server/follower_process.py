@@ -1,4 +1,7 @@
-"""The follower of a running venue's log: a process of its own, whose failures disturb nobody."""
+"""The process that follows the log of a running venue, verifies it and writes snapshots.
+
+Its failures do not affect the venue.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +24,22 @@ logger = logging.getLogger(__name__)
 
 FIRST_RESTART_SECONDS: Final = 1.0
 LONGEST_RESTART_SECONDS: Final = 60.0
-"""One that comes to another state than the venue does so every time, and says so once a minute."""
+"""A follower whose state diverges diverges again after each restart: one report a minute."""
 
 
 def follower_command(data_dir: Path, settings: LogSettings) -> list[str]:
-    """What starts a follower that ends with this process, however that ends."""
+    """Return the command that starts a follower, which ends when this process has ended."""
     command = [sys.executable, "-P", "-m", "tidegate", "log", "snapshot", str(data_dir), "--follow"]
     command += ["--every", str(settings.snapshot_entries), "--parent", str(getpid())]
     return [*command, "--prune"] if settings.prune else command
 
 
 async def run_follower(data_dir: Path, settings: LogSettings, crashed: Callable[[], None]) -> None:
-    """Keep a follower running until cancelled; `crashed` counts its ends.
+    """Keep a follower running until cancelled; call `crashed` each time that it ends.
 
-    It is killed then: what it writes is whole or not there. Without one the venue trades on; what
-    is missing are snapshots, so that the next start replays more.
+    On cancellation the follower is killed, which is safe because snapshots are put in place
+    atomically. The venue trades on without a follower, but gets no snapshots, so that the next
+    start has to replay more entries.
     """
     follow = partial(
         trio.run_process,
@@ -43,7 +47,7 @@ async def run_follower(data_dir: Path, settings: LogSettings, crashed: Callable[
         check=False,
         stdout=subprocess.DEVNULL,
         deliver_cancel=_kill,
-        # A Ctrl-C is for the venue, which has goodbyes to say.
+        # A Ctrl-C must reach only the venue, which then shuts down in order.
         process_group=0,
     )
     backoff = RestartBackoff(FIRST_RESTART_SECONDS, LONGEST_RESTART_SECONDS)
@@ -54,14 +58,14 @@ async def run_follower(data_dir: Path, settings: LogSettings, crashed: Callable[
         except OSError as error:
             logger.error("no follower of the log can be started: %s", error)  # noqa: TRY400
         else:
-            _tell(ended.returncode)
+            _log_exit(ended.returncode)
         crashed()
         delay = backoff.delay_after(trio.current_time() - began)
         logger.info("a follower of the log is started again in %.0f s", delay)
         await trio.sleep(delay)
 
 
-def _tell(status: int) -> None:
+def _log_exit(status: int) -> None:
     if status == DivergenceError.status:
         logger.critical(
             "the follower of the log cannot confirm what this venue does; what it said above names"

@@ -1,10 +1,10 @@
-"""Garbage collection that does not stop a busy venue.
+"""Garbage collection without long pauses in a busy venue.
 
-Python frees most objects by counting references. What refers to itself in a circle is found by
-looking at every object that could, 0.4 microseconds each: 20 ms for what the program itself
-consists of, 20 ms more for 50,000 resting orders, half a second for a million. None of that
-turns into garbage unseen, so here each object is looked at until it has survived one full
-collection, and then left alone ("frozen") until a moment when nobody waits.
+Reference counting frees most objects. The cyclic collector visits every container object, at 0.4
+microseconds each: 20 ms for the program itself, 20 ms more for 50,000 resting orders, half a
+second for a million. Long-lived objects of the venue rarely become garbage in cycles, so an object
+that has survived one full collection is frozen (see `gc.freeze`) and not visited again until the
+venue is idle.
 """
 
 from __future__ import annotations
@@ -20,38 +20,39 @@ from attrs import define, field
 
 logger = logging.getLogger(__name__)
 
-# (Containers made less those freed, youngest collections, middle ones) before the next older
-# collection. What lives until it is decided, some thousand objects of a batch, is looked at by few
-# collections; and a full one comes after some 4,000 objects, which takes 2 ms, or 6 where they are
-# all over the memory. As each object is looked at once by these, fewer at a time cost no more.
+# As for `gc.set_threshold`: net allocations before a young collection, then young collections
+# before a middle one and middle ones before a full one. A batch makes some thousand objects that
+# die soon, so few collections visit them. A full collection comes after some 4,000 new objects and
+# takes 2 ms, or 6 ms where they are scattered in memory. Since survivors are frozen, each object is
+# visited by one full collection only, and smaller thresholds cost no more in total.
 THRESHOLDS: Final = (1_000, 1, 1)
 
 PERIOD: Final = 1.0
-# Ticks, flushes and the heartbeats of a thousand clients take 2 % of a processor, the slowest
-# of trading bots more than the rest of this.
+# Ticks, flushes and the heartbeats of a thousand clients take 2 % of a processor; even a slow
+# trading bot adds more than the remaining 3 %.
 IDLE_SHARE: Final = 0.05
-# A pause between two bursts of orders is shorter; an evening has many that are longer.
+# Longer than the pause between two bursts of orders, and short enough to occur in quiet hours.
 IDLE_PERIODS: Final = 5
 
-# Between two looks at everything. Who comes at a random moment, then, meets one in a thousand
-# times at most, however large the state.
+# The least time between two full collections of everything. A request at a random moment meets one
+# with a probability of at most a thousandth, however large the state is.
 LEAST_SECONDS: Final = 60.0
 LEAST_SHARE: Final = 1_000
 
-# A venue that is never idle looks at everything when what is frozen has doubled, as that may be
-# garbage for a half. To count it is to walk over it, at 0.01 microseconds each, so that it is
-# counted once in a million new objects.
+# A venue that is never idle unfreezes and collects everything when the number of frozen objects has
+# doubled, since up to half of them may be garbage. Counting them takes 0.01 microseconds each, so
+# that they are counted only once per million new objects.
 GROWTH: Final = 2
 COUNT_EVERY: Final = 250
 
 
 @define(eq=False)
 class Collector:
-    """How the process that is the venue collects its garbage while `run` runs.
+    """Controls garbage collection of the process while `run` runs.
 
-    It changes settings of the whole interpreter, so it is for who owns the process, not for a
-    venue inside of somebody else's. `cpu` is the processor time used so far, `clock` times the
-    looks at everything; both in seconds.
+    It changes settings of the whole interpreter, so only the program that owns the process may use
+    it, not a venue embedded in another program. `cpu_seconds` is the processor time used so far,
+    `clock` measures full collections; both in seconds.
     """
 
     cpu_seconds: Callable[[], float] = time.process_time
@@ -62,7 +63,7 @@ class Collector:
     _took: float = field(default=0.0, init=False)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Freeze what has come into being so far, and look at it when idle, until cancelled."""
+        """Freeze the present objects, and collect all objects when idle, until cancelled."""
         self.start()
         try:
             task_status.started()
@@ -71,37 +72,38 @@ class Collector:
             self.stop()
 
     def start(self) -> None:
-        """Freeze what has come into being so far."""
+        """Collect once and freeze the surviving objects."""
         gc.set_threshold(*THRESHOLDS)
         self.collect_all()
         gc.callbacks.append(self._collected)
 
     def stop(self) -> None:
-        """Leave everything as it was before `start`."""
+        """Restore the settings from before `start`."""
         gc.callbacks.remove(self._collected)
         gc.unfreeze()
         gc.set_threshold(*self._before)
 
     def collect_all(self) -> None:
-        """Look at everything, and freeze what is left."""
+        """Run a full collection of all objects, including frozen ones; freeze the survivors."""
         began = self.clock()
         gc.unfreeze()
-        found = gc.collect()
+        freed = gc.collect()
         gc.freeze()
-        # Python puts a full collection off until a quarter of what survived the last one is new.
-        # Here that would be a quarter of everything; this one finds nothing, and says so.
+        # Python postpones a full collection until new objects exceed a quarter of the survivors of
+        # the last one, which would be a quarter of everything. This second collection, with
+        # everything frozen, sets the number of survivors to zero.
         gc.collect()
         self._full, self._kept = 0, gc.get_freeze_count()
         self._took = self.clock() - began
         logger.debug(
-            "looked at everything in %.0f ms: %d collected, %d kept",
+            "collected all objects in %.0f ms: %d freed, %d kept",
             self._took * 1_000,
-            found,
+            freed,
             self._kept,
         )
 
     async def watch(self) -> None:
-        """Look at everything when the venue has been idle for a while, until cancelled."""
+        """Collect all objects whenever the venue has been idle for a while, until cancelled."""
         looked = trio.current_time()
         used, idle = self.cpu_seconds(), 0
         while True:
@@ -115,13 +117,13 @@ class Collector:
                 used, idle = self.cpu_seconds(), 0
 
     def _collected(self, phase: str, info: dict[str, int]) -> None:
-        """Python has collected: freeze what survived a full collection."""
+        """Freeze the survivors of a full collection; called by Python after each collection."""
         if phase == "stop" and info["generation"] == len(THRESHOLDS) - 1:
             gc.freeze()
             self._full += 1
 
     def _overgrown(self) -> bool:
-        """Whether so much was frozen since the last look at everything that it needs another."""
+        """Return whether the number of frozen objects has doubled since they were all collected."""
         if self._full < COUNT_EVERY:
             return False
         self._full = 0

@@ -1,4 +1,4 @@
-"""What a venue with a data directory does beside serving: recover, write, check, snapshot."""
+"""Persistence of a venue with a data directory: recovery, log, checkpoints, last snapshot."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ from risk.exchange import Exchange
 
 logger = logging.getLogger(__name__)
 
-# A replay lets signals and timers in between; each turn costs the loop some 50 us.
+# How long a replay runs between checkpoints, at which signals and timers are handled. Each
+# checkpoint costs some 50 us.
 _REPLAY_SECONDS: Final = 0.01
 
 
 @define(eq=False)
 class Persistence:
-    """The venue of a data directory, and the log that goes on with it.
+    """The recovered exchange of a data directory, and the log that continues it.
 
-    Made by `open_keeper`; `catch_up` comes before anything is read of `exchange` or `archive`.
+    Opened by `open_persistence`. Call `replay_log` before using `exchange` or `archive`.
     """
 
     settings: LogSettings
@@ -49,20 +50,20 @@ class Persistence:
     archive: Archive = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """The archive hears of what is replayed: it reaches back as far as the log is read."""
+        # The archive observes the replay, so that it reaches back as far as the log is read.
         self.archive = Archive(self.exchange.state)
         self.recovery.replayer.observers.append(lambda _entry, events: self.archive.record(events))
 
     @property
     def exchange(self) -> Exchange:
-        """The venue."""
+        """The recovered exchange."""
         return self.recovery.replayer.exchange
 
     async def replay_log(self) -> None:
-        """Replay what came after the snapshot, and be ready to write. Raises as Recovery.run."""
+        """Replay the entries after the snapshot and open the log. Raises as Recovery.run."""
         recovery = self.recovery
         began = pause_at = perf_counter()
-        with _uncollected():
+        with _no_collection():
             for _ in recovery.run():
                 if perf_counter() >= pause_at:
                     await trio.lowlevel.checkpoint()
@@ -80,22 +81,22 @@ class Persistence:
             )
 
     def observer(self, propose: Callable[[Checkpoint], None]) -> Observer:
-        """An observer for the matcher: the trail of the replay goes on, with checkpoints."""
-        trail = self.recovery.replayer.event_hash
-        CheckpointProposer(trail, propose, self.settings.checkpoint_entries)
-        return trail.observe
+        """Return an observer that continues the event hash and proposes checkpoints."""
+        event_hash = self.recovery.replayer.event_hash
+        CheckpointProposer(event_hash, propose, self.settings.checkpoint_entries)
+        return event_hash.observe
 
     async def write_final_snapshot(self, seconds: float) -> None:
-        """Leave a snapshot of the end behind, if that is done in time. Raises DiskError.
+        """Write a snapshot of the final state, or give up after `seconds`. Raises DiskError.
 
-        Without it the next start replays more, and nothing is lost. Call it when the last entry
-        is applied.
+        Call it after the last entry was applied. Without the snapshot nothing is lost, but the next
+        start replays more entries.
         """
-        with trio.move_on_after(seconds) as patience:
-            # An abandoned thread finds out before it writes; what it has begun to write stays
-            # without a name.
+        with trio.move_on_after(seconds) as timeout:
+            # An abandoned thread checks for cancellation before it writes; if it is writing
+            # already, the unfinished file keeps its temporary name.
             await trio.to_thread.run_sync(self._snapshot, abandon_on_cancel=True)
-        if patience.cancelled_caught:
+        if timeout.cancelled_caught:
             logger.warning(
                 "no snapshot at shutdown: it would have taken more than %.1f s; the next start"
                 " replays the log from the last one",
@@ -103,8 +104,8 @@ class Persistence:
             )
 
     def _snapshot(self) -> None:
-        trail, writer = self.recovery.replayer.event_hash, self.writer
-        snapshot = Snapshot.of(self.exchange, writer.sequence, writer.hash, trail)
+        event_hash, writer = self.recovery.replayer.event_hash, self.writer
+        snapshot = Snapshot.of(self.exchange, writer.sequence, writer.hash, event_hash)
         trio.from_thread.check_cancelled()
         self.snapshots.write(snapshot)
 
@@ -117,34 +118,35 @@ def open_persistence(
     *,
     disk: Disk | None = None,
 ) -> Iterator[Persistence]:
-    """The directory, locked for as long as the block lasts, mended, and its snapshot loaded.
+    """Lock a data directory for the block, cut off a torn tail and load the newest snapshot.
 
-    A `disk` that takes the place of the real one is asked in a thread. Raises LogError and
-    DiskError.
+    The log is written by another process; with a `disk`, which replaces the real one, by a thread.
+    Raises LogError and DiskError.
     """
-    given, disk = disk, disk or Disk()
+    write_strategy = in_thread if disk else None
+    disk = disk or Disk()
     with directory.locked(disk) as lock:
-        with _uncollected():
+        with _no_collection():
             recovery = recover(directory, disk)
         writer = recovery.writer(disk, settings.segment_bytes)
-        keeper = Persistence(
+        persistence = Persistence(
             settings,
             recovery,
             writer,
             Snapshots(directory.snapshots, disk),
-            FileLog(clock, writer, in_thread if given else partial(in_process, lock=lock)),
+            FileLog(clock, writer, write_strategy or partial(in_process, lock=lock)),
         )
         try:
-            yield keeper
+            yield persistence
         finally:
             writer.close()
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Make many objects, none of them garbage, without Python looking for some again and again.
+def _no_collection() -> Iterator[None]:
+    """Disable garbage collection while many objects are made, none of which is garbage.
 
-    It costs a fifth of the time that a large snapshot takes to load.
+    Collections take a fifth of the time in which a large snapshot loads.
     """
     enabled = gc.isenabled()
     gc.disable()
