@@ -1,7 +1,7 @@
 """Session numbers, which are unique over all starts of a venue.
 
 A start of the process numbers its sessions from `start * SESSIONS_PER_START + 1` on, so that the
-upper half of a number tells which start it belongs to.
+upper 32 bits of a number are its start.
 """
 
 from __future__ import annotations

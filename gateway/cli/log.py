@@ -1,4 +1,4 @@
-"""`tidegate log …` on the command line: what operators do with a data directory."""
+"""`tidegate log`: inspect, verify and maintain a data directory."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.1
-"""How often a log is looked at for what is new: soon enough for a person who watches, and some
-hundred microseconds each."""
+"""Interval of looking for new entries, which takes some hundred microseconds."""
 
 WRITE_POLLS: Final = 10
-"""How often `show` looks whether an unfinished frame is being written: a write takes less."""
+"""How long `show` waits for an unfinished frame, in polls. A write takes less time."""
 
 NICENESS: Final = 10
-"""The follower gets what time is left over: where processors are few, the venue comes first."""
+"""On a machine with few processors the venue takes precedence over the follower."""
 
 
 def add_log(subcommands: Subcommands) -> None:
-    """`tidegate log` and its subcommands."""
+    """Add `tidegate log` and its subcommands."""
     parser = subcommands.add_parser(
         "log",
         help="look at, prove and keep a venue's log",
@@ -96,7 +95,7 @@ def _add_snapshot(commands: Subcommands) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="remove segments that no snapshot needs any more"
     )
-    # What a venue passes to the follower that it starts: a venue that is killed can end nobody.
+    # Passed by the venue to its follower, which ends by itself after the venue was killed.
     parser.add_argument("--parent", type=count, metavar="PID", help=argparse.SUPPRESS)
 
 
@@ -112,7 +111,7 @@ def _snapshot(chosen: argparse.Namespace) -> int:
         sequence = follower.write_snapshot()
     write_line(f"snapshot of entry {sequence}")
     if chosen.prune:
-        _tell_pruned(directory, disk)
+        _prune_and_report(directory, disk)
     return 0
 
 
@@ -121,12 +120,12 @@ def _follow(chosen: argparse.Namespace) -> int:
     follower = Follower.open(chosen.directory, Disk(), every=chosen.every, pruning=chosen.prune)
     logger.info("follows %s from entry %d on", chosen.directory.path, follower.sequence)
     try:
-        # A process whose parent has gone belongs to another one.
+        # A process whose parent has ended gets another parent.
         while chosen.parent is None or os.getppid() == chosen.parent:
             if not follower.catch_up():
                 sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        # Whatever was being written has no name yet.
+        # An unfinished snapshot still has its temporary name.
         logger.info("stopped after entry %d", follower.sequence)
     return 0
 
@@ -152,48 +151,48 @@ def _add_verify(commands: Subcommands) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    # What draws takes long to import, and `tidegate serve`, which draws nothing, comes by here.
+    # Imported late: rich takes long to import, and `tidegate serve` imports this module.
     from rich.console import Console
 
     from gateway.cli.progress import ConsoleMeter
 
     began = perf_counter()
     try:
-        found = Verification(chosen.directory, ConsoleMeter(Console()), chosen.check_every).run()
+        verified = Verification(chosen.directory, ConsoleMeter(Console()), chosen.check_every).run()
     except KeyboardInterrupt:
         return 128 + 2
-    write_line(report(found, perf_counter() - began))
+    write_line(format_report(verified, perf_counter() - began))
     return 0
 
 
-def report(found: Verified, seconds: float) -> str:
-    """What was proved, in some lines."""
-    survey = found.scan
-    lines = [f"entries {survey.first} to {survey.last}: checksums right, chain whole"]
-    if survey.torn:
+def format_report(verified: Verified, seconds: float) -> str:
+    """Return the result of a verification as text."""
+    scan = verified.scan
+    lines = [f"entries {scan.first} to {scan.last}: checksums right, chain whole"]
+    if scan.torn:
         lines.append(
-            f"after them {survey.torn} bytes of an unfinished frame, which nobody was told of; the"
-            " next start cuts them off"
+            f"after them {scan.torn} bytes of an unfinished frame, which was never acknowledged;"
+            " the next start cuts them off"
         )
-    starts = [start.sequence for start in survey.starts()]
+    starts = [start.sequence for start in scan.starts()]
     if starts:
-        told = ", ".join(
+        places = ", ".join(
             f"the snapshot of entry {each}" if each else "the start" for each in starts
         )
-        lines.append(f"replayed from {told}: one state, digest {found.digest}")
-    if not starts or starts[0] >= survey.first:
-        last = starts[0] if starts else survey.last
-        why = "written under other rules" if survey.foreign else "no snapshot leads there"
-        lines.append(f"entries {survey.first} to {last}: not replayed, {why}")
+        lines.append(f"replayed from {places}: one state, digest {verified.digest}")
+    if not starts or starts[0] >= scan.first:
+        last = starts[0] if starts else scan.last
+        why = "written under other rules" if scan.foreign else "no snapshot leads there"
+        lines.append(f"entries {scan.first} to {last}: not replayed, {why}")
     lines += [
-        f"entry {each} is skipped: {escape_unprintable(why)}" for each, why in survey.skips.items()
+        f"entry {each} is skipped: {escape_unprintable(why)}" for each, why in scan.skips.items()
     ]
     lines.append(
-        f"compared: {found.checkpoints} checkpoints, {found.snapshots} snapshots; money and margin"
-        f" proved {found.checks} times"
+        f"compared: {verified.checkpoints} checkpoints, {verified.snapshots} snapshots;"
+        f" money and margin proved {verified.checks} times"
     )
-    rate = found.entries / seconds if seconds else 0
-    lines.append(f"{found.entries:,} entries replayed in {seconds:.1f} s, {rate:,.0f}/s")
+    rate = verified.entries / seconds if seconds else 0
+    lines.append(f"{verified.entries:,} entries replayed in {seconds:.1f} s, {rate:,.0f}/s")
     return "\n".join(lines)
 
 
@@ -212,31 +211,33 @@ def _add_show(commands: Subcommands) -> None:
 
 
 def _show(chosen: argparse.Namespace) -> int:
-    wanted = Selection(chosen.directory, chosen.first, chosen.last, chosen.account)
+    selection = Selection(chosen.directory, chosen.first, chosen.last, chosen.account)
     try:
-        _print_entries(wanted, follow=chosen.follow, json=chosen.json)
+        _print_entries(selection, follow=chosen.follow, json=chosen.json)
     except KeyboardInterrupt:
         return 128 + 2
     except BrokenPipeError:
-        # Whoever read has seen enough, and Python would complain when it flushes at the end.
+        # The reading program has ended. Python would print an error when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if chosen.account is not None and wanted.account_names.number_of(chosen.account) is None:
+    if chosen.account is not None and selection.account_names.number_of(chosen.account) is None:
         raise LogError(f"{chosen.directory.path}: no account is named {chosen.account}")
     return 0
 
 
-def _print_entries(wanted: Selection, *, follow: bool, json: bool) -> None:
+def _print_entries(selection: Selection, *, follow: bool, json: bool) -> None:
+    names = selection.account_names
+
     def printed(frames: Iterator[Frame]) -> bool:
-        """Print what is wanted of the frames; whether nothing more is wanted."""
+        """Print the selected entries of the frames; return whether the selection ends there."""
         for frame in frames:
-            for entry in wanted.select(frame, tail.reader.entries):
-                write_line(format_json(entry) if json else format_line(entry, wanted.account_names))
-            if wanted.is_past(frame.last + 1):
+            for entry in selection.select(frame, tail.reader.entries):
+                write_line(format_json(entry) if json else format_line(entry, names))
+            if selection.is_past(frame.last + 1):
                 return True
         return False
 
-    tail = LogTail(wanted.open())
+    tail = LogTail(selection.open())
     if not follow:
         _print_to_end(tail.reader, printed)
         return
@@ -246,14 +247,14 @@ def _print_entries(wanted: Selection, *, follow: bool, json: bool) -> None:
 
 
 def _print_to_end(reader: SegmentReader, printed: Callable[[Iterator[Frame]], bool]) -> None:
-    """Print the log as far as it goes. Raises LogError where that is not its end."""
+    """Print the log to its last complete frame. Raises LogError if bytes follow that frame."""
     if printed(reader.frames()):
         return
     left, sequence = reader.unfinished_bytes(), reader.sequence
     for _ in range(WRITE_POLLS):
         if reader.fault is None or reader.sequence != sequence:
             return
-        # A venue that runs may be writing it.
+        # A running venue may be writing the frame.
         sys.stdout.flush()
         sleep(POLL_SECONDS)
         if printed(reader.frames()):
@@ -267,7 +268,7 @@ def _print_to_end(reader: SegmentReader, printed: Callable[[Iterator[Frame]], bo
         )
 
 
-# Upkeep
+# Maintenance
 
 
 def _add_skip(commands: Subcommands) -> None:
@@ -303,11 +304,11 @@ def _add_prune(commands: Subcommands) -> None:
 
 def _prune(chosen: argparse.Namespace) -> int:
     maintenance.require_log(chosen.directory)
-    _tell_pruned(chosen.directory, Disk())
+    _prune_and_report(chosen.directory, Disk())
     return 0
 
 
-def _tell_pruned(directory: DataDirectory, disk: Disk) -> None:
+def _prune_and_report(directory: DataDirectory, disk: Disk) -> None:
     removed = maintenance.prune_segments(directory, disk)
     for segment in removed:
         write_line(f"{segment.path} removed")

@@ -1,4 +1,4 @@
-"""How far a long piece of work has come: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from rich.progress import (
 from rich.text import Text
 
 LINE_SECONDS: Final = 5.0
-"""A log of a million entries takes a minute, which should not fill anybody's logs."""
+"""Few enough lines for the minute that a log of a million entries takes."""
 
 Advance = Callable[[int], None]
 
 
 class _Rate(ProgressColumn):
-    """What is done in a second."""
+    """Shows the work done per second."""
 
     def render(self, task: Task) -> Text:
-        """Nothing until it is known."""
+        """Return the rate, or an empty text until it is known."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
 @define(eq=False)
 class ConsoleMeter:
-    """Measures pieces of work, one after the other."""
+    """Shows the progress of pieces of work, one after the other."""
 
     console: Console
     _bars: Progress = field(init=False)
@@ -55,7 +55,7 @@ class ConsoleMeter:
 
     @contextmanager
     def measure(self, what: str, total: int) -> Iterator[Advance]:
-        """Show how far a piece of work has come; call what this gives with each step's size."""
+        """Show the progress of a piece of work; yield a function to call with each step's size."""
         if self.console.is_terminal:
             task = self._bars.add_task(what, total=total)
             with self._bars:

@@ -1,7 +1,7 @@
-"""The log: it puts proposals in one order, stamps them with the time and makes them durable.
+"""The log: it orders proposals, stamps them with the time and makes them durable.
 
-What comes out is the only thing that may change the venue. Everything behind this interface can
-be replaced: here a list in memory, later segment files, later a stream that machines share.
+Only durable entries change the state of the venue. Implementations keep entries in memory
+(`memory`) or in segment files (`file`); the interface also allows a log that machines share.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from risk.commands import Command, Entry, Origin
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
-    """A command on its way to its place in the log."""
+    """A command that is not in the log yet, and its origin."""
 
     command: Command
     origin: Origin
@@ -34,10 +34,10 @@ def stamp(proposals: Sequence[Proposal], after: int, time: int) -> list[Entry]:
 
 
 class Source(Protocol):
-    """Where a log takes its proposals from."""
+    """What a log takes proposals from."""
 
     async def take(self) -> Sequence[Proposal]:
-        """The next batch, as large as what has collected; an empty one means there are no more."""
+        """Wait for proposals and return all that are queued; an empty batch is the end."""
         ...
 
 
@@ -45,17 +45,16 @@ Durable = trio.MemorySendChannel[Sequence[Entry]]
 
 
 class Log(Protocol):
-    """One order for everything.
+    """A total order of all commands.
 
-    A log that syncs has it done elsewhere, one batch at a time, and the next one collects in the
-    source meanwhile: the slower the disk, the larger the batches (group commit). A log that
-    machines share also sends what the others proposed.
+    A log on disk leaves syncing to another thread or process, one batch at a time, while the next
+    batch collects in the source: the slower the disk, the larger the batches (group commit).
     """
 
     async def run(self, source: Source, durable: Durable) -> None:
         """Send batches of durable entries, in their order, until the source is empty for good.
 
-        Closes `durable` at the end. Raises OSError when entries could not be made durable: the
-        venue must stop then, for a retry that succeeds may hide what was lost.
+        Closes `durable` at the end. Raises OSError when entries could not be made durable. The
+        venue must stop then: a retry may succeed although earlier writes were lost.
         """
         ...

@@ -17,33 +17,33 @@ from gateway.log.disk import Disk, disk_errors
 from gateway.log.errors import LockedError
 
 LOCK_SECONDS: Final = 1.0
-"""Many times what a batch takes."""
+"""Many times as long as writing a batch takes."""
 
 
 @frozen
 class DataDirectory:
-    """Where everything is that a venue keeps."""
+    """The directory of all files that a venue keeps."""
 
     path: Path
 
     @property
     def log(self) -> Path:
-        """The folder of the segments."""
+        """The directory of the segments."""
         return self.path / "log"
 
     @property
     def snapshots(self) -> Path:
-        """The folder of the snapshots."""
+        """The directory of the snapshots."""
         return self.path / "snapshots"
 
     @contextmanager
     def locked(self, disk: Disk) -> Iterator[int]:
-        """Be the one process that writes; the folders are made where they are missing.
+        """Lock the directory for writing during the block; create missing subdirectories.
 
-        Gives the descriptor that holds the lock; who inherits it holds it as well. The kernel
-        frees the lock of processes that have ended, however they ended.
-        Raises LockedError when others hold it, and have for LOCK_SECONDS: of a venue that was
-        killed, a process may still be writing what it was told to.
+        Yields the descriptor that holds the lock. A process that inherits it holds the lock too.
+        The kernel releases the lock when the last of these processes ends, in whatever way.
+        Raises LockedError if another process holds the lock for LOCK_SECONDS: after a venue was
+        killed, its writer process may still be finishing a write.
         """
         for folder in (self.path, self.log, self.snapshots):
             disk.make_directory(folder)
@@ -61,9 +61,9 @@ class DataDirectory:
 
     def _lock(self, descriptor: int) -> None:
         until = time.monotonic() + LOCK_SECONDS
-        while not _is_ours(descriptor):
+        while not _try_lock(descriptor):
             if time.monotonic() >= until:
-                # Its number is there for people: the lock is what counts.
+                # The process id in the file is only for this message; the lock does not use it.
                 holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
                 raise LockedError(
                     f"{self.path}: in use by another process (pid {holder or 'unknown'});"
@@ -74,7 +74,7 @@ class DataDirectory:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
-def _is_ours(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

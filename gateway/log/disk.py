@@ -1,4 +1,4 @@
-"""Every step by which the log reaches the disk, so that tests can make each of them fail."""
+"""Every operation by which the log changes the disk, in one class that tests can replace."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from attrs import frozen
 from gateway.files import IrregularFileError, open_regular
 from gateway.log.errors import DiskError, LogError
 
-# The size of a file is synced with its data where that has changed; its times need not be.
+# fdatasync also syncs a changed file size. The other metadata is not needed.
 _sync = os.fdatasync if hasattr(os, "fdatasync") else os.fsync
 
-# A name that cannot be followed to a file: whoever made the folder erred, not the disk.
+# Errors of a path that leads to no regular file, which is not a failure of the disk.
 _MISNAMED: Final = frozenset(
     (errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO)
 )
@@ -25,7 +25,7 @@ _MISNAMED: Final = frozenset(
 
 @frozen
 class File:
-    """A file that is open for appending."""
+    """A file open for appending."""
 
     path: Path
     descriptor: int
@@ -33,7 +33,7 @@ class File:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError into a DiskError that names the file, or a LogError where there is none."""
+    """Turn an OSError into a DiskError that names the file, or a LogError for an unusable path."""
     try:
         yield
     except OSError as error:
@@ -43,14 +43,14 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 class Disk:
-    """Plain files. Every method may raise DiskError, which always means: stop.
+    """File operations. Every method may raise DiskError, after which the venue must stop.
 
-    After a failed sync the kernel may call the next one good although what was written before
-    is lost, so nothing here is ever tried again.
+    No operation is retried: after a failed sync the kernel may report success for the next one
+    although earlier writes are lost.
     """
 
     def make_directory(self, folder: Path) -> None:
-        """Have a directory, and durably where it is new."""
+        """Create a directory durably unless it exists."""
         with disk_errors(folder):
             if not folder.is_dir():
                 if folder.exists():
@@ -59,45 +59,44 @@ class Disk:
                 _sync_directory(folder.parent)
 
     def create(self, path: Path) -> File:
-        """Make a new file, for appending; one of that name must not be there."""
+        """Create a new file for appending. Its name must not exist."""
         with disk_errors(path):
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
             return File(path, os.open(path, flags, 0o640))
 
     def open_for_append(self, path: Path) -> File:
-        """Open a file that is there, for appending."""
+        """Open an existing file for appending."""
         with disk_errors(path):
             return File(path, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
 
     def write(self, file: File, data: bytes) -> None:
-        """Write all of it. Where a write falls short, the next one finds out why."""
+        """Write all of `data`. After a short write, the next one raises the error."""
         with disk_errors(file.path):
             left = memoryview(data)
             while left:
                 left = left[os.write(file.descriptor, left) :]
 
     def sync(self, file: File) -> None:
-        """Make what was written durable."""
+        """Make the written data durable."""
         with disk_errors(file.path):
             _sync(file.descriptor)
 
     def close(self, file: File) -> None:
-        """Close it."""
+        """Close a file."""
         with disk_errors(file.path):
             os.close(file.descriptor)
 
     def truncate(self, path: Path, size: int) -> None:
-        """Cut a file, durably."""
+        """Truncate a file durably."""
         with disk_errors(path), path.open("r+b") as file:
             file.truncate(size)
             os.fsync(file.fileno())
 
     def sync_and_drop_cache(self, path: Path) -> None:
-        """Have the next reader see what is on the disk, and not what was only meant for it.
+        """Make later reads return what is on the disk, not what only the page cache holds.
 
-        A process that died may have left pages that are not written yet: they are now. One that
-        died of a failed sync may have left pages that never will be, which the kernel holds for
-        good: they are dropped.
+        Pages that a dead process left unwritten are written. Pages of a failed sync, which the
+        kernel marks as clean although they were never written, are dropped.
         """
         with disk_errors(path), open_regular(path) as file:
             os.fsync(file.fileno())
@@ -105,17 +104,17 @@ class Disk:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Put a file in another's place, atomically."""
+        """Rename a file, replacing the target atomically."""
         with disk_errors(source):
             source.rename(target)
 
     def remove(self, path: Path) -> None:
-        """Take a file away, if it is there."""
+        """Remove a file if it exists."""
         with disk_errors(path):
             path.unlink(missing_ok=True)
 
     def sync_directory(self, folder: Path) -> None:
-        """Make durable which files there are."""
+        """Make created, renamed and removed names in a directory durable."""
         with disk_errors(folder):
             _sync_directory(folder)
 

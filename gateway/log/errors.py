@@ -1,6 +1,6 @@
-"""Why a venue with a log on disk ends, or does not start; each with the status it exits with.
+"""Errors that end a venue with a log on disk or prevent its start, with their exit statuses.
 
-The statuses are those of sysexits.h, which service managers and people can look up.
+The statuses follow sysexits.h.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from risk.commands import Entry
 
 
 class DiskError(OSError):
-    """The disk refused a step; `filename` says where. Nothing after it counts as written.
+    """A disk operation failed; `filename` names the file. Nothing written later counts as durable.
 
-    Never tried again: a sync that succeeds after one that failed may have lost what lay between.
+    Operations are not retried: a sync may succeed after a failed one although data was lost.
     """
 
     status: ClassVar[int] = 74
 
 
 class LogError(Exception):
-    """The data directory cannot be used as it is."""
+    """The data directory cannot be used in its present state."""
 
     status: ClassVar[int] = 65
 
 
 class DamageError(LogError):
-    """Bytes in the middle of the log, or of the only snapshot, that were never written so."""
+    """Log or snapshot contain bytes that this program cannot have written."""
 
     def __init__(self, path: Path, offset: int, what: str) -> None:
         super().__init__(f"{path}: damaged: {what} at byte {offset}")
@@ -36,35 +36,35 @@ class DamageError(LogError):
 
 
 class VersionError(LogError):
-    """Written by a later version of this program, or under rules that are not ours."""
+    """A file was written by a later version of this program, or under other rules."""
 
 
 class LockedError(LogError):
-    """Another process writes to the directory."""
+    """Another process holds the lock of the directory."""
 
     status: ClassVar[int] = 75
 
 
 class StalledError(LogError):
-    """The venue was told to stop, and its log could not be closed in time."""
+    """A stopping venue could not close its log in time."""
 
     status: ClassVar[int] = 69
 
 
 class DivergenceError(LogError):
-    """A replay came to other events than the live venue: not the program that wrote the log."""
+    """A replay produced other events than the live venue did, so the two programs differ."""
 
     status: ClassVar[int] = 70
 
 
 class IdentityError(LogError):
-    """A replay reached a state in which money or margin do not add up, which is a bug."""
+    """A replay reached a state whose balances or margins are inconsistent, which is a bug."""
 
     status: ClassVar[int] = 70
 
 
 class ApplyError(Exception):
-    """Applying an entry raised, which is a bug; `__cause__` is what it raised."""
+    """Applying an entry raised an exception, which is a bug; `__cause__` is that exception."""
 
     status: ClassVar[int] = 70
 

@@ -1,12 +1,12 @@
-"""The trail: a hash over all that happened, by which replays tell that they agree.
+"""The event hash: a running hash over all events, which shows whether two replays agree.
 
-It costs little for an entry and nothing for the size of the state, so the live venue can leave it
-in the log as it goes, where a replay finds it and compares.
+Its cost is small and does not depend on the size of the state, so the live venue writes it into
+the log as checkpoints while it trades, and each replay compares them.
 
-Of nearly every entry all that happens is that one order comes to rest, or leaves. Which order, at
-what price and of what size then tells everything that could be otherwise, and goes into a
-checksum: to write such an entry's four events and hash them took an eighth of the venue's time.
-All that any other entry did, whatever moves money or a position, is hashed as it is.
+Nearly every entry rests or removes one order. The order's id, account, price and size determine
+the outcome of such an entry, so only those enter a CRC: encoding and hashing its four events took
+an eighth of the venue's time. The events of all other entries, among them everything that moves
+money or a position, are hashed in full.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ from risk.events import PLAIN_EVENTS, Cancelled, Event, Ordered, Traded
 _HASH_BYTES: Final = 16
 _SUM_BYTES: Final = 4
 EVENT_HASH_BYTES: Final = _HASH_BYTES + _SUM_BYTES
-"""A hash of what is hashed, then a checksum of the rest, big-endian."""
+"""The hash of events hashed in full, then the CRC of the others, big-endian."""
 
 START: Final = bytes(EVENT_HASH_BYTES)
 
 CHECKPOINT_ENTRIES: Final = 10_000
-"""From one checkpoint to the next: half a second of a replay, by which a difference is found."""
+"""Distance of checkpoints: half a second of a replay, so that a difference is located closely."""
 
 REMEMBERED: Final = 4_096
-"""A checkpoint is in the log behind the entry that it speaks of: behind a batch that is applied,
-one that waits and one that is written, of some 300 entries each."""
+"""A checkpoint is logged some entries after the one that it describes: after the batches that are
+being applied, waiting and being written at that time, of some 300 entries each."""
 
 _HEAD: Final = struct.Struct(f">{_HASH_BYTES}sIQ")
 _encoder: Final = msgspec.json.Encoder()
 
-# Number of the entry, order, account, price, amount, filled: all inside 63 bits, as the gateway
-# takes no larger ones. Where the order left, the number of the entry is below zero.
-_told: Final = struct.Struct(">qqqqqq").pack
+# Sequence number of the entry, then order id, account, price, amount and filled amount, each below
+# 2**63 because the gateway accepts no larger numbers. If the order was removed, the sequence number
+# is negated.
+_pack_order: Final = struct.Struct(">qqqqqq").pack
 _SIGNS: Final[dict[type, int]] = {Ordered: 1, Cancelled: -1}
 
 
 @define(eq=False)
 class EventHash:
-    """The trail up to the last entry that it was shown; `start` is its value up to `sequence`.
+    """The event hash up to the last observed entry; `start` is its value at entry `sequence`.
 
-    `reached` is called at each entry from number `due` on.
+    `on_checkpoint_due` is called at each entry from number `next_checkpoint` on.
     """
 
     start: bytes = START
@@ -62,8 +63,8 @@ class EventHash:
     on_checkpoint_due: Callable[[], None] = field(init=False, default=lambda: None)
     _hash: bytes = field(init=False)
     _sum: int = field(init=False)
-    # What it was at which entry, by the entry's number. Arrays: objects that are kept for so long
-    # have left the processor's cache by the time they are let go.
+    # Earlier values, as a ring indexed by sequence number. Arrays of numbers, because freeing
+    # objects that have left the processor's cache meanwhile is slow.
     _numbers: array[int] = field(init=False)
     _sums: array[int] = field(init=False)
     _hashes: list[bytes] = field(init=False)
@@ -79,18 +80,18 @@ class EventHash:
 
     @property
     def value(self) -> bytes:
-        """The trail, by which another one can go on from here."""
+        """The present value, from which another EventHash can continue."""
         return _value(self._hash, self._sum)
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
-        """Take in what an entry did."""
+        """Include the events of an entry."""
         number, first = entry.sequence, events[0] if events else None
         sign = _SIGNS.get(type(first))
         if sign is None or len(events) > PLAIN_EVENTS:
             self._hash_all(number, events)
         else:
             order = first.order  # type: ignore[union-attr]  # both kinds have one
-            told = _told(
+            packed = _pack_order(
                 sign * number,
                 order.order_id,
                 order.account,
@@ -98,7 +99,7 @@ class EventHash:
                 order.amount,
                 order.filled,
             )
-            self._sum = crc32(told, self._sum)
+            self._sum = crc32(packed, self._sum)
         self.sequence = number
         self._remember(number)
         if number >= self.next_checkpoint:
@@ -117,18 +118,18 @@ class EventHash:
         self._hash = blake2b(hashed, digest_size=_HASH_BYTES).digest()
 
     def at(self, sequence: int) -> bytes | None:
-        """The trail up to an earlier entry; None where that is not remembered."""
+        """Return the value at an earlier entry, or None if it is no longer stored."""
         place = sequence % REMEMBERED
         if self._numbers[place] != sequence:
             return None
         return _value(self._hashes[place], self._sums[place])
 
     def checkpoint(self) -> Checkpoint:
-        """What the live venue leaves in the log."""
+        """Return the command by which the live venue logs the present value."""
         return Checkpoint(sequence=self.sequence, digest=self.value.hex())
 
     def compare(self, checkpoint: Checkpoint) -> bool:
-        """Whether a checkpoint could be compared. Raises DivergenceError where it differs."""
+        """Return whether a checkpoint could be compared. Raises DivergenceError if it differs."""
         value = self.at(checkpoint.sequence)
         if value is not None and value.hex() != checkpoint.digest:
             raise DivergenceError(
@@ -141,7 +142,7 @@ class EventHash:
 
 @define(eq=False)
 class CheckpointProposer:
-    """Proposes a checkpoint every so many entries of a live venue, whose trail tells it when."""
+    """Proposes a checkpoint after every `every` entries of a live venue."""
 
     event_hash: EventHash
     propose: Callable[[Checkpoint], None]
@@ -159,7 +160,7 @@ class CheckpointProposer:
 
 
 def _once(events: Sequence[Event]) -> Sequence[Event]:
-    """The events, without the trades of an answer that are events themselves: half of the bytes."""
+    """Return the events without the copies of trades in Ordered, which are half of the bytes."""
     trade = None
     for place, event in enumerate(events):
         kind = type(event)

@@ -1,8 +1,7 @@
-"""A second venue that follows the log of the first: it checks it, and writes its snapshots.
+"""The follower: it replays the log of a running venue, verifies it and writes snapshots.
 
-What a snapshot costs, which grows with the state, so costs the live venue nothing. And since the
-follower comes to everything by itself, each checkpoint that the venue leaves in the log proves
-that the two agree.
+The cost of a snapshot grows with the state, and this way does not slow down the live venue. Since
+the follower computes all events itself, each checkpoint in the log shows that both agree.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from risk.commands import Checkpoint
 logger = logging.getLogger(__name__)
 
 SNAPSHOT_ENTRIES: Final = 100_000
-"""From one snapshot to the next: a start replays no more than these and what comes until the
-next checkpoint, some five seconds of work."""
+"""Distance of snapshots: a start replays these entries and those up to the next checkpoint, which
+takes some five seconds."""
 
 
 @define(eq=False)
 class Follower:
-    """A replay that is behind a log by its last frame, and goes on as the log does.
+    """A replay that follows a growing log, up to its last frame but one.
 
-    Every `every` entries it keeps the state, and writes it as a snapshot once a checkpoint has
-    shown that the live venue was in the same one: a follower that went wrong leaves none behind.
-    With `pruning`, segments that no snapshot needs go when it has written one.
+    After every `every` entries it captures the state, and writes it as a snapshot once a checkpoint
+    has shown that the live venue had the same state. With `pruning`, it removes segments that no
+    snapshot needs after each snapshot.
     """
 
     directory: DataDirectory
@@ -66,7 +65,7 @@ class Follower:
         every: int = SNAPSHOT_ENTRIES,
         pruning: bool = False,
     ) -> Follower:
-        """Begin with the newest snapshot. Raises LogError where there is nothing to follow."""
+        """Begin at the newest snapshot. Raises LogError if there is no log."""
         start, replay = newest_start(Snapshots(directory.snapshots, disk))
         reader = start.reader(directory)
         if reader is None:
@@ -81,7 +80,7 @@ class Follower:
         )
 
     def catch_up(self) -> int:
-        """Apply what has become durable since the last call; returns how many entries that was.
+        """Apply the entries that became durable since the last call; return their number.
 
         Raises ApplyError, DivergenceError, VersionError, DamageError and DiskError.
         """
@@ -92,9 +91,9 @@ class Follower:
         return self.sequence - began
 
     def write_snapshot(self) -> int:
-        """Write a snapshot of the present state; returns its sequence number.
+        """Write a snapshot of the present state; return its sequence number.
 
-        What came after the last checkpoint is not confirmed yet: the next replay will see to it.
+        Entries after the last checkpoint are not confirmed yet; the next checkpoint covers them.
         """
         self._write(self._state())
         return self.sequence
@@ -109,7 +108,7 @@ class Follower:
             self._unconfirmed = self._state()
 
     def _confirm(self, checkpoint: Checkpoint) -> None:
-        """Write the kept state, if what was confirmed goes that far."""
+        """Write the captured state if the checkpoint confirms it."""
         if not self.replayer.event_hash.compare(checkpoint):
             return
         self.checkpoints += 1

@@ -1,14 +1,14 @@
-"""The log's bytes: segment headers and frames. Sans-I/O: bytes in, entries out.
+"""The format of segment headers and frames, without I/O.
 
-A frame is one group commit. Each names the hash of the frame before it, so that the frames of
-all segments are one chain, and none can be left out, doubled or put elsewhere unnoticed.
-Numbers are big-endian.
+A frame is one group commit. Each contains the hash of the previous frame, so that the frames of
+all segments form one chain, in which a missing, repeated or moved frame is detected. Numbers are
+big-endian.
 
     header   magic 8, format u16, rules u32, first sequence u64, previous hash 16, crc32 u32
-    frame    length u32, crc32 u32, then `length` bytes, which crc32 and hash are taken of:
+    frame    length u32, crc32 u32, then `length` bytes, which crc32 and hash cover:
              first sequence u64, count u32, previous hash 16, payload
-    payload  a JSON array with [time, origin, command] of each entry; JSON because money can
-             pass 64 bits
+    payload  a JSON array with [time, origin, command] of each entry; JSON because amounts of
+             money can exceed 64 bits
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from risk.commands import AnyCommand, Entry, Origin
 
 MAGIC: Final = b"TIDELOG\n"
 FORMAT: Final = 1
-"""Version of the layout above. A newer one is refused, older ones are read for ever."""
+"""Version of this format. Newer ones are rejected; older ones remain readable."""
 
 HASH_BYTES: Final = 16
 GENESIS: Final = bytes(HASH_BYTES)
-"""What the first frame of a log chains to."""
+"""The previous hash of the first frame of a log."""
 
 FRAME_BYTES: Final = 64 * 2**20
-"""No frame is larger. A batch holds a few hundred entries, so a length beyond this is damage,
-not data, and is not read into memory."""
+"""The largest frame. A batch holds a few hundred entries, so a larger length is damage and is not
+read into memory."""
 
 _HEADER: Final = struct.Struct(f">8sHIQ{HASH_BYTES}sI")
 _PREFIX: Final = struct.Struct(">II")
@@ -44,13 +44,13 @@ _BODY: Final = struct.Struct(f">QI{HASH_BYTES}s")
 HEADER_BYTES: Final = _HEADER.size
 PREFIX_BYTES: Final = _PREFIX.size
 
-# The first byte of a length that a frame can have. JSON holds none, so that a search for frames
-# passes over payloads at the speed of C; nor do zeros, which a crash may leave many of.
+# Matches where the length of a frame may start. JSON holds no such byte, so that a search for
+# frames passes over payloads at the speed of C. Zeros, which a crash may leave, do not match.
 _LENGTH: Final = re.compile(rb"(?s)[\x01-\x04]|\x00(?!\x00\x00[\x00-%c])" % _BODY.size)
 
 
 class FrameError(Exception):
-    """Bytes that no whole segment could hold; `offset` is where in the data they start."""
+    """Invalid or incomplete bytes of a segment; `offset` is where in the data they start."""
 
     def __init__(self, offset: int, what: str) -> None:
         super().__init__(f"{what} at byte {offset}")
@@ -59,31 +59,31 @@ class FrameError(Exception):
 
 
 class NewerFormatError(Exception):
-    """A later version of this program wrote this."""
+    """The format was written by a later version of this program."""
 
 
 @frozen
 class Header:
-    """The head of a segment: its rules version, its first sequence, and what it chains to."""
+    """Header of a segment: rules version, first sequence number, hash of the previous frame."""
 
     rules: int
     first: int
     previous: bytes
 
     def encode(self) -> bytes:
-        """The header's bytes."""
+        """Return the header's bytes."""
         fields = _HEADER.pack(MAGIC, FORMAT, self.rules, self.first, self.previous, 0)[:-4]
         return fields + crc32(fields).to_bytes(4, "big")
 
     @classmethod
     def decode(cls, data: bytes) -> Header:
-        """Read a header. Raises FrameError, or NewerFormatError for what is not ours to read."""
+        """Parse a header. Raises FrameError, or NewerFormatError for a later format."""
         if len(data) < HEADER_BYTES:
             raise FrameError(0, "a segment header that is cut short")
         magic, version, rules, first, previous, checksum = _HEADER.unpack_from(data)
         if magic != MAGIC:
             raise FrameError(0, "no segment header")
-        # First of all, because a later layout may have its checksum elsewhere.
+        # Before the checksum, which may be elsewhere in a later format.
         if version > FORMAT:
             raise NewerFormatError(f"log format {version}; this version reads up to {FORMAT}")
         if checksum != crc32(data[: HEADER_BYTES - 4]):
@@ -93,7 +93,7 @@ class Header:
 
 @frozen
 class Frame:
-    """One whole frame; `size` is all its bytes."""
+    """A complete frame; `size` is its length in bytes, with the prefix."""
 
     size: int
     first: int
@@ -108,7 +108,7 @@ class Frame:
         return self.first + self.count - 1
 
     def entries(self) -> list[Entry]:
-        """Its entries. Raises FrameError where they are none that this version knows."""
+        """Return its entries. Raises FrameError if this version cannot read them."""
         try:
             records = _decoder.decode(self.payload)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -122,7 +122,7 @@ class Frame:
 
 
 def encode_frame(entries: Sequence[Entry], previous: bytes) -> tuple[bytes, bytes]:
-    """The frame of a batch, and its hash, which the next frame names."""
+    """Return the frame of a batch and its hash, which goes into the next frame."""
     payload = _encoder.encode([(e.time, e.origin, e.command) for e in entries])
     body = _BODY.pack(entries[0].sequence, len(entries), previous) + payload
     assert len(body) <= FRAME_BYTES, "a batch is some hundred entries"
@@ -130,7 +130,7 @@ def encode_frame(entries: Sequence[Entry], previous: bytes) -> tuple[bytes, byte
 
 
 def decode_frame(data: bytes, offset: int) -> Frame:
-    """The frame that starts at `offset`. Raises FrameError where no whole one does."""
+    """Return the frame that starts at `offset`. Raises FrameError unless it is complete."""
     start = offset + PREFIX_BYTES
     if len(data) < start:
         raise FrameError(offset, "a frame that is cut short")
@@ -149,15 +149,15 @@ def decode_frame(data: bytes, offset: int) -> Frame:
 
 
 def contains_frame(data: bytes, start: int) -> bool:
-    """Whether a whole frame starts anywhere from `start` on.
+    """Return whether a complete frame starts anywhere from `start` on.
 
-    Frames become durable in their order, so a whole one behind a broken one means damage,
-    where a torn tail has nothing whole behind it.
+    Frames become durable in order, so a complete one after a broken one means damage; nothing
+    complete follows a torn tail.
     """
-    return any(_is_whole(data, found.start()) for found in _LENGTH.finditer(data, start))
+    return any(_is_complete(data, match.start()) for match in _LENGTH.finditer(data, start))
 
 
-def _is_whole(data: bytes, offset: int) -> bool:
+def _is_complete(data: bytes, offset: int) -> bool:
     length = int.from_bytes(data[offset : offset + 4], "big")
     if offset + PREFIX_BYTES + length > len(data):
         return False

@@ -1,4 +1,4 @@
-"""What an operator does to a data directory: take a snapshot, skip an entry, prune."""
+"""Operations on a data directory: write a snapshot, skip an entry, prune segments."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from risk.commands import Entry, Origin, Skip
 
 
 def write_snapshot(directory: DataDirectory, disk: Disk) -> int:
-    """Write a snapshot of the end of a log that nobody writes to; returns its sequence number.
+    """Write a snapshot of the end of a log that is not in use; return its sequence number.
 
-    Like a start it cuts off a torn tail first. Raises LockedError where somebody does write, and
-    what recovery raises.
+    Like a start, it cuts off a torn tail first. Raises LockedError if the log is in use, and what
+    recovery raises.
     """
     require_log(directory)
     with directory.locked(disk):
@@ -34,10 +34,10 @@ def write_snapshot(directory: DataDirectory, disk: Disk) -> int:
 def skip_entry(
     directory: DataDirectory, sequence: int, reason: str, *, clock: Clock, disk: Disk
 ) -> Entry:
-    """Have every start and replay leave an entry out; returns the entry.
+    """Make every start and replay leave an entry out; return the entry.
 
-    Only for the one that the venue stops at: any other has had its effects, and people were told
-    of them. Raises LockedError while the venue runs, and LogError for an entry that is not the one.
+    Only the entry at which the venue stops can be skipped: the effects of all others were already
+    published. Raises LockedError while the venue runs, and LogError for any other entry.
     """
     require_log(directory)
     with directory.locked(disk):
@@ -79,11 +79,11 @@ def skip_entry(
 
 
 def prune_segments(directory: DataDirectory, disk: Disk) -> list[Segment]:
-    """Remove the segments that no start needs, and return them, oldest first.
+    """Remove the segments that no start needs; return them, oldest first.
 
-    Those are the ones whose last entry the older of the two kept snapshots includes; with fewer
-    than two, none. Also while the venue runs, which only appends. Raises DamageError where a
-    snapshot is not what it should be: nothing is removed then.
+    These are the segments whose last entry is included in the older of the two kept snapshots;
+    with fewer than two snapshots there are none. Safe while the venue runs, which only appends.
+    Raises DamageError for an invalid snapshot, before anything is removed.
     """
     paths = Snapshots(directory.snapshots, disk).paths()[:KEPT]
     if len(paths) < KEPT:
@@ -94,7 +94,7 @@ def prune_segments(directory: DataDirectory, disk: Disk) -> list[Segment]:
     superfluous = [
         segment for segment, following in pairwise(every) if following.first <= oldest + 1
     ]
-    # Oldest first: whenever this is interrupted, what is left has no hole.
+    # Oldest first, so that an interruption leaves no gap.
     for segment in superfluous:
         disk.remove(segment.path)
     if superfluous:
@@ -103,6 +103,6 @@ def prune_segments(directory: DataDirectory, disk: Disk) -> list[Segment]:
 
 
 def require_log(directory: DataDirectory) -> None:
-    """Raise LogError where there is no log, rather than begin one."""
+    """Raise LogError if there is no log, so that no new one is begun."""
     if not list_segments(directory.log):
         raise LogError(f"{directory.path}: there is no log")

@@ -14,7 +14,7 @@ from risk.commands import Entry
 
 @define(eq=False)
 class MemoryLog:
-    """Stamps and numbers. It remembers the last `keep` entries: none unless asked to."""
+    """Stamps and numbers proposals, and stores the last `keep` entries in `entries`."""
 
     clock: Clock
     keep: int = 0
@@ -22,7 +22,6 @@ class MemoryLog:
     entries: deque[Entry] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make room for what is kept."""
         self.entries = deque(maxlen=self.keep)
 
     async def run(self, source: Source, durable: Durable) -> None:
@@ -35,5 +34,5 @@ class MemoryLog:
                 try:
                     await durable.send(entries)
                 except trio.BrokenResourceError:
-                    # Whoever applies them has failed, and says so itself.
+                    # The matcher has failed, and reports that itself.
                     return

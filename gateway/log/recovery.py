@@ -1,7 +1,7 @@
-"""Recovery: the newest valid snapshot, and the entries of the log after it.
+"""Recovery: load the newest valid snapshot and replay the entries of the log after it.
 
-Nothing is guessed. A torn tail, which is what a crash leaves of a frame that nobody was told of,
-is cut off; whatever else is not as it was written raises, and says where.
+A torn tail, which a crash leaves of a frame that was never acknowledged, is cut off. Any other
+deviation raises an error that names the place.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 @define(eq=False)
 class Recovery:
-    """A data directory as a start finds it, mended where a crash had torn it.
+    """The state of a data directory at a start, after a torn tail was cut off.
 
-    `replay` is the venue as of the snapshot, `start` the snapshot's entry (0: there is none),
-    until `run` has applied the rest of the log, which ends with entry `sequence`, stamped
-    `time`, in the frame with that `hash`. `segment` is its last file; None where the next entry
-    needs a new one.
+    `replayer` holds the exchange at the snapshot, which includes entry `start` (0 without a
+    snapshot) and whose frame has the hash `chain`; `run` applies the rest of the log. The log ends
+    with entry `sequence`, whose time is `time` and whose frame has the hash `hash`. `segment` is
+    its last file, or None if the next entry needs a new one.
     """
 
     directory: DataDirectory
@@ -45,9 +45,9 @@ class Recovery:
     segment: Segment | None = None
 
     def run(self) -> Iterator[int]:
-        """Apply the entries after the snapshot; yields the number of each that ended a frame.
+        """Apply the entries after the snapshot; yield the number of the last entry of each frame.
 
-        Raises what `Replay.apply` raises, and DamageError.
+        Raises what `LogReplayer.apply` raises, and DamageError.
         """
         if self.sequence > self.start:
             reader = reader_after(self.directory.log, self.start, self.chain)
@@ -58,16 +58,16 @@ class Recovery:
                 yield entries[-1].sequence
 
     def writer(self, disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> SegmentWriter:
-        """What goes on with this log."""
+        """Return a writer that continues this log."""
         return SegmentWriter(
             self.directory.log, disk, self.sequence, self.hash, self.segment, segment_bytes
         )
 
 
 def recover(directory: DataDirectory, disk: Disk) -> Recovery:
-    """Read what there is and cut off a torn tail. Whoever calls it holds the lock.
+    """Load the newest snapshot, find the end of the log and cut off a torn tail.
 
-    Raises LogError (damage, a gap, other rules) and DiskError.
+    The caller holds the lock. Raises LogError (damage, a gap, other rules) and DiskError.
     """
     every = list_segments(directory.log)
     if every:
@@ -84,7 +84,7 @@ def recover(directory: DataDirectory, disk: Disk) -> Recovery:
         replay.exchange.state.time,
     )
     _find_end(recovery, start, disk)
-    # Whatever stands behind the end by now holds nothing, and its name is wanted.
+    # Segments after the end are empty, and their names are needed for new ones.
     for empty in list_segments(directory.log):
         if empty.first > recovery.sequence and empty != recovery.segment:
             logger.warning("%s never came to hold an entry: removed", empty.path)
@@ -118,7 +118,7 @@ def _find_end(recovery: Recovery, start: ReplayStart, disk: Disk) -> None:
 
 
 def _cut(reader: SegmentReader, disk: Disk) -> None:
-    """Cut off what a crash left of its last write. Raises DamageError for damage."""
+    """Cut off the unfinished last write of a crash. Raises DamageError for damage."""
     assert reader.fault is not None
     path, rest = reader.segment.path, reader.unfinished_bytes()
     logger.warning(

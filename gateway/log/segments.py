@@ -1,6 +1,6 @@
-"""Segment files: which there are, and their frames read as one chain.
+"""Segment files of a log, and a reader of their frames as one chain.
 
-A reader may run beside a writer, also in another process: what is not whole yet is not there.
+A reader may run beside a writer, also in another process: it ignores what is incomplete.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _NAME: Final = re.compile(r"[0-9]{20}\.seg")
 
 @frozen
 class Segment:
-    """A segment file; its name says its first sequence number."""
+    """A segment file. `first` is its first sequence number, according to its name."""
 
     path: Path
     first: int
 
     def header(self) -> Header:
-        """Its header. Raises DamageError and VersionError."""
+        """Read its header. Raises DamageError and VersionError."""
         with disk_errors(self.path), open_regular(self.path) as file:
             data = file.read(HEADER_BYTES)
         try:
@@ -54,7 +54,7 @@ class Segment:
         return header
 
     def header_incomplete(self) -> bool:
-        """Whether its header never became whole, so that it holds nothing yet."""
+        """Return whether its header is incomplete, so that it holds no frame yet."""
         with disk_errors(self.path), open_regular(self.path) as file:
             head = file.read(HEADER_BYTES)
         try:
@@ -66,45 +66,45 @@ class Segment:
         return False
 
     def size(self) -> int:
-        """How many bytes it has by now."""
+        """Return its present size in bytes."""
         with disk_errors(self.path):
             return self.path.stat().st_size
 
     def read(self, offset: int = 0) -> bytes:
-        """Its bytes from `offset` on."""
+        """Return its bytes from `offset` on."""
         with disk_errors(self.path), open_regular(self.path) as file:
             file.seek(offset)
             return file.read()
 
 
 def segment_path(folder: Path, first: int) -> Path:
-    """Where the segment that begins with entry `first` is."""
+    """Return the path of the segment that begins with entry `first`."""
     return folder / f"{first:020}.seg"
 
 
 def list_segments(folder: Path) -> list[Segment]:
-    """All segments, oldest first; none where there is no such folder."""
+    """Return all segments, oldest first; none if the directory does not exist."""
     with disk_errors(folder):
         if not folder.is_dir():
             return []
-        found = os.listdir(folder)  # noqa: PTH208 - followers ask all the time, and it is faster
-    names = sorted(name for name in found if _NAME.fullmatch(name))
+        names = os.listdir(folder)  # noqa: PTH208 - faster, and readers poll the directory
+    names = sorted(name for name in names if _NAME.fullmatch(name))
     return [Segment(folder / name, int(name[:20])) for name in names]
 
 
 def segment_of(every: Sequence[Segment], sequence: int) -> Segment | None:
-    """The segment that holds an entry, or will when it is written."""
+    """Return the segment that holds an entry or, if it is not written yet, will hold it."""
     return next((each for each in reversed(every) if each.first <= sequence), None)
 
 
 @define(eq=False)
 class SegmentReader:
-    """The frames of a log from one segment on, each checked against the one before.
+    """Reads the frames of a log from one segment on, and checks each against the previous one.
 
-    `frames` ends where nothing more is whole and may be called again for what has come since.
-    `sequence` and `hash` are those of the last frame that it gave; `segment` and `offset` are
-    where the next one will be. `fault` says why what is there is not whole: a torn tail, or a
-    write under way, since anything else raises DamageError.
+    `frames` ends where no complete frame follows, and may be called again later. `sequence` and
+    `hash` are those of the last frame that it yielded; `segment` and `offset` are the position of
+    the next one. `fault` is why the bytes there are not a complete frame: they are a torn tail or a
+    write in progress, as anything else raises DamageError.
     """
 
     folder: Path
@@ -116,14 +116,13 @@ class SegmentReader:
     fault: FrameError | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Start before its first frame. Raises DamageError and VersionError."""
         self.header = self.segment.header()
         self.sequence, self.hash = self.header.first - 1, self.header.previous
 
     def frames(self) -> Iterator[Frame]:
-        """The whole frames that have not been given yet."""
+        """Yield the complete frames after the present position. Raises DamageError."""
         while True:
-            # In this order: a segment that has a successor by now is complete when it is read.
+            # Before reading the segment: once it has a successor, nothing is added to it.
             following = next(
                 (each for each in list_segments(self.folder) if each.first > self.segment.first),
                 None,
@@ -137,7 +136,7 @@ class SegmentReader:
                 return
 
     def entries(self, frame: Frame) -> list[Entry]:
-        """The entries of the frame that was given last. Raises DamageError."""
+        """Return the entries of the frame that was yielded last. Raises DamageError."""
         try:
             return frame.entries()
         except FrameError as error:
@@ -153,9 +152,9 @@ class SegmentReader:
                 return
 
     def unfinished_bytes(self) -> int:
-        """Bytes of an unfinished write behind the last whole frame, once `frames` has ended.
+        """Return the number of bytes after the last complete frame, once `frames` has ended.
 
-        Raises DamageError where a whole frame follows them, so that they are something else.
+        They are an unfinished write. Raises DamageError if a complete frame follows them.
         """
         if self.fault is None:
             return 0
@@ -166,16 +165,16 @@ class SegmentReader:
             if contains_frame(rest, 1):
                 raise DamageError(self.segment.path, self.offset, error.what) from error
             return len(rest)
-        # It was being written, and is whole by now.
+        # The write has been completed meanwhile.
         return 0
 
     @property
     def empty(self) -> bool:
-        """Whether the present segment has had no frame so far."""
+        """Whether no frame of the present segment was read yet."""
         return self.offset == HEADER_BYTES
 
     def _rest(self) -> Iterator[Frame]:
-        """What is whole of the present segment."""
+        """Yield the complete frames that are left in the present segment."""
         self.fault = None
         data, at = self.segment.read(self.offset), 0
         while at < len(data):
@@ -184,11 +183,11 @@ class SegmentReader:
             except FrameError as error:
                 self.fault = error
                 return
-            self._follow(frame)
+            self._advance(frame)
             at += frame.size
             yield frame
 
-    def _follow(self, frame: Frame) -> None:
+    def _advance(self, frame: Frame) -> None:
         if frame.previous != self.hash:
             what = "a frame that does not follow the one before"
             raise DamageError(self.segment.path, self.offset, what)
@@ -199,7 +198,7 @@ class SegmentReader:
         self.sequence, self.hash = frame.last, frame.hash
 
     def _enter(self, following: Segment) -> bool:
-        """Go on to the next segment; False while its header is not whole."""
+        """Go on to the next segment; return False while its header is incomplete."""
         if following.header_incomplete() and following == list_segments(self.folder)[-1]:
             return False
         header = following.header()
@@ -210,14 +209,14 @@ class SegmentReader:
 
 
 def reader_after(folder: Path, sequence: int, chain: bytes) -> SegmentReader | None:
-    """A reader of what follows entry `sequence`, whose frame has the hash `chain`.
+    """Return a reader of the entries after `sequence`, whose frame has the hash `chain`.
 
-    None where the log holds nothing and that entry is the one before it. Raises LogError where
-    the log does not hold that entry, or another one in its place.
+    Return None if the log holds no entry yet and would begin with the next one. Raises LogError if
+    the log does not hold entry `sequence`, or holds another one in its place.
     """
     every = list_segments(folder)
-    unbegun = every.pop() if every and every[-1].header_incomplete() else None
-    if not every and (unbegun.first if unbegun else 1) == sequence + 1:
+    empty = every.pop() if every and every[-1].header_incomplete() else None
+    if not every and (empty.first if empty else 1) == sequence + 1:
         return None
     segment = segment_of(every, sequence + 1)
     if segment is None:

@@ -1,6 +1,6 @@
-"""Snapshots: the state after an entry, in a file that is whole or not there.
+"""Snapshots: files with the state after an entry, put in place atomically.
 
-    header   magic 8, format u16, rules u32, sequence u64, hash of the log's chain 16, trail 20,
+    header   magic 8, format u16, rules u32, sequence u64, hash of the frame 16, event hash 20,
              digest of the state 16, length of the payload u64, checksum 16
     payload  the state's facts, as risk.snapshot writes them
 
@@ -29,10 +29,10 @@ from risk.snapshot import dump, load
 
 MAGIC: Final = b"TIDESNAP"
 FORMAT: Final = 1
-"""Version of the layout above, as for segments."""
+"""Version of this format. Newer ones are rejected; older ones remain readable."""
 
 KEPT: Final = 2
-"""The newest, and one more, should that have been damaged since."""
+"""How many are kept: the newest, and one more in case it is damaged."""
 
 _DIGEST_BYTES: Final = 16
 _HEADER: Final = struct.Struct(f">8sHIQ{HASH_BYTES}s{EVENT_HASH_BYTES}s{_DIGEST_BYTES}sQ")
@@ -51,12 +51,12 @@ class Snapshot:
 
     @classmethod
     def of(cls, exchange: Exchange, sequence: int, chain: bytes, event_hash: EventHash) -> Snapshot:
-        """The state as it is, with entry `sequence`, the last of a frame, as the last one."""
+        """Return a snapshot of the present state, after entry `sequence`, the last of its frame."""
         payload = dump(exchange.state)
         return cls(RULES, sequence, chain, event_hash.value, _hash(payload), payload)
 
     def encode(self) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         fields = _HEADER.pack(
             MAGIC,
             FORMAT,
@@ -71,7 +71,7 @@ class Snapshot:
 
     @classmethod
     def read(cls, path: Path) -> Snapshot:
-        """Read a file. Raises DamageError, or VersionError for what is not ours to read."""
+        """Read a file. Raises DamageError, or VersionError for a later format."""
         with disk_errors(path), open_regular(path) as file:
             data = file.read()
         if len(data) < _HEADER.size + _DIGEST_BYTES or not data.startswith(MAGIC):
@@ -88,12 +88,12 @@ class Snapshot:
         return cls(rules, sequence, chain, trail, digest, payload)
 
     def exchange(self) -> Exchange:
-        """The venue as it was. Raises LogError where the payload is no such state."""
+        """Return the exchange in this state. Raises LogError for an invalid payload."""
         try:
             exchange = Exchange(load(self.payload))
         except msgspec.DecodeError as error:
             raise LogError(f"no state that this version knows: {error}") from error
-        # Other rules may know of other facts.
+        # Under other rules the digest may cover other facts.
         if self.rules == RULES and exchange.digest() != self.digest.hex():
             raise LogError("read back, the state has another digest")
         return exchange
@@ -101,13 +101,13 @@ class Snapshot:
 
 @define(eq=False)
 class Snapshots:
-    """The folder of the snapshots; each is named by its sequence number."""
+    """The directory of the snapshots, which are named by their sequence numbers."""
 
     folder: Path
     disk: Disk = field(factory=Disk)
 
     def paths(self) -> list[Path]:
-        """All of them, newest first; none where there is no such folder."""
+        """Return their paths, newest first; none if the directory does not exist."""
         with disk_errors(self.folder):
             if not self.folder.is_dir():
                 return []
@@ -116,13 +116,13 @@ class Snapshots:
             )
 
     def write(self, snapshot: Snapshot) -> Path:
-        """Write one, and remove what it makes superfluous. Raises DiskError.
+        """Write a snapshot, and remove those that are no longer needed. Raises DiskError.
 
-        At every moment the folder holds whole snapshots only, and at least those it held before
-        or two newer ones.
+        At every moment the directory holds only complete snapshots, and at least those that it held
+        before or two newer ones.
         """
         target = self.folder / f"{snapshot.sequence:020}.snap"
-        # The venue and a process that follows its log may both be at it.
+        # The venue and its follower may write at the same time.
         unfinished = target.with_suffix(f".{os.getpid()}.tmp")
         self.disk.remove(unfinished)
         file = self.disk.create(unfinished)
@@ -140,13 +140,13 @@ class Snapshots:
             self.disk.remove(path)
 
     def _abandoned(self) -> list[Path]:
-        """What processes that have ended did not finish."""
+        """Return the unfinished files of processes that have ended."""
         with disk_errors(self.folder):
             return [p for p in self.folder.glob("*.*.tmp") if not _runs(p.suffixes[-2][1:])]
 
 
 def _runs(pid: str) -> bool:
-    """Whether that process runs."""
+    """Return whether a process runs."""
     try:
         os.kill(int(pid), 0)
     except (ValueError, ProcessLookupError):

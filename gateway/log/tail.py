@@ -1,4 +1,4 @@
-"""The end of a log that another process is writing."""
+"""Reading a log while another process writes it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from gateway.log.segments import SegmentReader
 
 @define(eq=False)
 class LogTail:
-    """The frames of a log in the making, each once it is known to be durable.
+    """Reads the durable frames of a log that is being written.
 
-    A frame can be read before it is synced, and where its sync fails it is gone after the next
-    start, with another one in its place. But nobody writes a frame before the last one is synced:
-    all that are there are durable, except the last.
+    A frame can be read before it is synced, and if the sync fails, the next start may write another
+    one in its place. A frame is written only after the previous one was synced, so every frame
+    except the last is durable.
     """
 
     reader: SegmentReader
 
     def frames(self) -> Iterator[Frame]:
-        """What has become durable since the last call. Take them all. Raises DamageError."""
+        """Yield the frames that became durable since the last call. Raises DamageError.
+
+        Exhaust the iterator: the position is set at its end.
+        """
         held: Frame | None = None
         before = after = copy(self.reader)
         for frame in self.reader.frames():
@@ -31,5 +34,5 @@ class LogTail:
                 yield held
             held, before, after = frame, after, copy(self.reader)
         self.reader.unfinished_bytes()
-        # So that the last one, which may yet become another, is read again.
+        # The last frame may still be replaced, so the next call reads it again.
         self.reader = before

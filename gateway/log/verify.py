@@ -1,9 +1,8 @@
-"""Proving a log: that it is as it was written, and that replaying it comes to what the venue did.
+"""Verification of a log: its bytes are intact, and replaying it reproduces what the venue did.
 
-Every checksum and the chain; then a replay from the first entry and one from each snapshot, which
-must come to the trails that the live venue left in the log, to the digests of the snapshots and,
-all of them, to the same end. On the way the identities of money and margin are proved from
-scratch.
+First all checksums and the chain are checked. Then the log is replayed from the first entry and
+from each snapshot: the replays must match the checkpoints in the log and the digests of the
+snapshots, and end in the same state. Meanwhile the balances and margins are regularly recomputed.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from risk import RULES
 from risk.commands import Checkpoint
 
 CHECK_ENTRIES: Final = 10_000
-"""From one proof of the identities to the next. One costs as much as the state is large: some
-milliseconds at a thousand accounts, after half a second of replay."""
+"""Entries between two consistency checks. The cost of a check grows with the state: at a thousand
+accounts, some milliseconds after half a second of replay."""
 
 
 class Meter(Protocol):
@@ -37,11 +36,11 @@ class Meter(Protocol):
 
 @frozen
 class Verified:
-    """What was proved of a log.
+    """The result of a successful verification.
 
-    `entries` were replayed, in all, `checkpoints` trails and `snapshots` digests compared, and
-    the identities proved `checks` times. `digest` is that of the end; empty where nothing could
-    be replayed.
+    `entries` counts the replayed entries of all replays, `checkpoints` and `snapshots` what was
+    compared, and `checks` the consistency checks. `digest` is that of the final state, empty if
+    nothing could be replayed.
     """
 
     scan: LogScan
@@ -54,11 +53,10 @@ class Verified:
 
 @define(eq=False)
 class Verification:
-    """The proof of a log, which may be in use; what comes while it runs is left out.
+    """Verifies a log, which may be in use; entries that are added meanwhile are ignored.
 
-    Raises the LogError that fits what is not as it should be: DamageError with file and offset,
-    DivergenceError and IdentityError with the entry, and ApplyError for one that cannot be
-    applied and is not skipped.
+    Raises DamageError with file and offset, DivergenceError and IdentityError with the entry, other
+    LogErrors, and ApplyError for an entry that cannot be applied and is not skipped.
     """
 
     directory: DataDirectory
@@ -70,26 +68,26 @@ class Verification:
     _checks: int = field(default=0, init=False)
 
     def run(self) -> Verified:
-        """Prove everything."""
+        """Verify the log from every start."""
         with self.meter.measure("checksums and chain, bytes", log_bytes(self.directory)) as advance:
-            found = scan_log(self.directory, advance)
-        ends = {start.sequence: self._replay(found, start) for start in found.starts()}
+            scan = scan_log(self.directory, advance)
+        ends = {start.sequence: self._replay(scan, start) for start in scan.starts()}
         if len(set(ends.values())) > 1:
-            told = ", ".join(f"from entry {start}: {end}" for start, end in ends.items())
-            raise DivergenceError(f"replays come to different states at the end: {told}")
+            states = ", ".join(f"from entry {start}: {end}" for start, end in ends.items())
+            raise DivergenceError(f"replays come to different states at the end: {states}")
         digest = next(iter(ends.values()), "")
         return Verified(
-            found, self._entries, self._checkpoints, self._compared, self._checks, digest
+            scan, self._entries, self._checkpoints, self._compared, self._checks, digest
         )
 
-    def _replay(self, found: LogScan, start: ReplayStart) -> str:
-        """Replay to the end, which was `found`; returns the digest there."""
+    def _replay(self, scan: LogScan, start: ReplayStart) -> str:
+        """Replay to the end of the scan; return the digest there."""
         what = f"replay from entry {start.sequence + 1}, entries"
-        expected = {snapshot.sequence: snapshot for snapshot in found.snapshots}
-        replay, reader = start.replayer(found.skips), start.reader(self.directory)
+        expected = {snapshot.sequence: snapshot for snapshot in scan.snapshots}
+        replay, reader = start.replayer(scan.skips), start.reader(self.directory)
         due = start.sequence + self.every
-        with self.meter.measure(what, found.last - start.sequence) as advance:
-            for entries in reader.batches(found.last) if reader else ():
+        with self.meter.measure(what, scan.last - start.sequence) as advance:
+            for entries in reader.batches(scan.last) if reader else ():
                 for entry in entries:
                     replay.apply(entry)
                     self._checkpoints += isinstance(entry.command, Checkpoint)
@@ -101,7 +99,7 @@ class Verification:
                     due = last + self.every
                 self._entries += len(entries)
                 advance(len(entries))
-        self._check(replay, found.last)
+        self._check(replay, scan.last)
         return replay.exchange.digest()
 
     def _compare(self, replay: LogReplayer, snapshot: Snapshot) -> None:
@@ -110,7 +108,7 @@ class Verification:
                 f"up to entry {snapshot.sequence} the replay came to other events than its snapshot"
                 f" says (trail {replay.event_hash.value.hex()}, not {snapshot.event_hash.hex()})"
             )
-        # A snapshot from before a change of rules has the digest of other facts.
+        # Under other rules the digest may cover other facts.
         if snapshot.rules == RULES:
             digest = replay.exchange.digest()
             if digest != snapshot.digest.hex():

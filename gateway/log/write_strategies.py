@@ -1,9 +1,8 @@
-"""How a batch reaches the disk: in a process of its own, in a thread, or at once.
+"""How a batch reaches the disk: by another process, by a thread, or in the event loop.
 
-A thread has to have the interpreter before it can ask the kernel for anything and when it has been
-answered, and while the loop is busy it gets it only once the loop waits: a batch went to the disk
-when there was nothing else to do, so that the loop stood still for as long as that took. A process
-writes while the loop decides what was written before.
+A thread needs the GIL before and after each system call, and a busy event loop releases it only
+when it waits. Batches were then written when the loop had nothing else to do, and it stood still
+for that time. A separate process writes while the event loop applies the previous batch.
 """
 
 from __future__ import annotations
@@ -28,51 +27,51 @@ from gateway.log.errors import DiskError
 from gateway.log.writer import EncodedBatch, SegmentWriter
 
 Append = Callable[[EncodedBatch], Awaitable[float]]
-"""Makes a batch durable; returns the seconds that the disk took. Raises DiskError."""
+"""Makes a batch durable and returns the seconds that the disk took. Raises DiskError."""
 
 WriteStrategy = Callable[[SegmentWriter], AbstractAsyncContextManager[Append]]
-"""What appends with a writer for as long as its block lasts."""
+"""Opens an Append that uses a writer, for the duration of a block."""
 
-# Without what a site might add to it, and with no module of ours in the way of the standard ones.
+# Without site packages, and without the program's directory, whose modules would shadow standard
+# ones.
 _PROGRAM: Final = (sys.executable, "-P", "-S", str(Path(writer_process.__file__)))
 
 
 @asynccontextmanager
 async def in_event_loop(writer: SegmentWriter) -> AsyncIterator[Append]:
-    """Hold the loop: for tests whose clock takes whoever waits for another thread for idle."""
+    """Write in the event loop, for tests whose clock jumps ahead while a thread is awaited."""
 
-    async def append(framed: EncodedBatch) -> float:
+    async def append(batch: EncodedBatch) -> float:
         await trio.lowlevel.checkpoint()
-        return _timed(writer, framed)
+        return _timed(writer, batch)
 
     yield append
 
 
 @asynccontextmanager
 async def in_thread(writer: SegmentWriter) -> AsyncIterator[Append]:
-    """Have a thread do it, with the writer's own disk, whatever that is."""
+    """Write in a thread, with the writer's own Disk."""
 
-    async def append(framed: EncodedBatch) -> float:
-        # Not abandoned when cancelled: nobody may write behind the back of who believes that the
-        # log has ended.
-        return await trio.to_thread.run_sync(_timed, writer, framed, limiter=alone)
+    async def append(batch: EncodedBatch) -> float:
+        # Not abandoned when cancelled: nothing may be written after the log's task has ended.
+        return await trio.to_thread.run_sync(_timed, writer, batch, limiter=single)
 
-    alone = trio.CapacityLimiter(1)
+    single = trio.CapacityLimiter(1)
     yield append
 
 
-def _timed(writer: SegmentWriter, framed: EncodedBatch) -> float:
+def _timed(writer: SegmentWriter, batch: EncodedBatch) -> float:
     began = perf_counter()
-    writer.write(framed)
+    writer.write(batch)
     return perf_counter() - began
 
 
 @asynccontextmanager
 async def in_process(writer: SegmentWriter, *, lock: int) -> AsyncIterator[Append]:
-    """Have a process do it. Raises DiskError where none can be started.
+    """Write in another process. Raises DiskError if it cannot be started.
 
-    It has the descriptor `lock` as well: whoever waits for the lock waits for what it still
-    writes. It ends with this block, or with this process, however that ends.
+    The process inherits the descriptor `lock`, so that the lock is held until its last write is
+    over. It ends with this block, or when this process ends in whatever way.
     """
     ours, theirs = socket.socketpair()
     with ours:
@@ -83,15 +82,14 @@ async def in_process(writer: SegmentWriter, *, lock: int) -> AsyncIterator[Appen
                 pass_fds=(theirs.fileno(), lock),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                # A Ctrl-C is for the venue, which ends this when it has nothing more to write.
+                # A Ctrl-C must reach only the venue, which ends this process after its last write.
                 process_group=0,
             )
         try:
             yield WriterProcess(writer, ours, process)
         finally:
             ours.close()
-            # What it was sent it has confirmed, or failed in. It would end by itself, unless it was
-            # stopped.
+            # It has confirmed all writes or failed. It would end by itself unless it is suspended.
             process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
@@ -99,9 +97,10 @@ async def in_process(writer: SegmentWriter, *, lock: int) -> AsyncIterator[Appen
 
 @define(eq=False)
 class WriterProcess:
-    """An Append whose work another process does.
+    """An Append that sends batches to another process.
 
-    Its socket is spoken to with plain calls, of which a batch needs few; waiting is trio's.
+    It calls the non-blocking socket directly, since a batch needs only a few calls, and lets trio
+    wait when the socket is not ready.
     """
 
     writer: SegmentWriter
@@ -109,29 +108,29 @@ class WriterProcess:
     process: trio.Process
     _file: File | None = field(default=None, init=False)
 
-    async def __call__(self, framed: EncodedBatch) -> float:
-        # Not left alone when cancelled, as in a thread.
+    async def __call__(self, batch: EncodedBatch) -> float:
+        # Shielded for the same reason as in a thread.
         with trio.CancelScope(shield=True):
-            if self.writer.is_full(framed):
+            if self.writer.is_full(batch):
                 await trio.to_thread.run_sync(self.writer.begin_segment)
             file = self.writer.file
             try:
-                await self._send(file, framed.data)
-                answer = await self._answer()
+                await self._send(file, batch.data)
+                reply = await self._receive_reply()
             except ConnectionError as lost:
                 raise DiskError(
                     errno.EPIPE, "the process that writes the log has ended", str(file.path)
                 ) from lost
-        error, micros = map(int, writer_process.DONE.unpack(answer))
+        error, micros = map(int, writer_process.DONE.unpack(reply))
         if error:
             raise DiskError(error, os.strerror(error), str(file.path))
-        self.writer.confirm(framed)
+        self.writer.confirm(batch)
         return micros / 1e6
 
     async def _send(self, file: File, data: bytes) -> None:
         head = writer_process.LENGTH.pack(len(data))
         if file is not self._file:
-            # So few bytes go at once.
+            # A message of this size is never sent in parts.
             socket.send_fds(self.socket, [head], [file.descriptor])
             head, self._file = b"", file
         left = memoryview(head + data)
@@ -141,12 +140,12 @@ class WriterProcess:
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self.socket)
 
-    async def _answer(self) -> bytes:
-        answer = b""
-        while len(answer) < writer_process.DONE.size:
+    async def _receive_reply(self) -> bytes:
+        reply = b""
+        while len(reply) < writer_process.DONE.size:
             await trio.lowlevel.wait_readable(self.socket)
-            part = self.socket.recv(writer_process.DONE.size - len(answer))
+            part = self.socket.recv(writer_process.DONE.size - len(reply))
             if not part:
                 raise ConnectionResetError
-            answer += part
-        return answer
+            reply += part
+        return reply

@@ -1,4 +1,4 @@
-"""The writing end of the log on disk: frames into segments."""
+"""Writing frames to segment files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from risk import RULES
 from risk.commands import Entry
 
 SEGMENT_BYTES: Final = 64 * 2**20
-"""Some 200,000 entries: a file that is copied, checked or deleted in about a second."""
+"""Some 200,000 entries: such a file is copied, verified or deleted in about a second."""
 
 
 @frozen
 class EncodedBatch:
-    """A batch as it goes to the disk: its bytes, its last sequence, its hash."""
+    """The frame of a batch: its bytes, its last sequence number and its hash."""
 
     data: bytes
     last_sequence: int
@@ -31,8 +31,8 @@ class EncodedBatch:
 class SegmentWriter:
     """Appends frames to the last segment, and begins a new one when that is full.
 
-    `sequence` and `hash` are those of the last frame. `segment` is where it is, whole to its
-    last byte and of our rules; None begins a new one.
+    `sequence` and `hash` are those of the last frame. `segment` is the segment to continue, which
+    must end with a complete frame and have the present rules; None begins a new one.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class SegmentWriter:
     _size: int = field(default=0, init=False)
 
     def open(self) -> None:
-        """Make ready, so that what is wrong with the disk shows before the first entry."""
+        """Open or create the segment, so that disk errors show before the first entry."""
         if self.segment is None:
             self._begin()
         else:
@@ -57,22 +57,22 @@ class SegmentWriter:
         self.write(self.encode(entries))
 
     def encode(self, entries: Sequence[Entry]) -> EncodedBatch:
-        """The next batch, which `write` makes durable."""
+        """Return the frame of the next batch, for `write`."""
         assert entries[0].sequence == self.sequence + 1, "the log has no gaps"
         data, following = encode_frame(entries, self.hash)
         return EncodedBatch(data, entries[-1].sequence, following)
 
-    def write(self, framed: EncodedBatch) -> None:
-        """Make it durable. Raises DiskError, after which nothing may be appended."""
-        if self.is_full(framed):
+    def write(self, batch: EncodedBatch) -> None:
+        """Make a frame durable. Raises DiskError, after which nothing may be appended."""
+        if self.is_full(batch):
             self.begin_segment()
-        self.disk.write(self.file, framed.data)
+        self.disk.write(self.file, batch.data)
         self.disk.sync(self.file)
-        self.confirm(framed)
+        self.confirm(batch)
 
-    def is_full(self, framed: EncodedBatch) -> bool:
-        """Whether the segment has no room for it; then `turn` comes first."""
-        return self._size > HEADER_BYTES and self._size + len(framed.data) > self.segment_bytes
+    def is_full(self, batch: EncodedBatch) -> bool:
+        """Return whether `begin_segment` must be called before this frame is written."""
+        return self._size > HEADER_BYTES and self._size + len(batch.data) > self.segment_bytes
 
     def begin_segment(self) -> None:
         """Begin the next segment. Raises DiskError, after which nothing may be appended."""
@@ -81,17 +81,17 @@ class SegmentWriter:
 
     @property
     def file(self) -> File:
-        """The last segment, where the next frame goes."""
+        """The file of the last segment, which the next frame goes to."""
         assert self._file is not None, "open comes first"
         return self._file
 
-    def confirm(self, framed: EncodedBatch) -> None:
-        """It is durable."""
-        self._size += len(framed.data)
-        self.sequence, self.hash = framed.last_sequence, framed.hash
+    def confirm(self, batch: EncodedBatch) -> None:
+        """Record that a frame is durable."""
+        self._size += len(batch.data)
+        self.sequence, self.hash = batch.last_sequence, batch.hash
 
     def close(self) -> None:
-        """Close the file. Everything is durable already."""
+        """Close the file. All frames are durable already."""
         if self._file is not None:
             self.disk.close(self._file)
             self._file = None

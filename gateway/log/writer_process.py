@@ -1,12 +1,13 @@
-"""A program that writes what it is sent to the file that it is given, and syncs it.
+"""A program that appends the data it receives to a file, and syncs the file.
 
-    python writer_process.py SOCKET [descriptors that are only held]
+    python writer_process.py SOCKET [descriptors that are only kept open]
 
-SOCKET is the descriptor of a stream socket. Over it come a length, with the descriptor of the file
-where that is another one than before, and as many bytes; back goes an error number, 0 where there
-is none, and how many microseconds it took. After an error it ends: nothing may be written then.
+SOCKET is the descriptor of a stream socket. A request is a length and as many bytes of data, with
+the descriptor of the file if that differs from the last one. The reply is an error number, 0 for
+success, and the microseconds that the write took. The program ends after an error, because nothing
+may be written then.
 
-It imports none of ours, so that it starts in the time that Python takes.
+It imports no module of Tidegate, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ DONE: Final = struct.Struct("=iI")
 
 PRIORITY: Final = -10
 
-# The size of a file is synced with its data where that has changed; its times need not be.
+# fdatasync also syncs a changed file size. The other metadata is not needed.
 sync = os.fdatasync if hasattr(os, "fdatasync") else os.fsync
 
 
 def main() -> None:
-    """Serve until the other side is gone; it alone ends this, so that nothing is left half done."""
-    # It does little and everybody waits for it: where that is allowed, before whoever does much.
+    """Serve until the venue closes the socket; signals that would cut a write short are ignored."""
+    # Every order waits for this process, which uses little time: raise its priority if permitted.
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # A venue that is killed closes the socket in the middle of whatever.
+    # A venue that is killed closes the socket at any point.
     with socket.socket(fileno=int(sys.argv[1])) as venue, suppress(ConnectionError):
         _serve(venue)
 
@@ -65,7 +66,7 @@ def _serve(venue: socket.socket) -> None:
 
 
 def _receive(venue: socket.socket, length: int) -> bytes:
-    """So many bytes; fewer where there will be no more."""
+    """Return `length` bytes, or fewer at the end of the stream."""
     data = bytearray(length)
     left = memoryview(data)
     while left:
@@ -77,7 +78,7 @@ def _receive(venue: socket.socket, length: int) -> bytes:
 
 
 def _append(file: int, data: bytes) -> int:
-    """Write all of it, and make it durable; returns the number of what went wrong, or 0."""
+    """Write all of `data` and make it durable; return the error number, or 0."""
     left = memoryview(data)
     try:
         while left:

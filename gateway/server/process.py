@@ -136,8 +136,8 @@ async def stop_at_signal(
     if error is not None:
         running.abandon()
         os._exit(report_failure(error))
-    # The log is closed, so tasks that still run can be abandoned, such as that of a client that does
-    # not read.
+    # The log is closed, so tasks that still run can be abandoned, such as that of a client that
+    # does not read.
     os._exit(0)
 
 

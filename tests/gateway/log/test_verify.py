@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from gateway.cli import progress
-from gateway.cli.log import report
+from gateway.cli.log import format_report
 from gateway.cli.progress import ConsoleMeter
 from gateway.log import writer
 from gateway.log.errors import (
@@ -68,7 +68,7 @@ def test_what_was_written_is_proved(tmp_path: Path) -> None:
         # Both from the start, and the second once more from the first snapshot.
         assert (2 + 1, 2 + 1) == (found.checkpoints, found.snapshots)
         assert found.checks > last // 10
-        text = report(found, 1.0)
+        text = format_report(found, 1.0)
         assert f"entries 1 to {last}: checksums right, chain whole" in text
         assert f"replayed from the start, the snapshot of entry {first}" in text
         assert found.digest in text
@@ -99,7 +99,7 @@ def test_any_flipped_bit_is_found_where_it_is(tmp_path: Path) -> None:
 def _told(scribe: Scribe) -> str:
     """Why a log is not proved, or else what was proved of it."""
     try:
-        return report(verify(scribe, every=10**9), 1.0)
+        return format_report(verify(scribe, every=10**9), 1.0)
     except (DamageError, VersionError) as error:
         return str(error)
 
@@ -115,7 +115,7 @@ def test_a_torn_tail_is_told_and_no_damage(tmp_path: Path) -> None:
     torn = segment.path.stat().st_size - size
     found = verify(scribe)
     assert (last, torn) == (found.scan.last, found.scan.torn)
-    assert f"after them {torn} bytes of an unfinished frame" in report(found, 1.0)
+    assert f"after them {torn} bytes of an unfinished frame" in format_report(found, 1.0)
 
 
 def test_a_missing_segment_is_found(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_other_rules_are_proved_by_their_bytes(
     assert (change, scribe.sequence - change) == (found.scan.foreign, found.entries)
     assert scribe.exchange.digest() == found.digest
     told = f"entries 1 to {change}: not replayed, written under other rules"
-    assert told in report(found, 1.0)
+    assert told in format_report(found, 1.0)
     for path in Snapshots(scribe.book.directory.snapshots).paths():
         path.unlink()
     assert (0, "") == (verify(scribe).entries, verify(scribe).digest)
@@ -219,7 +219,7 @@ def test_a_skip_is_honoured_from_every_start(tmp_path: Path) -> None:
     scribe.trade(1)
     found = verify(scribe)
     assert scribe.exchange.digest() == found.digest
-    assert f"entry {poison.sequence} is skipped: no steps" in report(found, 1.0)
+    assert f"entry {poison.sequence} is skipped: no steps" in format_report(found, 1.0)
 
 
 def test_a_later_format_is_refused(tmp_path: Path) -> None:
