@@ -1,4 +1,4 @@
-"""The venue's clock, against a machine whose clocks a test sets."""
+"""Tests of the venue's clock, with machine clocks that the test sets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WALL = 1_790_000_000 * SECOND
 
 @define
 class Machine:
-    """Two clocks: one that can be set, and one that only passes."""
+    """Two clocks: one that can be set, and one that only advances."""
 
     wall: int = WALL
     elapsed: int = BOOT
@@ -39,12 +39,12 @@ class Machine:
         return RealClock(lambda: self.wall, lambda: self.elapsed)
 
     def wait(self, nanos: int) -> None:
-        """Time passes."""
+        """Advance both clocks."""
         self.wall += nanos
         self.elapsed += nanos
 
     def run(self, clock: RealClock, nanos: int, each: int = SECOND // 10) -> None:
-        """Time passes, and the clock is read all the while."""
+        """Advance both clocks, and read the venue's clock all the while."""
         for _ in range(nanos // each):
             self.wait(each)
             clock.micros()
@@ -61,15 +61,15 @@ def test_milliseconds_and_microseconds_are_one_clock() -> None:
 
 
 def test_the_default_is_the_machines_clock() -> None:
-    """Without sources the clock reads the present: after 2024 and before 2100."""
+    """By default the clock reads the present: after 2024 and before 2100."""
     clock = RealClock()
     assert 1_704_067_200_000 < clock.now() < 4_102_444_800_000
     assert abs(clock.wall() - clock.now()) < 1_000
     assert abs(clock.lead_millis()) < 1_000
 
 
-def test_a_step_of_a_time_service_is_followed_at_once() -> None:
-    """Up to a second ahead; a second back passes at half speed, and is over two seconds later."""
+def test_a_correction_of_a_second_is_followed_at_once() -> None:
+    """A second ahead is followed; a second back passes at half speed, for two seconds."""
     machine = Machine()
     clock = machine.clock()
     clock.micros()
@@ -86,7 +86,7 @@ def test_a_step_of_a_time_service_is_followed_at_once() -> None:
 
 
 def test_a_suspend_is_no_jump() -> None:
-    """A machine that slept for three days, with both clocks counting, is believed at once."""
+    """A machine that slept for three days, with both clocks advancing, is followed at once."""
     machine = Machine()
     clock = machine.clock()
     clock.micros()
@@ -96,7 +96,7 @@ def test_a_suspend_is_no_jump() -> None:
 
 
 @pytest.mark.parametrize("wrong", [1, 10, 600])
-def test_an_hour_ahead_and_back_costs_no_more_than_the_time_that_it_was_wrong(wrong: int) -> None:
+def test_a_temporary_jump_ahead_gains_at_most_half_of_its_duration(wrong: int) -> None:
     """Venue time gains half of that and a second, never stands still, and agrees again."""
     machine = Machine()
     clock = machine.clock()
@@ -115,8 +115,8 @@ def test_an_hour_ahead_and_back_costs_no_more_than_the_time_that_it_was_wrong(wr
 
 
 @pytest.mark.parametrize("jump", [2 * SECOND, 60 * SECOND, HOUR])
-def test_a_jump_that_stays_is_caught_up_with(jump: int) -> None:
-    """Half as fast again as time passes: an hour takes two, less what was taken at once."""
+def test_venue_time_catches_up_with_a_lasting_jump(jump: int) -> None:
+    """Venue time is half as fast again: an hour takes two, less what was followed at once."""
     machine = Machine()
     clock = machine.clock()
     clock.micros()
@@ -131,7 +131,7 @@ def test_a_jump_that_stays_is_caught_up_with(jump: int) -> None:
 
 @pytest.mark.parametrize("ahead", [0, 1_000, 3_600_000])
 def test_a_log_from_the_future_is_continued(ahead: int, caplog: pytest.LogCaptureFixture) -> None:
-    """No reading is before its last stamp, time passes at half speed, and it is said."""
+    """No reading is before its last stamp, time passes at half speed, and the log reports it."""
     machine = Machine()
     clock = machine.clock()
     last = WALL // 1_000_000 + ahead
@@ -153,8 +153,8 @@ def test_a_log_from_the_future_is_continued(ahead: int, caplog: pytest.LogCaptur
         assert "venue time and the machine's clock agree again" == caplog.records[-1].getMessage()
 
 
-def test_a_jump_is_said_once_however_often_it_comes(caplog: pytest.LogCaptureFixture) -> None:
-    """A clock that flickers writes no more than a line a second, and the last one is true."""
+def test_repeated_jumps_are_logged_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    """An unstable clock logs at most a line a second, and the last line is true."""
     machine = Machine()
     clock = machine.clock()
     caplog.set_level(logging.WARNING)
@@ -168,8 +168,8 @@ def test_a_jump_is_said_once_however_often_it_comes(caplog: pytest.LogCaptureFix
     assert not clock.clocks_apart
 
 
-def test_signatures_are_judged_by_the_machines_clock() -> None:
-    """It is the one that clients share, wherever venue time is; it may go back."""
+def test_signatures_are_checked_by_the_wall_clock() -> None:
+    """Clients share that clock, wherever venue time is; it may go back."""
     machine = Machine()
     clock = machine.clock()
     clock.start_at(WALL // 1_000_000 + 3_600_000)
@@ -191,8 +191,8 @@ jumps = st.lists(
 
 
 @given(jumps)
-def test_lifetimes_pass_however_the_machine_is_set(steps: list[tuple[int, int]]) -> None:
-    """Exactly as the clock that cannot be set, within a millisecond, and what is not checked."""
+def test_lifetimes_do_not_depend_on_the_wall_clock(steps: list[tuple[int, int]]) -> None:
+    """They follow the clock that cannot be set, within a millisecond and the check interval."""
     machine = Machine()
     steady = SteadyClock(machine.clock())
     began = steady.micros()
@@ -205,8 +205,8 @@ def test_lifetimes_pass_however_the_machine_is_set(steps: list[tuple[int, int]])
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, 10 * SECOND, -10 * SECOND])
-def test_a_lifetime_is_as_long_as_it_is_said(jump: int) -> None:
-    """Neither a jump ahead ends a token early, nor one back lets it live on."""
+def test_a_jump_does_not_change_a_lifetime(jump: int) -> None:
+    """A jump ahead does not end a token early, and one back does not extend it."""
     machine = Machine()
     clock = machine.clock()
     clock.start_at(WALL // 1_000_000 + 3_600_000)
@@ -219,16 +219,16 @@ def test_a_lifetime_is_as_long_as_it_is_said(jump: int) -> None:
     assert steady.now() > end
 
 
-def test_a_clock_that_is_moved_by_hand_leads_by_nothing() -> None:
-    """There is no other that it should agree with."""
+def test_a_clock_moved_by_hand_has_no_lead() -> None:
+    """There is no other clock to compare it with."""
     assert 0 == lead_millis(HandClock())
 
 
 @given(jumps)
-def test_however_the_machine_is_set_venue_time_keeps_to_what_has_passed(
+def test_venue_time_stays_close_to_the_elapsed_time(
     steps: list[tuple[int, int]],
 ) -> None:
-    """Never back; never faster than half as fast again plus a step; never slower than half."""
+    """It never decreases, gains at most half of the elapsed time and a step, and loses half."""
     machine = Machine()
     clock = machine.clock()
     began = latest = nanos(clock)
@@ -244,7 +244,7 @@ def test_however_the_machine_is_set_venue_time_keeps_to_what_has_passed(
 
 
 def test_small_steps_add_up_to_no_more_than_large_ones() -> None:
-    """A clock that runs a hundred times too fast is a jump as well."""
+    """A clock that runs a hundred times too fast is treated as a jump as well."""
     machine = Machine()
     clock = machine.clock()
     began = nanos(clock)

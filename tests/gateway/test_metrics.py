@@ -1,4 +1,4 @@
-"""What a scrape reads of what the venue has counted."""
+"""Tests of the metrics that a scrape returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CANCEL = Entry(1, 0, Origin(), Cancel(account=ALICE, order_id=1))
 
 
 def test_commands_are_counted_by_kind() -> None:
-    """However often somebody reads, each counts once, in the lines that scrapers know."""
+    """However often metrics are read, each command counts once, in the usual format."""
     metrics = Metrics()
     for entry in (CANCEL, Entry(2, 0, Origin(), Continue()), CANCEL):
         metrics.count_entry(entry, [])
@@ -29,8 +29,8 @@ def test_commands_are_counted_by_kind() -> None:
     assert any(line.startswith('tidegate_commands_created{command="Cancel"} ') for line in lines)
 
 
-def test_what_came_of_commands_is_counted_too() -> None:
-    """Fills, and the steps of liquidations by their names."""
+def test_events_are_counted() -> None:
+    """Fills are counted, and the steps of liquidations by name."""
     desk, metrics = Desk(), Metrics()
     for price in (50_000, 50_000.5):
         desk.place(ALICE, Side.SELL, 10, price)

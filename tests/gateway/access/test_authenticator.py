@@ -1,4 +1,4 @@
-"""Credentials: the grants of public/auth and the HTTP Authorization header."""
+"""Tests of credentials: the grants of public/auth and the HTTP Authorization header."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ def login(
     return authenticator.login(params, connection=connection, address=address, now=now)
 
 
-def refusal(
+def error_of(
     authenticator: Authenticator, params: AuthParams, now: int = NOW
 ) -> tuple[int, dict[str, str] | None]:
     with pytest.raises(AuthError) as error:
@@ -73,8 +73,8 @@ def signed(timestamp: int, nonce: str = "n", data: str = "") -> AuthParams:
     )
 
 
-def test_credentials_are_answered_with_tokens(authenticator: Authenticator) -> None:
-    """The result has the fields of the API, and its access token is good on the connection."""
+def test_right_credentials_get_tokens(authenticator: Authenticator) -> None:
+    """The result has the fields of the API, and its access token is valid on the connection."""
     result, principal = login(authenticator, CREDENTIALS)
     assert {
         "access_token": result.access_token,
@@ -90,7 +90,7 @@ def test_credentials_are_answered_with_tokens(authenticator: Authenticator) -> N
     )
 
 
-def test_state_and_session_are_given_back(authenticator: Authenticator) -> None:
+def test_state_and_session_are_returned(authenticator: Authenticator) -> None:
     """`state` is echoed, also when empty, and `sid` names the session."""
     params = msgspec.structs.replace(CREDENTIALS, state="", scope="session:bot-1 expires:900")
     result, _ = login(authenticator, params)
@@ -102,50 +102,50 @@ def test_state_and_session_are_given_back(authenticator: Authenticator) -> None:
 def test_the_reference_signature_is_accepted(
     authenticator: Authenticator, timestamp: int | str
 ) -> None:
-    """The golden vector logs in, its timestamp as a number or as text."""
+    """The reference vector logs in, with its timestamp as a number or as text."""
     params = msgspec.structs.replace(SIGNATURE, timestamp=timestamp)
     assert 7 == login(authenticator, params)[1].account
 
 
-def test_data_is_part_of_what_is_signed(authenticator: Authenticator) -> None:
-    """Changing the data after signing is refused."""
+def test_the_signature_covers_data(authenticator: Authenticator) -> None:
+    """A signature does not match data that was changed after signing."""
     params = signed(NOW, data="order flow")
-    assert (13004, None) == refusal(authenticator, msgspec.structs.replace(params, data="x"))
+    assert (13004, None) == error_of(authenticator, msgspec.structs.replace(params, data="x"))
     assert 7 == login(authenticator, params)[1].account
 
 
 @pytest.mark.parametrize(
     ("offset", "accepted"), [(60_000, 1), (-60_000, 1), (60_001, 0), (-60_001, 0)]
 )
-def test_a_signature_is_good_for_a_minute_either_way(
+def test_a_signature_is_valid_for_a_minute_either_way(
     authenticator: Authenticator, offset: int, accepted: int
 ) -> None:
-    """A signer's clock may be a minute off; beyond, the refusal says by how much."""
+    """A signer's clock may be a minute off; beyond, the error gives the difference."""
     if accepted:
         assert 7 == login(authenticator, SIGNATURE, NOW + offset)[1].account
     else:
         reason = {"reason": f"timestamp is {offset} ms from the server's clock"}
-        assert (13004, reason) == refusal(authenticator, SIGNATURE, NOW + offset)
+        assert (13004, reason) == error_of(authenticator, SIGNATURE, NOW + offset)
 
 
-def test_a_signature_is_good_once(authenticator: Authenticator) -> None:
-    """Whoever overhears a log-in cannot repeat it; the key's next signature is welcome."""
+def test_a_signature_is_valid_once(authenticator: Authenticator) -> None:
+    """An intercepted log-in cannot be repeated; the key's next signature is accepted."""
     login(authenticator, SIGNATURE)
     used = (13004, {"reason": "this signature has been used"})
-    assert used == refusal(authenticator, SIGNATURE, NOW + 60_000)
+    assert used == error_of(authenticator, SIGNATURE, NOW + 60_000)
     assert 7 == login(authenticator, signed(NOW))[1].account
 
 
 def test_a_full_memory_of_signatures_accepts_no_replay(
     authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that signs more than is remembered has a narrower window, not a hole in it."""
+    """A key that signs more than is remembered gets a narrower window, and no replay passes."""
     monkeypatch.setattr(module, "SIGNATURES_PER_KEY", 10)
     made = [signed(NOW + number) for number in range(100)]
     for number, params in enumerate(made):
         assert 7 == login(authenticator, params, NOW + number)[1].account
     assert 10 >= len(authenticator._replays["amanda"]._seen)
-    assert {13004} == {refusal(authenticator, params, NOW + 100)[0] for params in made}
+    assert {13004} == {error_of(authenticator, params, NOW + 100)[0] for params in made}
 
 
 @pytest.mark.parametrize(
@@ -202,15 +202,15 @@ def test_a_full_memory_of_signatures_accepts_no_replay(
         ),
     ],
 )
-def test_refusals_have_the_codes_of_the_api(
+def test_errors_have_the_codes_of_the_api(
     authenticator: Authenticator, params: AuthParams, code: int, data: dict[str, str] | None
 ) -> None:
     """Parameters are -32602 with their name, credentials 13004, tokens 13009."""
-    assert (code, data) == refusal(authenticator, params)
+    assert (code, data) == error_of(authenticator, params)
 
 
 def test_a_refresh_token_logs_in_and_replaces_the_log_in(authenticator: Authenticator) -> None:
-    """The refreshed principal is valid; the one before is not, held or as a token."""
+    """The refreshed principal is valid; the earlier one is not, neither stored nor as a token."""
     result, before = login(authenticator, CREDENTIALS)
     renewed, after = login(
         authenticator, AuthParams("refresh_token", refresh_token=result.refresh_token)
@@ -224,7 +224,7 @@ def test_a_refresh_token_logs_in_and_replaces_the_log_in(authenticator: Authenti
 
 
 def test_removing_a_key_ends_its_tokens(authenticator: Authenticator) -> None:
-    """Without the key neither its tokens nor log-ins held by connections count."""
+    """Without the key, its tokens and the log-ins of connections are invalid."""
     result, principal = login(authenticator, CREDENTIALS)
     authenticator.keys.remove("amanda")
     with pytest.raises(AuthError, match="the key no longer exists"):
@@ -233,11 +233,11 @@ def test_removing_a_key_ends_its_tokens(authenticator: Authenticator) -> None:
         authenticator.require_valid(principal, NOW)
     assert not authenticator.is_valid(principal, NOW)
     renewal = AuthParams("refresh_token", refresh_token=result.refresh_token)
-    assert (13009, {"reason": "the key no longer exists"}) == refusal(authenticator, renewal)
+    assert (13009, {"reason": "the key no longer exists"}) == error_of(authenticator, renewal)
 
 
-def test_a_held_log_in_expires(authenticator: Authenticator) -> None:
-    """A connection's log-in ends with the lifetime that its scope asked for."""
+def test_a_stored_log_in_expires(authenticator: Authenticator) -> None:
+    """A connection's log-in ends with the lifetime that its scope requested."""
     params = msgspec.structs.replace(CREDENTIALS, scope="expires:60")
     _, principal = login(authenticator, params)
     authenticator.require_valid(principal, NOW + 59_999)
@@ -279,7 +279,7 @@ def signed_header(
 def test_a_signed_request_is_read_in_any_order(
     authenticator: Authenticator, order: str, separator: str
 ) -> None:
-    """The pairs of the header may come in any order, with blanks, and values may hold `=`."""
+    """The pairs of the header may have any order and blanks, and values may contain `=`."""
     header = signed_header(order, separator=separator)
     principal = authorize(authenticator, header, method="get")
     assert ("amanda", 7) == (principal.client_id, principal.account)
@@ -287,7 +287,7 @@ def test_a_signed_request_is_read_in_any_order(
 
 
 def test_a_signed_request_covers_target_and_body(authenticator: Authenticator) -> None:
-    """Another amount, another method or another body is not what was signed."""
+    """Another amount, method or body does not match the signature."""
     body = b'{"amount": "\xc3\xa9"}'
     header = signed_header("id ts sig nonce", body=body)
     changed = [
@@ -302,8 +302,8 @@ def test_a_signed_request_covers_target_and_body(authenticator: Authenticator) -
     assert 7 == authorize(authenticator, header, body=body).account
 
 
-def test_a_signed_request_is_good_once(authenticator: Authenticator) -> None:
-    """A repeated request is refused; another one of the same millisecond and nonce is not."""
+def test_a_signed_request_is_valid_once(authenticator: Authenticator) -> None:
+    """A repeated request is rejected; another one with the same millisecond and nonce is not."""
     header = signed_header("id ts sig nonce", nonce=str(NOW))
     authorize(authenticator, header)
     with pytest.raises(AuthError, match="this signature has been used"):
@@ -317,14 +317,14 @@ def basic(text: str) -> str:
 
 
 def test_basic_credentials_are_accepted(authenticator: Authenticator) -> None:
-    """The scheme is read in any case, and a secret may hold a colon."""
+    """The scheme has any letter case, and a secret may contain a colon."""
     assert 7 == authorize(authenticator, basic(f"amanda:{SECRET}")).account
     lower = basic("bob:pa:ss").replace("Basic", "basic")
     assert 8 == authorize(authenticator, lower, address="10.0.0.1").account
 
 
 def test_a_bearer_token_is_accepted(authenticator: Authenticator) -> None:
-    """Tokens of HTTP and of named sessions are good; one of a WebSocket connection is not."""
+    """Tokens of HTTP and of named sessions are valid; one of a WebSocket connection is not."""
     for connection, scope in ((HTTP, ""), ("c1", "session:bot")):
         params = msgspec.structs.replace(CREDENTIALS, scope=scope)
         result, principal = login(authenticator, params, connection=connection)
@@ -353,16 +353,16 @@ def test_a_bearer_token_is_accepted(authenticator: Authenticator) -> None:
         ("deri-hmac-sha256 id=amanda,ts=now,sig=00,nonce=n", -32602),
     ],
 )
-def test_headers_that_prove_nothing_are_refused(
+def test_headers_without_valid_credentials_are_rejected(
     authenticator: Authenticator, header: str | None, code: int
 ) -> None:
-    """No header that can be read is 10000, wrong credentials 13004, a bad token 13009."""
+    """An unreadable header is 10000, wrong credentials are 13004, an invalid token is 13009."""
     with pytest.raises(AuthError) as error:
         authorize(authenticator, header)
     assert code == error.value.code
 
 
 def test_keys_do_not_show_their_secret(authenticator: Authenticator) -> None:
-    """The text of keys, as a log or a traceback shows it, holds no secret."""
+    """The text of a key, as a log or a traceback shows it, contains no secret."""
     assert "amanda" in repr(authenticator)
     assert SECRET not in repr(authenticator)

@@ -1,4 +1,4 @@
-"""Wrong secrets: what they cost an address and a key, and what they never cost."""
+"""Tests of the limits on wrong secrets, by address and by key."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def code(reply: Json) -> int | None:
     return error.get("code")
 
 
-def guess(harness: Harness, key: str = "alice-key", address: str = "127.0.0.1") -> int | None:
-    """A log-in with a wrong secret."""
+def log_in_with_wrong_secret(
+    harness: Harness, key: str = "alice-key", address: str = "127.0.0.1"
+) -> int | None:
+    """Log in with a wrong secret; return the error code."""
     request = HttpRequest(
         verb="GET",
         target="/api/v2/private/get_open_orders",
@@ -46,8 +48,10 @@ def guess(harness: Harness, key: str = "alice-key", address: str = "127.0.0.1") 
     return code(harness.http(request, address)[1])
 
 
-def enter(harness: Harness, key: str = "alice-key", address: str = "127.0.0.1") -> int | None:
-    """One with the right secret."""
+def log_in_with_right_secret(
+    harness: Harness, key: str = "alice-key", address: str = "127.0.0.1"
+) -> int | None:
+    """Log in with the right secret; return the error code."""
     request = HttpRequest(
         verb="GET",
         target="/api/v2/private/get_open_orders",
@@ -61,7 +65,7 @@ WAYS = ("client_credentials", "client_signature", "basic", "hmac")
 
 
 def by(way: str, client: Client, secret: str) -> int | None:
-    """A log-in by one of the ways in which a secret is shown."""
+    """Log in by one of the ways of presenting a secret."""
     harness = client.harness
     target = "/api/v2/private/get_open_orders"
     stamp = harness.clock.time
@@ -81,10 +85,10 @@ def by(way: str, client: Client, secret: str) -> int | None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("right", WAYS)
-def test_an_address_that_guesses_is_told_so_and_what_is_right_is_let_in(
+def test_an_address_with_wrong_secrets_is_limited_and_right_ones_are_accepted(
     way: str, right: str
 ) -> None:
-    """20 wrong secrets a minute are 13004, more are 12003; none shuts the others there out."""
+    """20 wrong secrets a minute get 13004, more get 12003; right ones are still accepted."""
     harness = Harness()
     codes = [by(way, harness.connect(), f"wrong{number}") for number in range(25)]
     assert [13004] * 20 + [12003] * 5 == codes
@@ -93,8 +97,8 @@ def test_an_address_that_guesses_is_told_so_and_what_is_right_is_let_in(
     assert 13004 == by(way, harness.connect(), "wrong")
 
 
-def test_a_noisy_address_keeps_its_tokens_and_cancels() -> None:
-    """Tokens are no guesses: they count as before, over HTTP and WebSocket, by every way."""
+def test_tokens_stay_valid_from_a_limited_address() -> None:
+    """Tokens are not counted: they stay valid, over HTTP and WebSocket, in every form."""
     harness = Harness()
     client = harness.connect()
     granted = client.login("alice", scope="session:one")
@@ -102,7 +106,7 @@ def test_a_noisy_address_keeps_its_tokens_and_cancels() -> None:
     status, bought = harness.get(f"/api/v2/private/buy?{ORDER}", f"bearer {token}")
     assert 200 == status
     for _ in range(60):
-        guess(harness)
+        log_in_with_wrong_secret(harness)
     order = bought["result"]["order"]["order_id"]
     calls: list[tuple[str, Any]] = [
         (f"/api/v2/private/cancel?order_id={order}", f"bearer {token}"),
@@ -119,7 +123,7 @@ def test_a_noisy_address_keeps_its_tokens_and_cancels() -> None:
 
 
 def test_wrong_tokens_are_not_counted() -> None:
-    """A seal of 32 bytes is not guessed, and a bot with an old token may ask for a new one."""
+    """A signature of 32 bytes cannot be guessed, and a bot with an old token may refresh it."""
     harness = Harness()
     client = harness.connect()
     for _ in range(150):
@@ -128,57 +132,59 @@ def test_wrong_tokens_are_not_counted() -> None:
         assert 13009 == client.error("private/get_open_orders", access_token="x.y")["code"]
         renewal = {"grant_type": "refresh_token", "refresh_token": "x.y"}
         assert 13009 == client.error("public/auth", **renewal)["code"]
-    assert [13004] * 20 == [guess(harness) for _ in range(20)]
+    assert [13004] * 20 == [log_in_with_wrong_secret(harness) for _ in range(20)]
 
 
-def test_what_the_right_secret_made_is_no_guess() -> None:
-    """A late or repeated signature is refused, however often, and shuts no client out."""
+def test_signatures_with_the_right_secret_are_not_counted() -> None:
+    """A late or repeated signature is rejected, however often, and locks no client out."""
     harness = Harness()
     target = "/api/v2/private/get_open_orders"
     header = signed(harness, target, "alice-secret")
     assert 200 == harness.get(target, header)[0]
     for _ in range(150):
         assert 13004 == code(harness.get(target, header)[1])
-    assert [13004] * 20 == [guess(harness) for _ in range(20)]
+    assert [13004] * 20 == [log_in_with_wrong_secret(harness) for _ in range(20)]
 
 
 @pytest.mark.parametrize("key", ["alice-key", "no-key"])
-def test_a_key_is_tried_a_hundred_times_an_hour(key: str) -> None:
-    """By whatever addresses; whether a key of that name exists is not told."""
+def test_a_key_takes_a_hundred_wrong_secrets_an_hour(key: str) -> None:
+    """This holds for all addresses together; the error does not reveal whether the key exists."""
     harness = Harness()
-    codes = [guess(harness, key, f"10.0.{number}.1") for number in range(101)]
+    codes = [log_in_with_wrong_secret(harness, key, f"10.0.{number}.1") for number in range(101)]
     assert [13004] * 100 + [12003] == codes
     if key == "alice-key":
-        assert 12003 == enter(harness, key, "10.1.0.1")
-        assert enter(harness, "bob-key", "10.1.0.1") is None
+        assert 12003 == log_in_with_right_secret(harness, key, "10.1.0.1")
+        assert log_in_with_right_secret(harness, "bob-key", "10.1.0.1") is None
     harness.seconds += 3_599
-    assert 12003 == guess(harness, key, "10.2.0.1")
+    assert 12003 == log_in_with_wrong_secret(harness, key, "10.2.0.1")
     harness.seconds += 1
-    assert 13004 == guess(harness, key, "10.2.0.1")
+    assert 13004 == log_in_with_wrong_secret(harness, key, "10.2.0.1")
 
 
-def test_strangers_do_not_shut_an_owner_out() -> None:
-    """An address from which the key has been used is heard, unless it guesses itself."""
+def test_wrong_secrets_from_elsewhere_do_not_lock_an_owner_out() -> None:
+    """An address from which the key was used stays allowed if it sends no wrong secrets."""
     harness = Harness()
-    assert enter(harness, address="192.0.2.1") is None
+    assert log_in_with_right_secret(harness, address="192.0.2.1") is None
     for number in range(150):
-        guess(harness, address=f"10.0.{number}.1")
-    assert 12003 == enter(harness, address="10.0.0.1")
-    assert enter(harness, address="192.0.2.1") is None
-    # Within a minute of each other, and also at a pace that the address alone may keep up.
+        log_in_with_wrong_secret(harness, address=f"10.0.{number}.1")
+    assert 12003 == log_in_with_right_secret(harness, address="10.0.0.1")
+    assert log_in_with_right_secret(harness, address="192.0.2.1") is None
+    # Within a minute of each other, and also at a rate below the limit of an address.
     codes = []
     for _ in range(30):
         harness.seconds += 10
-        codes.append(guess(harness, address="192.0.2.1"))
+        codes.append(log_in_with_wrong_secret(harness, address="192.0.2.1"))
     assert [13004] * 20 + [12003] * 10 == codes
-    assert 12003 == enter(harness, address="192.0.2.1")
-    assert enter(harness, "bob-key", address="192.0.2.1") is None
+    assert 12003 == log_in_with_right_secret(harness, address="192.0.2.1")
+    assert log_in_with_right_secret(harness, "bob-key", address="192.0.2.1") is None
 
 
-def test_an_ipv6_network_guesses_as_one_address() -> None:
-    """One host has a whole /64 to guess from."""
+def test_an_ipv6_network_is_limited_as_one_address() -> None:
+    """One host has a whole /64 to log_in_with_wrong_secret from."""
     harness = Harness()
-    codes = [guess(harness, address=f"2001:db8::{number:x}") for number in range(25)]
+    codes = [
+        log_in_with_wrong_secret(harness, address=f"2001:db8::{number:x}") for number in range(25)
+    ]
     assert [13004] * 20 + [12003] * 5 == codes
 
 
@@ -189,8 +195,10 @@ steps = st.lists(
 
 
 @given(steps)
-def test_no_hour_holds_more_guesses_than_allowed(steps: list[tuple[str, bool, float]]) -> None:
-    """By any pattern of guesses: at most the key's, and the owner's address's on top."""
+def test_no_hour_holds_more_wrong_secrets_than_allowed(
+    steps: list[tuple[str, bool, float]],
+) -> None:
+    """An hour holds at most the key's limit, plus that of the owner's address."""
     now = 0.0
     guard = LoginGuard(3, 6, lambda: now)
     guard.record_success("key", "own")
@@ -209,7 +217,7 @@ def test_no_hour_holds_more_guesses_than_allowed(steps: list[tuple[str, bool, fl
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is guessed and from wherever; what a key's owner used last is not forgotten."""
+    """Counters are bounded, and the addresses that a key's owner used last stay known."""
     monkeypatch.setattr(login_attempts, "UNKNOWN_KEYS", 10)
     monkeypatch.setattr(login_attempts, "MAX_SUBJECTS", 10)
     guard = LoginGuard()
@@ -227,7 +235,7 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_failures_of_a_subject_are_bounded() -> None:
-    """Who failed longest ago is forgotten first; each has no more times than count."""
+    """The subject whose last failure is the oldest is dropped first; each has `limit` times."""
     failures: FailureCounter[str] = FailureCounter(2, 60.0, 5)
     for number in range(100):
         failures.add(str(number), number / 100)

@@ -1,4 +1,4 @@
-"""Rate-limit credits."""
+"""Tests of rate-limit credits."""
 
 import math
 
@@ -27,8 +27,8 @@ def test_a_pool_gives_its_burst_and_then_its_rate() -> None:
     assert 20 == sum(bool(pool.take(500, 1.0)) for _ in range(150))
 
 
-def test_a_refusal_costs_nothing() -> None:
-    """Asking in vain does not push the next permission away."""
+def test_a_rejected_request_costs_nothing() -> None:
+    """Rejected requests do not delay the next accepted one."""
     pool = CreditPool(1, 1, updated_at=0.0)
     assert pool.take(1, 0.0)
     assert [False] * 9 == [bool(pool.take(1, tenth / 10)) for tenth in range(1, 10)]
@@ -36,13 +36,13 @@ def test_a_refusal_costs_nothing() -> None:
 
 
 def test_time_that_goes_back_gives_no_credit() -> None:
-    """The seconds between a reading and an earlier one are not paid out twice."""
+    """The seconds between a reading and an earlier one are not credited twice."""
     pool = CreditPool(1, 1, updated_at=0.0)
     assert [True, False, False, True] == [bool(pool.take(1, at)) for at in (10.0, 5.0, 10.5, 11.0)]
 
 
-def test_what_costs_more_than_the_pool_holds_never_passes() -> None:
-    """The wait is then infinite."""
+def test_a_cost_beyond_the_pool_is_never_accepted() -> None:
+    """The wait is infinite."""
     assert RateDecision(math.inf) == CreditPool(10, 1, updated_at=0.0).take(11, 1e9)
 
 
@@ -53,7 +53,7 @@ steps = st.lists(st.tuples(st.floats(-5, 50), st.floats(0.001, 120)), min_size=1
 def test_a_pool_never_lets_through_more_than_burst_and_refill(
     steps: list[tuple[float, float]], size: float, per_second: float
 ) -> None:
-    """Also when time goes back: from any passage to any later one, at most size + time x rate."""
+    """Between any two times, also if time goes back, at most size + time x rate passes."""
     pool = CreditPool(size, per_second, updated_at=0.0)
     now = latest = 0.0
     passed: list[tuple[float, float]] = []
@@ -71,10 +71,10 @@ def test_a_pool_never_lets_through_more_than_burst_and_refill(
 
 
 @given(steps, st.floats(1, 100), st.floats(0.01, 100))
-def test_the_wait_that_a_verdict_gives_is_enough(
+def test_the_wait_of_a_decision_is_sufficient(
     steps: list[tuple[float, float]], size: float, per_second: float
 ) -> None:
-    """Whoever waits as long as told, and a microsecond, is let through."""
+    """A client that waits for that time and a microsecond is accepted."""
     pool = CreditPool(size, per_second, updated_at=0.0)
     now = 0.0
     for pause, cost in steps:
@@ -86,7 +86,7 @@ def test_the_wait_that_a_verdict_gives_is_enough(
 
 
 def test_subjects_and_classes_have_pools_of_their_own() -> None:
-    """Neither another account, an address, nor another class of methods drains a pool."""
+    """Another account, an address, or another class of methods does not drain a pool."""
     pools = CreditPools({Cost.MATCHING: PoolTerms(1, 1, 1), Cost.CANCEL_ALL: PoolTerms(1, 1, 1)})
     assert pools.spend(1, Cost.MATCHING, 0.0)
     assert not pools.spend(1, Cost.MATCHING, 0.0)
@@ -96,7 +96,7 @@ def test_subjects_and_classes_have_pools_of_their_own() -> None:
 
 
 def test_the_number_of_pools_is_bounded() -> None:
-    """The pool longest unused is forgotten first; one in use keeps its debt."""
+    """The least recently used pool is dropped first; one in use keeps its debt."""
     pools = CreditPools({Cost.GENERAL: PoolTerms(1, 0.001, 1)}, max_pools=10)
     assert pools.spend("flooder", Cost.GENERAL, 0.0)
     for number in range(1_000):
@@ -119,7 +119,7 @@ def test_the_number_of_pools_is_bounded() -> None:
     ],
 )
 def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> None:
-    """One host has a whole /64, so that limits by single address would not bind it."""
+    """One host has a whole /64, so a limit by single address would not bind it."""
     assert network == rate_limit_address(address)
 
 
@@ -141,7 +141,7 @@ arrivals = st.lists(st.tuples(st.floats(0, 0.5), st.sampled_from((1, 5, 10))), m
 def test_an_address_is_paced_to_its_burst_and_rate(
     arrivals: list[tuple[float, int]], burst: float, per_second: float
 ) -> None:
-    """Served when the wait is over, at most burst and rate pass in any time, in order."""
+    """With the delays, at most burst and rate pass in any time, in order."""
     pacer = RequestPacer(per_second, burst)
     now, spent = 0.0, 0.0
     served: list[tuple[float, float]] = []
@@ -158,23 +158,23 @@ def test_an_address_is_paced_to_its_burst_and_rate(
     assert 0 == RequestPacer(per_second, burst).delay("b", burst, now)
 
 
-def test_a_wait_is_bounded_however_much_was_given_up() -> None:
-    """Connections that end while they wait are no debt for those that come after."""
+def test_a_delay_is_bounded_whatever_was_abandoned() -> None:
+    """Connections that end while they wait do not delay later ones."""
     pacer = RequestPacer(10, 10)
     assert MAX_DELAY_SECONDS == [pacer.delay("a", 5, 0.0) for _ in range(1_000)][-1]
     assert 0 == pacer.delay("a", 1, MAX_DELAY_SECONDS + 0.1)
 
 
 def test_the_number_of_paced_addresses_is_bounded() -> None:
-    """The longest unused is forgotten."""
+    """The least recently used address is dropped."""
     pacer = RequestPacer(1, 1, max_addresses=2)
     assert [0, 0, 0] == [pacer.delay(address, 1, 0.0) for address in "abc"]
     assert 2 == len(pacer)
     assert [1, 0] == [pacer.delay(address, 1, 0.0) for address in "ba"]
 
 
-def test_credits_for_the_size_of_an_answer_may_leave_a_debt() -> None:
-    """It is paid back by the second before the next request is let in; a full pool starts it."""
+def test_charging_for_the_size_of_a_reply_may_leave_a_debt() -> None:
+    """The debt has to refill before the next request is accepted; a pool starts full."""
     pools = CreditPools({Cost.GENERAL: PoolTerms(1_000, 100, 500)})
     pools.charge("somebody", Cost.GENERAL, 1_500, 0.0)
     assert 10.0 == pools.spend("somebody", Cost.GENERAL, 0.0).wait_seconds

@@ -1,4 +1,4 @@
-"""Scopes: what may be asked, what is granted, how it is written."""
+"""Tests of scopes: requests, grants, and their text."""
 
 import re
 
@@ -34,18 +34,18 @@ MAX = parse_scope("mainaccount account:read_write trade:read_write wallet:read")
         ("custody:everything teleport trade:read ip:*", "connection mainaccount trade:read"),
     ],
 )
-def test_a_grant_is_what_was_asked_for_and_the_key_has(requested: str, granted: str) -> None:
-    """The granted scope is the intersection, and is written with the session first."""
+def test_a_grant_is_the_intersection_of_request_and_key(requested: str, granted: str) -> None:
+    """The granted scope is the intersection, formatted with the session first."""
     assert granted == str(parse_scope(requested).within(MAX))
 
 
 def test_a_key_for_a_subaccount_does_not_become_a_main_account() -> None:
-    """`mainaccount` comes with the key and is never granted because it was asked for."""
+    """`mainaccount` comes with the key and is never granted on request."""
     key = parse_scope("trade:read")
     assert "connection trade:read" == str(parse_scope("mainaccount trade:read_write").within(key))
 
 
-def test_the_bounds_of_the_key_hold() -> None:
+def test_the_bounds_of_the_key_apply() -> None:
     """A key's own lifetime and address bind each of its log-ins."""
     key = parse_scope("trade:read expires:60 ip:10.0.0.1")
     assert "connection trade:read expires:60 ip:10.0.0.1" == str(
@@ -70,7 +70,7 @@ def test_the_bounds_of_the_key_hold() -> None:
     ],
 )
 def test_write_includes_read_and_nothing_else(scope: str, need: str, allowed: bool) -> None:
-    """A method needs its area at its level; read_write implies read; the default is no."""
+    """A method needs its area at its level; read_write includes read; the default is none."""
     assert allowed is parse_scope(scope).allows(need)
 
 
@@ -87,8 +87,8 @@ def test_write_includes_read_and_nothing_else(scope: str, need: str, allowed: bo
         *("block_trade:rw", "block_rfq:1"),
     ],
 )
-def test_bounds_that_cannot_be_read_are_refused(text: str) -> None:
-    """A session, lifetime, address, label or level that we would misread is an error."""
+def test_invalid_bounds_are_rejected(text: str) -> None:
+    """A session, lifetime, address, label or level that would be misread is an error."""
     with pytest.raises(ScopeError, match=re.escape(f"cannot read scope `{text}`")):
         parse_scope(text)
     with pytest.raises(ScopeError, match=re.escape(f"scope `{text}`")):
@@ -98,8 +98,8 @@ def test_bounds_that_cannot_be_read_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["teleport", "teleport:read", "custody:everything", "connection:x", "mainaccount:x"]
 )
-def test_what_the_venue_does_not_know_grants_nothing(text: str) -> None:
-    """Asked for alone it is all that was asked for: the key's other permissions stay behind."""
+def test_an_unknown_permission_grants_nothing(text: str) -> None:
+    """Requested alone, it grants nothing, rather than the key's other permissions."""
     assert "connection mainaccount" == str(parse_scope(text).within(MAX))
     assert "connection mainaccount trade:read" == str(parse_scope(f"{text} trade:read").within(MAX))
     with pytest.raises(ScopeError, match=f"unknown scope `{text}`"):
@@ -115,12 +115,12 @@ def test_what_the_venue_does_not_know_grants_nothing(text: str) -> None:
         ("ip:2001:DB8:0:0::1", "2001:db8::1"),
     ],
 )
-def test_an_address_is_one_however_it_is_written(bound: str, address: str) -> None:
-    """A token bound to an address counts from it in every spelling of the address."""
+def test_spellings_of_an_address_are_equal(bound: str, address: str) -> None:
+    """A token bound to an address is valid from it in every spelling of the address."""
     assert canonical_address(address) == parse_scope(bound).address
 
 
-def test_an_operators_scope_is_read_strictly() -> None:
+def test_a_configured_scope_is_parsed_strictly() -> None:
     """In a configuration a misspelt permission is an error."""
     with pytest.raises(ScopeError, match="unknown scope `trade:write`: areas are account,"):
         parse_scope("account:read trade:write", strict=True)
@@ -133,7 +133,7 @@ permissions = st.lists(
 
 @given(permissions, permissions)
 def test_a_grant_never_exceeds_the_key_nor_a_request(requested: str, limit: str) -> None:
-    """Whatever is granted, the key has; and if anything was asked for, that was asked for."""
+    """A grant has only what the key has and, if areas were requested, what was requested."""
     asked, key = parse_scope(requested), parse_scope(limit)
     granted = asked.within(key)
     for need in (f"{area}:{level}" for area in AREAS for level in ("read", "read_write")):
@@ -143,7 +143,7 @@ def test_a_grant_never_exceeds_the_key_nor_a_request(requested: str, limit: str)
 
 
 @given(permissions, permissions)
-def test_a_granted_scope_survives_being_written(requested: str, limit: str) -> None:
-    """Tokens carry scopes as text: reading one back gives the same scope."""
+def test_a_granted_scope_survives_formatting(requested: str, limit: str) -> None:
+    """Tokens carry scopes as text: parsing one gives the same scope."""
     granted = parse_scope(f"session:a expires:5 {requested}").within(parse_scope(limit))
     assert granted == parse_scope(str(granted))

@@ -1,4 +1,4 @@
-"""Access and refresh tokens."""
+"""Tests of access and refresh tokens."""
 
 import base64
 
@@ -26,7 +26,7 @@ def issue(tokens: Tokens, scope: str = "", connection: str = "c1", now: int = NO
 def refused(
     tokens: Tokens, token: str, connection: str = "c1", address: str = ADDRESS, now: int = NOW
 ) -> str:
-    """The reason for which an access token does not count."""
+    """Return the reason for which an access token is invalid."""
     with pytest.raises(AuthError) as error:
         tokens.read(token, connection, address, now)
     assert (13009, "unauthorized") == (error.value.code, error.value.message)
@@ -34,7 +34,7 @@ def refused(
     return error.value.data["reason"]
 
 
-def test_a_token_gives_back_who_it_was_issued_to(tokens: Tokens) -> None:
+def test_a_token_gives_its_principal(tokens: Tokens) -> None:
     """Reading an access token gives the principal of the log-in."""
     pair = issue(tokens, "session:bot trade:read")
     assert pair.principal == tokens.read(pair.access, "c2", ADDRESS, NOW)
@@ -42,8 +42,8 @@ def test_a_token_gives_back_who_it_was_issued_to(tokens: Tokens) -> None:
     assert "session:bot mainaccount trade:read" == str(pair.principal.scope)
 
 
-def test_a_connection_token_counts_on_its_connection_alone(tokens: Tokens) -> None:
-    """Neither another connection nor HTTP takes it; the access token of a session goes anywhere."""
+def test_a_connection_token_is_valid_on_its_connection_only(tokens: Tokens) -> None:
+    """It is invalid on other connections and over HTTP; a session's token is valid anywhere."""
     bound, free = issue(tokens), issue(tokens, "session:bot")
     assert bound.principal == tokens.read(bound.access, "c1", ADDRESS, NOW)
     for elsewhere in ("c2", HTTP):
@@ -51,8 +51,8 @@ def test_a_connection_token_counts_on_its_connection_alone(tokens: Tokens) -> No
         assert free.principal == tokens.read(free.access, elsewhere, ADDRESS, NOW)
 
 
-def test_a_token_issued_over_http_counts_over_http(tokens: Tokens) -> None:
-    """HTTP has no connection to die with: its tokens are good for later HTTP requests only."""
+def test_a_token_issued_over_http_is_valid_over_http(tokens: Tokens) -> None:
+    """HTTP has no connection that ends: its tokens are valid for later HTTP requests only."""
     pair = issue(tokens, connection=HTTP)
     assert pair.principal == tokens.read(pair.access, HTTP, ADDRESS, NOW)
     assert "token belongs to another connection" == refused(tokens, pair.access, "c1")
@@ -69,7 +69,7 @@ def test_a_token_expires(tokens: Tokens) -> None:
 
 
 def test_the_longest_lifetime_is_a_year(tokens: Tokens) -> None:
-    """Without `expires:`, and with a longer one, the API's year holds for both tokens."""
+    """Without `expires:`, and with a longer one, both tokens live for the API's year."""
     for scope in ("", "expires:99999999"):
         pair = issue(tokens, scope)
         end = NOW + LIFETIME_SECONDS * 1_000
@@ -80,7 +80,7 @@ def test_the_longest_lifetime_is_a_year(tokens: Tokens) -> None:
 
 
 def test_a_refresh_replaces_the_generation_before(tokens: Tokens) -> None:
-    """After a refresh neither old token counts, and a held principal is told so; the new do."""
+    """After a refresh, old tokens and a stored principal are invalid; new ones are valid."""
     first = issue(tokens)
     tokens.require_valid(first.principal, NOW)
     second = tokens.refresh(first.refresh, "c1", ADDRESS, NOW)
@@ -92,7 +92,7 @@ def test_a_refresh_replaces_the_generation_before(tokens: Tokens) -> None:
     assert second.principal == tokens.read(second.access, "c1", ADDRESS, NOW)
 
 
-def test_a_refresh_touches_no_other_log_in(tokens: Tokens) -> None:
+def test_a_refresh_affects_no_other_log_in(tokens: Tokens) -> None:
     """Another log-in on the same connection, with the same key, keeps its tokens."""
     one, other = issue(tokens), issue(tokens)
     tokens.refresh(one.refresh, "c1", ADDRESS, NOW)
@@ -100,7 +100,7 @@ def test_a_refresh_touches_no_other_log_in(tokens: Tokens) -> None:
 
 
 def test_a_refresh_keeps_the_session_and_can_only_narrow(tokens: Tokens) -> None:
-    """The name of the session stays, and permissions once given up do not come back."""
+    """The session name stays, and permissions that were given up do not return."""
     pair = issue(tokens, "session:bot trade:read_write")
     pair = tokens.refresh(pair.refresh, "c9", ADDRESS, NOW, "session:other trade:read")
     assert "session:bot mainaccount trade:read" == str(pair.principal.scope)
@@ -108,8 +108,8 @@ def test_a_refresh_keeps_the_session_and_can_only_narrow(tokens: Tokens) -> None
     assert "session:bot mainaccount trade:read" == str(pair.principal.scope)
 
 
-def test_log_ins_to_one_session_share_its_tokens_fate(tokens: Tokens) -> None:
-    """A named session joined twice is one line: a refresh replaces what both were given."""
+def test_log_ins_to_one_session_share_a_token_family(tokens: Tokens) -> None:
+    """A named session joined twice is one family: a refresh replaces the tokens of both."""
     first, second = issue(tokens, "session:bot"), issue(tokens, "session:bot")
     assert second.principal == tokens.read(second.access, "c1", ADDRESS, NOW)
     tokens.refresh(second.refresh, "c1", ADDRESS, NOW)
@@ -118,8 +118,8 @@ def test_log_ins_to_one_session_share_its_tokens_fate(tokens: Tokens) -> None:
     assert third.principal == tokens.read(third.access, "c1", ADDRESS, NOW)
 
 
-def test_the_oldest_of_seventeen_sessions_gives_way(tokens: Tokens) -> None:
-    """A key has 16 named sessions; one used again counts as young."""
+def test_a_seventeenth_session_ends_the_oldest(tokens: Tokens) -> None:
+    """A key has 16 named sessions; the least recently used one ends."""
     pairs = [issue(tokens, f"session:s{number}") for number in range(16)]
     pairs[0] = issue(tokens, "session:s0")
     issue(tokens, "session:s16")
@@ -128,8 +128,8 @@ def test_the_oldest_of_seventeen_sessions_gives_way(tokens: Tokens) -> None:
         assert pair.principal == tokens.read(pair.access, "c1", ADDRESS, NOW)
 
 
-def test_invalidated_tokens_do_not_come_back(tokens: Tokens) -> None:
-    """After a log-out with invalidation, a new log-in to the session does not revive the old."""
+def test_invalidated_tokens_stay_invalid(tokens: Tokens) -> None:
+    """After an invalidating log-out, a new log-in to the session does not revive old tokens."""
     old = issue(tokens, "session:bot")
     tokens.invalidate(old.principal)
     new = issue(tokens, "session:bot")
@@ -137,16 +137,16 @@ def test_invalidated_tokens_do_not_come_back(tokens: Tokens) -> None:
     assert new.principal == tokens.read(new.access, "c1", ADDRESS, NOW)
 
 
-def test_an_invalidated_session_makes_room(tokens: Tokens) -> None:
-    """It no longer counts among the key's 16, so that a new one pushes nobody out."""
+def test_an_invalidated_session_is_not_counted(tokens: Tokens) -> None:
+    """It is not counted among the key's 16, so that a new one ends no other."""
     pairs = [issue(tokens, f"session:s{number}") for number in range(16)]
     tokens.invalidate(pairs[5].principal)
     issue(tokens, "session:s16")
     assert pairs[0].principal == tokens.read(pairs[0].access, "c1", ADDRESS, NOW)
 
 
-def test_a_full_memory_revives_nothing(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past its bound the memory of cut lines refuses whole old lines rather than forget."""
+def test_a_full_memory_revives_no_token(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its bound, the memory of revoked families invalidates whole old families."""
     monkeypatch.setattr(module, "MAX_REVOKED_FAMILIES", 10)
     dead = []
     bystander = issue(tokens, "session:bot")
@@ -164,7 +164,7 @@ def test_a_full_memory_revives_nothing(tokens: Tokens, monkeypatch: pytest.Monke
 
 
 def test_a_token_is_bound_to_its_address(tokens: Tokens) -> None:
-    """`ip:` tokens count from that address alone, for access and for refresh."""
+    """`ip:` tokens are valid from that address only, for access and for refresh."""
     pair = issue(tokens, "ip:10.0.0.1")
     assert "bound to another address" == refused(tokens, pair.access)
     with pytest.raises(AuthError):
@@ -172,8 +172,8 @@ def test_a_token_is_bound_to_its_address(tokens: Tokens) -> None:
     assert pair.principal == tokens.read(pair.access, "c1", "10.0.0.1", NOW)
 
 
-def test_the_kinds_are_not_mixed_up(tokens: Tokens) -> None:
-    """A refresh token opens no door, and an access token does not renew itself."""
+def test_access_and_refresh_tokens_are_not_interchangeable(tokens: Tokens) -> None:
+    """A refresh token grants no access, and an access token cannot be refreshed."""
     pair = issue(tokens)
     assert "token is of kind refresh, not access" == refused(tokens, pair.refresh)
     with pytest.raises(AuthError):
@@ -181,7 +181,7 @@ def test_the_kinds_are_not_mixed_up(tokens: Tokens) -> None:
 
 
 def test_forged_tokens_are_refused(tokens: Tokens) -> None:
-    """A changed claim, a cut seal, another process's secret and plain nonsense do not count."""
+    """A changed claim, a cut signature, another process's secret and random text are invalid."""
     pair = issue(tokens, "trade:read")
     payload, seal = pair.access.split(".")
     claims = msgspec.json.decode(base64.urlsafe_b64decode(payload))
@@ -201,5 +201,5 @@ def test_forged_tokens_are_refused(tokens: Tokens) -> None:
 
 
 def test_the_secret_is_not_shown(tokens: Tokens) -> None:
-    """The text of the object, as a traceback shows it, holds no secret."""
+    """The text of the object, as a traceback shows it, contains no secret."""
     assert "ssss" not in repr(tokens)

@@ -1,4 +1,4 @@
-"""Every key of the configuration with every odd value: one line that says why, and no secret."""
+"""Tests of every configuration key with every odd value: a one-line error without secrets."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ SOURCES = {
 
 
 def document(section: str, kind: type[msgspec.Struct], key: str, literal: str) -> str:
-    """A file that says nothing odd but one value."""
+    """Return a file in which one value is odd."""
     values = dict(REQUIRED.get(section, {}))
     if section == "index":
         values["source"] = f'"{SOURCES[kind]}"'
@@ -97,7 +97,7 @@ def document(section: str, kind: type[msgspec.Struct], key: str, literal: str) -
 
 
 LONGEST = 700
-"""An unknown key is told with all that are known: forty words in the largest section."""
+"""An error for an unknown key lists all known ones: forty words in the largest section."""
 
 KEYS = [
     (section, kind, key)
@@ -109,7 +109,7 @@ NAMES = [f"{kind.__name__}.{key}" for _, kind, key in KEYS]
 
 
 def refused(text: str) -> str | None:
-    """Why a file is refused, None where it is taken. Any other exception is the test's failure."""
+    """Return the error for a file, or None. Any other exception fails the test."""
     try:
         schema.parse(text)
     except ConfigError as error:
@@ -118,10 +118,10 @@ def refused(text: str) -> str | None:
 
 
 @pytest.mark.parametrize(("section", "kind", "key"), KEYS, ids=NAMES)
-def test_an_odd_value_is_taken_or_refused_in_words(
+def test_an_odd_value_is_accepted_or_rejected_with_an_error(
     section: str, kind: type[msgspec.Struct], key: str
 ) -> None:
-    """The refusal is short, prints as one line, and shows no secret."""
+    """The error is short, prints as one line, and contains no secret."""
     for name, literal in ODD.items():
         message = refused(document(section, kind, key, literal))
         if message is not None:
@@ -132,8 +132,8 @@ def test_an_odd_value_is_taken_or_refused_in_words(
 
 @pytest.mark.parametrize("name", ["nul", "huge", "deep array", "odd key", "table", "long"])
 @pytest.mark.parametrize("section", ["server", "log", "limits", "risk", "index", "account", "odd"])
-def test_an_odd_section_is_refused_in_words(section: str, name: str) -> None:
-    """A value in the place of a table, or of tables."""
+def test_an_odd_section_is_rejected_with_an_error(section: str, name: str) -> None:
+    """A value is in the place of a table, or of an array of tables."""
     for literal in (ODD[name], f"[{ODD[name]}]"):
         message = refused(f"{section} = {literal}")
         if not (section in ("index", "account") and literal == "[]"):
@@ -143,7 +143,7 @@ def test_an_odd_section_is_refused_in_words(section: str, name: str) -> None:
 
 
 def test_a_newline_at_the_end_is_part_of_a_value() -> None:
-    """`$` of a regular expression would let it pass."""
+    """A pattern that ends with `$` would accept it."""
     for key in ("name", "client_id"):
         message = refused(
             document("account", schema.AccountSettings, key, ODD["newline at the end"])
@@ -156,8 +156,8 @@ def test_a_newline_at_the_end_is_part_of_a_value() -> None:
 SECRETS = [(section, kind, key) for section, kind, key in KEYS if key.endswith("secret")]
 
 
-def test_every_key_that_is_a_secret_has_its_type() -> None:
-    """By what it is called; the test below finds the values of all that have the type."""
+def test_every_secret_key_has_the_type_of_secrets() -> None:
+    """Keys are found by name; the test below finds the values of all that have the type."""
     for _, kind, key in KEYS:
         secret = any(word in key for word in ("secret", "password", "token", "seal", "private"))
         types = {each.name: each.type for each in msgspec.structs.fields(kind)}
@@ -185,7 +185,7 @@ def test_every_key_that_is_a_secret_has_its_type() -> None:
     ],
 )
 def test_a_wrong_secret_is_not_shown(literal: str) -> None:
-    """Of a wrong type, too long, or not even TOML; nor is the number that it may be."""
+    """The value is of a wrong type, too long, or not even TOML."""
     for section, kind, key in SECRETS:
         message = refused(document(section, kind, key, literal))
         assert message is not None
@@ -197,7 +197,7 @@ def test_a_wrong_secret_is_not_shown(literal: str) -> None:
 def test_a_secret_in_a_wrong_place_is_not_shown(
     section: str, kind: type[msgspec.Struct], key: str
 ) -> None:
-    """A table or an array with a secret in it, where another value belongs."""
+    """A table or an array with a secret is in the place of another value."""
     for literal in (f'{{ client_secret = "{SECRET}" }}', f'[{{ client_secret = "{SECRET}" }}]'):
         message = refused(document(section, kind, key, literal))
         assert message is not None
@@ -205,7 +205,7 @@ def test_a_secret_in_a_wrong_place_is_not_shown(
 
 
 def test_an_account_that_is_no_table_is_not_shown() -> None:
-    """`account = [...]` with its parts in one text, or in an array."""
+    """`account = [...]` has the parts in one text, or in an array."""
     for literal in (
         f'["a:{SECRET}"]',
         f'[["a", "{SECRET}"]]',
@@ -219,8 +219,8 @@ def test_an_account_that_is_no_table_is_not_shown() -> None:
 
 @given(text=st.text(max_size=40))
 @thorough(300)
-def test_any_text_is_refused_in_words(text: str) -> None:
-    """Whatever is in a file, and whatever is in a string of it, is a configuration or a mistake."""
+def test_any_text_is_accepted_or_rejected_with_an_error(text: str) -> None:
+    """Any file, and any string value, is either a configuration or a ConfigError."""
     quoted = msgspec.json.encode(text).decode().replace("\x7f", "\\u007f")
     for document_ in (
         text,
@@ -251,7 +251,7 @@ def test_any_text_is_refused_in_words(text: str) -> None:
 def test_the_command_ends_with_one_line_and_its_status(
     text: str, command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No traceback, and status 2."""
+    """There is no traceback, and the status is 2."""
     file = tmp_path / "venue.toml"
     file.write_text(text)
     assert 2 == main([*command, "--config", str(file)])
@@ -263,7 +263,7 @@ def test_the_command_ends_with_one_line_and_its_status(
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """The command line sets up logging, which belongs to the process."""
+    """Undo what the command line does to logging, which belongs to the process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -281,10 +281,8 @@ REACHING = [
 
 
 @pytest.mark.parametrize(("key", "name"), REACHING)
-async def test_what_the_system_refuses_is_told_in_words(
-    key: str, name: str, tmp_path: Path
-) -> None:
-    """A value that only the system can judge starts a venue or ends with an error that says why."""
+async def test_what_the_system_rejects_is_reported(key: str, name: str, tmp_path: Path) -> None:
+    """A value that only the system can check starts a venue or ends with an error."""
     text = '[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\n[log]\nfollower = false\n'
     line = f"{key} = {ODD[name]}\n"
     text = re.sub(rf"{key} = .*\n", "", text).replace("[server]\n", f"[server]\n{line}")
@@ -299,12 +297,12 @@ async def test_what_the_system_refuses_is_told_in_words(
             await nursery.start(until_it_serves)
             nursery.cancel_scope.cancel()
     except* (ConfigError, LogError, DiskError):
-        # That it is one of these is what is tested: any other passes through.
+        # The test is that the exception is one of these; any other propagates.
         pass
 
 
-def test_a_file_may_come_through_a_pipe_that_is_open(tmp_path: Path) -> None:
-    """So that a secret need not be on the disk: `--config <(command)`."""
+def test_a_configuration_may_come_from_a_pipe(tmp_path: Path) -> None:
+    """A secret need not be on the disk: `--config <(command)`."""
     reader, writer = os.pipe()
     os.write(writer, b'[server]\nhttp = "127.0.0.1:1"\n')
     os.close(writer)
@@ -314,15 +312,15 @@ def test_a_file_may_come_through_a_pipe_that_is_open(tmp_path: Path) -> None:
         os.close(reader)
 
 
-def test_a_name_that_no_file_has_is_refused() -> None:
-    """Also one that cannot be given on a command line."""
+def test_a_name_that_no_file_can_have_is_rejected() -> None:
+    """This includes names that cannot be given on a command line."""
     for name in ("a\0b", "x" * 5_000, "a\nb"):
         with pytest.raises(ConfigError, match="cannot be read"):
             schema.load(Path(name))
 
 
-def test_the_process_says_one_line(tmp_path: Path) -> None:
-    """As an operator meets it."""
+def test_the_process_prints_one_line(tmp_path: Path) -> None:
+    """The whole process prints it to standard error."""
     file = tmp_path / "venue.toml"
     file.write_text(document("server", schema.ServerSettings, "http", ODD["empty label"]))
     done = subprocess.run(

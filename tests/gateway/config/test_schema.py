@@ -1,4 +1,4 @@
-"""The configuration file: defaults, exact numbers, and refusals that help."""
+"""Tests of the configuration file: defaults, exact numbers, and errors."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ deposits = { BTC = 100, ETH = 1000, USDC = 1000000 }
 
 
 def test_an_empty_file_is_the_default() -> None:
-    """Every key may be left out; the defaults are those of the Structs."""
+    """Every key may be omitted; the defaults are those of the Structs."""
     assert schema.Config() == schema.parse("")
     assert Endpoint("127.0.0.1", 8080) == schema.parse("").server.http
     assert schema.parse("").limits.enabled
@@ -47,7 +47,7 @@ def test_an_empty_file_is_the_default() -> None:
 
 
 def test_the_example_is_read() -> None:
-    """Values arrive in the core's units, and an index that is not named walks."""
+    """Values are in the core's units, and an index without a table is a walk."""
     read = schema.parse(EXAMPLE)
     assert (
         schema.AccountSettings(
@@ -74,21 +74,21 @@ def test_the_example_is_read() -> None:
     ],
 )
 def test_endpoints_are_hosts_and_ports(text: str, endpoint: Endpoint, written: str) -> None:
-    """Port 0 and IPv6 are allowed, and an endpoint is written as it was read."""
+    """Port 0 and IPv6 are allowed, and an endpoint is formatted as it was read."""
     read = schema.parse(f'[server]\nhttp = "{text}"').server.http
     assert (endpoint, written) == (read, str(read))
 
 
 @given(st.integers(0, 10**12 * MONEY))
 def test_money_is_exact(units: int) -> None:
-    """An amount with 12 decimals arrives to the last unit: no float comes between."""
+    """An amount with 12 decimals is exact: no float is involved."""
     whole, rest = divmod(units, MONEY)
     text = f"[risk]\ninsurance_fund = {{ BTC = {whole}.{rest:012d} }}"
     assert {"BTC": units} == schema.parse(text).risk.insurance_fund
 
 
 def test_a_walk_keeps_the_defaults_of_its_index() -> None:
-    """A table that only sets the seed walks from the usual price with the usual volatility."""
+    """A table that only sets the seed has the usual price and volatility."""
     walk = schema.parse('[[index]]\nname = "sol_usdc"\nseed = 9').index[-1]
     assert schema.WalkIndexSettings("sol_usdc", Price(150 * SCALE), volatility=0.9, seed=9) == walk
 
@@ -175,15 +175,15 @@ WALK = '[[index]]\nname = "btc_usd"\n'
         ("[server\n", "not valid TOML: Expected ']' at the end of a table declaration (at line 1"),
     ],
 )
-def test_mistakes_are_refused_with_place_and_remedy(text: str, message: str) -> None:
-    """A message names section, number and key, and what would be right."""
+def test_errors_name_the_place_and_the_valid_values(text: str, message: str) -> None:
+    """A message names section, number and key, and the valid values."""
     with pytest.raises(ConfigError) as refused:
         schema.parse(text)
     assert message in str(refused.value)
 
 
 def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
-    """Errors of a file begin with its path, and syntax errors have a line."""
+    """Errors begin with the path of the file, and syntax errors have a line number."""
     file = tmp_path / "venue.toml"
     file.write_text("[server]\nhttp = \n")
     with pytest.raises(ConfigError) as refused:
@@ -193,12 +193,12 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """A file that cannot be read is a mistake of the configuration, not a traceback."""
+    """A file that cannot be read is an error of the configuration, not a traceback."""
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: .*No such file"):
         schema.load(tmp_path / "none.toml")
 
 
-def test_recordings_are_found_beside_the_file(tmp_path: Path) -> None:
+def test_recordings_are_relative_to_the_configuration(tmp_path: Path) -> None:
     """A relative file name starts at the folder of the configuration; an absolute one stays."""
     file = tmp_path / "venue.toml"
     file.write_text(WALK + 'source = "csv"\nfile = "btc.csv"')
@@ -207,8 +207,8 @@ def test_recordings_are_found_beside_the_file(tmp_path: Path) -> None:
     assert schema.CsvIndexSettings("btc_usd", Path("/data/btc.csv")) == schema.load(file).index[0]
 
 
-def test_the_data_folder_starts_at_the_files_folder(tmp_path: Path) -> None:
-    """Like every name in the file; without one there is none."""
+def test_the_data_folder_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    """It is relative like every name in the file, and None by default."""
     file = tmp_path / "venue.toml"
     file.write_text('[server]\ndata_dir = "data"\n')
     assert tmp_path / "data" == schema.load(file).server.data_dir
@@ -217,8 +217,8 @@ def test_the_data_folder_starts_at_the_files_folder(tmp_path: Path) -> None:
     assert schema.Config().server.data_dir is None
 
 
-def test_a_certificate_needs_its_key_and_starts_at_the_files_folder(tmp_path: Path) -> None:
-    """Half of the two would leave a venue without the TLS that somebody asked for."""
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    """One without the other would leave a venue without the TLS that was configured."""
     file = tmp_path / "venue.toml"
     file.write_text('[server]\ncertificate = "c.pem"\nkey = "/etc/k.pem"\n')
     assert (tmp_path / "c.pem", Path("/etc/k.pem")) == schema.load(file).server.tls
@@ -229,13 +229,13 @@ def test_a_certificate_needs_its_key_and_starts_at_the_files_folder(tmp_path: Pa
 
 
 def test_secrets_are_not_shown() -> None:
-    """The text of a configuration, as a log or a traceback shows it, holds no secret."""
+    """The text of a configuration, as a log or a traceback shows it, contains no secret."""
     assert "alice-key" in repr(schema.parse(EXAMPLE))
     assert "alice-secret" not in repr(schema.parse(EXAMPLE))
 
 
 def sections() -> dict[str, list[type[msgspec.Struct]]]:
-    """The Structs of each section of the configuration, by its name."""
+    """Return the Structs of each section of the configuration, by its name."""
     found: dict[str, list[type[msgspec.Struct]]] = {}
     for each in msgspec.structs.fields(schema.Config):
         kind = each.type
@@ -251,7 +251,7 @@ def sections() -> dict[str, list[type[msgspec.Struct]]]:
 
 
 def documented(section: str) -> dict[str, set[str]]:
-    """Key to the defaults that the document gives for it in one section."""
+    """Return the defaults that the document gives for each key of one section."""
     text = DOCUMENT.read_text(encoding="utf-8")
     (part,) = re.findall(rf"^## `\[+{section}\]+`$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", part, re.MULTILINE)
@@ -267,7 +267,7 @@ def test_every_key_is_documented_and_no_other() -> None:
 
 
 def test_documented_defaults_are_the_defaults() -> None:
-    """Reading the defaults that the document gives changes nothing."""
+    """Reading the documented defaults gives the default configuration."""
     for section in ("server", "log", "limits", "risk"):
         lines = [
             f"{key} = {default.strip('`')}"
