@@ -48,13 +48,13 @@ def raise_limit() -> None:
     if most != soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most < WANTED:
-        connection_quotas = quotas_of(most)
+        quotas = quotas_of(most)
         logger.warning(
             "the system allows %d open files (ulimit -Hn): at most %d WebSocket and %d HTTP"
             " connections at once; %d allow all",
             most,
-            connection_quotas.websocket,
-            connection_quotas.http,
+            quotas.websocket,
+            quotas.http,
             WANTED,
         )
 

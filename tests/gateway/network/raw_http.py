@@ -1,4 +1,4 @@
-"""HTTP as bytes on a socket, for tests of what no client library would send."""
+"""HTTP as bytes on a socket, for requests that no client library sends."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Answer:
 
     @property
     def json(self) -> Json:
-        """The body as the API's."""
+        """Return the decoded body."""
         decoded: Json = msgspec.json.decode(self.body)
         return decoded
 
 
 @asynccontextmanager
 async def opened(venue: Running, address: str | None = None) -> AsyncIterator[trio.SocketStream]:
-    """A connection to the HTTP port, from one of the loopback's addresses."""
+    """Open a connection to the HTTP port, from one of the loopback addresses."""
     stream = await trio.open_tcp_stream(
         venue.http.host, venue.http.port, local_address=address or "127.0.0.1"
     )
@@ -43,7 +43,7 @@ async def opened(venue: Running, address: str | None = None) -> AsyncIterator[tr
 
 
 async def read_to_end(stream: trio.abc.Stream) -> bytes:
-    """All that comes until the server closes, which it must do in time."""
+    """Return all bytes until the server closes, which it must do in time."""
     data = b""
     with trio.fail_after(PATIENCE):
         try:
@@ -57,7 +57,7 @@ async def read_to_end(stream: trio.abc.Stream) -> bytes:
 async def exchange(
     venue: Running, sent: bytes, *, tls: ssl.SSLContext | None = None, address: str | None = None
 ) -> list[Answer]:
-    """All answers to what is sent on one connection, which is half closed after it."""
+    """Return all answers to what is sent on one connection, which is half-closed after it."""
     async with opened(venue, address) as socket:
         stream: trio.abc.Stream = socket
         if tls is not None:
@@ -72,7 +72,7 @@ async def exchange(
 
 
 def answers(received: bytes, sent: bytes = b"GET") -> list[Answer]:
-    """The responses in what was received."""
+    """Return the responses in the bytes received."""
     found: list[Answer] = []
     while received:
         client = h11.Connection(h11.CLIENT)
@@ -94,7 +94,7 @@ def answers(received: bytes, sent: bytes = b"GET") -> list[Answer]:
 
 
 def request(target: str, method: str = "GET", *headers: str, body: str = "") -> bytes:
-    """A request, with what it needs besides `headers`."""
+    """Return a request with `headers` and those that it needs."""
     lines = [f"{method} {target} HTTP/1.1", "Host: x", *headers]
     if body:
         lines += [f"Content-Length: {len(body)}", "Content-Type: application/json"]
@@ -102,13 +102,13 @@ def request(target: str, method: str = "GET", *headers: str, body: str = "") -> 
 
 
 async def answer(venue: Running, target: str, method: str = "GET", *headers: str) -> Answer:
-    """The one answer to a request without a body."""
+    """Return the only answer to a request without a body."""
     (only,) = await exchange(venue, request(target, method, *headers))
     return only
 
 
 def failures(venue: Running, reason: str) -> int:
-    """How many HTTP connections did not end well for this reason."""
+    """Return how many HTTP connections failed for a reason."""
     count = venue.metrics.registry.get_sample_value(
         "tidegate_http_failures_total", {"reason": reason}
     )

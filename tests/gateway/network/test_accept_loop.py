@@ -1,4 +1,4 @@
-"""Accepting, also while the system is short of descriptors."""
+"""The accept loop, also while the system is short of resources."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gateway.network.sockets import bind
 
 @define(eq=False)
 class ShortListener(trio.abc.Listener[trio.SocketStream]):
-    """A listener whose system is out of something for the first few times."""
+    """A listener whose first accepts fail with given errors."""
 
     errors: list[int]
     stop: trio.CancelScope
     accepted: int = field(default=0, init=False)
 
     async def accept(self) -> trio.SocketStream:
-        """Fail as often as told, then end the test."""
+        """Raise the next error; after the last one, end the test."""
         await trio.lowlevel.checkpoint()
         if not self.errors:
             self.stop.cancel()
@@ -32,14 +32,14 @@ class ShortListener(trio.abc.Listener[trio.SocketStream]):
         raise OSError(self.errors.pop(0), "short")
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
         await trio.lowlevel.checkpoint()
 
 
-async def test_a_shortage_is_waited_out_and_said_once(
+async def test_a_shortage_is_waited_out_and_logged_once(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a pause after each attempt, which would otherwise fill processor and log."""
+    """A pause after each attempt keeps it from filling the processor and the log."""
     shortages = [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM] * 100
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -52,16 +52,16 @@ async def test_a_shortage_is_waited_out_and_said_once(
     assert caplog.records[0].exc_info is None
 
 
-async def test_another_error_is_a_bug() -> None:
-    """It is raised, and not repeated for ever."""
+async def test_another_error_is_raised() -> None:
+    """It is not retried."""
     async with trio.open_nursery() as nursery:
         listener = ShortListener([errno.EBADF], nursery.cancel_scope)
         with pytest.raises(OSError, match="short"):
             await accept_loop._accept(listener, trio.aclose_forcefully, nursery)
 
 
-async def test_a_port_taken_between_bind_and_listen_is_named() -> None:
-    """Two that do not listen yet may bind one port."""
+async def test_the_error_names_a_port_taken_between_bind_and_listen() -> None:
+    """Two sockets that do not listen yet may bind the same port."""
     (first,) = bind(Endpoint("127.0.0.1", 0))
     with first:
         port = first.getsockname()[1]

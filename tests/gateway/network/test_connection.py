@@ -1,4 +1,4 @@
-"""One conversation: who waits for what, what ends it, and what is left behind."""
+"""One connection: its waits and deadlines, what ends it, and what remains after it."""
 
 import pytest
 import trio
@@ -16,20 +16,20 @@ from risk.commands import Place
 from tests.gateway.server_fixtures import COUNTED, ORDER, SEND_SECONDS, floor
 
 
-async def test_a_request_is_answered_in_its_place() -> None:
-    """Reads and orders of one client: each gets its own reply."""
+async def test_each_request_gets_its_own_reply() -> None:
+    """Reads and orders of one client are answered by id."""
     async with floor() as venue:
         wire = await venue.client("alice")
         order = await wire.call("private/buy", **ORDER)
         assert "open" == order["result"]["order"]["order_state"]
-        found = await wire.call("private/get_open_orders")
+        orders = await wire.call("private/get_open_orders")
         assert [order["result"]["order"]["order_id"]] == [
-            each["order_id"] for each in found["result"]
+            each["order_id"] for each in orders["result"]
         ]
 
 
-async def test_a_subscription_is_followed_by_the_channels_state() -> None:
-    """Reply first, then the snapshot, without waiting for a timer."""
+async def test_the_initial_snapshot_follows_the_reply_to_a_subscription() -> None:
+    """It does not wait for the channel's interval."""
     async with floor() as venue:
         wire, _ = venue.connect()
         reply = await wire.call("public/subscribe", channels=["book.BTC-PERPETUAL.100ms"])
@@ -39,7 +39,7 @@ async def test_a_subscription_is_followed_by_the_channels_state() -> None:
 
 
 async def test_a_hang_up_ends_the_session_and_frees_the_slot() -> None:
-    """Cancel-on-disconnect fires, and the session is gone from the state."""
+    """Its orders are cancelled on disconnect, and the session is removed from the state."""
     async with floor() as venue:
         wire = await venue.client("alice")
         assert "result" in await wire.call("private/enable_cancel_on_disconnect")
@@ -53,7 +53,7 @@ async def test_a_hang_up_ends_the_session_and_frees_the_slot() -> None:
 
 
 async def test_a_client_that_never_logged_in_leaves_no_entry() -> None:
-    """Its slot is free at once, for the log has nothing to say about it."""
+    """Its slot is freed at once, because no session end has to be logged."""
     async with floor() as venue:
         wire, _ = venue.connect()
         await wire.call("public/test")
@@ -63,8 +63,8 @@ async def test_a_client_that_never_logged_in_leaves_no_entry() -> None:
         assert [1] == venue.freed
 
 
-async def test_a_logout_answers_what_came_before_it_and_spares_the_orders() -> None:
-    """An order sent right before the log-out is placed; the connection closes with 1000."""
+async def test_a_logout_answers_earlier_requests_and_keeps_the_orders() -> None:
+    """An order sent just before the log-out is placed; the connection closes with 1000."""
     async with floor() as venue:
         wire = await venue.client("alice")
         await wire.call("private/enable_cancel_on_disconnect")
@@ -81,8 +81,10 @@ async def test_a_logout_answers_what_came_before_it_and_spares_the_orders() -> N
         assert (0, 1) == (len(state.sessions), len(state.accounts[101].orders))
 
 
-async def test_an_order_that_finds_no_room_in_time_is_refused(autojump_clock: MockClock) -> None:
-    """10047 after the time limit, and nothing was sent: the venue never sees the order."""
+async def test_an_order_that_waits_too_long_for_the_inbox_is_rejected(
+    autojump_clock: MockClock,
+) -> None:
+    """The error is 10047, and the order never enters the log."""
     async with floor(COUNTED) as venue:
         wire = await venue.client("alice")
         await venue.fill_inbox()
@@ -97,8 +99,10 @@ async def test_an_order_that_finds_no_room_in_time_is_refused(autojump_clock: Mo
         assert {} == venue.harness.venue.feed._requests
 
 
-async def test_requests_are_read_while_an_order_waits_for_room(autojump_clock: MockClock) -> None:
-    """A full inbox holds up orders, not reads."""
+async def test_requests_are_served_while_an_order_waits_for_the_inbox(
+    autojump_clock: MockClock,
+) -> None:
+    """A full inbox delays orders, not reads."""
     async with floor() as venue:
         wire = await venue.client("alice")
         await venue.fill_inbox()
@@ -108,8 +112,10 @@ async def test_requests_are_read_while_an_order_waits_for_room(autojump_clock: M
         assert order == (await wire.read())["id"]
 
 
-async def test_the_socket_is_not_read_when_all_places_are_taken(autojump_clock: MockClock) -> None:
-    """The client's own sending blocks: backpressure, and no memory of ours."""
+async def test_the_socket_is_not_read_while_all_reply_places_are_reserved(
+    autojump_clock: MockClock,
+) -> None:
+    """The client's own writes block."""
     async with floor() as venue:
         wire = await venue.client("alice")
         venue.log.shut()
@@ -121,10 +127,10 @@ async def test_the_socket_is_not_read_when_all_places_are_taken(autojump_clock: 
         assert MAX_REPLIES == sent
 
 
-async def test_a_held_client_gets_its_heartbeats_and_is_not_taken_for_silent(
+async def test_a_client_that_is_not_read_from_gets_heartbeats_and_does_not_count_as_silent(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While we do not read, its silence is our doing."""
+    """Its silence does not count while the venue does not read."""
     monkeypatch.setattr(connection, "INBOX_SECONDS", 100.0)
     async with floor() as venue:
         wire = await venue.client("alice")
@@ -140,8 +146,8 @@ async def test_a_held_client_gets_its_heartbeats_and_is_not_taken_for_silent(
         assert wire.closed is None
 
 
-async def test_heartbeats_begin_when_they_are_asked_for(autojump_clock: MockClock) -> None:
-    """The pulse does not sleep on until the idle limit; silence is tested, then punished."""
+async def test_a_heartbeat_interval_takes_effect_at_once(autojump_clock: MockClock) -> None:
+    """A client that does not answer the test request is disconnected."""
     async with floor() as venue:
         wire = await venue.client("alice")
         await wire.call("public/set_heartbeat", interval=10)
@@ -161,7 +167,7 @@ async def test_heartbeats_begin_when_they_are_asked_for(autojump_clock: MockCloc
 
 
 async def test_an_idle_connection_is_closed(autojump_clock: MockClock) -> None:
-    """Ten minutes by default; any request starts them anew."""
+    """Any request restarts the idle time."""
     async with floor("[limits]\nidle_seconds = 60\n") as venue:
         wire = await venue.client("alice")
         await trio.sleep(50)
@@ -173,10 +179,10 @@ async def test_an_idle_connection_is_closed(autojump_clock: MockClock) -> None:
         assert (1008, "idle for too long") == wire.closed
 
 
-async def test_a_client_that_reads_nothing_is_cut_at_the_send_deadline(
+async def test_a_client_that_reads_nothing_is_disconnected_at_the_send_deadline(
     autojump_clock: MockClock,
 ) -> None:
-    """Half a frame may be out, so the end is abrupt; its session ends like any other."""
+    """Part of a frame may have been sent, so no close frame follows; its session ends as usual."""
     async with floor() as venue:
         wire = await venue.client("alice", window=1)
         for _ in range(3):
@@ -190,42 +196,44 @@ async def test_a_client_that_reads_nothing_is_cut_at_the_send_deadline(
         assert {} == venue.harness.exchange.state.sessions
 
 
-async def test_a_stop_answers_what_was_read_and_parts_with_1001(autojump_clock: MockClock) -> None:
-    """Nothing more is read; what is undecided is waited for."""
+async def test_a_stop_answers_the_requests_read_and_closes_with_1001(
+    autojump_clock: MockClock,
+) -> None:
+    """Nothing more is read; requests in flight are answered."""
     async with floor() as venue:
-        wire, conversation = venue.connect()
+        wire, client = venue.connect()
         await wire.login("alice")
         order = await wire.ask("private/buy", **ORDER)
-        conversation.stop()
+        client.stop()
         assert order == (await wire.read())["id"]
         with pytest.raises(trio.EndOfChannel):
             await wire.read()
         assert (1001, "server is stopping") == wire.closed
 
 
-async def test_a_stop_does_not_wait_for_ever(autojump_clock: MockClock) -> None:
-    """A log that stands still, or a client that does not read, costs a second or two, not more."""
+async def test_a_stop_waits_at_most_two_close_deadlines(autojump_clock: MockClock) -> None:
+    """Neither a log that is blocked nor a client that does not read delays it further."""
     async with floor() as venue:
-        wire, conversation = venue.connect(window=1)
+        wire, client = venue.connect(window=1)
         await wire.login("alice")
         venue.log.shut()
         await wire.ask("private/buy", **ORDER)
         await wire.ask("public/test")
         await wire.ask("public/test")
         await wait_all_tasks_blocked()
-        conversation.stop()
+        client.stop()
         began = trio.current_time()
         await wire.parted.wait()
         assert trio.current_time() - began <= 2 * CLOSE_SECONDS
 
 
 async def test_an_order_of_a_full_inbox_does_not_outlive_its_client() -> None:
-    """Disconnected with an order that is in, but not logged: nothing rests."""
+    """Queued orders of a client that disconnects before they are logged are dropped."""
     async with floor(COUNTED) as venue:
         wire = await venue.client("alice")
         venue.log.shut()
         await wait_all_tasks_blocked()
-        # The first is in the log's hands, the next 16 are in the inbox, and the rest waits.
+        # The log has taken the first order, the next 16 are in the inbox, the others wait for it.
         await wire.ask("private/buy", **ORDER)
         await wait_all_tasks_blocked()
         for _ in range(40):
@@ -250,10 +258,10 @@ matching_burst = 1000
 UNDECIDED = 8
 
 
-async def test_a_burst_beyond_what_may_be_undecided_is_refused_at_once(
+async def test_a_burst_beyond_the_in_flight_limit_is_rejected_at_once(
     autojump_clock: MockClock,
 ) -> None:
-    """Whoever sends a few too many hears so before anything is decided."""
+    """The rejections are sent before any of the orders is executed."""
     async with floor(LIMITED) as venue:
         wire = await venue.client("alice")
         venue.log.shut()
@@ -265,8 +273,8 @@ async def test_a_burst_beyond_what_may_be_undecided_is_refused_at_once(
         assert began == trio.current_time()
 
 
-async def test_a_flood_waits_for_room_rather_than_be_refused(autojump_clock: MockClock) -> None:
-    """As the venue decides, all of it is heard, eight at a time."""
+async def test_a_flood_waits_for_in_flight_capacity(autojump_clock: MockClock) -> None:
+    """All of its requests are executed, eight at a time."""
     async with floor(LIMITED) as venue:
         wire = await venue.client("alice")
         numbers = await wire.ask_at_once(10 * REQUESTS_PER_SLICE, "private/buy", **ORDER)
@@ -275,11 +283,11 @@ async def test_a_flood_waits_for_room_rather_than_be_refused(autojump_clock: Moc
         assert not any("error" in each for each in replies)
 
 
-async def test_what_waits_for_room_in_vain_is_refused(
+async def test_a_flood_is_rejected_slice_by_slice_while_nothing_is_executed(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A venue that decides nothing for a while says so: a slice at a time."""
-    # On a busy machine a slice would take two turns.
+    """Each slice waits THROTTLE_SECONDS before it is rejected."""
+    # Otherwise a busy machine would cut a slice in two.
     monkeypatch.setattr(connection, "SLICE_SECONDS", 60.0)
     async with floor(LIMITED) as venue:
         wire = await venue.client("alice")

@@ -1,7 +1,7 @@
-"""Every way in which a connection ends: socket, slot and orders are gone soon after.
+"""Every way in which a connection ends closes its socket and frees its slot and orders soon after.
 
-The client holds on to its socket in all of them that leave it the choice. No time is measured: what
-waits for the client, as the server once did, would wait for longer than the deadlines in here.
+The client keeps its socket open wherever it has the choice. No time is measured: a server that
+waits for the client would wait for longer than the deadlines in these tests.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ REQUEST: Final = (
 
 
 def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True, masked: bool = True) -> bytes:
-    """What a client sends."""
+    """Return a client's frame."""
     return Frame(opcode, data, fin).serialize(mask=masked)
 
 
 def asking(method: str, **params: object) -> bytes:
-    """A request as a frame."""
+    """Return a request as a client's frame."""
     request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     return frame(Opcode.TEXT, msgspec.json.encode(request))
 
 
 @define(eq=False)
 class Client:
-    """A client in bytes, which closes nothing by itself."""
+    """A client that works on bytes and closes nothing by itself."""
 
     venue: Running
     stream: Stream
@@ -74,7 +74,7 @@ class Client:
         self.received = self.received.partition(b"\r\n\r\n")[2]
 
     async def message(self) -> tuple[int, bytes]:
-        """The opcode and payload of the next frame; raises EOFError at the end of the stream."""
+        """Return opcode and payload of the next frame. Raises EOFError at the end of the stream."""
         data = await self._exactly(2)
         length = data[1]
         if length == 126:
@@ -84,21 +84,21 @@ class Client:
         return data[0] & 0x0F, await self._exactly(length)
 
     async def call(self, method: str, **params: object) -> Json:
-        """A request and its reply."""
+        """Reserve a place and queue a reply."""
         await self.stream.send_all(asking(method, **params))
         _, payload = await self.message()
         reply: Json = msgspec.json.decode(payload)
         assert "result" in reply, reply
         return reply
 
-    async def to_the_end(self) -> list[tuple[int, bytes]]:
-        """What comes until the server has ended the stream, or reset it."""
-        found = []
+    async def read_to_end(self) -> list[tuple[int, bytes]]:
+        """Return all frames until the server ends the stream or resets it."""
+        frames = []
         try:
             while True:
-                found.append(await self.message())
+                frames.append(await self.message())
         except (EOFError, trio.BrokenResourceError):
-            return found
+            return frames
 
     async def _exactly(self, size: int) -> bytes:
         while len(self.received) < size:
@@ -110,11 +110,11 @@ class Client:
         return taken
 
 
-Way = Callable[[Client], Awaitable[None]]
+Ending = Callable[[Client], Awaitable[None]]
 
 
-def sending(data: bytes) -> Way:
-    """The client sends this, and holds on."""
+def sending(data: bytes) -> Ending:
+    """Return an ending in which the client sends data and keeps the connection open."""
 
     async def send(client: Client) -> None:
         await client.stream.send_all(data)
@@ -122,8 +122,8 @@ def sending(data: bytes) -> Way:
     return send
 
 
-def sending_in_parts(data: bytes) -> Way:
-    """The client sends this byte by byte."""
+def sending_in_parts(data: bytes) -> Ending:
+    """Return an ending in which the client sends data byte by byte."""
 
     async def send(client: Client) -> None:
         for byte in data:
@@ -134,46 +134,46 @@ def sending_in_parts(data: bytes) -> Way:
 
 
 async def vanish(client: Client) -> None:
-    """The client's TCP connection ends as that of a process that was killed."""
+    """Close the client's TCP connection, as the system does for a killed process."""
     await trio.aclose_forcefully(socket_stream(client.stream))
 
 
 async def reset(client: Client) -> None:
-    """The same, with a reset."""
+    """Reset the client's TCP connection."""
     plain = socket_stream(client.stream)
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await trio.aclose_forcefully(plain)
 
 
 async def end_half(client: Client) -> None:
-    """The client ends its direction only."""
+    """End the client's side of the stream only."""
     await half_close(client.stream)
 
 
 async def end_tls(client: Client) -> None:
-    """The client ends TLS, and waits for the answer to that."""
+    """Close TLS at the client's side, and wait for the answer."""
     assert isinstance(client.stream, trio.SSLStream)
     with suppress(trio.BrokenResourceError):
         await client.stream.unwrap()
 
 
 async def stop(client: Client) -> None:
-    """The venue is stopped."""
+    """Stop the venue."""
     client.venue.stop()
 
 
 async def stall(client: Client) -> None:
-    """The client asks for much and reads nothing, until it is cut."""
+    """Request large replies without reading, until the connection is reset."""
     with suppress(trio.BrokenResourceError):
         while True:
             await client.stream.send_all(asking("public/get_instruments", currency="any"))
 
 
 async def wait(_: Client) -> None:
-    """Nothing happens."""
+    """Do nothing."""
 
 
-WAYS: Final[dict[str, tuple[Way, int | None]]] = {
+ENDINGS: Final[dict[str, tuple[Ending, int | None]]] = {
     "close frame": (sending(frame(Opcode.CLOSE, b"\x03\xe8")), 1000),
     "close frame, then more": (
         sending(frame(Opcode.CLOSE, b"\x03\xe8") + asking("public/test")),
@@ -217,7 +217,7 @@ WAYS: Final[dict[str, tuple[Way, int | None]]] = {
     "empty messages": (sending(frame(Opcode.TEXT) * 1_000), 1008),
     "log-out": (sending(asking("private/logout")), 1000),
     "half-close": (end_half, None),
-    "TLS goodbye": (end_tls, None),
+    "TLS close alert": (end_tls, None),
     "FIN": (vanish, None),
     "reset": (reset, None),
     "reads nothing": (stall, None),
@@ -228,7 +228,7 @@ WAYS: Final[dict[str, tuple[Way, int | None]]] = {
 
 @asynccontextmanager
 async def opened(venue: Running, tls: ssl.SSLContext | None) -> AsyncIterator[Client]:
-    """A client without a handshake; over TLS with what it trusts."""
+    """Open a client's TCP connection; over TLS if a context is given."""
     connected = await trio.open_tcp_stream("127.0.0.1", venue.websocket.port)
     stream: Stream = connected
     if tls is not None:
@@ -237,7 +237,7 @@ async def opened(venue: Running, tls: ssl.SSLContext | None) -> AsyncIterator[Cl
         yield Client(venue, stream)
 
 
-TLS_ONLY: Final = "TLS goodbye"
+TLS_ONLY: Final = "TLS close alert"
 ENCRYPTED: Final = (
     "close frame",
     "not masked",
@@ -252,15 +252,15 @@ ENCRYPTED: Final = (
 @pytest.mark.parametrize(
     ("name", "encrypted"),
     [
-        *((name, False) for name in WAYS if name != TLS_ONLY),
+        *((name, False) for name in ENDINGS if name != TLS_ONLY),
         *((name, True) for name in ENCRYPTED),
     ],
 )
-async def test_however_it_ends_socket_slot_and_orders_are_gone(
+async def test_every_ending_closes_the_socket_and_frees_slot_and_orders(
     name: str, encrypted: bool, tmp_path: Path
 ) -> None:
-    """Without anything from the client, and with the close code that says why."""
-    way, code = WAYS[name]
+    """The client does nothing more, and gets the close code that belongs to the ending."""
+    ending, code = ENDINGS[name]
     settings, tls = certified(tmp_path) if encrypted else ("", None)
     settings += SETTINGS.format(idle=0.5 if name == "idle" else 600)
     async with running(settings) as venue, opened(venue, tls) as client:
@@ -271,9 +271,9 @@ async def test_however_it_ends_socket_slot_and_orders_are_gone(
         account = venue.venue.exchange.state.accounts[101]
         assert 1 == len(account.orders)
         with trio.fail_after(SECONDS):
-            await way(client)
+            await ending(client)
             if name not in ("FIN", "reset", TLS_ONLY):
-                frames = [each for each in await client.to_the_end() if each[0] != Opcode.PONG]
+                frames = [each for each in await client.read_to_end() if each[0] != Opcode.PONG]
                 if code is not None:
                     opcode, payload = frames[-1]
                     assert (Opcode.CLOSE, code) == (opcode, int.from_bytes(payload[:2]))
@@ -282,8 +282,8 @@ async def test_however_it_ends_socket_slot_and_orders_are_gone(
         assert name == "log-out" or not account.orders
 
 
-async def test_who_floods_takes_up_a_slot_for_a_while() -> None:
-    """To reconnect in a loop brings no more than each slot's burst in that time."""
+async def test_a_flood_occupies_a_slot_of_its_address_for_a_while() -> None:
+    """Reconnecting in a loop gains one burst per slot in that time."""
     limits = "[limits]\nconnections_per_address = 3\n"
     async with running(limits) as venue:
         for _ in range(3):
@@ -291,7 +291,7 @@ async def test_who_floods_takes_up_a_slot_for_a_while() -> None:
                 await client.shake_hands()
                 await client.stream.send_all(frame(Opcode.PONG) * 1_000)
                 with trio.fail_after(SECONDS):
-                    (opcode, payload), *_ = await client.to_the_end()
+                    (opcode, payload), *_ = await client.read_to_end()
                 assert (Opcode.CLOSE, b"\x03\xf0too many frames") == (opcode, payload)
         async with opened(venue, None) as client:
             await client.stream.send_all(REQUEST)
@@ -318,8 +318,8 @@ async def test_who_floods_takes_up_a_slot_for_a_while() -> None:
         b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 4_000,
     ],
 )
-async def test_a_handshake_that_fails_leaves_nothing(head: bytes) -> None:
-    """The client holds on, and the slot is free at once."""
+async def test_a_failed_handshake_frees_its_slot(head: bytes) -> None:
+    """The client keeps its connection open, and the slot is freed at once."""
     async with running(SETTINGS.format(idle=600)) as venue, opened(venue, None) as client:
         with trio.fail_after(SECONDS):
             await client.stream.send_all(head)
@@ -329,8 +329,8 @@ async def test_a_handshake_that_fails_leaves_nothing(head: bytes) -> None:
 
 
 @pytest.mark.parametrize("last", ["close frame", "not masked", "not UTF-8"])
-async def test_what_is_decided_is_answered_before_the_goodbye(last: str) -> None:
-    """An order and the end of the conversation in one packet."""
+async def test_an_order_before_the_end_is_answered_before_the_close_frame(last: str) -> None:
+    """The order and the end are in one packet."""
     end = {
         "close frame": frame(Opcode.CLOSE, b"\x03\xe8"),
         "not masked": frame(Opcode.TEXT, b"{}", masked=False),
@@ -341,13 +341,13 @@ async def test_what_is_decided_is_answered_before_the_goodbye(last: str) -> None
         await client.call("public/auth", **credentials("alice"))
         with trio.fail_after(SECONDS):
             await client.stream.send_all(asking("private/buy", **ORDER) + end)
-            (_, reply), (opcode, _) = await client.to_the_end()
+            (_, reply), (opcode, _) = await client.read_to_end()
         assert "open" == msgspec.json.decode(reply)["result"]["order"]["order_state"]
         assert Opcode.CLOSE == opcode
 
 
-async def test_a_common_clients_close_returns_at_once_and_frees_its_slot() -> None:
-    """Forty of one address in turn, of which an address may have one at a time."""
+async def test_a_close_by_a_common_client_library_returns_at_once_and_frees_its_slot() -> None:
+    """Forty connections of one address in turn, which may have one at a time."""
 
     def come_and_go(port: int) -> None:
         url = f"ws://127.0.0.1:{port}/ws/api/v2"

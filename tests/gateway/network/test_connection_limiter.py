@@ -1,29 +1,29 @@
-"""Slots: how many connections there may be."""
+"""The limits on the number of connections."""
 
 from gateway.network.connection_limiter import ConnectionLimiter, Refusal
 
 
 def test_an_address_gets_its_number_of_slots() -> None:
-    """Others are not touched by it."""
-    slots = ConnectionLimiter(per_address=2)
-    assert [None, None, Refusal.ADDRESS] == [slots.take(n, "10.0.0.1") for n in (1, 2, 3)]
-    assert slots.take(4, "10.0.0.2") is None
+    """Other addresses are not affected."""
+    limiter = ConnectionLimiter(per_address=2)
+    assert [None, None, Refusal.ADDRESS] == [limiter.take(n, "10.0.0.1") for n in (1, 2, 3)]
+    assert limiter.take(4, "10.0.0.2") is None
 
 
-def test_all_addresses_together_get_what_the_venue_can_carry() -> None:
-    """The refusal says that it is not the client's fault: 503."""
-    slots = ConnectionLimiter(per_address=5, total=2)
-    found = [slots.take(number, f"10.0.0.{number}") for number in (1, 2, 3)]
-    assert [None, None, Refusal.VENUE] == found
+def test_the_total_limits_all_addresses_together() -> None:
+    """The refusal is 503, which does not blame the client."""
+    limiter = ConnectionLimiter(per_address=5, total=2)
+    refusals = [limiter.take(number, f"10.0.0.{number}") for number in (1, 2, 3)]
+    assert [None, None, Refusal.VENUE] == refusals
     assert 503 == int(Refusal.VENUE.value)
 
 
 def test_a_freed_slot_can_be_taken_again_and_is_freed_once() -> None:
-    """A session's end is told twice where a connection had no session."""
-    slots = ConnectionLimiter(per_address=1)
-    assert slots.take(1, "10.0.0.1") is None
-    slots.free(1)
-    slots.free(1)
-    assert 0 == len(slots)
-    assert slots.take(2, "10.0.0.1") is None
-    assert slots.take(3, "10.0.0.1") is Refusal.ADDRESS
+    """`free` may be called twice for a connection."""
+    limiter = ConnectionLimiter(per_address=1)
+    assert limiter.take(1, "10.0.0.1") is None
+    limiter.free(1)
+    limiter.free(1)
+    assert 0 == len(limiter)
+    assert limiter.take(2, "10.0.0.1") is None
+    assert limiter.take(3, "10.0.0.1") is Refusal.ADDRESS

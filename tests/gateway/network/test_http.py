@@ -1,4 +1,4 @@
-"""The API over HTTP: its forms, its status codes, and clients that dawdle."""
+"""The API over HTTP: forms of requests, status codes, and slow clients."""
 
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ ORDER = "instrument_name=BTC-PERPETUAL&amount=10&type=limit&price=50000"
 
 @asynccontextmanager
 async def client(venue: Running) -> AsyncIterator[httpx2.AsyncClient]:
-    """An HTTP client of the venue."""
+    """Open an HTTP client of the venue."""
     async with httpx2.AsyncClient(base_url=venue.http_url) as opened:
         yield opened
 
@@ -52,8 +52,8 @@ async def test_every_form_of_a_request_reaches_its_method() -> None:
         assert {"application/json"} == {each.headers["content-type"] for each in replies}
 
 
-async def test_an_order_is_answered_with_what_became_of_it() -> None:
-    """Through inbox, log and matcher, by GET with Basic and by POST with a bearer token."""
+async def test_an_order_is_answered_with_its_result() -> None:
+    """By GET with Basic authentication and by POST with a bearer token."""
     async with running() as venue, client(venue) as web:
         placed = await web.get(f"/api/v2/private/buy?{ORDER}", auth=ALICE)
         assert 200 == placed.status_code
@@ -72,8 +72,8 @@ async def test_an_order_is_answered_with_what_became_of_it() -> None:
         assert "cancelled" == cancelled.json()["result"]["order_state"]
 
 
-async def test_errors_have_a_status_and_the_apis_body() -> None:
-    """Clients read the code, proxies the status."""
+async def test_errors_have_an_http_status_and_the_body_of_the_api() -> None:
+    """Clients read the error code, proxies the status."""
     async with running() as venue, client(venue) as web:
         wrong = b64encode(b"alice-key:wrong").decode()
         found = [
@@ -101,15 +101,15 @@ async def test_errors_have_a_status_and_the_apis_body() -> None:
         assert 405 == (await web.delete("/api/v2/public/test")).status_code
 
 
-async def test_a_large_body_is_refused_before_it_is_all_read() -> None:
-    """32 kB by default: 413 and -32600."""
+async def test_a_body_that_is_too_large_is_rejected_before_it_is_read() -> None:
+    """The limit is 32 kB by default; the answer is 413 with -32600."""
     async with running() as venue, client(venue) as web:
         reply = await web.post("/api/v2", content=b"{" + b" " * 40_000)
         assert (413, -32600) == (reply.status_code, reply.json()["error"]["code"])
 
 
-async def test_a_body_that_drips_is_cut_at_the_deadline() -> None:
-    """One deadline for the whole body; a byte now and then does not extend it."""
+async def test_a_slow_body_is_rejected_at_the_deadline() -> None:
+    """There is one deadline for the whole body, which further bytes do not extend."""
     async with running("[limits]\nbody_seconds = 0.3\n") as venue:
         stream = await trio.open_tcp_stream(venue.http.host, venue.http.port)
         head = b"POST /api/v2 HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
@@ -128,10 +128,10 @@ async def test_a_body_that_drips_is_cut_at_the_deadline() -> None:
         assert reply.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_more_requests_than_can_be_served_at_once_are_told_503(
+async def test_requests_beyond_the_limit_are_answered_with_503(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The loop stays free for those who are inside."""
+    """The event loop stays free for the requests being served."""
     monkeypatch.setattr(http, "MAX_REQUESTS", 3)
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with running(log=log) as venue, client(venue) as web:
@@ -152,8 +152,8 @@ async def test_more_requests_than_can_be_served_at_once_are_told_503(
         assert [503, 503, 200, 200, 200] == statuses
 
 
-async def test_one_address_cannot_have_all_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """429 beyond what it may have connections; the others still find room."""
+async def test_one_address_cannot_occupy_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets 429 beyond its limit of connections; other addresses are served."""
     log = GatedLog.open(MemoryLog(TrioClock()))
     settings = "[limits]\nconnections_per_address = 3\n"
     async with running(settings, log=log) as venue, client(venue) as web:
@@ -175,7 +175,7 @@ async def test_one_address_cannot_have_all_the_places(monkeypatch: pytest.Monkey
 
 
 async def test_health_follows_the_supervisor_and_the_shutdown() -> None:
-    """200 while the venue trades, 503 and why when it does not."""
+    """The status is 200 while the venue trades, else 503 with the reason."""
     async with running() as venue, client(venue) as web:
         healthy = await web.get("/health")
         assert (200, "ok") == (healthy.status_code, healthy.json()["status"])
@@ -187,8 +187,8 @@ async def test_health_follows_the_supervisor_and_the_shutdown() -> None:
         assert (503, "closing") == (closing.status_code, closing.json()["status"])
 
 
-async def test_metrics_tell_of_connections_commands_and_fills() -> None:
-    """In the text format, under this venue's own registry."""
+async def test_metrics_count_connections_commands_and_fills() -> None:
+    """In the text format of Prometheus, from this venue's own registry."""
     async with running() as venue, client(venue) as web, connect(venue, "bob"):
         await web.get(f"/api/v2/private/buy?{ORDER.replace('50000', '65000')}", auth=ALICE)
         await web.get(
@@ -210,8 +210,8 @@ async def test_metrics_tell_of_connections_commands_and_fills() -> None:
             assert any(each.startswith(f"# TYPE tidegate_{name}") for each in lines)
 
 
-async def test_a_client_that_goes_away_leaves_the_decision_to_the_log() -> None:
-    """Sent is sent; nothing waits for the reply any more."""
+async def test_an_order_of_a_client_that_disconnects_is_executed() -> None:
+    """Nothing waits for the reply any more."""
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with running(COUNTED, log=log) as venue:
         state = venue.venue.exchange.state
@@ -230,10 +230,10 @@ CROWD = 2 * MAX_LISTS + 20
 CROWDED = f"{COUNTED}connections_per_address = {CROWD}\n"
 
 
-async def test_an_order_that_finds_no_room_in_time_is_refused(
+async def test_an_order_that_waits_too_long_for_the_inbox_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """10047, and nobody expects an answer any more."""
+    """The error is 10047, and the request is unregistered from the feed."""
     monkeypatch.setattr(http, "INBOX_SECONDS", 0.1)
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with running(CROWDED, log=log) as venue, client(venue) as web:
@@ -256,8 +256,8 @@ async def test_an_order_that_finds_no_room_in_time_is_refused(
         assert {} == venue.venue.in_flight.counts
 
 
-async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
-    """A request that was read before the stop is decided, also behind a full inbox."""
+async def test_a_stop_answers_requests_that_wait_for_the_inbox() -> None:
+    """A request that was read before the stop is executed, even if the inbox is full."""
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with running(CROWDED, log=log) as venue, client(venue) as web:
         log.shut()
@@ -279,7 +279,7 @@ async def test_a_stop_lets_those_who_wait_for_room_finish() -> None:
 
 
 async def _until(true: object) -> None:
-    """Wait for something that only a poll can see."""
+    """Poll a condition that has no event."""
     assert callable(true)
     with trio.fail_after(5):
         while not true():

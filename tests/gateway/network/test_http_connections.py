@@ -1,4 +1,4 @@
-"""HTTP connections: who gets one, what each may cost, and that none reaches beyond itself."""
+"""HTTP connections: their limits, their deadlines, and the containment of their exceptions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.network.descriptors import ConnectionQuotas
 from gateway.network.http_connection import HttpConnection
 from gateway.network.http_protocol import HttpProtocol
 from gateway.network.websocket_acceptor import WebSocketAcceptor
-from gateway.server import server
+from gateway.server import assembly
 from gateway.server.server import Running
 from tests.gateway.network.raw_http import (
     answer,
@@ -38,7 +38,7 @@ SLOW = b"POST /api/v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
 
 
 async def until(true: object) -> None:
-    """Wait for something that only a poll can see."""
+    """Poll a condition that has no event."""
     assert callable(true)
     with trio.fail_after(10):
         while not true():
@@ -46,7 +46,7 @@ async def until(true: object) -> None:
 
 
 def connections(venue: Running) -> int:
-    """HTTP connections that have a place."""
+    """Return how many HTTP connections are counted."""
     return int(venue.metrics.registry.get_sample_value("tidegate_http_connections") or 0)
 
 
@@ -54,7 +54,7 @@ def connections(venue: Running) -> int:
 async def occupied(
     venue: Running, addresses: list[str], each: int, sent: bytes
 ) -> AsyncIterator[dict[str, list[trio.SocketStream]]]:
-    """So many connections of each address, oldest first, that have sent no more than this."""
+    """Open connections of each address, oldest first, that have sent only this."""
     async with AsyncExitStack() as stack:
         held: dict[str, list[trio.SocketStream]] = {}
         for address in addresses:
@@ -68,13 +68,15 @@ async def occupied(
         yield held
 
 
-def shared(monkeypatch: pytest.MonkeyPatch, http: int, refusals: int = 8) -> None:
-    """Let there be so many HTTP connections in all."""
-    monkeypatch.setattr(server, "connection_quotas", lambda: ConnectionQuotas(100, http, refusals))
+def set_quotas(monkeypatch: pytest.MonkeyPatch, http: int, refusals: int = 8) -> None:
+    """Set the quotas of HTTP connections and refusals."""
+    monkeypatch.setattr(
+        assembly, "connection_quotas", lambda: ConnectionQuotas(100, http, refusals)
+    )
 
 
-async def test_an_address_has_its_share_of_connections() -> None:
-    """429 beyond it, whatever the others do; a place is free again when its connection ends."""
+async def test_an_address_has_its_own_limit_of_connections() -> None:
+    """It gets 429 beyond it; a place is free again when its connection ends."""
     settings = "[limits]\nconnections_per_address = 3\n"
     async with running(settings) as venue:
         async with occupied(venue, ADDRESSES[:1], 3, b"GET"):
@@ -89,11 +91,11 @@ async def test_an_address_has_its_share_of_connections() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET", SLOW], ids=["silent", "head", "body"])
-async def test_who_has_most_connections_makes_room(
+async def test_the_address_with_most_connections_loses_its_oldest(
     monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """With all places taken, a newcomer takes the oldest of the address that has most."""
-    shared(monkeypatch, 7)
+    """At the limit, a new connection displaces it."""
+    set_quotas(monkeypatch, 7)
     async with (
         running() as venue,
         occupied(venue, ADDRESSES[:1], 2, sent),
@@ -111,11 +113,11 @@ async def test_who_has_most_connections_makes_room(
 @pytest.mark.parametrize(
     "sent", [b"", b"GET", SLOW, request(TEST)], ids=["silent", "head", "body", "idle"]
 )
-async def test_where_all_have_the_same_the_oldest_makes_room(
+async def test_the_oldest_connection_is_displaced_where_all_addresses_have_one(
     monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """So many addresses may hold a connection each that no newcomer would ever get one."""
-    shared(monkeypatch, 4)
+    """Otherwise idle connections of many addresses would lock out all others."""
+    set_quotas(monkeypatch, 4)
     async with running() as venue, occupied(venue, ADDRESSES[:4], 1, sent) as held:
         (served,) = await exchange(venue, request(TEST), address="127.0.0.99")
         assert 200 == served.status
@@ -132,11 +134,11 @@ def _status(received: bytes) -> int | bytes:
     return found[0].status if found else b""
 
 
-async def test_where_all_wait_for_the_venue_a_newcomer_is_refused(
+async def test_a_new_connection_is_refused_where_all_others_are_being_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """503, and the requests that came before are answered."""
-    shared(monkeypatch, 2)
+    """It gets 503, and the earlier requests are answered."""
+    set_quotas(monkeypatch, 2)
     log = GatedLog.open(MemoryLog(TrioClock()))
     buy = request(f"/api/v2/private/buy?{ORDER}", "GET", BASIC)
     async with running(log=log) as venue:
@@ -152,11 +154,11 @@ async def test_where_all_wait_for_the_venue_a_newcomer_is_refused(
                 assert 200 == answers(await stream.receive_some())[0].status
 
 
-async def test_more_refusals_than_can_be_answered_are_closed(
+async def test_connections_beyond_the_limit_of_refusals_are_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each of them holds a descriptor too."""
-    shared(monkeypatch, 4, refusals=2)
+    """Each refusal takes a descriptor too."""
+    set_quotas(monkeypatch, 4, refusals=2)
     settings = "[limits]\nconnections_per_address = 1\n"
     async with (
         running(settings) as venue,
@@ -169,8 +171,8 @@ async def test_more_refusals_than_can_be_answered_are_closed(
         assert 200 == (await answer(venue, TEST)).status
 
 
-async def test_slow_bodies_hold_no_places_of_others() -> None:
-    """128 from four addresses, as many as requests can be served at once."""
+async def test_slow_bodies_do_not_occupy_request_places() -> None:
+    """128 from four addresses, as many as requests can be served at the same time."""
     async with running() as venue, occupied(venue, ADDRESSES[:4], 32, SLOW):
         for address in ADDRESSES[4:]:
             (served,) = await exchange(venue, request(TEST), address=address)
@@ -181,8 +183,8 @@ PACED = "http_requests_per_second = 0.001\nhttp_requests_burst = 4\n"
 
 
 @pytest.mark.parametrize("kind", ["one connection", "many connections"])
-async def test_requests_beyond_an_addresss_rate_wait(kind: str) -> None:
-    """Pipelined or each with a connection of its own; others are served, and a stop ends it."""
+async def test_requests_beyond_the_rate_of_an_address_are_delayed(kind: str) -> None:
+    """Pipelined or on a connection each; other addresses are served, and a stop ends the delay."""
     async with running(f"[limits]\nenabled = true\n{PACED}") as venue:
         served = 0
         async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
@@ -209,8 +211,10 @@ async def test_requests_beyond_an_addresss_rate_wait(kind: str) -> None:
             await venue.log_closed.wait()
 
 
-async def test_a_wait_for_the_rate_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It counts neither as a late head nor as a slow body."""
+async def test_a_delay_by_the_rate_limit_does_not_count_as_a_slow_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It counts neither as a slow head nor as a slow body."""
     monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.1)
     settings = (
         "[limits]\nenabled = true\nbody_seconds = 0.1\n"
@@ -224,17 +228,17 @@ async def test_a_wait_for_the_rate_is_not_the_clients(monkeypatch: pytest.Monkey
         assert 0 == failures(venue, "slow_request")
 
 
-async def test_requests_are_as_fast_as_they_come_where_they_are_not_limited() -> None:
-    """A venue of one's own programs."""
+async def test_requests_are_not_delayed_where_they_are_not_limited() -> None:
+    """As in a venue that serves only its operator's programs."""
     async with running(f"[limits]\nenabled = false\n{PACED}") as venue:
         assert 100 == len(await exchange(venue, request(TEST) * 100))
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", SLOW], ids=["silent", "head", "body"])
-async def test_a_request_that_drips_is_cut_at_its_deadline(
+async def test_a_slow_request_is_ended_at_its_deadline(
     monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """A byte now and then extends nothing; silence between requests is no failure."""
+    """Further bytes do not extend it; silence between requests is no failure."""
     monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.3)
     async with running("[limits]\nbody_seconds = 0.3\n") as venue:
         async with opened(venue) as stream, trio.open_nursery() as nursery:
@@ -256,10 +260,10 @@ async def test_a_request_that_drips_is_cut_at_its_deadline(
 
 
 @pytest.mark.parametrize("pause", [0.02, 10.0], ids=["drips", "stands"])
-async def test_a_client_that_reads_too_slowly_is_cut(
+async def test_a_client_that_reads_a_response_too_slowly_is_disconnected(
     monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
-    """2 bytes at a time would hold a response for hours."""
+    """At 2 bytes at a time, a response would take hours."""
     monkeypatch.setattr(http_connection, "MIN_BYTES_PER_SECOND", 10**7)
     async with running("[limits]\nsend_seconds = 0.3\n") as venue:
         async with opened(venue) as stream, trio.open_nursery() as nursery:
@@ -286,7 +290,7 @@ async def test_a_client_that_reads_too_slowly_is_cut(
 async def encrypted(
     folder: Path, more: str = "", *, strict: bool = True
 ) -> AsyncIterator[tuple[Running, ssl.SSLContext]]:
-    """A venue over TLS, and what trusts it."""
+    """Run a venue over TLS; yield it with a client's context."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     key, chain = folder / "key.pem", folder / "chain.pem"
@@ -301,7 +305,7 @@ async def encrypted(
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 99])
 async def test_a_tls_handshake_has_a_deadline(tmp_path: Path, sent: bytes) -> None:
-    """The one of `handshake_seconds`, as on the WebSocket port; what is no TLS ends at once."""
+    """It is `handshake_seconds`; bytes that are not TLS end the handshake at once."""
     async with encrypted(tmp_path, "[limits]\nhandshake_seconds = 0.3\n") as (venue, trust):
         async with opened(venue) as stream:
             await stream.send_all(sent)
@@ -312,7 +316,7 @@ async def test_a_tls_handshake_has_a_deadline(tmp_path: Path, sent: bytes) -> No
 
 
 async def test_http_2_is_not_offered(tmp_path: Path) -> None:
-    """A client that would speak it agrees on HTTP/1.1 in the handshake."""
+    """A client that offers both agrees on HTTP/1.1 in the handshake."""
     async with encrypted(tmp_path) as (venue, trust):
         trust.set_alpn_protocols(["h2", "http/1.1"])
         async with opened(venue) as socket:
@@ -323,10 +327,10 @@ async def test_http_2_is_not_offered(tmp_path: Path) -> None:
             assert "http/1.1" == stream.selected_alpn_protocol()
 
 
-async def test_an_exception_in_one_connection_ends_that_one_alone(
+async def test_an_exception_ends_only_its_own_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever the library raises, and wherever: it is counted, and the others are served."""
+    """Wherever it is raised, it is counted, and other connections are served."""
     real = HttpProtocol.handle
     raised: list[BaseException] = [
         ValueError("x"),
@@ -354,10 +358,10 @@ async def test_an_exception_in_one_connection_ends_that_one_alone(
 
 
 @pytest.mark.parametrize("port", ["http", "websocket"])
-async def test_an_exception_while_the_venue_ends_is_no_ones_but_its_connections(
+async def test_an_exception_during_a_shutdown_ends_only_its_own_connection(
     monkeypatch: pytest.MonkeyPatch, port: str
 ) -> None:
-    """Raised beside a cancellation, which goes on, it does not become the venue's end."""
+    """It is caught although its group also holds a cancellation, which continues."""
     running_now = 0
 
     async def fail_at_the_end() -> None:
@@ -389,7 +393,7 @@ async def test_an_exception_while_the_venue_ends_is_no_ones_but_its_connections(
 
 
 async def test_in_strict_mode_an_exception_ends_the_venue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is what tests want."""
+    """Tests run in strict mode."""
 
     async def handle(self: HttpProtocol, event: object) -> None:
         raise ValueError("a bug")
@@ -405,7 +409,7 @@ async def test_in_strict_mode_an_exception_ends_the_venue(monkeypatch: pytest.Mo
 async def test_an_exception_in_a_handler_is_answered_with_500(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Counted as a crash; the connection goes on."""
+    """It is counted as a crash; the connection stays open."""
     async with running(strict=False) as venue:
 
         def explode() -> bytes:
@@ -420,8 +424,8 @@ async def test_an_exception_in_a_handler_is_answered_with_500(
         assert 1 == crashes
 
 
-async def test_a_stop_answers_what_has_come_and_waits_for_nothing_else() -> None:
-    """Silent connections, half a head and half a body do not delay it."""
+async def test_a_stop_answers_complete_requests_and_waits_for_no_others() -> None:
+    """Idle connections and incomplete requests do not delay it."""
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with running(log=log) as venue:
         log.shut()
@@ -444,20 +448,9 @@ async def test_a_stop_answers_what_has_come_and_waits_for_nothing_else() -> None
 
 
 async def test_a_refusal_reaches_a_client_that_is_still_sending() -> None:
-    """Closed with something unread, TCP would take the answer back."""
+    """A close with unread data would reset the connection before the answer is read."""
     async with running() as venue:
         body = b"x" * 500_000
         head = b"POST /api/v2 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
         (found,) = await exchange(venue, head + body)
         assert 413 == found.status
-
-
-def test_the_port_uses_the_library_as_it_was_read() -> None:
-    """Where an update of hypercorn takes away what is overridden, nothing would be overridden."""
-    base = HttpProtocol.__mro__[1]
-    assert "hypercorn.protocol.h11" == base.__module__
-    for name in ("_check_protocol", "_create_stream", "_send_error_response"):
-        assert name in vars(base)
-        assert name in vars(HttpProtocol)
-    for name in ("handle", "stream_send", "_maybe_recycle", "_send_h11_event"):
-        assert name in vars(base)

@@ -1,4 +1,4 @@
-"""What a request may look like on the wire: methods, targets, framing, origins, the wrong port."""
+"""HTTP requests as bytes: methods, targets, framing, origins, the wrong port."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROUTES = (
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_only_get_and_post_act(method: str) -> None:
-    """Every route by every method: the others are refused, and leave nothing in the log."""
+    """Other methods are rejected on every route, and place no order."""
     async with running() as venue:
         for route in ROUTES:
             before = venue.venue.exchange.state.orders
@@ -57,8 +57,8 @@ async def test_only_get_and_post_act(method: str) -> None:
         "/api/v2/private/get_subaccount%73?",
     ],
 )
-async def test_a_signature_is_over_the_target_as_sent(target: str) -> None:
-    """Byte for byte, also where two spellings mean the same; with a changed one it is refused."""
+async def test_a_signature_covers_the_target_as_sent(target: str) -> None:
+    """Byte for byte; a different spelling of the same target is rejected."""
     async with running() as venue:
         for number, sent in enumerate((target, f"http://venue.example:1{target}")):
             found = await answer(venue, sent, "GET", _signed(target, f"n{number}"))
@@ -91,7 +91,7 @@ def _signed(target: str, nonce: str) -> str:
     ],
 )
 async def test_absolute_targets_are_served(target: str, status: int) -> None:
-    """RFC 9112 §3.2.2: a server accepts what clients send to a proxy."""
+    """RFC 9112 §3.2.2 demands that a server accept them."""
     async with running() as venue:
         assert status == (await answer(venue, target)).status
 
@@ -122,8 +122,8 @@ def _length(value: str) -> bytes:
         (_length("5\r\nTransfer-Encoding: x"), {400, 501}),
     ],
 )
-async def test_bad_framing_is_refused_at_once(head: bytes, statuses: set[int]) -> None:
-    """With nothing of the body sent; the connection ends, so what follows is no request."""
+async def test_bad_framing_is_rejected_at_once(head: bytes, statuses: set[int]) -> None:
+    """It is rejected before the body is sent; the connection ends after it."""
     settings = "[limits]\nbody_seconds = 3600\nhandshake_seconds = 3600\n"
     hidden = request(f"/api/v2/private/buy?{ORDER}", "GET", BASIC)
     async with running(settings) as venue:
@@ -135,8 +135,8 @@ async def test_bad_framing_is_refused_at_once(head: bytes, statuses: set[int]) -
         assert 0 == venue.venue.exchange.state.orders
 
 
-async def test_a_body_in_chunks_is_bounded_too() -> None:
-    """413 once it is too large, whatever the size of the chunks."""
+async def test_a_chunked_body_is_bounded() -> None:
+    """The answer is 413 once it is too large, whatever the size of its chunks."""
     async with running() as venue:
         for size in (7, 4_000, 40_000):
             head = b"POST /api/v2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -145,16 +145,16 @@ async def test_a_body_in_chunks_is_bounded_too() -> None:
             assert (413, -32600) == (found.status, found.json["error"]["code"])
 
 
-async def test_what_was_sent_before_the_end_of_the_stream_is_answered() -> None:
-    """Pipelined requests, in order, and half a request after them with 400."""
+async def test_requests_before_the_end_of_the_stream_are_answered() -> None:
+    """Pipelined requests in order, and an incomplete one after them with 400."""
     async with running() as venue:
         found = await exchange(venue, request(TEST) * 3 + request("/elsewhere") + b"GET /x")
         assert [200, 200, 200, 404, 400] == [each.status for each in found]
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.2", "HTTP/2.0", "HTTP/0.9", "HTTP/9.9"])
-async def test_only_http_1_is_spoken(version: str) -> None:
-    """Also where the request line looks like the beginning of HTTP/2."""
+async def test_only_http_1_is_served(version: str) -> None:
+    """Also where the request line looks like the start of HTTP/2."""
     async with running() as venue:
         for line in (f"GET {TEST} {version}", f"PRI * {version}"):
             sent = f"{line}\r\nHost: x\r\n\r\nSM\r\n\r\n".encode()
@@ -169,7 +169,7 @@ def _check_open_to_pages(found: Answer) -> None:
 
 
 async def test_a_page_of_any_origin_can_use_the_api() -> None:
-    """Public methods, and private ones with its own credentials; it can read refusals, too."""
+    """Public methods, and private ones with its credentials; it can read errors too."""
     body = '{"jsonrpc":"2.0","id":1,"method":"private/get_subaccounts","params":{}}'
     async with running() as venue:
         for target, method, header in (
@@ -204,8 +204,8 @@ async def test_a_page_of_any_origin_can_use_the_api() -> None:
             _check_open_to_pages(found)
 
 
-async def test_a_preflight_does_nothing_and_only_for_get_and_post() -> None:
-    """And what operators read is for no page."""
+async def test_a_preflight_runs_no_method_and_allows_only_get_and_post() -> None:
+    """`/health` and `/metrics` are not open to pages."""
     ask = "Access-Control-Request-Method: "
     async with running() as venue:
         target = f"/api/v2/private/buy?{ORDER}"
@@ -222,8 +222,10 @@ async def test_a_preflight_does_nothing_and_only_for_get_and_post() -> None:
 
 @pytest.mark.parametrize("target", ["/", "/ws/api/v2", "/ws/api/v2/", TEST, "/elsewhere", "*"])
 @pytest.mark.parametrize("upgrade", ["websocket", "WebSocket", "h2c, websocket"])
-async def test_a_websocket_client_learns_which_port_is_right(target: str, upgrade: str) -> None:
-    """In one line, and the same without an upgrade on the path of WebSocket."""
+async def test_a_websocket_client_is_referred_to_the_websocket_port(
+    target: str, upgrade: str
+) -> None:
+    """In one line; so is a request without an upgrade for the WebSocket path."""
     headers = ("Connection: Upgrade", f"Upgrade: {upgrade}", "Sec-WebSocket-Version: 13")
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
     async with running() as venue:
@@ -237,7 +239,7 @@ async def test_a_websocket_client_learns_which_port_is_right(target: str, upgrad
 
 
 async def test_an_upgrade_to_http_2_is_ignored() -> None:
-    """The request is served as it stands: an upgrade is an offer."""
+    """The request is served over HTTP/1.1: an upgrade is optional for the server."""
     headers = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAAAA")
     async with running() as venue:
         assert 200 == (await answer(venue, TEST, "GET", *headers)).status

@@ -66,6 +66,7 @@ def test_websockets_bounds_messages_from_the_call_on() -> None:
         (H11Protocol, "_create_stream", ["self", "request"]),
         (H11Protocol, "_send_h11_event", ["self", "event"]),
         (H11Protocol, "_send_error_response", ["self", "status_code"]),
+        (H11Protocol, "_maybe_recycle", ["self"]),
         (H11Protocol, "stream_send", ["self", "event"]),
         (H11Protocol, "handle", ["self", "event"]),
         (hypercorn.Config, "response_headers", ["self", "protocol"]),
@@ -76,6 +77,11 @@ def test_hypercorn_has_the_methods_that_are_called_or_replaced(
 ) -> None:
     """A replaced method that the library no longer calls would be silently without effect."""
     assert parameters == list(inspect.signature(getattr(owner, name)).parameters)
+
+
+def test_hypercorn_s_protocol_is_the_one_extended() -> None:
+    """The class that is extended is the one whose methods are checked here."""
+    assert H11Protocol is http_protocol.HttpProtocol.__mro__[1]
 
 
 def test_hypercorn_builds_a_stream_from_the_same_arguments() -> None:

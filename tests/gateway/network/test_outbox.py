@@ -1,4 +1,4 @@
-"""The outbox: a place for every reply, a limit for everything else, an answer to "full"."""
+"""The outbox reserves places for replies and bounds everything else."""
 
 from collections.abc import Callable
 
@@ -24,21 +24,21 @@ from tests.gateway.harness import HandClock
 
 
 def make(dropped: list[str] | None = None, jobs: list[EncodingJob] | None = None) -> Outbox:
-    """An outbox of session 7."""
+    """Return an outbox of session 7."""
     dropped, jobs = dropped if dropped is not None else [], jobs if jobs is not None else []
     return Outbox(7, dropped.append, jobs.append)
 
 
 def large(slices: int = 2) -> LargeReply:
-    """A reply of so many slices, which holds the numbers of its rows."""
+    """Return a reply of this many slices, which holds the numbers of its rows."""
     rows = large_results.array(range(slices * large_results.ROWS), lambda row: b"%d" % row)
     reply = large_results.reply(jsonrpc.RequestMeta(1, 0, testnet=True), rows, HandClock())
     assert isinstance(reply, LargeReply)
     return reply
 
 
-def finish(jobs: list[EncodingJob]) -> None:
-    """Do what is to be done, a piece of each job in turn."""
+def run_jobs(jobs: list[EncodingJob]) -> None:
+    """Run all jobs, one slice of each in turn."""
     while jobs:
         job = jobs.pop(0)
         if not job():
@@ -46,30 +46,30 @@ def finish(jobs: list[EncodingJob]) -> None:
 
 
 def drain(outbox: Outbox) -> list[bytes]:
-    """Everything that is queued, in order."""
+    """Take everything that is queued, in order."""
     messages: list[bytes] = []
     while taken := outbox.take():
         messages += taken
     return messages
 
 
-def ask(outbox: Outbox, reply: bytes) -> None:
-    """A request and its reply."""
+def reply(outbox: Outbox, reply: bytes) -> None:
+    """Reserve a place and queue a reply."""
     outbox.reserve()
     outbox.reply(reply)
 
 
-def test_messages_leave_in_the_order_in_which_they_came() -> None:
-    """Reply, private and public share one queue: their order is the feed's."""
+def test_messages_are_taken_in_the_order_queued() -> None:
+    """Replies, private and public messages share one queue."""
     outbox = make()
-    ask(outbox, b"1")
+    reply(outbox, b"1")
     outbox.send_private(b"2")
     assert outbox.try_send_public(b"3")
     assert [b"1", b"2", b"3"] == drain(outbox)
 
 
-async def test_a_reader_waits_when_all_places_for_replies_are_taken() -> None:
-    """One more request is read as soon as one reply is on its way."""
+async def test_a_reader_waits_while_all_reply_places_are_reserved() -> None:
+    """One more request is read once one reply was taken by the writer."""
     outbox = make()
     for _ in range(MAX_REPLIES):
         await outbox.wait_for_reply_capacity()
@@ -86,10 +86,10 @@ async def test_a_reader_waits_when_all_places_for_replies_are_taken() -> None:
         assert 0 == len(nursery.child_tasks)
 
 
-async def test_a_reader_waits_while_large_replies_are_unread() -> None:
-    """Few places filled with much are full too."""
+async def test_a_reader_waits_while_queued_replies_exceed_the_byte_limit() -> None:
+    """A few large replies fill the queue too."""
     outbox = make()
-    ask(outbox, bytes(MAX_REPLY_BYTES))
+    reply(outbox, bytes(MAX_REPLY_BYTES))
     with trio.move_on_after(0) as scope:
         await outbox.wait_for_reply_capacity()
     assert scope.cancelled_caught
@@ -98,16 +98,16 @@ async def test_a_reader_waits_while_large_replies_are_unread() -> None:
 
 
 def test_a_reply_fits_when_everything_else_is_full() -> None:
-    """Its place was taken before its request was read."""
+    """Its place was reserved before its request was read."""
     outbox = make()
     while outbox.try_send_public(bytes(1_000)):
         pass
-    ask(outbox, b"reply")
+    reply(outbox, b"reply")
     assert b"reply" == drain(outbox)[-1]
 
 
-def test_public_data_without_room_is_refused_by_count() -> None:
-    """The feed is told, and what is queued stays."""
+def test_public_data_beyond_the_message_limit_is_refused() -> None:
+    """The publisher gets False, and queued messages stay."""
     dropped: list[str] = []
     outbox = make(dropped)
     assert all(outbox.try_send_public(b"x") for _ in range(MAX_PUBLIC_MESSAGES))
@@ -117,15 +117,15 @@ def test_public_data_without_room_is_refused_by_count() -> None:
     assert outbox.close_reason is None
 
 
-def test_public_data_without_room_is_refused_by_size() -> None:
-    """A few snapshots can be as much as many changes."""
+def test_public_data_beyond_the_byte_limit_is_refused() -> None:
+    """A few snapshots take as many bytes as many changes."""
     outbox = make()
     assert outbox.try_send_public(bytes(MAX_PUBLIC_BYTES))
     assert not outbox.try_send_public(b"x")
 
 
-def test_private_data_without_room_costs_the_connection() -> None:
-    """An account's events are never left out: it is cut with 1008, and what it missed is clear."""
+def test_private_data_beyond_the_message_limit_disconnects_the_client() -> None:
+    """No private event is left out without the client noticing: it is disconnected with 1008."""
     dropped: list[str] = []
     outbox = make(dropped)
     for _ in range(MAX_PRIVATE_MESSAGES):
@@ -137,8 +137,8 @@ def test_private_data_without_room_costs_the_connection() -> None:
     assert [] == drain(outbox), "it does not read what is queued either"
 
 
-def test_private_data_is_bounded_in_bytes_too() -> None:
-    """A few events of an account that says much in each are as much memory as many small ones."""
+def test_private_data_beyond_the_byte_limit_disconnects_the_client() -> None:
+    """A few large events take as much memory as many small ones."""
     outbox = make()
     outbox.send_private(bytes(MAX_PRIVATE_BYTES))
     assert (None, MAX_PRIVATE_BYTES) == (outbox.close_reason, outbox.size)
@@ -147,14 +147,14 @@ def test_private_data_is_bounded_in_bytes_too() -> None:
     assert 0 == outbox.size
 
 
-def test_after_a_cut_nothing_is_queued_and_nobody_is_told() -> None:
-    """Publishers need not ask whether a client is still there; the first farewell stands."""
+def test_after_a_disconnect_nothing_is_queued_and_publishers_get_no_error() -> None:
+    """Publishers need not check whether a client is connected; the first close reason stays."""
     dropped: list[str] = []
     outbox = make(dropped)
     outbox.send_private(b"before")
     outbox.disconnect(1001, "going away")
     outbox.disconnect(1008, "too late")
-    ask(outbox, b"x")
+    reply(outbox, b"x")
     outbox.send_private(b"x")
     assert outbox.try_send_public(b"x")
     assert [b"before"] == drain(outbox)
@@ -163,7 +163,7 @@ def test_after_a_cut_nothing_is_queued_and_nobody_is_told() -> None:
 
 
 def test_a_write_is_bounded_in_bytes() -> None:
-    """The send deadline is for one write, so one write is small."""
+    """The send deadline applies to one write."""
     outbox = make()
     for _ in range(5):
         outbox.send_private(bytes(WRITE_BYTES // 2))
@@ -171,8 +171,8 @@ def test_a_write_is_bounded_in_bytes() -> None:
     assert 0 == outbox.size
 
 
-async def test_settled_means_that_every_reply_is_with_the_writer() -> None:
-    """A parting client is told everything that was decided for it."""
+async def test_replies_count_as_sent_once_the_writer_has_taken_them() -> None:
+    """A connection that is closing sends all replies first."""
     outbox = make()
     outbox.reserve()
     async with trio.open_nursery() as nursery:
@@ -184,8 +184,8 @@ async def test_settled_means_that_every_reply_is_with_the_writer() -> None:
         outbox.take()
 
 
-async def test_the_writer_is_woken_by_messages_and_by_a_cut() -> None:
-    """It needs no timer."""
+async def test_a_message_or_a_disconnect_wakes_the_writer() -> None:
+    """The writer needs no timer."""
     outbox = make()
     news: list[Callable[[], None]] = [
         lambda: outbox.send_private(b"x"),
@@ -199,13 +199,13 @@ async def test_the_writer_is_woken_by_messages_and_by_a_cut() -> None:
         outbox.take()
 
 
-def test_a_place_is_free_when_its_reply_leaves_in_whatever_company() -> None:
-    """Taken in parts or whole, replies are told from all else, by count and by size."""
+def test_a_reply_taken_among_other_messages_frees_its_place() -> None:
+    """Replies and their bytes are counted apart from other messages."""
     outbox, half = make(), bytes(WRITE_BYTES // 2)
     for turn in range(3):
         for size in (1, WRITE_BYTES // 2, WRITE_BYTES // 2, 3, WRITE_BYTES):
             outbox.send_private(half)
-            ask(outbox, b"r" * size)
+            reply(outbox, b"r" * size)
         queued = len(outbox)
         while taken := outbox.take():
             queued -= len(taken)
@@ -213,8 +213,8 @@ def test_a_place_is_free_when_its_reply_leaves_in_whatever_company() -> None:
         assert (0, 0, 0) == (outbox.replies_reserved, outbox.size, outbox._reply_bytes), turn
 
 
-def test_what_follows_a_large_reply_waits_until_it_is_encoded() -> None:
-    """The state that it tells is of the moment of its place in the queue."""
+def test_messages_after_a_large_reply_wait_until_it_is_encoded() -> None:
+    """Its content is of the moment at which it was queued."""
     jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     outbox.send_private(b"before")
@@ -234,7 +234,7 @@ def test_what_follows_a_large_reply_waits_until_it_is_encoded() -> None:
 
 
 def test_several_large_replies_keep_their_order_whichever_is_encoded_first() -> None:
-    """A long one is not overtaken by a shorter one."""
+    """A short reply does not overtake a long one."""
     jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     for slices in (5, 2):
@@ -243,14 +243,14 @@ def test_several_large_replies_keep_their_order_whichever_is_encoded_first() -> 
     while not jobs[1]():
         assert [] == outbox.take()
     assert [] == outbox.take()
-    finish(jobs[:1])
+    run_jobs(jobs[:1])
     lengths = [len(msgspec.json.decode(reply)["result"]) for reply in drain(outbox)]
     assert [5 * large_results.ROWS, 2 * large_results.ROWS] == lengths
     assert 0 == outbox.replies_reserved
 
 
 async def test_a_reader_waits_while_a_large_reply_is_encoded() -> None:
-    """One client has one at a time: whoever pipelines them does not have them all kept."""
+    """A client has one large reply at a time, also if it pipelines requests for many."""
     jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     outbox.reserve()
@@ -260,24 +260,24 @@ async def test_a_reader_waits_while_a_large_reply_is_encoded() -> None:
         nursery.start_soon(outbox.wait_for_reply_capacity)
         await wait_all_tasks_blocked()
         assert 1 == len(nursery.child_tasks)
-        finish(jobs)
+        run_jobs(jobs)
     assert not outbox.replies_full
 
 
-def test_a_large_reply_leaves_room_for_public_data() -> None:
-    """Its reader has asked for it, and is not slow because it came."""
+def test_a_large_reply_does_not_count_against_public_data() -> None:
+    """A client that asked for a large reply is not slow because of it."""
     outbox = make()
-    ask(outbox, bytes(MAX_PUBLIC_BYTES))
+    reply(outbox, bytes(MAX_PUBLIC_BYTES))
     assert outbox.try_send_public(b"trade")
 
 
 @pytest.mark.parametrize("advanced", [0, 1, 3])
-def test_a_cut_drops_what_is_not_encoded_and_all_behind_it(advanced: int) -> None:
-    """What stands before it still goes out; nothing more is encoded."""
+def test_a_disconnect_drops_an_unfinished_reply_and_all_messages_after_it(advanced: int) -> None:
+    """Earlier messages are still written; nothing more is encoded."""
     jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     outbox.send_private(b"before")
-    ask(outbox, b"reply")
+    reply(outbox, b"reply")
     outbox.reserve()
     outbox.reply(large())
     outbox.send_private(b"behind")
@@ -289,8 +289,8 @@ def test_a_cut_drops_what_is_not_encoded_and_all_behind_it(advanced: int) -> Non
     assert 0 == outbox.size == len(outbox)
 
 
-async def test_a_writer_waits_while_nothing_can_be_written_yet() -> None:
-    """It neither spins nor ends."""
+async def test_a_writer_waits_while_the_first_reply_is_being_encoded() -> None:
+    """It neither polls nor ends."""
     jobs: list[EncodingJob] = []
     outbox = make(jobs=jobs)
     outbox.reserve()
@@ -302,4 +302,4 @@ async def test_a_writer_waits_while_nothing_can_be_written_yet() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.wait)
         await wait_all_tasks_blocked()
-        finish(jobs)
+        run_jobs(jobs)

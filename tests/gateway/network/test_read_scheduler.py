@@ -1,4 +1,4 @@
-"""Hearing: who has something to say is heard in turn, and a turn of the loop is bounded."""
+"""The read scheduler reads ready connections round-robin, in bounded rounds."""
 
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -16,233 +16,233 @@ pytestmark = pytest.mark.skipif(not ReadScheduler().has_epoll, reason="needs epo
 
 
 @define
-class Ticking:
-    """A clock on which each look takes a second."""
+class TickingClock:
+    """A clock that advances by a second each time it is read."""
 
     now: float = 0.0
 
     def __call__(self) -> float:
-        """The time, and a second passes."""
+        """Advance by a second and return the time."""
         self.now += 1.0
         return self.now
 
 
 @define(eq=False)
 class Client:
-    """Two ends of a connection; whoever hears it takes a byte, and says `answers` of it."""
+    """Both ends of a connection; a read takes one byte and returns `result` of it."""
 
     theirs: socket.socket
     ours: socket.socket
-    answers: Callable[[bytes], ReadResult] = lambda _: ReadResult.DRAINED
-    heard: list[bytes] = field(factory=list)
-    news: trio.Event = field(factory=trio.Event)
+    result: Callable[[bytes], ReadResult] = lambda _: ReadResult.DRAINED
+    reads: list[bytes] = field(factory=list)
+    received: trio.Event = field(factory=trio.Event)
 
     @classmethod
-    def open(
-        cls, answers: Callable[[bytes], ReadResult] = lambda _: ReadResult.DRAINED
-    ) -> "Client":
-        """A connection that nobody hears yet."""
+    def open(cls, result: Callable[[bytes], ReadResult] = lambda _: ReadResult.DRAINED) -> "Client":
+        """Open a connection that is not read yet."""
         theirs, ours = socket.socketpair()
         ours.settimeout(0)
-        return cls(theirs, ours, answers)
+        return cls(theirs, ours, result)
 
-    def hear(self) -> ReadResult:
-        """Take a byte if there is one."""
+    def read(self) -> ReadResult:
+        """Take one byte, if there is one."""
         try:
-            said = self.ours.recv(1)
+            data = self.ours.recv(1)
         except BlockingIOError:
             return ReadResult.DRAINED
-        self.heard.append(said)
-        self.news.set()
-        return self.answers(said)
+        self.reads.append(data)
+        self.received.set()
+        return self.result(data)
 
-    async def say(self, what: bytes) -> None:
-        """Say it, and wait until it is heard."""
-        self.news = trio.Event()
-        self.theirs.send(what)
-        await self.news.wait()
+    async def send(self, data: bytes) -> None:
+        """Send data and wait until it was read."""
+        self.received = trio.Event()
+        self.theirs.send(data)
+        await self.received.wait()
 
     def close(self) -> None:
-        """Both ends."""
+        """Close both ends."""
         self.theirs.close()
         self.ours.close()
 
 
 @asynccontextmanager
-async def running(hearing: ReadScheduler) -> AsyncIterator[trio.Nursery]:
-    """Hear whoever is started in the nursery."""
+async def running(scheduler: ReadScheduler) -> AsyncIterator[trio.Nursery]:
+    """Run the scheduler beside the tasks of a nursery."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(hearing.run)
+        nursery.start_soon(scheduler.run)
         yield nursery
         nursery.cancel_scope.cancel()
 
 
-async def poll_sockets(hearing: ReadScheduler) -> None:
+async def poll_sockets(scheduler: ReadScheduler) -> None:
     """Let the scheduler read a socket that is ready later than all others."""
     last = Client.open(lambda _: ReadResult.BLOCKED)
     last.theirs.send(b"x")
-    await hearing.serve_reads(last.hear, last.ours.fileno())
-    assert [b"x"] == last.heard
+    await scheduler.serve_reads(last.read, last.ours.fileno())
+    assert [b"x"] == last.reads
     last.close()
 
 
-async def test_a_client_is_heard_whenever_it_says_something() -> None:
-    """Without its task, which stays where it is."""
-    hearing, client = ReadScheduler(), Client.open()
-    async with running(hearing) as nursery:
-        nursery.start_soon(hearing.serve_reads, client.hear, client.ours.fileno())
-        await client.say(b"a")
-        await client.say(b"b")
-    assert [b"a", b"b"] == client.heard
+async def test_a_connection_is_read_whenever_data_arrives() -> None:
+    """Its own task is not woken."""
+    scheduler, client = ReadScheduler(), Client.open()
+    async with running(scheduler) as nursery:
+        nursery.start_soon(scheduler.serve_reads, client.read, client.ours.fileno())
+        await client.send(b"a")
+        await client.send(b"b")
+    assert [b"a", b"b"] == client.reads
     client.close()
 
 
-async def test_who_is_stuck_goes_on_in_its_own_task_and_is_not_heard() -> None:
-    """What it says meanwhile waits in the socket."""
-    hearing, client = ReadScheduler(), Client.open(lambda _: ReadResult.BLOCKED)
+async def test_a_blocked_connection_continues_in_its_own_task_and_is_not_read() -> None:
+    """Data that arrives meanwhile stays in the socket."""
+    scheduler, client = ReadScheduler(), Client.open(lambda _: ReadResult.BLOCKED)
     client.theirs.send(b"ab")
-    async with running(hearing):
-        await hearing.serve_reads(client.hear, client.ours.fileno())
-        await poll_sockets(hearing)
-        assert [b"a"] == client.heard
-        await hearing.serve_reads(client.hear, client.ours.fileno())
-        assert [b"a", b"b"] == client.heard
+    async with running(scheduler):
+        await scheduler.serve_reads(client.read, client.ours.fileno())
+        await poll_sockets(scheduler)
+        assert [b"a"] == client.reads
+        await scheduler.serve_reads(client.read, client.ours.fileno())
+        assert [b"a", b"b"] == client.reads
     client.close()
 
 
-async def test_what_hearing_raises_is_raised_in_the_client_s_task() -> None:
-    """And nobody else hears of it."""
+async def test_an_exception_while_reading_is_raised_in_the_connection_s_task() -> None:
+    """Other connections are not affected."""
 
     def broken(_: bytes) -> ReadResult:
         raise ZeroDivisionError
 
-    hearing, client, other = ReadScheduler(), Client.open(broken), Client.open()
-    async with running(hearing) as nursery:
-        nursery.start_soon(hearing.serve_reads, other.hear, other.ours.fileno())
+    scheduler, client, other = ReadScheduler(), Client.open(broken), Client.open()
+    async with running(scheduler) as nursery:
+        nursery.start_soon(scheduler.serve_reads, other.read, other.ours.fileno())
         client.theirs.send(b"a")
         with pytest.raises(ZeroDivisionError):
-            await hearing.serve_reads(client.hear, client.ours.fileno())
-        await other.say(b"b")
-    assert [b"b"] == other.heard
+            await scheduler.serve_reads(client.read, client.ours.fileno())
+        await other.send(b"b")
+    assert [b"b"] == other.reads
     client.close()
     other.close()
 
 
-async def test_whoever_is_cancelled_is_not_heard_any_more() -> None:
-    """Nor is its socket looked at, which may be another's by then."""
-    hearing, client = ReadScheduler(), Client.open()
-    async with running(hearing):
+async def test_a_cancelled_connection_is_not_read() -> None:
+    """Nor is its socket watched: its descriptor may have been reused."""
+    scheduler, client = ReadScheduler(), Client.open()
+    async with running(scheduler):
         with trio.move_on_after(0):
-            await hearing.serve_reads(client.hear, client.ours.fileno())
+            await scheduler.serve_reads(client.read, client.ours.fileno())
         client.theirs.send(b"a")
-        await poll_sockets(hearing)
-        assert [] == client.heard
+        await poll_sockets(scheduler)
+        assert [] == client.reads
     client.close()
 
 
-async def test_floods_are_heard_in_turn_and_a_turn_of_the_loop_is_bounded() -> None:
-    """However many they are: here a round is two looks at the clock."""
-    hearing = ReadScheduler(round_seconds=2.0, clock=Ticking())
-    heard: list[int] = []
+async def test_floods_are_read_round_robin_and_a_round_is_bounded() -> None:
+    """Here a round lasts for two readings of the clock."""
+    scheduler = ReadScheduler(round_seconds=2.0, clock=TickingClock())
+    reads: list[int] = []
     floods, slices, turns = 6, 4, 0
     left = [slices] * floods
 
-    def hear(flood: int) -> ReadResult:
-        heard.append(flood)
+    def read(flood: int) -> ReadResult:
+        reads.append(flood)
         left[flood] -= 1
         return ReadResult.MORE if left[flood] else ReadResult.DRAINED
 
-    async with running(hearing), trio.open_nursery() as waiting:
+    async with running(scheduler), trio.open_nursery() as waiting:
         for flood in range(floods):
-            waiting.start_soon(hearing.serve_reads, lambda flood=flood: hear(flood))
+            waiting.start_soon(scheduler.serve_reads, lambda flood=flood: read(flood))
         while waiting.child_tasks:
-            before = len(heard)
+            before = len(reads)
             await trio.lowlevel.checkpoint()
-            # Who runs first in a turn is drawn by lot: two rounds may be next to each other.
-            assert len(heard) - before <= 4
+            # Trio runs the tasks of a turn in random order, so two rounds may follow each other.
+            assert len(reads) - before <= 4
             turns += 1
-    first = sorted(heard[:floods])
+    first = sorted(reads[:floods])
     assert list(range(floods)) == first
-    assert heard == heard[:floods] * slices
+    assert reads == reads[:floods] * slices
     assert turns >= floods * slices // 4
 
 
-async def test_without_a_socket_a_client_is_heard_out() -> None:
-    """That is for transports that read by themselves."""
-    hearing, chunks = ReadScheduler(), [ReadResult.MORE, ReadResult.MORE, ReadResult.DRAINED]
-    async with running(hearing):
-        await hearing.serve_reads(lambda: chunks.pop(0))
+async def test_without_a_descriptor_a_connection_is_read_until_drained() -> None:
+    """For transports that read by themselves."""
+    scheduler, chunks = ReadScheduler(), [ReadResult.MORE, ReadResult.MORE, ReadResult.DRAINED]
+    async with running(scheduler):
+        await scheduler.serve_reads(lambda: chunks.pop(0))
     assert [] == chunks
 
 
-async def test_whoever_would_be_refused_is_asked_again_after_a_while() -> None:
-    """Nobody looks at its socket meanwhile, though it says more."""
-    came: list[float] = []
+async def test_a_throttled_connection_is_read_again_after_a_pause() -> None:
+    """Its socket is not watched meanwhile, though more data arrives."""
+    times: list[float] = []
 
-    def later(said: bytes) -> ReadResult:
-        came.append(trio.current_time())
-        return ReadResult.THROTTLED if said in b"ab" else ReadResult.BLOCKED
+    def throttle(data: bytes) -> ReadResult:
+        times.append(trio.current_time())
+        return ReadResult.THROTTLED if data in b"ab" else ReadResult.BLOCKED
 
-    hearing, client = ReadScheduler(), Client.open(later)
+    scheduler, client = ReadScheduler(), Client.open(throttle)
     client.theirs.send(b"abc")
-    async with running(hearing):
-        await hearing.serve_reads(client.hear, client.ours.fileno())
-    assert [b"a", b"b", b"c"] == client.heard
-    assert all(after - before >= RETRY_SECONDS for before, after in pairwise(came))
+    async with running(scheduler):
+        await scheduler.serve_reads(client.read, client.ours.fileno())
+    assert [b"a", b"b", b"c"] == client.reads
+    assert all(after - before >= RETRY_SECONDS for before, after in pairwise(times))
     client.close()
 
 
-async def test_whoever_would_be_refused_is_asked_again_once_there_may_be_room(
+async def test_a_throttled_connection_is_read_again_at_a_retry(
     autojump_clock: MockClock,
 ) -> None:
-    """At once, and then its socket is looked at again as before."""
-    answers = [ReadResult.THROTTLED, ReadResult.THROTTLED, ReadResult.DRAINED]
-    hearing, client = (
+    """It is read at once, and then its socket is watched again."""
+    results = [ReadResult.THROTTLED, ReadResult.THROTTLED, ReadResult.DRAINED]
+    scheduler, client = (
         ReadScheduler(),
-        Client.open(lambda _: answers.pop(0) if answers else ReadResult.BLOCKED),
+        Client.open(lambda _: results.pop(0) if results else ReadResult.BLOCKED),
     )
     client.theirs.send(b"abcd")
 
     async def decide() -> None:
         for _ in range(3):
-            await client.news.wait()
-            client.news = trio.Event()
-            hearing.retry_throttled()
+            await client.received.wait()
+            client.received = trio.Event()
+            scheduler.retry_throttled()
 
-    async with running(hearing) as nursery:
+    async with running(scheduler) as nursery:
         nursery.start_soon(decide)
-        await hearing.serve_reads(client.hear, client.ours.fileno())
-    assert [b"a", b"b", b"c", b"d"] == client.heard
+        await scheduler.serve_reads(client.read, client.ours.fileno())
+    assert [b"a", b"b", b"c", b"d"] == client.reads
     assert 0 == trio.current_time()
     client.close()
 
 
-async def test_whoever_leaves_meanwhile_is_not_asked_again(autojump_clock: MockClock) -> None:
-    """Its socket may be another's by then."""
-    hearing, client = ReadScheduler(), Client.open(lambda _: ReadResult.THROTTLED)
+async def test_a_throttled_connection_that_is_cancelled_is_not_read_again(
+    autojump_clock: MockClock,
+) -> None:
+    """Its descriptor may have been reused."""
+    scheduler, client = ReadScheduler(), Client.open(lambda _: ReadResult.THROTTLED)
     client.theirs.send(b"ab")
-    async with running(hearing):
+    async with running(scheduler):
         with trio.move_on_after(RETRY_SECONDS / 2):
-            await hearing.serve_reads(client.hear, client.ours.fileno())
+            await scheduler.serve_reads(client.read, client.ours.fileno())
         client.close()
         await trio.sleep(2 * RETRY_SECONDS)
-        await poll_sockets(hearing)
-    assert [b"a"] == client.heard
+        await poll_sockets(scheduler)
+    assert [b"a"] == client.reads
 
 
-async def test_whoever_hangs_up_while_it_is_to_wait_is_heard_after_that() -> None:
-    """The kernel tells of the end of a connection whether it was asked to or not."""
-    came: list[float] = []
+async def test_a_throttled_connection_that_hangs_up_is_read_after_its_pause() -> None:
+    """epoll reports a hang-up even where no events are asked for."""
+    times: list[float] = []
 
-    def later(_: bytes) -> ReadResult:
-        came.append(trio.current_time())
-        return ReadResult.THROTTLED if len(came) < 3 else ReadResult.BLOCKED
+    def throttle(_: bytes) -> ReadResult:
+        times.append(trio.current_time())
+        return ReadResult.THROTTLED if len(times) < 3 else ReadResult.BLOCKED
 
-    hearing, client = ReadScheduler(), Client.open(later)
+    scheduler, client = ReadScheduler(), Client.open(throttle)
     client.theirs.send(b"abc")
     client.theirs.close()
-    async with running(hearing):
-        await hearing.serve_reads(client.hear, client.ours.fileno())
-    assert 3 == len(came)
-    assert all(after - before >= RETRY_SECONDS for before, after in pairwise(came))
+    async with running(scheduler):
+        await scheduler.serve_reads(client.read, client.ours.fileno())
+    assert 3 == len(times)
+    assert all(after - before >= RETRY_SECONDS for before, after in pairwise(times))
     client.close()

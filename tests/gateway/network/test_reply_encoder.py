@@ -1,4 +1,4 @@
-"""Large replies in a running venue: a slice a turn of the loop, others in between."""
+"""Large replies in a running venue are encoded one slice per turn of the event loop."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ METHOD = "private/get_open_orders"
 
 
 class Turns(trio.abc.Instrument):
-    """Counts the pieces that are encoded in each turn of the loop."""
+    """Counts the slices that are encoded in each turn of the event loop."""
 
     def __init__(self, encoder: ReplyEncoder) -> None:
         self.encoder, self.before = encoder, encoder.slices_encoded
         self.most = self.turns = 0
 
     def after_io_wait(self, timeout: float) -> None:
-        """A turn begins."""
+        """Start a turn."""
         done = self.encoder.slices_encoded - self.before
         self.before = self.encoder.slices_encoded
         self.most = max(self.most, done)
@@ -39,7 +39,7 @@ class Turns(trio.abc.Instrument):
 
 
 def rest(venue: Floor) -> None:
-    """Alice has ORDERS open orders."""
+    """Place ORDERS orders of Alice."""
     for number in range(ORDERS):
         venue.harness.apply(
             Place(
@@ -57,7 +57,7 @@ def _never(error: Exception) -> None:
 
 
 def large(rows: int) -> LargeReply:
-    """A reply of so many rows."""
+    """Return a reply of this many rows."""
     made = large_results.reply(
         jsonrpc.RequestMeta(1, 0, testnet=True),
         large_results.array(range(rows), lambda row: b"%d" % row),
@@ -67,8 +67,10 @@ def large(rows: int) -> LargeReply:
     return made
 
 
-async def test_one_slice_is_encoded_in_a_turn_however_many_ask(autojump_clock: object) -> None:
-    """Three clients with everything they have: the loop holds for one slice at a time."""
+async def test_one_slice_is_encoded_per_turn_however_many_clients_ask(
+    autojump_clock: object,
+) -> None:
+    """Three clients request large replies at the same time."""
     async with floor() as venue:
         rest(venue)
         wires = [venue.connect()[0] for _ in range(3)]
@@ -91,7 +93,7 @@ async def test_one_slice_is_encoded_in_a_turn_however_many_ask(autojump_clock: o
 
 
 async def test_others_are_served_while_a_large_reply_is_encoded(autojump_clock: object) -> None:
-    """An order of another client is decided and answered before it is done."""
+    """An order of another client is executed and answered before the large reply."""
     async with floor() as venue:
         rest(venue)
         alice, _ = venue.connect()
@@ -106,10 +108,10 @@ async def test_others_are_served_while_a_large_reply_is_encoded(autojump_clock: 
         assert ORDERS == len((await alice.read())["result"])
 
 
-async def test_replies_and_events_keep_their_order_around_a_large_one(
+async def test_messages_keep_their_order_around_a_large_reply(
     autojump_clock: object,
 ) -> None:
-    """What was decided while the text was made comes after it."""
+    """Notifications of orders executed during the encoding follow the reply."""
     async with floor() as venue:
         rest(venue)
         alice, _ = venue.connect()
@@ -132,8 +134,8 @@ async def test_replies_and_events_keep_their_order_around_a_large_one(
         assert set(asked[1:]) == {each["id"] for each in rest_of_it if "id" in each}
 
 
-async def test_nothing_is_encoded_for_a_client_that_has_gone(autojump_clock: object) -> None:
-    """What it asked for is dropped with it."""
+async def test_nothing_is_encoded_for_a_disconnected_client(autojump_clock: object) -> None:
+    """Its reply is dropped."""
     async with floor() as venue:
         rest(venue)
         alice, _ = venue.connect()
@@ -141,7 +143,7 @@ async def test_nothing_is_encoded_for_a_client_that_has_gone(autojump_clock: obj
         before = venue.services.encoder.slices_encoded
         await alice.ask(METHOD)
         alice.hang_up()
-        # A reply that is owed is settled first, for half a second, then all is let go.
+        # The connection waits for the reply for REPLY_GRACE_SECONDS before it drops it.
         await trio.sleep(2)
         done = venue.services.encoder.slices_encoded - before
         assert done <= ORDERS / ROWS + 3
@@ -149,7 +151,7 @@ async def test_nothing_is_encoded_for_a_client_that_has_gone(autojump_clock: obj
 
 
 async def test_a_reply_is_completed_for_a_task(autojump_clock: object) -> None:
-    """As an HTTP request waits for it; bytes are there at once."""
+    """As an HTTP request does; a small reply is returned at once."""
     flushed: list[None] = []
     encoder = ReplyEncoder(lambda: flushed.append(None), _never)
     async with trio.open_nursery() as nursery:
@@ -160,8 +162,8 @@ async def test_a_reply_is_completed_for_a_task(autojump_clock: object) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_task_that_waits_no_more_has_no_more_encoded(autojump_clock: object) -> None:
-    """A client of the HTTP port has gone away."""
+async def test_a_cancelled_task_stops_the_encoding_of_its_reply(autojump_clock: object) -> None:
+    """As when a client of the HTTP port disconnects."""
     encoder = ReplyEncoder(lambda: None, _never)
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
@@ -175,7 +177,7 @@ async def test_a_task_that_waits_no_more_has_no_more_encoded(autojump_clock: obj
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
 async def test_jobs_take_turns(jobs: int, autojump_clock: object) -> None:
-    """A short one is over before a long one that came first."""
+    """A short job ends before a long one that was added earlier."""
     encoder = ReplyEncoder(lambda: None, _never)
     over: list[int] = []
 
@@ -200,12 +202,12 @@ async def test_jobs_take_turns(jobs: int, autojump_clock: object) -> None:
 
 
 def broken(row: int) -> bytes:
-    """A row that cannot be encoded, far behind the first."""
+    """Encode a row; a row far behind the first one raises."""
     return b"%d" % (row // max(0, 2 * ROWS - row))
 
 
 def breaking() -> LargeReply:
-    """A reply that raises in its third slice."""
+    """Return a reply that raises in its third slice."""
     made = large_results.reply(
         jsonrpc.RequestMeta(1, 0, testnet=True),
         large_results.array(range(4 * ROWS), broken),
@@ -215,10 +217,10 @@ def breaking() -> LargeReply:
     return made
 
 
-async def test_a_reply_that_cannot_be_encoded_ends_its_connection_alone(
+async def test_a_reply_that_cannot_be_encoded_ends_only_its_connection(
     autojump_clock: object,
 ) -> None:
-    """With 1011, counted once; what others have asked for is done."""
+    """It closes with 1011 and is counted once; the jobs of others continue."""
     async with floor() as venue:
         rest(venue)
         alice, doomed = venue.connect()
@@ -236,8 +238,8 @@ async def test_a_reply_that_cannot_be_encoded_ends_its_connection_alone(
         assert "result" in await bob.call("public/get_time")
 
 
-async def test_a_task_is_told_that_its_reply_cannot_be_encoded(autojump_clock: object) -> None:
-    """So that the HTTP request ends as any that crashes, and no other."""
+async def test_an_encoding_error_is_raised_in_the_waiting_task(autojump_clock: object) -> None:
+    """The HTTP request ends like any other that crashes."""
     encoder = ReplyEncoder(lambda: None, _never)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(encoder.run)

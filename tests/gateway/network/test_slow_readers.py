@@ -1,4 +1,4 @@
-"""Clients that read too slowly are cut, also while the kernel's buffer holds all that they left."""
+"""Clients that read too slowly are disconnected, even while the kernel buffers their data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = 10.0
 
 
 @pytest.mark.parametrize(
-    ("rate", "queued", "cut"),
+    ("rate", "queued", "disconnected"),
     [
         (0, 1, True),
         (0, 10 * WRITE_BYTES, True),
@@ -28,22 +28,22 @@ SECONDS = 10.0
         (WRITE_BYTES // 10 + 1, 10 * WRITE_BYTES, False),
     ],
 )
-def test_what_is_queued_has_to_leave_in_time(rate: int, queued: int, cut: bool) -> None:
-    """All of it, or WRITE_BYTES in each period, of a client that reads at some rate a second."""
+def test_queued_data_must_be_read_in_time(rate: int, queued: int, disconnected: bool) -> None:
+    """All of it, or WRITE_BYTES per period, at some rate of reading."""
     progress = ReadProgress(SECONDS)
-    found = []
+    results = []
     for second in range(1_000):
         done = min(rate * second, queued)
         if done == queued:
             progress.clear()
         else:
-            found.append(progress.too_slow(float(second), done, queued - done))
-    assert cut == any(found)
-    assert not any(found[: int(SECONDS)]), "it has its time"
+            results.append(progress.too_slow(float(second), done, queued - done))
+    assert disconnected == any(results)
+    assert not any(results[: int(SECONDS)]), "before the first deadline"
 
 
-def test_a_client_that_takes_everything_in_time_is_never_cut() -> None:
-    """However much is outstanding at every look, because more follows."""
+def test_a_client_that_reads_in_time_is_never_disconnected() -> None:
+    """However much is unacknowledged at each check, because more follows."""
     progress = ReadProgress(SECONDS)
     sent = 0
     for second in range(0, 1_000, 2):
@@ -53,8 +53,8 @@ def test_a_client_that_takes_everything_in_time_is_never_cut() -> None:
 
 @pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("size", [0, 2])
-async def test_a_reader_of_two_bytes_at_a_time_is_cut(size: int) -> None:
-    """Or of none; the writer waits for nothing, because all of it is in the kernel."""
+async def test_a_client_that_reads_two_bytes_at_a_time_is_disconnected(size: int) -> None:
+    """Or none at all; the writer does not wait, because the kernel has taken all data."""
     async with running("[limits]\nsend_seconds = 0.4\n") as venue:
         plain = trio.socket.socket()
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
@@ -77,7 +77,7 @@ async def test_a_reader_of_two_bytes_at_a_time_is_cut(size: int) -> None:
 
 
 async def drip(stream: trio.SocketStream, size: int) -> None:
-    """Read so many bytes at a time, until the connection is reset."""
+    """Read this many bytes at a time, until the connection is reset."""
     try:
         received = b"x"
         while size and received:

@@ -1,4 +1,4 @@
-"""Where we listen, and what these sockets give to those that are accepted."""
+"""Listening sockets, and the options that accepted sockets inherit."""
 
 import errno
 import socket
@@ -13,8 +13,8 @@ from gateway.network.sockets import RECEIVE_BYTES, SEND_BYTES, address_of, bind
 MOST = 4 * SEND_BYTES
 
 
-def test_the_kernel_keeps_little_for_a_client_that_does_not_read() -> None:
-    """The buffers of a thousand stuck readers fit into memory, and are soon seen to be full."""
+def test_the_send_buffer_of_a_client_that_does_not_read_is_small() -> None:
+    """The buffers of a thousand clients fit into memory, and fill up soon."""
     with ExitStack() as stack:
         listening = stack.enter_context(bind(Endpoint("127.0.0.1", 0), send_bytes=SEND_BYTES)[0])
         listening.listen()
@@ -32,8 +32,8 @@ def test_the_kernel_keeps_little_for_a_client_that_does_not_read() -> None:
         assert taken < MOST
 
 
-def test_the_kernel_keeps_little_of_a_client_that_is_not_read() -> None:
-    """Whoever sends more than is read is held up by the socket, and does not queue for minutes."""
+def test_the_receive_buffer_of_a_client_that_is_not_read_is_small() -> None:
+    """A client that sends more than is read is blocked by its socket soon."""
     with ExitStack() as stack:
         (bound,) = bind(Endpoint("127.0.0.1", 0), receive_bytes=RECEIVE_BYTES)
         listening = stack.enter_context(bound)
@@ -53,7 +53,7 @@ def test_the_kernel_keeps_little_of_a_client_that_is_not_read() -> None:
 
 
 def loopbacks() -> set[str]:
-    """Those that this machine has."""
+    """Return the loopback addresses of this machine."""
     found = set[str]()
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         try:
@@ -66,7 +66,7 @@ def loopbacks() -> set[str]:
 
 
 def test_localhost_is_both_loopback_addresses_on_one_port() -> None:
-    """Browsers try ::1 first, other clients 127.0.0.1; a port chosen by the system is one."""
+    """Browsers try ::1 first, other clients 127.0.0.1; a port chosen by the system is the same."""
     for _ in range(20):
         with ExitStack() as stack:
             bound = bind(Endpoint("localhost", 0))
@@ -80,10 +80,10 @@ def test_localhost_is_both_loopback_addresses_on_one_port() -> None:
                 bind(Endpoint("localhost", port))
 
 
-def test_a_port_taken_on_one_of_the_addresses_is_another_port(
+def test_another_port_is_chosen_when_it_is_taken_on_one_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The system chooses for the first address; where the second has it taken, it chooses again."""
+    """The system chooses a port for the first address, which may be in use on the second."""
     if len(loopbacks()) < 2:
         pytest.skip("one loopback address")
     made: list[int] = []
@@ -104,7 +104,7 @@ def test_a_port_taken_on_one_of_the_addresses_is_another_port(
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "256.1.1.1", "a\0b", "é..x", "192.0.2.1"])
-def test_a_host_that_is_not_here_is_named(host: str) -> None:
-    """Not a traceback, whatever the system says about it."""
+def test_the_error_names_a_host_that_cannot_be_bound(host: str) -> None:
+    """It is a ConfigError, whatever the system raises."""
     with pytest.raises(ConfigError, match="cannot listen on"):
         bind(Endpoint(host, 0))

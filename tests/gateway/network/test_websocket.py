@@ -1,4 +1,4 @@
-"""A conversation with the whole server over a WebSocket, whichever library speaks it."""
+"""The whole server over a WebSocket, with each transport library."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.usefixtures("library")
 
 
 def asking(number: int, method: str, **params: object) -> bytes:
-    """A request as a client's frame."""
+    """Return a request as a client's frame."""
     request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
     return Frame(Opcode.TEXT, msgspec.json.encode(request)).serialize(mask=True)
 
 
 async def replies(client: Caller, count: int) -> list[int]:
-    """The numbers of the requests that are answered next, each with a result."""
+    """Return the ids of the next replies, each of which must have a result."""
     numbers: list[int] = []
     with trio.fail_after(5):
         while len(numbers) < count:
@@ -40,7 +40,7 @@ async def replies(client: Caller, count: int) -> list[int]:
 
 
 async def test_pings_are_answered_while_orders_wait() -> None:
-    """A log that stands still must not look like a dead connection."""
+    """A log that is blocked must not look like a lost connection."""
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with running(log=log) as venue, connect(venue, "alice") as alice:
         log.shut()
@@ -52,7 +52,7 @@ async def test_pings_are_answered_while_orders_wait() -> None:
 
 
 async def test_a_burst_of_requests_is_answered_in_order() -> None:
-    """More in one write than there are places for replies: the rest waits its turn."""
+    """One write holds more requests than there are places for replies."""
     async with running() as venue, connect(venue) as client:
         count = 2 * MAX_REPLIES
         burst = b"".join(asking(n, "public/test") for n in range(count))
@@ -62,7 +62,7 @@ async def test_a_burst_of_requests_is_answered_in_order() -> None:
 
 
 async def test_reads_and_orders_of_one_burst_are_all_answered_once() -> None:
-    """Orders wait for the log, and reads do not; nobody is answered twice or forgotten."""
+    """Orders wait for the log, and reads do not."""
     async with running() as venue, connect(venue, "alice") as alice:
         methods = ["private/buy", "public/test", "private/get_positions"] * 2
         burst = b"".join(
@@ -73,8 +73,8 @@ async def test_reads_and_orders_of_one_burst_are_all_answered_once() -> None:
         assert list(range(len(methods))) == sorted(await replies(alice, len(methods)))
 
 
-async def test_a_client_that_half_closes_is_parted_with() -> None:
-    """Its session ends; what it was owed is written if it still reads."""
+async def test_a_client_that_half_closes_loses_its_session() -> None:
+    """Its session ends although it could still read."""
     async with running() as venue, connect(venue, "alice") as alice:
         stream = alice.websocket._stream
         assert isinstance(stream, trio.SocketStream)
@@ -85,7 +85,7 @@ async def test_a_client_that_half_closes_is_parted_with() -> None:
 
 
 async def test_hundreds_of_connections_come_and_go() -> None:
-    """Every slot is free again, however they end."""
+    """All slots are free afterwards, however the connections end."""
     limits = "[limits]\nconnections_per_address = 400\n"
     async with running(limits) as venue:
         for _ in range(2):
@@ -98,12 +98,12 @@ async def test_hundreds_of_connections_come_and_go() -> None:
 
 
 def connections(venue: Running) -> float | None:
-    """How many slots are taken."""
+    """Return how many slots are taken."""
     return venue.metrics.registry.get_sample_value("tidegate_connections")
 
 
 async def come_and_go(port: int, number: int) -> None:
-    """Shake hands and leave: with a goodbye, without one, or in the midst of a frame."""
+    """Connect and disconnect: with a close frame, without one, or in the middle of a frame."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     async with stream, trio.open_nursery() as nursery:
         socket = await trio_websocket.wrap_client_stream(nursery, stream, "x", "/ws/api/v2")
@@ -115,7 +115,7 @@ async def come_and_go(port: int, number: int) -> None:
 
 
 def certified(folder: Path) -> tuple[str, ssl.SSLContext]:
-    """Settings of a server with a certificate, and what a client trusts."""
+    """Return settings with a certificate, and a client's context that trusts it."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
@@ -128,7 +128,7 @@ def certified(folder: Path) -> tuple[str, ssl.SSLContext]:
 
 
 async def test_with_a_certificate_both_ports_speak_tls(tmp_path: Path) -> None:
-    """Trading, a large reply, a ping and a goodbye; the URLs say so."""
+    """Trading, a large reply, a ping and a close work; the URLs have the right scheme."""
     settings, trusting = certified(tmp_path)
     async with running(settings) as venue, connect(venue, "alice", tls=trusting) as alice:
         assert venue.websocket_url.startswith("wss://127.0.0.1:")
@@ -144,8 +144,8 @@ async def test_with_a_certificate_both_ports_speak_tls(tmp_path: Path) -> None:
             await alice.websocket.aclose(1000, "bye")
 
 
-async def test_over_tls_a_stop_says_goodbye(tmp_path: Path) -> None:
-    """1001 like anywhere, and nobody waits for a goodbye of TLS."""
+async def test_over_tls_a_stop_closes_with_1001(tmp_path: Path) -> None:
+    """It does not wait for a close alert of TLS."""
     settings, trusting = certified(tmp_path)
     async with running(settings) as venue, connect(venue, tls=trusting) as client:
         await client.call("public/test")
@@ -154,8 +154,10 @@ async def test_over_tls_a_stop_says_goodbye(tmp_path: Path) -> None:
             assert (1001, "server is stopping") == await client.closed()
 
 
-async def test_who_does_not_speak_tls_is_left_standing(tmp_path: Path) -> None:
-    """It costs nobody else anything."""
+async def test_a_client_that_does_not_speak_tls_is_closed_at_the_handshake_deadline(
+    tmp_path: Path,
+) -> None:
+    """Other clients are served."""
     settings, trusting = certified(tmp_path)
     async with running(settings + "[limits]\nhandshake_seconds = 0.3\n") as venue:
         for words in (b"GET /ws/api/v2 HTTP/1.1\r\n\r\n", b""):
@@ -163,14 +165,14 @@ async def test_who_does_not_speak_tls_is_left_standing(tmp_path: Path) -> None:
             async with stream:
                 await stream.send_all(words)
                 with trio.fail_after(10):
-                    # Nothing, or an alert of TLS.
+                    # Nothing, or a TLS alert.
                     assert b"HTTP" not in b"".join([bytes(chunk) async for chunk in stream])
         async with connect(venue, tls=trusting) as client:
             assert "version" in await client.call("public/test")
 
 
-async def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    """Before anything runs."""
+async def test_the_error_names_a_certificate_that_cannot_be_used(tmp_path: Path) -> None:
+    """It is raised before anything runs."""
     settings = f'certificate = "{tmp_path}/none.pem"\nkey = "{tmp_path}/key.pem"\n'
     with pytest.RaisesGroup(pytest.RaisesExc(ConfigError, match=r"none\.pem")):
         async with running(settings):

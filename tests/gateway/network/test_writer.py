@@ -1,4 +1,4 @@
-"""What is said is written by plain calls, in order, and a task waits only for the kernel."""
+"""Flushes write by plain calls and in order; the writer task waits only for the kernel."""
 
 from __future__ import annotations
 
@@ -27,49 +27,49 @@ SECONDS = 10.0
 
 
 @define(eq=False)
-class Line:
-    """A writer with a real socket, and the client's end of it."""
+class WriterFixture:
+    """A writer with a real socket, and the client's end of its connection."""
 
     nursery: trio.Nursery
     outbox: Outbox
     transport: WebSocketTransport
     writer: Writer
-    writers: FlushScheduler
+    scheduler: FlushScheduler
     client: socket.socket
     dropped: list[str]
 
-    def say(self, *numbers: int) -> None:
+    def queue(self, *numbers: int) -> None:
         """Queue messages, which are numbers, padded so that few fill the kernel's buffer."""
         for number in numbers:
             self.outbox.send_private(b"%d " % number + b"x" * 10_000)
 
-    async def heard(self, count: int) -> list[int]:
-        """The next so many numbers that arrive."""
+    async def read_numbers(self, count: int) -> list[int]:
+        """Read this many numbers."""
         numbers: list[int] = []
         async with trio.SocketStream(trio.socket.from_stdlib_socket(self.client.dup())) as stream:
             while len(numbers) < count:
-                head = await exactly(stream, 4)
-                message = await exactly(stream, int.from_bytes(head[2:], "big"))
+                head = await read_exactly(stream, 4)
+                message = await read_exactly(stream, int.from_bytes(head[2:], "big"))
                 numbers.append(int(message.split()[0]))
         return numbers
 
     @staticmethod
     def framed(message: bytes) -> bytes:
-        """As it goes over the line."""
+        """Return the frame of a message."""
         return Frame(Opcode.TEXT, message).serialize(mask=False)
 
 
-async def exactly(stream: trio.SocketStream, size: int) -> bytes:
-    """So many bytes."""
-    got = b""
-    while len(got) < size:
-        got += await stream.receive_some(size - len(got))
-    return got
+async def read_exactly(stream: trio.SocketStream, size: int) -> bytes:
+    """Read this many bytes."""
+    received = b""
+    while len(received) < size:
+        received += await stream.receive_some(size - len(received))
+    return received
 
 
 @asynccontextmanager
-async def line() -> AsyncIterator[Line]:
-    """Ready to write; nobody reads, and no task waits."""
+async def open_writer() -> AsyncIterator[WriterFixture]:
+    """Open a connection; the client does not read, and the writer's task does not run."""
     ours, theirs = socket.socketpair()
     with theirs:
         request = (
@@ -83,141 +83,142 @@ async def line() -> AsyncIterator[Line]:
             theirs.settimeout(0)
             assert theirs.recv(4_096).startswith(b"HTTP/1.1 101 ")
             dropped: list[str] = []
-            outbox, writers = Outbox(1, dropped.append, run_to_end), FlushScheduler()
+            outbox, scheduler = Outbox(1, dropped.append, run_to_end), FlushScheduler()
             writer = Writer(outbox, transport, SECONDS)
-            outbox.on_filled = partial(writers.schedule, writer)
+            outbox.on_filled = partial(scheduler.schedule, writer)
             async with trio.open_nursery() as nursery:
-                yield Line(nursery, outbox, transport, writer, writers, theirs, dropped)
+                yield WriterFixture(nursery, outbox, transport, writer, scheduler, theirs, dropped)
                 nursery.cancel_scope.cancel()
 
 
-async def test_what_is_said_in_a_step_is_in_the_kernel_at_its_end() -> None:
-    """No task is there to write it."""
-    async with line() as it:
-        it.outbox.send_private(b"one")
-        it.outbox.send_private(b"two")
+async def test_a_flush_hands_queued_messages_to_the_kernel() -> None:
+    """The writer's task does not run."""
+    async with open_writer() as fixture:
+        fixture.outbox.send_private(b"one")
+        fixture.outbox.send_private(b"two")
         with pytest.raises(BlockingIOError):
-            it.client.recv(100)
-        it.writers.flush()
-        assert it.framed(b"one") + it.framed(b"two") == it.client.recv(100)
-        assert 0 == len(it.outbox)
+            fixture.client.recv(100)
+        fixture.scheduler.flush()
+        assert fixture.framed(b"one") + fixture.framed(b"two") == fixture.client.recv(100)
+        assert 0 == len(fixture.outbox)
 
 
-async def test_behind_a_full_kernel_the_outbox_fills_and_nothing_is_reordered() -> None:
-    """Its bounds then hold for what waits; flushes do nothing until the task has caught up."""
-    async with line() as it:
-        it.nursery.start_soon(it.writer.run)
+async def test_messages_wait_in_order_in_the_outbox_while_the_kernel_is_full() -> None:
+    """The outbox's bounds apply to them; flushes do nothing until the task has sent the rest."""
+    async with open_writer() as fixture:
+        fixture.nursery.start_soon(fixture.writer.run)
         for number in range(200):
-            it.say(number)
-            it.writers.flush()
+            fixture.queue(number)
+            fixture.scheduler.flush()
             if number % 50 == 0:
                 await wait_all_tasks_blocked()
-        assert len(it.outbox) > 100
-        numbers = await it.heard(200)
-        it.say(200)
-        it.writers.flush()
-        assert list(range(201)) == numbers + await it.heard(1)
-        assert 0 == len(it.outbox)
+        assert len(fixture.outbox) > 100
+        numbers = await fixture.read_numbers(200)
+        fixture.queue(200)
+        fixture.scheduler.flush()
+        assert list(range(201)) == numbers + await fixture.read_numbers(1)
+        assert 0 == len(fixture.outbox)
 
 
-async def test_a_client_that_does_not_read_is_cut_also_when_others_write_for_it(
+async def test_a_client_that_does_not_read_is_disconnected_at_the_send_deadline(
     autojump_clock: MockClock,
 ) -> None:
-    """The send deadline counts from when the kernel is full, whoever found that out."""
-    async with line() as it:
-        it.say(*range(200))
-        it.writers.flush()
+    """The deadline counts from the moment at which the kernel's buffer is full."""
+    async with open_writer() as fixture:
+        fixture.queue(*range(200))
+        fixture.scheduler.flush()
         began = trio.current_time()
-        await it.writer.run()
+        await fixture.writer.run()
         assert SECONDS == pytest.approx(trio.current_time() - began)
-        assert ["unread"] == it.dropped
-        assert it.outbox.close_reason is not None
+        assert ["unread"] == fixture.dropped
+        assert fixture.outbox.close_reason is not None
         assert (1008, "connection_too_slow") == (
-            it.outbox.close_reason.code,
-            it.outbox.close_reason.reason,
+            fixture.outbox.close_reason.code,
+            fixture.outbox.close_reason.reason,
         )
 
 
-async def test_after_the_goodbye_nothing_is_written() -> None:
-    """Whoever still publishes to a connection that is being closed does no harm."""
-    async with line() as it:
-        it.nursery.start_soon(it.transport.close, 1000, "")
+async def test_nothing_is_written_after_the_close_frame() -> None:
+    """Messages queued while the connection closes are dropped."""
+    async with open_writer() as fixture:
+        fixture.nursery.start_soon(fixture.transport.close, 1000, "")
         await wait_all_tasks_blocked()
-        it.outbox.send_private(b"late")
-        it.writers.flush()
-        assert Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False) == it.client.recv(100)
+        fixture.outbox.send_private(b"late")
+        fixture.scheduler.flush()
+        assert Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False) == fixture.client.recv(100)
         with pytest.raises(BlockingIOError):
-            it.client.recv(100)
+            fixture.client.recv(100)
 
 
-async def test_a_flush_to_a_peer_that_is_gone_neither_raises_nor_piles_up() -> None:
-    """The task hears of it."""
-    async with line() as it:
-        it.client.close()
-        it.outbox.send_private(b"x")
-        it.writers.flush()
+async def test_a_flush_to_a_disconnected_peer_does_not_raise() -> None:
+    """The writer's task gets the error."""
+    async with open_writer() as fixture:
+        fixture.client.close()
+        fixture.outbox.send_private(b"x")
+        fixture.scheduler.flush()
         with pytest.raises(DisconnectedError):
-            await it.transport.drain()
+            await fixture.transport.drain()
 
 
 @asynccontextmanager
-async def crowd(size: int) -> AsyncIterator[list[Line]]:
-    """Lines whose writers share one list, as those of a venue do."""
+async def open_writers(size: int) -> AsyncIterator[list[WriterFixture]]:
+    """Open connections whose writers share one scheduler, as those of a venue do."""
     async with AsyncExitStack() as stack:
-        lines = [await stack.enter_async_context(line()) for _ in range(size)]
-        for each in lines:
-            each.outbox.on_filled = partial(lines[0].writers.schedule, each.writer)
-        yield lines
+        fixtures = [await stack.enter_async_context(open_writer()) for _ in range(size)]
+        for each in fixtures:
+            each.outbox.on_filled = partial(fixtures[0].scheduler.schedule, each.writer)
+        yield fixtures
 
 
-def served(lines: list[Line]) -> int:
-    """How many have nothing left to be written."""
-    return sum(not len(each.outbox) for each in lines)
+def empty_outboxes(fixtures: list[WriterFixture]) -> int:
+    """Return how many outboxes are empty."""
+    return sum(not len(each.outbox) for each in fixtures)
 
 
-async def test_a_round_of_many_lets_others_have_the_loop_in_between(
+async def test_a_flush_of_many_writers_yields_to_other_tasks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And who is told something before its turn is written to once, in order."""
+    """An outbox that is filled before its turn is written once, in order."""
     monkeypatch.setattr(writer, "WRITERS_PER_TURN", 2)
-    async with crowd(5) as lines:
+    async with open_writers(5) as fixtures:
         seen: list[int] = []
 
         async def interrupt() -> None:
-            seen.append(served(lines))
-            lines[4].outbox.send_private(b"more")
-            lines[0].writers.flush()
+            seen.append(empty_outboxes(fixtures))
+            fixtures[4].outbox.send_private(b"more")
+            fixtures[0].scheduler.flush()
 
-        for each in lines:
+        for each in fixtures:
             each.outbox.send_private(b"one")
-        lines[0].nursery.start_soon(interrupt)
-        await lines[0].writers.flush_in_turns()
-        assert seen in ([2], [4]), "which, is up to the scheduler"
-        assert 5 == served(lines)
-        assert Line.framed(b"one") == lines[3].client.recv(100)
-        assert Line.framed(b"one") + Line.framed(b"more") == lines[4].client.recv(100)
+        fixtures[0].nursery.start_soon(interrupt)
+        await fixtures[0].scheduler.flush_in_turns()
+        assert seen in ([2], [4]), "trio chooses the order of tasks"
+        assert 5 == empty_outboxes(fixtures)
+        assert WriterFixture.framed(b"one") == fixtures[3].client.recv(100)
+        one, more = WriterFixture.framed(b"one"), WriterFixture.framed(b"more")
+        assert one + more == fixtures[4].client.recv(100)
 
 
-async def test_who_was_left_out_of_a_cancelled_round_is_written_to_by_the_next_flush(
+async def test_writers_left_out_of_a_cancelled_flush_are_flushed_by_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing that was said waits for more to be said."""
+    """No message waits for a later one."""
     monkeypatch.setattr(writer, "WRITERS_PER_TURN", 2)
-    async with crowd(5) as lines:
-        for each in lines:
+    async with open_writers(5) as fixtures:
+        for each in fixtures:
             each.outbox.send_private(b"one")
         with trio.CancelScope() as scope:
             scope.cancel()
-            await lines[0].writers.flush_in_turns()
-        assert 2 == served(lines)
-        lines[0].writers.flush()
-        assert 5 == served(lines)
+            await fixtures[0].scheduler.flush_in_turns()
+        assert 2 == empty_outboxes(fixtures)
+        fixtures[0].scheduler.flush()
+        assert 5 == empty_outboxes(fixtures)
 
 
-async def test_a_batch_of_the_log_is_one_write_to_each_client(
+async def test_a_batch_of_the_log_causes_one_write_per_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However many replies and events it has for them."""
+    """However many replies and notifications it causes."""
     writes: list[tuple[Wire, int]] = []
     write = Wire.write
 
@@ -228,14 +229,14 @@ async def test_a_batch_of_the_log_is_one_write_to_each_client(
     async with floor() as venue:
         alice, bob = await venue.client("alice"), await venue.client("bob")
         venue.log.shut()
-        # The log has taken the first already, and the rest comes in one batch.
+        # The log takes the first order at once; the others form one batch.
         await alice.ask("private/buy", **ORDER)
         await wait_all_tasks_blocked()
         for wire in (alice, bob, alice, bob):
             await wire.ask("private/buy", **ORDER)
         await wait_all_tasks_blocked()
         monkeypatch.setattr(Wire, "write", note)
-        # Also where the machine is busy.
+        # Otherwise a busy machine would cut the batch into slices.
         monkeypatch.setattr(matcher, "SLICE_SECONDS", 10.0)
         venue.log.gate.set()
         await wait_all_tasks_blocked()
@@ -244,10 +245,10 @@ async def test_a_batch_of_the_log_is_one_write_to_each_client(
         assert 2 == len(writes)
 
 
-async def test_a_chunk_of_requests_is_answered_by_one_write(
+async def test_the_replies_to_a_chunk_of_requests_are_one_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Reads are decided at once, and so are their replies written."""
+    """Requests answered from the state are answered in the same step."""
     written: list[int] = []
     write = Wire.write
 

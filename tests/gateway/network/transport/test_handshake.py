@@ -1,4 +1,4 @@
-"""Which opening handshakes are refused, and what the response says."""
+"""Refused opening handshakes and their responses."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ POLICY = HandshakePolicy(("https://desk.example",), "HTTP requests go to port 80
 
 
 def status(head: bytes, policy: HandshakePolicy = POLICY) -> int:
-    """The status of the refusal, 0 for none."""
+    """Return the status of the refusal, 0 for none."""
     rejection = check_head(head, policy, None)
     return int(rejection.status) if isinstance(rejection, Rejection) else 0
 
 
 def from_page(origin: str, host: str = "venue.example:8081") -> bytes:
-    """A handshake as a browser sends it for a page of some origin."""
+    """Return the handshake that a browser sends for a page of an origin."""
     return REQUEST.replace(b"Host: x", f"Host: {host}\r\nOrigin: {origin}".encode())
 
 
@@ -56,12 +56,12 @@ def from_page(origin: str, host: str = "venue.example:8081") -> bytes:
 def test_pages_of_the_venues_own_host_and_of_the_list_may_connect(
     head: bytes, expected: int
 ) -> None:
-    """No others; a client without an Origin is no page."""
+    """Other pages may not; a client without an Origin header is no page."""
     assert expected == status(head)
 
 
-def test_a_star_lets_all_pages_connect() -> None:
-    """Also those that have no origin to tell."""
+def test_an_asterisk_lets_all_pages_connect() -> None:
+    """Also those whose origin is null."""
     for origin in ("https://evil.example", "null"):
         assert 0 == status(from_page(origin), HandshakePolicy(("*",)))
 
@@ -77,8 +77,8 @@ def test_a_star_lets_all_pages_connect() -> None:
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
     ],
 )
-async def test_a_plain_request_is_told_the_right_port(head: bytes) -> None:
-    """In one line, with HTTP 426, and with the body unread."""
+async def test_a_plain_request_is_referred_to_the_http_port(head: bytes) -> None:
+    """The response is one line with HTTP 426, sent before the body is read."""
     async with running() as venue, opened(venue, None) as client:
         with trio.fail_after(10):
             await client.stream.send_all(head + b"x" * 5_000)
@@ -91,7 +91,7 @@ async def test_a_plain_request_is_told_the_right_port(head: bytes) -> None:
 
 
 def test_other_refusals_have_their_status() -> None:
-    """A path that is not the API's, no HTTP, and a head that does not end."""
+    """For a path other than the API's, something other than HTTP, and a head without an end."""
     assert 404 == status(REQUEST.replace(b"/ws/api/v2", b"/ws"))
     assert 400 == status(b"hello\r\n\r\n")
     assert 400 == status(REQUEST.replace(b"GET", b"G T"))
@@ -99,8 +99,8 @@ def test_other_refusals_have_their_status() -> None:
     assert 431 == status(b"GET / HTTP/1.1\r\n" + b"x" * HEAD_BYTES)
 
 
-async def test_a_head_in_single_bytes_is_not_read_for_long() -> None:
-    """Each read costs more than the byte that it brings; a head in lines is read."""
+async def test_a_head_sent_byte_by_byte_is_refused() -> None:
+    """A head sent line by line is accepted."""
     ours, theirs = trio.testing.memory_stream_pair()
     stream: trio.SocketStream = ours  # type: ignore[assignment]
 
@@ -132,8 +132,8 @@ async def test_a_head_in_single_bytes_is_not_read_for_long() -> None:
         b"Content-Length: 0",
     ],
 )
-async def test_headers_that_open_nothing_are_ignored(header: bytes) -> None:
-    """Whatever their values; libraries disagree about those, and one raised."""
+async def test_headers_that_do_not_open_a_websocket_are_ignored(header: bytes) -> None:
+    """Whatever their values, about which libraries disagree."""
     async with running() as venue, opened(venue, None) as client:
         await client.stream.send_all(REQUEST.replace(b"Host: x", b"Host: x\r\n" + header))
         response = await client.stream.receive_some()

@@ -1,4 +1,4 @@
-"""What one connection may send: frames that are no request, bytes, and requests beyond credits."""
+"""The limits on what one connection may send."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gateway.network.websocket_acceptor import inbound_meter
 
 @define
 class Clock:
-    """A clock that a test moves."""
+    """A clock that a test sets."""
 
     now: float = 0.0
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time."""
         return self.now
 
 
 @define
 class Metered:
-    """A meter of 10 frames a second (20 at once) and 1,000 bytes (2,000 at once)."""
+    """A meter of 10 frames a second (burst 20) and 1,000 bytes a second (burst 2,000)."""
 
     message_cost: float = 0.0
     clock: Clock = field(factory=Clock)
@@ -31,7 +31,7 @@ class Metered:
     meter: InboundMeter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Both buckets are full."""
+        """Make the meter, with full buckets."""
         self.meter = InboundMeter.of(
             frames=(10.0, 20.0),
             octets=(1_000.0, 2_000.0),
@@ -41,8 +41,8 @@ class Metered:
         )
 
 
-def test_a_bucket_gives_its_burst_and_what_comes_back() -> None:
-    """However long it was idle, it holds no more than the burst."""
+def test_a_bucket_allows_its_burst_and_what_is_refilled() -> None:
+    """After any idle time it holds no more than the burst."""
     clock = Clock()
     bucket = TokenBucket(10.0, 20.0, clock)
 
@@ -57,8 +57,8 @@ def test_a_bucket_gives_its_burst_and_what_comes_back() -> None:
     assert [True] * 21 + [False] == [take() for _ in range(22)]
 
 
-def test_frames_are_counted_and_the_excess_is_told_once() -> None:
-    """With the reason that the client is given."""
+def test_frames_are_counted_and_the_excess_is_reported_once() -> None:
+    """With the reason that is sent to the client."""
     it = Metered()
     assert all(it.meter.frame() for _ in range(20))
     assert not it.meter.frame()
@@ -67,7 +67,7 @@ def test_frames_are_counted_and_the_excess_is_told_once() -> None:
 
 
 def test_reads_of_a_few_bytes_are_counted_as_a_quarter() -> None:
-    """Unless a message ends in them."""
+    """Unless a message ends in the read."""
     it = Metered()
     for _ in range(1_000):
         it.meter.chunk(10, messages=1)
@@ -79,7 +79,7 @@ def test_reads_of_a_few_bytes_are_counted_as_a_quarter() -> None:
 
 
 def test_bytes_that_end_no_message_are_counted() -> None:
-    """Large reads are no frames."""
+    """Large reads are not counted as frames."""
     it = Metered()
     for _ in range(3):
         it.meter.chunk(SMALL_READ_BYTES, messages=0)
@@ -88,8 +88,8 @@ def test_bytes_that_end_no_message_are_counted() -> None:
     assert ["too many bytes"] == it.reasons
 
 
-def test_messages_are_counted_where_they_have_a_price() -> None:
-    """In frames, and with their bytes."""
+def test_messages_are_counted_where_they_have_a_cost() -> None:
+    """They cost frames, and their bytes."""
     it = Metered(message_cost=0.01)
     it.meter.chunk(1_000, messages=10)
     it.meter.chunk(1_000, messages=10)
@@ -102,10 +102,10 @@ def test_messages_are_counted_where_they_have_a_price() -> None:
     "limits",
     [Limits(enabled=True), Limits(enabled=True, matching_per_second=1e6, matching_burst=10**6)],
 )
-def test_a_bot_at_the_highest_rates_is_never_cut(limits: Limits) -> None:
-    """All its credits at once and all that come back for an hour, as the largest requests.
+def test_a_client_at_the_highest_rates_is_never_disconnected(limits: Limits) -> None:
+    """It spends all its credits, and for an hour all that are refilled, on the largest requests.
 
-    Each request comes in two reads, its header apart, and it pings ten times a second.
+    It sends each request in two writes, header and payload, and ten pings a second.
     """
     reasons: list[str] = []
     clock = Clock()
@@ -129,8 +129,8 @@ def test_a_bot_at_the_highest_rates_is_never_cut(limits: Limits) -> None:
     assert [] == reasons
 
 
-def test_who_goes_on_for_ten_times_its_credits_is_cut() -> None:
-    """Within a second of a flood, where requests are limited; where they are not, never."""
+def test_a_client_that_sends_ten_times_its_credits_is_disconnected() -> None:
+    """It takes a second of a flood; where requests are not limited it never happens."""
     for limits, cut in ((Limits(enabled=True), True), (Limits(enabled=False), False)):
         reasons: list[str] = []
         meter = inbound_meter(limits, reasons.append, Clock())

@@ -1,4 +1,4 @@
-"""One WebSocket connection over each library: batches both ways, and how it ends."""
+"""One WebSocket connection over each library: receiving, sending and closing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REQUEST = (
 
 @asynccontextmanager
 async def streams() -> AsyncIterator[tuple[trio.Nursery, trio.SocketStream, trio.SocketStream]]:
-    """Two ends of a real connection, and a nursery; all of it ends with the test."""
+    """Open both ends of a real connection, and a nursery."""
     ours, theirs = (trio.socket.from_stdlib_socket(each) for each in socket.socketpair())
     async with (
         trio.SocketStream(ours) as server,
@@ -54,7 +54,7 @@ async def opened(
     stream: trio.SocketStream,
     frame_bytes: int = FRAME_BYTES,
 ) -> Transport | None:
-    """The server's side of a handshake."""
+    """Run the server's side of a handshake."""
     return await shake_hands(
         nursery,
         stream,
@@ -69,10 +69,10 @@ async def opened(
 
 
 @asynccontextmanager
-async def shaken(
+async def opened_pair(
     library: Library,
 ) -> AsyncIterator[tuple[trio.Nursery, Transport, trio_websocket.WebSocketConnection]]:
-    """A connection, with a client that has a library of its own."""
+    """Open a connection whose client uses trio-websocket."""
     async with streams() as (nursery, ours, theirs):
         transports: list[Transport | None] = []
 
@@ -88,10 +88,10 @@ async def shaken(
 
 
 @asynccontextmanager
-async def shaken_raw(
+async def opened_raw(
     library: Library, ahead: bytes = b"", frame_bytes: int = FRAME_BYTES
 ) -> AsyncIterator[tuple[trio.Nursery, Transport, trio.SocketStream]]:
-    """A connection whose client speaks in bytes; `ahead` is what it sends with its request."""
+    """Open a connection whose client sends bytes; `ahead` is sent together with its request."""
     async with streams() as (nursery, ours, theirs):
         await theirs.send_all(REQUEST + ahead)
         transport = await opened(nursery, library, ours, frame_bytes)
@@ -104,19 +104,19 @@ async def shaken_raw(
 
 
 def frame(opcode: Opcode, data: bytes, *, fin: bool = True, masked: bool = True) -> bytes:
-    """What a client sends."""
+    """Return a client's frame."""
     return Frame(opcode, data, fin).serialize(mask=masked)
 
 
 async def send(transport: Transport, *messages: bytes) -> None:
-    """Write, and wait until it is sent."""
+    """Write messages and wait until they are sent."""
     transport.write(messages)
     while transport.unsent:
         await transport.drain()
 
 
 async def received(transport: Transport, count: int) -> list[str | bytes]:
-    """So many messages, answering what else comes meanwhile."""
+    """Receive this many messages; answer pings meanwhile."""
     messages: list[str | bytes] = []
     while len(messages) < count:
         messages += await transport.receive()
@@ -125,21 +125,21 @@ async def received(transport: Transport, count: int) -> list[str | bytes]:
     return messages
 
 
-async def to_the_end(stream: trio.SocketStream) -> bytes:
-    """All that comes until the other side has ended."""
+async def read_to_end(stream: trio.SocketStream) -> bytes:
+    """Return all bytes until the other side ends the stream."""
     with trio.fail_after(10):
         return b"".join([bytes(chunk) async for chunk in stream])
 
 
 async def disconnected(transport: Transport) -> None:
-    """Receive until the peer is known to be gone."""
+    """Receive until DisconnectedError."""
     with trio.fail_after(10), pytest.raises(DisconnectedError):
         await received(transport, 1_000)
 
 
 async def test_messages_go_both_ways_as_text(library: Library) -> None:
-    """A batch is as many frames as it has messages, in order."""
-    async with shaken(library) as (_, transport, client):
+    """A batch is sent as one frame per message, in order."""
+    async with opened_pair(library) as (_, transport, client):
         await send(transport, b"one", "zwei \u20ac".encode())
         assert ["one", "zwei \u20ac"] == [await client.get_message() for _ in range(2)]
         await client.send_message("three \u20ac")
@@ -147,9 +147,9 @@ async def test_messages_go_both_ways_as_text(library: Library) -> None:
         assert ["three \u20ac", b"\xff"] == await received(transport, 2)
 
 
-async def test_messages_of_every_length_arrive_whole(library: Library) -> None:
-    """The length has three forms; the peer's library reads all of them."""
-    async with shaken(library) as (nursery, transport, client):
+async def test_messages_of_every_length_arrive_complete(library: Library) -> None:
+    """The peer's library reads all three forms of the length."""
+    async with opened_pair(library) as (nursery, transport, client):
         for length in (0, 1, 125, 126, 65_535, 65_536, 300_000):
             message = b"x" * length
             nursery.start_soon(send, transport, message)
@@ -157,19 +157,19 @@ async def test_messages_of_every_length_arrive_whole(library: Library) -> None:
             await wait_all_tasks_blocked()
 
 
-def test_our_heads_are_the_librarys() -> None:
-    """Bit for bit, on both sides of each boundary."""
+def test_text_frame_heads_equal_those_of_the_library() -> None:
+    """On both sides of each boundary between forms of the length."""
     for length in (0, 1, 125, 126, 127, 65_535, 65_536, 70_000):
         payload = b"x" * length
         whole = Frame(Opcode.TEXT, payload).serialize(mask=False)
         assert whole == text_frame_head(length) + payload
 
 
-async def test_a_message_in_fragments_is_one_and_a_ping_in_between_is_answered(
+async def test_fragments_form_one_message_and_a_ping_between_them_is_answered(
     library: Library,
 ) -> None:
-    """Characters may be cut in two, and empty fragments are allowed."""
-    async with shaken_raw(library) as (_, transport, client):
+    """Fragments may split characters, and may be empty."""
+    async with opened_raw(library) as (_, transport, client):
         euro = "\u20ac".encode()
         await client.send_all(
             frame(Opcode.TEXT, b"a" + euro[:1], fin=False)
@@ -184,8 +184,8 @@ async def test_a_message_in_fragments_is_one_and_a_ping_in_between_is_answered(
         assert pong == await client.receive_some()
 
 
-async def test_messages_do_not_depend_on_how_their_bytes_were_cut(library: Library) -> None:
-    """A byte at a time, or everything at once."""
+async def test_messages_do_not_depend_on_the_chunks_that_carry_them(library: Library) -> None:
+    """Sent byte by byte, or in one chunk."""
     sent = (
         frame(Opcode.TEXT, b"short")
         + frame(Opcode.PING, b"")
@@ -197,44 +197,44 @@ async def test_messages_do_not_depend_on_how_their_bytes_were_cut(library: Libra
     )
     expected = ["short", "x" * 300, b"y" * 130 + b"z", ""]
     for size in (1, 2, 3, 7, 100, len(sent)):
-        async with shaken_raw(library) as (nursery, transport, client):
+        async with opened_raw(library) as (nursery, transport, client):
             nursery.start_soon(in_pieces, client, sent, size)
             with trio.fail_after(5):
                 assert expected == await received(transport, len(expected))
 
 
 async def in_pieces(stream: trio.SocketStream, data: bytes, size: int) -> None:
-    """Send so many bytes at a time."""
+    """Send this many bytes at a time."""
     for start in range(0, len(data), size):
         await stream.send_all(data[start : start + size])
 
 
-async def test_frames_right_behind_the_request_are_heard() -> None:
-    """Clients that do not wait for the response lose nothing, and are answered after it."""
+async def test_frames_sent_together_with_the_request_are_received() -> None:
+    """A client need not wait for the response to its handshake."""
     ahead = frame(Opcode.PING, b"p") + frame(Opcode.TEXT, b"early")
-    async with shaken_raw("websockets", ahead) as (_, transport, client):
+    async with opened_raw("websockets", ahead) as (_, transport, client):
         assert ["early"] == await received(transport, 1)
         assert frame(Opcode.PONG, b"p", masked=False) == await client.receive_some()
 
 
-async def test_a_whole_chunk_is_received_at_once() -> None:
-    """Whoever pipelines is heard without a turn of the loop for each request."""
-    async with shaken_raw("websockets") as (_, transport, client):
+async def test_all_messages_of_a_chunk_are_received_together() -> None:
+    """Pipelined requests do not take a turn of the event loop each."""
+    async with opened_raw("websockets") as (_, transport, client):
         await client.send_all(b"".join(frame(Opcode.TEXT, b"%d" % n) for n in range(100)))
         assert [str(n) for n in range(100)] == list(await transport.receive())
 
 
-async def test_a_batch_is_written_at_once_by_a_plain_call() -> None:
-    """While the kernel has room nothing is left for a task to do."""
-    async with shaken_raw("websockets") as (_, transport, client):
+async def test_a_plain_call_writes_a_batch_at_once() -> None:
+    """While the kernel has room nothing is unsent."""
+    async with opened_raw("websockets") as (_, transport, client):
         transport.write([b"one", b"two"])
         assert not transport.unsent
         assert b"\x81\x03one\x81\x03two" == await client.receive_some()
 
 
-async def test_what_the_kernel_does_not_take_waits_and_keeps_its_order() -> None:
-    """Writes and answers to pings behind a full kernel come out in one piece each."""
-    async with shaken_raw("websockets") as (nursery, transport, client):
+async def test_data_that_the_kernel_does_not_take_waits_in_order() -> None:
+    """Messages and pongs written while the kernel's buffer is full arrive complete."""
+    async with opened_raw("websockets") as (nursery, transport, client):
         large = b"x" * 2_000_000
         transport.write([large])
         assert transport.unsent
@@ -251,14 +251,14 @@ async def test_what_the_kernel_does_not_take_waits_and_keeps_its_order() -> None
         while len(got) < sum(map(len, expected)):
             got += await client.receive_some()
         assert b"".join(expected) == got
-        # All has arrived; whoever drained has yet to hear of it.
+        # All data has arrived, but the draining task has not been scheduled yet.
         await wait_all_tasks_blocked()
         assert not transport.unsent
 
 
-async def test_unread_answers_to_pings_do_not_pile_up() -> None:
-    """The latest are enough, says the protocol."""
-    async with shaken_raw("websockets") as (_, transport, client):
+async def test_the_number_of_queued_pongs_is_bounded() -> None:
+    """The protocol demands an answer to the latest ping only."""
+    async with opened_raw("websockets") as (_, transport, client):
         await client.send_all(b"".join(frame(Opcode.PING, b"%d" % n) for n in range(100)))
         await transport.receive()
         await transport.drain()
@@ -299,31 +299,33 @@ async def test_unread_answers_to_pings_do_not_pile_up() -> None:
         "too large, with a reserved bit",
     ],
 )
-async def test_who_breaks_the_rules_is_told_which(library: Library, sent: bytes, code: int) -> None:
-    """With a close frame, although more was sent behind what broke the rule.
+async def test_a_violation_is_answered_with_its_close_code(
+    library: Library, sent: bytes, code: int
+) -> None:
+    """More data after the violation does not prevent the close frame.
 
-    What came before it is received, and answered before the close frame.
+    Earlier messages are received, and answered before the close frame.
     """
-    async with shaken_raw(library) as (nursery, transport, client):
+    async with opened_raw(library) as (nursery, transport, client):
         await client.send_all(frame(Opcode.TEXT, b"order") + sent + frame(Opcode.TEXT, b"more"))
         assert ["order"] == await received(transport, 1)
         await disconnected(transport)
         await send(transport, b"reply")
         nursery.start_soon(transport.close, 1000, "")
-        end = await to_the_end(client)
+        end = await read_to_end(client)
         assert b"\x81\x05reply\x88" == end[:8]
         assert code == int.from_bytes(end[9:11])
 
 
 async def test_the_server_ends_the_stream_first(library: Library) -> None:
-    """After the closing handshake, and after it failed the connection; the client holds on."""
+    """After a closing handshake and after a violation; the client keeps its side open."""
     for sent in (frame(Opcode.CLOSE, b"\x03\xe8"), frame(Opcode.CONT, b"x")):
-        async with shaken_raw(library) as (nursery, transport, client):
+        async with opened_raw(library) as (nursery, transport, client):
             await client.send_all(frame(Opcode.TEXT, b"order") + sent)
             assert ["order"] == await received(transport, 1)
             await disconnected(transport)
             nursery.start_soon(transport.close, 1000, "")
-            assert (await to_the_end(client)).startswith(b"\x88")
+            assert (await read_to_end(client)).startswith(b"\x88")
 
 
 LONG = b"x" * (FRAME_BYTES + 1)
@@ -356,12 +358,12 @@ EURO = "\u20ac".encode()
         "empty at its end",
     ],
 )
-async def test_a_message_that_is_too_long_is_received_as_one_that_is(
+async def test_a_message_that_is_too_long_is_received_as_a_placeholder(
     library: Library, sent: bytes
 ) -> None:
-    """In its place, without its content, of which nothing is kept; the connection goes on."""
+    """It keeps its place among the messages, and the connection stays open."""
     before, after = frame(Opcode.TEXT, b"before"), frame(Opcode.TEXT, b"after")
-    async with shaken_raw(library) as (_, transport, client):
+    async with opened_raw(library) as (_, transport, client):
         for size in (len(sent) + 100, 700, 13):
             if len(sent) / size > 1_000:
                 continue
@@ -373,9 +375,9 @@ async def test_a_message_that_is_too_long_is_received_as_one_that_is(
             assert FRAME_BYTES + 1 == len(too_long)
 
 
-async def test_a_close_tells_code_and_reason_and_waits_for_the_answer(library: Library) -> None:
-    """The client's own library sees a clean end."""
-    async with shaken(library) as (_, transport, client):
+async def test_a_close_sends_code_and_reason_and_waits_for_the_answer(library: Library) -> None:
+    """The client's library reports a clean close."""
+    async with opened_pair(library) as (_, transport, client):
         await transport.close(1001, "server is stopping")
         with pytest.raises(trio_websocket.ConnectionClosed) as caught:
             await client.get_message()
@@ -384,20 +386,20 @@ async def test_a_close_tells_code_and_reason_and_waits_for_the_answer(library: L
         assert (1001, "server is stopping") == (reason.code, reason.reason)
 
 
-async def test_what_a_peer_sends_before_its_answer_does_not_disturb_the_goodbye() -> None:
-    """Requests under way, and a ping, which is still answered: the end is clean."""
-    async with shaken_raw("websockets") as (nursery, transport, client):
+async def test_messages_during_the_closing_handshake_do_not_disturb_it() -> None:
+    """Requests are dropped and a ping is answered; the close is clean."""
+    async with opened_raw("websockets") as (nursery, transport, client):
         nursery.start_soon(transport.close, 1000, "")
         await client.send_all(frame(Opcode.TEXT, b"late") + frame(Opcode.PING, b"p"))
         await wait_all_tasks_blocked()
         await client.send_all(frame(Opcode.CLOSE, b"\x03\xe8"))
         goodbye = frame(Opcode.CLOSE, b"\x03\xe8", masked=False)
-        assert goodbye + frame(Opcode.PONG, b"p", masked=False) == await to_the_end(client)
+        assert goodbye + frame(Opcode.PONG, b"p", masked=False) == await read_to_end(client)
 
 
-async def test_a_peer_that_leaves_is_reported_once_and_for_all(library: Library) -> None:
-    """It is answered in kind, and what is written later goes nowhere."""
-    async with shaken(library) as (nursery, transport, client):
+async def test_after_a_close_by_the_peer_nothing_is_received_or_sent(library: Library) -> None:
+    """The close frame is answered, and later writes are dropped."""
+    async with opened_pair(library) as (nursery, transport, client):
         nursery.start_soon(client.aclose, 1000, "bye")
         await disconnected(transport)
         await disconnected(transport)
@@ -407,18 +409,18 @@ async def test_a_peer_that_leaves_is_reported_once_and_for_all(library: Library)
         assert (1000, "bye") == (closed.code, closed.reason)
 
 
-async def test_a_peer_that_vanishes_is_reported(library: Library) -> None:
-    """To whoever receives, and to whoever sends; closing then is short."""
-    async with shaken_raw(library) as (_, transport, client):
+async def test_a_lost_connection_is_reported_to_reader_and_writer(library: Library) -> None:
+    """Receiving and sending raise DisconnectedError; closing does not wait."""
+    async with opened_raw(library) as (_, transport, client):
         await client.aclose()
         await disconnected(transport)
         with trio.fail_after(10):
             await transport.close(1000, "")
 
 
-async def test_a_write_to_a_peer_that_vanished_is_no_error_until_it_is_waited_for() -> None:
-    """A plain call may come from anywhere, and must not raise; the writer hears of it."""
-    async with shaken_raw("websockets") as (_, transport, client):
+async def test_a_write_to_a_lost_connection_raises_only_in_drain() -> None:
+    """`write` is called by publishers and must not raise; the writer's task gets the error."""
+    async with opened_raw("websockets") as (_, transport, client):
         await client.aclose()
         transport.write([b"x"])
         assert transport.unsent
@@ -426,9 +428,9 @@ async def test_a_write_to_a_peer_that_vanished_is_no_error_until_it_is_waited_fo
             await transport.drain()
 
 
-async def test_after_a_frame_was_broken_off_nothing_follows_it(library: Library) -> None:
-    """A close frame in the middle of another would be read as its content: it ends in silence."""
-    async with shaken_raw(library) as (_, transport, client):
+async def test_nothing_follows_a_frame_that_was_sent_in_part(library: Library) -> None:
+    """The peer would read a close frame as content of the other frame."""
+    async with opened_raw(library) as (_, transport, client):
         with trio.move_on_after(0.05) as scope:
             await send(transport, b"x" * 1_000_000)
         assert scope.cancelled_caught
@@ -439,8 +441,8 @@ async def test_after_a_frame_was_broken_off_nothing_follows_it(library: Library)
         assert b"connection_too_slow" not in rest
 
 
-async def test_large_messages_arrive_whole_where_they_are_allowed(library: Library) -> None:
-    """In pieces, in fragments and with more behind them, and no copy of their beginning is kept."""
+async def test_large_messages_arrive_complete_where_they_are_allowed(library: Library) -> None:
+    """In small chunks, in fragments and with more frames after them."""
     limit = 300_000
     sizes = (65_535, 65_536, 65_537, 200_000, limit, limit + 1, 5)
     sent = b"".join(
@@ -450,7 +452,7 @@ async def test_large_messages_arrive_whole_where_they_are_allowed(library: Libra
         + frame(Opcode.CONT, b"y" * (size - size // 2))
         for size in sizes
     )
-    async with shaken_raw(library, frame_bytes=limit) as (_, transport, client):
+    async with opened_raw(library, frame_bytes=limit) as (_, transport, client):
         found: list[int] = []
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
@@ -474,15 +476,15 @@ async def test_large_messages_arrive_whole_where_they_are_allowed(library: Libra
     ids=["elsewhere", "no upgrade", "another version", "large head"],
 )
 async def test_a_refused_request_gets_an_http_status(request_: bytes, status: int) -> None:
-    """And the end of the stream, so that no client waits for more."""
+    """The end of the stream follows, so that no client waits for more."""
     async with streams() as (nursery, ours, theirs):
         nursery.start_soon(theirs.send_all, request_)
         assert await opened(nursery, "websockets", ours) is None
-        assert b"HTTP/1.1 %d " % status == (await to_the_end(theirs))[:13]
+        assert b"HTTP/1.1 %d " % status == (await read_to_end(theirs))[:13]
 
 
-async def test_who_floods_while_the_connection_closes_is_read_slowly() -> None:
-    """The library parses all that it reads, and waits a second for a close frame."""
+async def test_a_flood_during_the_closing_handshake_is_read_slowly() -> None:
+    """The library parses all that it reads while it waits for a close frame."""
     ours, theirs = trio.testing.memory_stream_pair()
     stream: trio.SocketStream = ours  # type: ignore[assignment]
     gathering = BufferedStream(stream, FrameFilter(FRAME_BYTES, unmetered()))
@@ -496,8 +498,8 @@ async def test_who_floods_while_the_connection_closes_is_read_slowly() -> None:
     assert LINGER_BYTES <= read <= LINGER_BYTES + 12 * 4_096
 
 
-async def test_a_batch_is_one_write_and_others_keep_their_place() -> None:
-    """The library's answer to a ping goes out with what was written before it, and in order."""
+async def test_a_batch_is_one_write_and_a_pong_keeps_its_place() -> None:
+    """The library's pong is sent together with what was written before it, in order."""
     async with trio.open_nursery() as nursery:
         ours, _ = trio.testing.memory_stream_pair()
         stream: trio.SocketStream = ours  # type: ignore[assignment]
@@ -524,11 +526,11 @@ async def test_a_batch_is_one_write_and_others_keep_their_place() -> None:
     assert [b"12", b"3pong", b"4", b"5"] == writes
 
 
-async def test_a_large_message_goes_out_whole_between_small_ones(library: Library) -> None:
-    """However little of it the kernel takes at a time, as bytes or as a buffer that has grown."""
+async def test_a_large_message_is_sent_complete_between_small_ones(library: Library) -> None:
+    """However little of it the kernel takes at a time, as bytes or as a bytearray."""
     rows = b"".join(b"%06d" % number for number in range(150_000))
     messages: list[Any] = [b"before", bytearray(rows), b"between", rows[:70_000], b"after"]
-    async with shaken(library) as (nursery, transport, client):
+    async with opened_pair(library) as (nursery, transport, client):
         transport.write(messages)
         transport.write([b"later"])
 
