@@ -137,7 +137,7 @@ def decimals(number: Decimal) -> int:
     ("kind", "table"),
     [("position", POSITION), ("summary", SUMMARY), ("order", ORDER), ("trade", TRADE)],
 )
-def test_no_field_has_more_decimals_than_the_api_writes(
+def test_every_field_has_at_most_the_decimals_of_the_api(
     texts: dict[str, list[bytes]], kind: str, table: dict[str, int]
 ) -> None:
     """In replies and channels alike; and some have every one of them."""
@@ -163,7 +163,7 @@ def test_no_field_has_more_decimals_than_the_api_writes(
         ("0.00000001", 1, 0.00000001),
     ],
 )
-def test_an_average_has_two_decimals_and_more_where_the_tick_is_fine(
+def test_an_average_has_two_decimals_and_more_for_a_fine_tick(
     tick: str, units: int, shown: float
 ) -> None:
     """Ties go to the even neighbour."""

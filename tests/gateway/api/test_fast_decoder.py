@@ -16,7 +16,7 @@ ORDER = '{"instrument_name":"BTC-PERPETUAL","amount":10,"price":60000}'
 BUY = f'"method":"private/buy","params":{ORDER}'
 
 
-def test_the_envelope_may_come_in_any_order() -> None:
+def test_the_members_of_the_envelope_may_be_in_any_order() -> None:
     """Parameters before the method that says what they are, too."""
     frame = f'{{"params":{ORDER},"id":7,"jsonrpc":"2.0","more":[{{}}],"method":"private/buy"}}'
     read = FAST_DECODER.decode(frame, 1_000)
@@ -25,7 +25,7 @@ def test_the_envelope_may_come_in_any_order() -> None:
     assert (METHODS["private/buy"], order, 7) == (read.method, read.params, read.id)
 
 
-def test_bytes_are_read_as_text_is() -> None:
+def test_binary_frames_are_decoded_like_text() -> None:
     """Binary messages are requests as well."""
     read = FAST_DECODER.decode(b'{"id":"a","method":"public/get_time","params":{}}', 1_000)
     assert read is not None
@@ -64,12 +64,12 @@ def test_bytes_are_read_as_text_is() -> None:
         '{"id":7,"method":"public/test","params":{"x":' + "[" * 5_000 + "]" * 5_000 + "}}",
     ],
 )
-def test_what_is_not_plain_is_looked_at_again(frame: str) -> None:
+def test_other_frames_are_left_to_the_slow_path(frame: str) -> None:
     """Whether it is a mistake, and which, is for others to say."""
     assert FAST_DECODER.decode(frame, 100_000) is None
 
 
-def test_a_frame_above_the_limit_is_not_read() -> None:
+def test_a_frame_above_the_limit_is_not_decoded() -> None:
     """The limit is the last length that passes."""
     frame = '{"id":7,"method":"public/get_time","params":{}}'
     assert FAST_DECODER.decode(frame, len(frame)) is not None
@@ -94,7 +94,7 @@ def test_a_frame_above_the_limit_is_not_read() -> None:
         "9007199254740993",
     ],
 )
-def test_an_id_is_echoed_whichever_way_it_was_read(identity: str) -> None:
+def test_both_decoders_echo_the_id_with_its_type(identity: str) -> None:
     """Integers stay integers, strings strings, and no digit is lost."""
     client = Harness().connect()
     (outcome,) = client.send(f'{{"id":{identity},"method":"public/get_time","params":{{}}}}')
@@ -136,7 +136,7 @@ def _comes_to(client: Client, frame: str) -> object:
     ],
 )
 @pytest.mark.parametrize("name", ["", "alice", "reader"])
-def test_to_read_it_in_one_go_or_in_parts_comes_to_the_same(
+def test_both_decoders_lead_to_the_same_outcome(
     monkeypatch: pytest.MonkeyPatch, name: str, method: str, params: str
 ) -> None:
     """Also where it is refused: by whom, and why."""

@@ -5,19 +5,15 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
-import msgspec
 import pytest
 
-from gateway.api.context import HttpRequest
 from gateway.api.methods import METHODS
 from gateway.api.registry import IdempotentParams
 from gateway.protocol.outcome import Reply, Submit
 from risk import snapshot
 from risk.commands import CancelAll, Command, Continue, Entry, Origin
 from tests.gateway.harness import Client, Harness, Json
-from tests.gateway.server_fixtures import credentials
 
 BTC = "BTC-PERPETUAL"
 ORDER: Json = {"instrument_name": BTC, "amount": 10, "type": "limit", "price": 64_500}
@@ -107,7 +103,7 @@ def test_every_private_method_that_changes_the_venue_takes_a_key() -> None:
 
 
 @pytest.mark.parametrize("method", SETTINGS)
-def test_the_first_outcome_is_told_again_whatever_has_happened_since(method: str) -> None:
+def test_a_repeated_request_gets_the_first_reply_despite_later_changes(method: str) -> None:
     """From the state, without a command, although the order and the session are gone."""
     harness = Harness()
     client = harness.connect("alice")
@@ -120,7 +116,7 @@ def test_the_first_outcome_is_told_again_whatever_has_happened_since(method: str
 
 
 @pytest.mark.parametrize("method", SETTINGS)
-def test_a_request_under_another_key_is_another_request(method: str) -> None:
+def test_a_request_with_another_key_is_executed(method: str) -> None:
     """It is what makes the test above one of keys."""
     harness = Harness()
     client = harness.connect("alice")
@@ -132,7 +128,7 @@ def test_a_request_under_another_key_is_another_request(method: str) -> None:
     assert done_by_handler == (before == harness.exchange.state.sequence)
 
 
-def test_a_repeated_order_is_in_the_book_once() -> None:
+def test_a_repeated_order_is_placed_once() -> None:
     """However often it is sent, and on whatever connection."""
     harness = Harness()
     for _ in range(3):
@@ -140,7 +136,7 @@ def test_a_repeated_order_is_in_the_book_once() -> None:
     assert 1 == len(harness.exchange.state.markets[BTC].book.orders)
 
 
-def test_a_repetition_that_overtakes_the_decision_is_answered_by_the_log() -> None:
+def test_two_requests_in_flight_with_one_key_are_executed_once() -> None:
     """Both are on their way at once: the order is placed by the first, and both are told of it."""
     harness = Harness()
     one, other = harness.connect("alice"), harness.connect("alice")
@@ -153,7 +149,7 @@ def test_a_repetition_that_overtakes_the_decision_is_answered_by_the_log() -> No
     assert 1 == len(harness.exchange.state.markets[BTC].book.orders)
 
 
-def test_a_repetition_is_answered_however_much_is_undecided() -> None:
+def test_a_repeated_request_is_answered_with_requests_in_flight() -> None:
     """10047 would say that the venue never saw the request, which it did. Others hear just that."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
     client = harness.connect("alice")
@@ -169,7 +165,7 @@ def test_a_repetition_is_answered_however_much_is_undecided() -> None:
     assert outcome(first) == outcome(reply)
 
 
-def test_keys_of_accounts_never_meet() -> None:
+def test_keys_are_separate_for_each_account() -> None:
     """The same key of another account is another request."""
     harness = Harness()
     alice, bob = harness.connect("alice"), harness.connect("bob")
@@ -179,7 +175,7 @@ def test_keys_of_accounts_never_meet() -> None:
     assert mine["user_id"] != theirs["user_id"]
 
 
-def test_a_refusal_is_told_again() -> None:
+def test_a_rejection_is_repeated() -> None:
     """With the number that belongs to it."""
     harness = Harness()
     client = harness.connect("alice")
@@ -205,7 +201,7 @@ def too_late(client: Client, method: str, params: Json, end: Command) -> Json:
         ("private/edit_by_label", {"instrument_name": BTC, "label": "x", "amount": 20}, 10010),
     ],
 )
-def test_a_refusal_for_an_order_that_had_just_ended_keeps_its_words(
+def test_a_repeated_rejection_for_a_closed_order_has_the_same_message(
     method: str, params: Json, code: int
 ) -> None:
     """The code that says so is told again, rather than that there is no such order."""
@@ -218,7 +214,7 @@ def test_a_refusal_for_an_order_that_had_just_ended_keeps_its_words(
     assert outcome(first) == outcome(repeated(client, method, params))
 
 
-def test_what_never_reached_the_venue_may_come_again_under_its_key() -> None:
+def test_a_request_that_never_reached_the_exchange_may_be_retried_with_its_key() -> None:
     """A request that was refused for its parameters has no outcome."""
     client = Harness().connect("alice")
     key = {"idempotency_key": "a"}
@@ -227,7 +223,7 @@ def test_what_never_reached_the_venue_may_come_again_under_its_key() -> None:
     assert "order" in client.call("private/buy", **ORDER, **key)
 
 
-def test_a_key_of_another_kind_of_request_is_refused() -> None:
+def test_a_key_of_another_kind_of_request_is_rejected() -> None:
     """Neither is it done, nor is it answered with what it did not ask for."""
     harness = Harness()
     client = harness.connect("alice")
@@ -238,7 +234,7 @@ def test_a_key_of_another_kind_of_request_is_refused() -> None:
     assert 1 == len(harness.exchange.state.markets[BTC].book.orders)
 
 
-def test_the_orders_that_a_number_counted_cannot_be_told_afterwards() -> None:
+def test_a_repeated_count_cannot_list_its_orders() -> None:
     """Nobody kept them; the number of those that were listed can be."""
     client = Harness().connect("alice")
     resting(client)
@@ -250,7 +246,7 @@ def test_the_orders_that_a_number_counted_cannot_be_told_afterwards() -> None:
     assert "idempotency_key" == error["data"]["param"]
 
 
-def test_a_repetition_of_work_in_progress_is_told_to_come_again() -> None:
+def test_a_request_whose_first_one_is_in_progress_has_to_retry() -> None:
     """While a large cancel goes on, from the state as well; afterwards it has its answer."""
     harness = Harness()
     client = harness.connect("alice")
@@ -270,7 +266,7 @@ def test_a_repetition_of_work_in_progress_is_told_to_come_again() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * 65, 5, ["a"], {"a": 1}])
-def test_a_key_is_a_text_of_1_to_64_characters(key: object) -> None:
+def test_a_key_has_1_to_64_characters(key: object) -> None:
     """Anything else is refused by name, before anything is done."""
     client = Harness().connect("alice")
     error = client.error("private/buy", **ORDER, idempotency_key=key)
@@ -278,7 +274,7 @@ def test_a_key_is_a_text_of_1_to_64_characters(key: object) -> None:
     assert not client.harness.exchange.state.markets[BTC].book.orders
 
 
-def test_the_longest_key_is_taken_and_null_is_none() -> None:
+def test_the_longest_key_is_accepted_and_null_is_no_key() -> None:
     """Characters count, not bytes."""
     harness = Harness()
     client = harness.connect("alice")
@@ -287,7 +283,7 @@ def test_the_longest_key_is_taken_and_null_is_none() -> None:
     assert 3 == len(harness.exchange.state.markets[BTC].book.orders)
 
 
-def test_reads_do_not_look_at_it() -> None:
+def test_queries_ignore_the_key() -> None:
     """Unknown parameters are ignored, and to a read this is one."""
     client = Harness().connect("alice")
     client.call("private/buy", **ORDER, idempotency_key="a")
@@ -296,64 +292,7 @@ def test_reads_do_not_look_at_it() -> None:
     client.call("private/get_cancel_on_disconnect", idempotency_key="")
 
 
-def token_of(harness: Harness) -> str:
-    """A token of Alice's for HTTP."""
-    status, reply = harness.get(f"/api/v2/public/auth?{urlencode(credentials('alice'))}")
-    assert 200 == status
-    return str(reply["result"]["access_token"])
-
-
-def by_get(harness: Harness, token: str, **params: object) -> tuple[int, Json]:
-    """Status and reply of an order by GET."""
-    query = urlencode(ORDER | params | {"access_token": token})
-    return harness.get(f"/api/v2/private/buy?{query}")
-
-
-def by_post(harness: Harness, token: str, **params: object) -> tuple[int, Json]:
-    """Status and reply of an order by POST."""
-    rpc = {"jsonrpc": "2.0", "id": 1, "method": "private/buy"}
-    body = msgspec.json.encode(rpc | {"params": ORDER | params | {"access_token": token}})
-    return harness.http(HttpRequest(verb="POST", target="/api/v2", method="", body=body))
-
-
-def test_a_key_holds_over_http_and_websocket_alike() -> None:
-    """In a query, in a body and in a frame it names the same request."""
-    harness = Harness()
-    client = harness.connect("alice")
-    token = token_of(harness)
-    status, first = by_get(harness, token, idempotency_key="a")
-    assert 200 == status
-    assert (200, outcome(first)) == _outcome(by_get(harness, token, idempotency_key="a"))
-    assert (200, outcome(first)) == _outcome(by_post(harness, token, idempotency_key="a"))
-    again = repeated(client, "private/buy", ORDER | {"idempotency_key": "a"})
-    assert outcome(first) == outcome(again)
-
-
-def _outcome(answered: tuple[int, Json]) -> tuple[int, Any]:
-    return answered[0], outcome(answered[1])
-
-
-def test_a_refusal_told_again_over_http_has_its_status_again() -> None:
-    """Proxies read the status only."""
-    harness = Harness()
-    token = token_of(harness)
-    big = {"amount": 500_000_000, "idempotency_key": "a"}
-    first = by_get(harness, token, **big)
-    assert (400, 10018) == (first[0], first[1]["error"]["code"])
-    assert _outcome(first) == _outcome(by_get(harness, token, **big))
-
-
-def test_a_wrong_key_in_a_query_is_refused_by_name() -> None:
-    """An empty one too: whoever wrote `key=` meant something by it."""
-    harness = Harness()
-    token = token_of(harness)
-    for key in ("", "k" * 65):
-        status, reply = by_get(harness, token, idempotency_key=key)
-        assert (400, -32602) == (status, reply["error"]["code"])
-        assert "idempotency_key" == reply["error"]["data"]["param"]
-
-
-def test_outcomes_survive_a_restart() -> None:
+def test_first_answers_survive_a_restart() -> None:
     """A venue that goes on from a snapshot tells them as the one before did."""
     before, after = Harness(), Harness()
     client = before.connect("alice")
@@ -375,7 +314,7 @@ def test_outcomes_survive_a_restart() -> None:
     assert first == [outcome(repeated(again, method, params)) for method, params in requests]
 
 
-def test_a_repetition_costs_credits_as_the_request_did() -> None:
+def test_a_repeated_request_costs_credits() -> None:
     """Or a flood of repetitions would be free."""
     harness = Harness("[limits]\nenabled = true\n")
     client = harness.connect("alice")
@@ -388,7 +327,7 @@ def test_a_repetition_costs_credits_as_the_request_did() -> None:
     assert {None, 10028} == codes
 
 
-def test_a_repetition_takes_no_place_among_the_undecided() -> None:
+def test_a_repeated_request_is_not_counted_in_flight() -> None:
     """It is answered at once, also for an account that has as many on their way as it may."""
     harness = Harness("[limits]\nenabled = true\n")
     client = harness.connect("alice")

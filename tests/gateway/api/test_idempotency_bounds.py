@@ -11,7 +11,7 @@ LISTED = idempotency.LISTED
 MANY = 3 * LISTED
 
 
-def test_a_repeated_sweep_has_the_order_and_its_first_trades() -> None:
+def test_a_repeated_order_has_only_its_first_trades() -> None:
     """The order says how much was filled; the trades are ten at most."""
     harness = Harness()
     bob, client = harness.connect("bob"), harness.connect("alice")
@@ -25,7 +25,7 @@ def test_a_repeated_sweep_has_the_order_and_its_first_trades() -> None:
     assert first["trades"][:LISTED] == again["trades"]
 
 
-def test_a_repeated_cancel_of_many_lists_the_first() -> None:
+def test_a_repeated_cancel_all_lists_only_the_first_orders() -> None:
     """It is the answer to a request that asked for the list; the number alone is whole."""
     client = Harness().connect("alice")
     for key, detailed in (("a", True), ("b", False)):
@@ -43,7 +43,7 @@ def test_a_repeated_cancel_of_many_lists_the_first() -> None:
             assert MANY == first == again
 
 
-def test_keyed_cancels_of_another_account_do_not_make_mine_forgotten() -> None:
+def test_keyed_cancels_of_one_account_do_not_evict_answers_of_another() -> None:
     """A retry after the flood finds the order, and places no second one."""
     harness = Harness()
     alice, bob = harness.connect("alice"), harness.connect("bob")

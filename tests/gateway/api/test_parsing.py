@@ -48,7 +48,7 @@ def margins(client: Client, *, over: str, **given: object) -> dict[str, Any]:
 @pytest.mark.parametrize("over", ["get", "json"])
 @pytest.mark.parametrize("param", ["amount", "price"])
 @pytest.mark.parametrize("text", NO_NUMBERS)
-def test_a_string_that_is_no_json_number_is_refused(
+def test_a_string_without_a_json_number_is_rejected(
     alice: Client, over: str, param: str, text: str
 ) -> None:
     """Naming the parameter."""
@@ -74,7 +74,7 @@ texts = st.one_of(
 @given(texts, st.sampled_from(["get", "json"]))
 @example("1_0", "json")
 @example("\u0661", "get")
-def test_a_string_is_a_number_exactly_where_json_has_one(text: str, over: str) -> None:
+def test_strings_follow_the_grammar_of_json_numbers(text: str, over: str) -> None:
     """Any text: whether it is taken for a number is what a JSON parser says of it."""
     assume_encodable(text)
     reply = margins(_SHARED, over=over, amount=text)
@@ -141,7 +141,7 @@ def test_numbers_out_of_range_name_the_limit(alice: Client, over: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["1e99999999999999999999", "1e-99999999999999999999"])
-def test_an_exponent_beyond_all_is_refused_by_name(alice: Client, number: str) -> None:
+def test_an_exponent_beyond_the_range_is_rejected_by_name(alice: Client, number: str) -> None:
     """As a JSON number, which nothing can hold."""
     params = f'{{"instrument_name":"{BTC}","amount":{number},"price":65000}}'
     alice.carry_out(
@@ -153,7 +153,7 @@ def test_an_exponent_beyond_all_is_refused_by_name(alice: Client, number: str) -
 
 @pytest.mark.parametrize("value", [True, False, None, [], [10], {}, {"a": 1}])
 @pytest.mark.parametrize("param", ["amount", "price"])
-def test_what_is_no_number_at_all_is_refused(alice: Client, param: str, value: object) -> None:
+def test_a_value_that_is_not_a_number_is_rejected(alice: Client, param: str, value: object) -> None:
     """Also true, which Python has for 1."""
     error = margins(alice, over="json", **{param: value})["error"]
     reason = "must not be null" if value is None else "wrong format"
@@ -204,7 +204,7 @@ def test_booleans_may_be_strings(alice: Client, over: str, text: str, meaning: b
         ("ids=%5B" * 2_000, False),
     ],
 )
-def test_lists_come_as_json_or_as_repeated_keys(alice: Client, query: str, ids: bool) -> None:
+def test_lists_are_json_or_repeated_keys(alice: Client, query: str, ids: bool) -> None:
     """And are refused by name where they are no lists of strings."""
     _, reply = alice.harness.get(f"/api/v2/private/get_order_margin_by_ids?{query}", BASIC)
     if ids:

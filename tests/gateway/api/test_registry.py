@@ -49,7 +49,7 @@ def complaint(json: str) -> tuple[int, object]:
     return caught.value.code, caught.value.data
 
 
-def test_json_is_read_by_schema_and_unknown_keys_are_ignored() -> None:
+def test_json_is_decoded_by_schema_and_unknown_keys_are_ignored() -> None:
     """Amounts keep every digit, and what nobody asked for does no harm."""
     read = SAMPLE.decode(
         msgspec.Raw(b'{"name":"x","amount":0.30000000000000001,"ids":["1"],"direction":"buy"}')
@@ -57,7 +57,7 @@ def test_json_is_read_by_schema_and_unknown_keys_are_ignored() -> None:
     assert Sample("x", Decimal("0.30000000000000001"), ids=["1"]) == read
 
 
-def test_strings_in_json_are_read_as_the_type_of_their_field() -> None:
+def test_strings_in_json_are_converted_to_the_type_of_the_field() -> None:
     """Some clients send every value as a string."""
     read = SAMPLE.decode(msgspec.Raw(b'{"name":"5","amount":"10.0","count":"3","detailed":"true"}'))
     assert Sample("5", Decimal("10.0"), 3, detailed=True) == read
@@ -70,7 +70,7 @@ def test_null_counts_as_absent() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"{}"])
-def test_parameters_may_be_left_out(raw: bytes) -> None:
+def test_parameters_may_be_omitted(raw: bytes) -> None:
     """No params, null and an empty object are the same."""
     assert NoParams() == METHODS["public/get_time"].decode(msgspec.Raw(raw))
 
@@ -88,22 +88,22 @@ def test_parameters_may_be_left_out(raw: bytes) -> None:
         ('{"name":"x","ids":["1",2]}', "ids", "wrong format"),
     ],
 )
-def test_a_wrong_parameter_is_named_with_the_reason(json: str, param: str, reason: str) -> None:
+def test_an_invalid_parameter_is_named_with_the_reason(json: str, param: str, reason: str) -> None:
     """-32602 says which parameter, and what about it."""
     assert (-32602, {"reason": reason, "param": param}) == complaint(json)
 
 
-def test_positional_parameters_are_refused() -> None:
+def test_positional_parameters_are_rejected() -> None:
     """Parameters are an object."""
     assert (-32602, {"reason": "wrong format"}) == complaint("[1]")
 
 
-def test_parameters_nested_without_end_are_a_parse_error() -> None:
+def test_deeply_nested_parameters_are_a_parse_error() -> None:
     """A client cannot make us recurse until something breaks."""
     assert (-32700, None) == complaint('{"other":' + "[" * 5_000 + "]" * 5_000 + "}")
 
 
-def test_a_query_string_is_read_by_schema() -> None:
+def test_a_query_string_is_converted_by_schema() -> None:
     """Every value of a GET is a string."""
     query = [("name", "5"), ("amount", "10.0"), ("count", "3"), ("detailed", "true"), ("x", "y")]
     assert Sample("5", Decimal("10.0"), 3, detailed=True) == SAMPLE.convert(query)
@@ -117,7 +117,7 @@ def test_a_query_string_is_read_by_schema() -> None:
         [("ids[]", "a"), ("ids[]", "b")],
     ],
 )
-def test_lists_in_a_query_come_in_three_forms(query: list[tuple[str, str]]) -> None:
+def test_lists_in_a_query_have_three_forms(query: list[tuple[str, str]]) -> None:
     """JSON text, repeated keys, and keys with brackets."""
     assert Sample("x", ids=["a", "b"]) == SAMPLE.convert([("name", "x"), *query])
 
@@ -129,7 +129,7 @@ def test_one_value_is_a_list_of_one_in_a_query() -> None:
 
 
 @pytest.mark.parametrize("value", ["[", "[1]", '{"a":1}[', "[" * 5_000])
-def test_a_broken_list_in_a_query_is_named(value: str) -> None:
+def test_a_malformed_list_in_a_query_is_named(value: str) -> None:
     """What looks like JSON has to be some."""
     with pytest.raises(ApiError) as caught:
         SAMPLE.convert([("name", "x"), ("ids", value if value.startswith("[") else "[" + value)])
@@ -151,7 +151,7 @@ def test_private_methods_need_a_scope_and_public_ones_have_none() -> None:
     assert not {"private/new", "public/new"} & METHODS.keys()
 
 
-def test_every_private_method_asks_for_a_scope() -> None:
+def test_every_private_method_has_a_scope() -> None:
     """Default deny."""
     unguarded = [row.name for row in METHODS.values() if row.name.startswith("private/")]
     assert [] == [name for name in unguarded if not METHODS[name].scope]
@@ -165,7 +165,7 @@ def test_names_are_public_or_private() -> None:
     assert [] == [name for name in names if not name.startswith(("public/", "private/"))]
 
 
-def test_who_takes_a_key_can_tell_its_outcome_again_and_nobody_else() -> None:
+def test_idempotent_params_and_a_reply_format_go_together() -> None:
     """A method that forgot to would fail on the first repetition."""
 
     def handler(call: Call, params: Params) -> object:

@@ -1,14 +1,10 @@
 """A session: who may call what, what it costs, and where commands come from."""
 
-from base64 import b64encode
-from hashlib import sha256
-from hmac import HMAC
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.api.context import HttpRequest
 from gateway.protocol.outcome import Close, Outcome, Reply, Submit
 from risk.commands import StartSession
 from tests.gateway.harness import START, Client, Harness, whole
@@ -29,17 +25,7 @@ def only_submit(outcomes: list[Outcome]) -> Submit:
     return outcome
 
 
-def basic(name: str, secret: str) -> str:
-    return "Basic " + b64encode(f"{name}:{secret}".encode()).decode()
-
-
-def signed(target: str, *, stamp: int, nonce: str = "n", verb: str = "GET", body: str = "") -> str:
-    message = f"{stamp}\n{nonce}\n{verb}\n{target}\n{body}\n"
-    signature = HMAC(b"alice-secret", message.encode(), sha256).hexdigest()
-    return f"deri-hmac-sha256 sig={signature}, nonce={nonce},ts={stamp},id=alice-key"
-
-
-def test_a_stranger_may_call_what_is_public_and_nothing_else() -> None:
+def test_without_a_login_only_public_methods_are_available() -> None:
     """10000 without a log-in; unknown names and missing methods are told apart."""
     client = Harness().connect()
     assert START + 1_000 == client.call("public/get_time")
@@ -48,7 +34,7 @@ def test_a_stranger_may_call_what_is_public_and_nothing_else() -> None:
     assert 10033 == client.error("private/mass_quote")["code"]
 
 
-def test_a_scope_that_only_reads_cannot_trade() -> None:
+def test_a_read_scope_cannot_trade() -> None:
     """13021 where the log-in's scope is not enough, whatever the parameters."""
     client = Harness().connect("reader")
     assert [] == client.call("private/get_open_orders")
@@ -57,7 +43,7 @@ def test_a_scope_that_only_reads_cannot_trade() -> None:
     assert 13021 == error["code"]
 
 
-def test_a_narrower_scope_is_granted_as_asked() -> None:
+def test_a_narrower_scope_is_granted_as_requested() -> None:
     """A log-in gets what it asked for, not all that its key could have."""
     client = Harness().connect()
     granted = client.login("alice", scope="trade:read")
@@ -65,7 +51,7 @@ def test_a_narrower_scope_is_granted_as_asked() -> None:
     assert 13021 == client.error("private/buy", **ORDER)["code"]
 
 
-def test_a_login_counts_for_requests_that_were_sent_right_behind_it() -> None:
+def test_a_login_applies_to_requests_sent_before_its_reply() -> None:
     """Clients send log-in, subscription and order without waiting."""
     harness = Harness()
     client = harness.connect()
@@ -95,20 +81,7 @@ def test_requests_of_a_session_are_numbered_from_one() -> None:
     assert [client.sink.number] * 2 == [origin.session for origin in origins]
 
 
-def test_http_requests_share_one_sequence() -> None:
-    """All HTTP clients are session 0, so that their numbers must not repeat among each other."""
-    harness = Harness()
-    orders = [
-        harness.get(
-            "/api/v2/private/buy?instrument_name=BTC-PERPETUAL&amount=10&price=60000",
-            basic(name, f"{name.removesuffix('-key')}-secret"),
-        )
-        for name in ("alice-key", "bob-key", "alice-key")
-    ]
-    assert ["1", "2", "3"] == [body["result"]["order"]["order_id"] for _, body in orders]
-
-
-def test_a_token_in_the_request_acts_for_its_owner() -> None:
+def test_a_request_with_a_token_acts_for_the_owner_of_the_token() -> None:
     """Without touching the connection's own log-in, and outside its session."""
     harness = Harness()
     token = harness.connect().login("bob", scope="session:one")["access_token"]
@@ -136,7 +109,7 @@ def test_a_bad_token_is_unauthorized(token: str) -> None:
     assert (13009, "unauthorized") == (error["code"], error["message"])
 
 
-def test_a_connection_token_is_worth_nothing_elsewhere() -> None:
+def test_a_connection_token_is_invalid_on_other_connections() -> None:
     """It is bound to the connection that it was issued on."""
     harness = Harness()
     token = harness.connect().login("alice")["access_token"]
@@ -158,93 +131,13 @@ def test_an_expired_login_can_be_renewed() -> None:
     assert [] == client.call("private/get_open_orders")
 
 
-def test_http_takes_every_kind_of_authorization() -> None:
-    """Basic, bearer in any letter case, a signature with its parts in any order, and a token."""
-    harness = Harness()
-    target = "/api/v2/private/get_open_orders?kind=future"
-    granted = harness.get(
-        "/api/v2/public/auth?grant_type=client_credentials"
-        "&client_id=alice-key&client_secret=alice-secret"
-    )
-    token = granted[1]["result"]["access_token"]
-    headers = [
-        basic("alice-key", "alice-secret"),
-        f"bearer {token}",
-        f"Bearer {token}",
-        signed(target, stamp=harness.clock.time),
-    ]
-    answers = [harness.get(target, header) for header in headers]
-    answers.append(harness.get(f"{target}&access_token={token}"))
-    assert [(200, [])] * 5 == [(status, body["result"]) for status, body in answers]
-
-
-def test_a_signature_covers_the_query_as_it_was_sent() -> None:
-    """Changing one parameter on the way breaks it."""
-    harness = Harness()
-    header = signed("/api/v2/private/get_open_orders", stamp=harness.clock.time)
-    status, body = harness.get("/api/v2/private/get_open_orders?kind=future", header)
-    assert (401, 13004) == (status, body["error"]["code"])
-
-
-def test_a_signature_covers_the_body_of_a_post() -> None:
-    """POST signs its body; the id is echoed there, and left out of a GET."""
-    harness = Harness()
-    body = '{"jsonrpc":"2.0","id":0,"method":"private/get_open_orders","params":{}}'
-    target = "/api/v2/private/get_open_orders"
-    request = HttpRequest(
-        verb="POST",
-        target=target,
-        method="private/get_open_orders",
-        body=body.encode(),
-        authorization=signed(target, stamp=harness.clock.time, verb="POST", body=body),
-    )
-    status, reply = harness.http(request)
-    assert (200, 0, []) == (status, reply["id"], reply["result"])
-    assert "id" not in harness.get("/api/v2/public/get_time")[1]
-
-
-def test_post_may_leave_the_method_to_the_path_or_to_the_body() -> None:
-    """The bare path takes it from the body, a path with a method needs none there."""
-    harness = Harness()
-    bare = HttpRequest(
-        verb="POST", target="/api/v2", method="", body=b'{"id":1,"method":"/public/test"}'
-    )
-    path = HttpRequest(
-        verb="POST", target="/api/v2/public/test", method="public/test", body=b'{"id":1}'
-    )
-    neither = HttpRequest(verb="POST", target="/api/v2", method="", body=b'{"id":1}')
-    empty = HttpRequest(
-        verb="POST", target="/api/v2/public/test", method="public/test", query=(("x", "y"),)
-    )
-    assert [200, 200, 400, 200] == [harness.http(each)[0] for each in (bare, path, neither, empty)]
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        "public/hello?client_name=a&client_version=b",
-        "public/set_heartbeat?interval=10",
-        "public/disable_heartbeat",
-        'public/subscribe?channels=["ticker.BTC-PERPETUAL.100ms"]',
-        "private/subscribe?channels=user.orders.any.any.raw",
-        "private/logout",
-        "private/enable_cancel_on_disconnect",
-        "private/get_cancel_on_disconnect",
-    ],
-)
-def test_what_needs_a_connection_is_refused_over_http(method: str) -> None:
-    """10030 must_be_websocket_request."""
-    status, body = Harness().get(f"/api/v2/{method}", basic("alice-key", "alice-secret"))
-    assert (400, 10030) == (status, body["error"]["code"])
-
-
-def test_without_limits_nobody_counts_requests() -> None:
+def test_without_limits_requests_are_not_counted() -> None:
     """The credits of the API are off unless the operator wants them."""
     client = Harness().connect()
     assert [START + 1_000] * 300 == [client.call("public/get_time") for _ in range(300)]
 
 
-def test_who_uses_up_the_credits_is_told_and_disconnected() -> None:
+def test_a_client_without_credits_gets_an_error_and_is_disconnected() -> None:
     """A burst of 100, then 10028 and the end, as the API has it; garbage costs as well."""
     harness = Harness("[limits]\nenabled = true\n")
     client = harness.connect()
@@ -260,7 +153,7 @@ def test_who_uses_up_the_credits_is_told_and_disconnected() -> None:
     assert "result" in only_reply(client.send(client.frame("public/get_time", {})))
 
 
-def test_orders_have_credits_of_their_own_and_running_out_keeps_the_connection() -> None:
+def test_orders_have_separate_credits_whose_exhaustion_keeps_the_connection() -> None:
     """A bot that meets the limit of orders can still cancel everything, and stays connected."""
     harness = Harness("[limits]\nenabled = true\nmatching_burst = 2\n")
     client = harness.connect("alice")
@@ -271,7 +164,7 @@ def test_orders_have_credits_of_their_own_and_running_out_keeps_the_connection()
     assert 2 == client.call("private/cancel_all")
 
 
-def test_an_account_has_so_many_undecided_requests_and_no_more() -> None:
+def test_the_order_requests_in_flight_of_an_account_are_bounded() -> None:
     """10047 for one above the limit, on whatever connection; a decision frees the place."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 2\n")
     client, other = harness.connect("alice"), harness.connect("alice")
@@ -286,7 +179,7 @@ def test_an_account_has_so_many_undecided_requests_and_no_more() -> None:
     assert 3 == client.call("private/cancel_all")
 
 
-def test_an_order_too_many_is_paid_for_before_it_is_refused() -> None:
+def test_an_order_beyond_the_in_flight_limit_costs_credits() -> None:
     """10028 once the credits are used up, however full the account; 13021 whatever it holds."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\nmatching_burst = 3\n")
     client = harness.connect("alice")
@@ -298,7 +191,7 @@ def test_an_order_too_many_is_paid_for_before_it_is_refused() -> None:
     assert 13021 == reader.error("private/buy", **ORDER)["code"]
 
 
-def test_a_repetition_is_answered_however_full_the_account_is() -> None:
+def test_a_repeated_request_is_answered_at_the_in_flight_limit() -> None:
     """With a key the first outcome is the answer, and only what is new is one too many."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
     client = harness.connect("alice")
@@ -309,7 +202,7 @@ def test_a_repetition_is_answered_however_full_the_account_is() -> None:
     assert 10047 == client.error("private/cancel", order_id=order["order_id"])["code"]
 
 
-def test_a_login_takes_no_place_among_undecided_orders() -> None:
+def test_a_login_is_not_counted_in_flight() -> None:
     """So that a client can send its log-in and all its orders in one go."""
     client = Harness("[limits]\nenabled = true\nundecided_requests = 1\n").connect()
     credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
@@ -320,7 +213,7 @@ def test_a_login_takes_no_place_among_undecided_orders() -> None:
     assert "open" == client.sink.replies[1]["result"]["order"]["order_state"]
 
 
-def test_a_request_that_never_reached_the_venue_frees_its_place() -> None:
+def test_a_request_that_never_reached_the_exchange_releases_its_place() -> None:
     """Refused by a full inbox, or forgotten with its connection: neither counts for ever."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
     client = harness.connect("alice")
@@ -334,7 +227,7 @@ def test_a_request_that_never_reached_the_venue_frees_its_place() -> None:
     assert "result" in again.request("private/buy", **ORDER)
 
 
-def test_a_login_whose_session_could_not_start_is_none() -> None:
+def test_a_login_whose_session_does_not_start_is_reverted() -> None:
     """The client is refused, and its next private request as well."""
     client = Harness().connect()
     credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
@@ -344,7 +237,7 @@ def test_a_login_whose_session_could_not_start_is_none() -> None:
     assert 10000 == client.error("private/get_open_orders")["code"]
 
 
-def test_a_second_login_makes_up_for_a_first_that_failed() -> None:
+def test_a_second_login_succeeds_after_the_first_failed() -> None:
     """Both were sent at once; only the second start of the session got through."""
     client = Harness().connect()
     credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
@@ -356,7 +249,7 @@ def test_a_second_login_makes_up_for_a_first_that_failed() -> None:
     assert "open" == client.call("private/buy", **ORDER)["order"]["order_state"]
 
 
-def test_a_venue_that_closes_takes_no_more_commands_but_answers_reads() -> None:
+def test_a_closing_venue_rejects_commands_and_answers_queries() -> None:
     """11051, so that clients come back later."""
     harness = Harness()
     client = harness.connect("alice")
@@ -365,7 +258,7 @@ def test_a_venue_that_closes_takes_no_more_commands_but_answers_reads() -> None:
     assert [] == client.call("private/get_open_orders")
 
 
-def test_logging_out_ends_the_connection_quietly_and_its_tokens() -> None:
+def test_logout_closes_quietly_and_revokes_the_tokens() -> None:
     """No reply, no cancel-on-disconnect, and the refresh token is worth nothing any more."""
     harness = Harness()
     client = harness.connect()
@@ -377,7 +270,7 @@ def test_logging_out_ends_the_connection_quietly_and_its_tokens() -> None:
     assert 13009 == client.error("public/auth", **refresh)["code"]
 
 
-def test_a_connection_may_change_its_account() -> None:
+def test_a_connection_may_log_in_to_another_account() -> None:
     """The last log-in counts; orders from then on are the new account's."""
     harness = Harness()
     client = harness.connect("alice")
@@ -388,7 +281,7 @@ def test_a_connection_may_change_its_account() -> None:
     assert 102 == theirs["user_id"]
 
 
-def test_heartbeats_ask_a_quiet_client_and_then_give_it_up() -> None:
+def test_an_idle_client_gets_a_test_request_and_is_then_disconnected() -> None:
     """A plain beat while it talks, a test request once it was quiet, the end without an answer."""
     client = Harness().connect()
     session = client.session
@@ -402,7 +295,7 @@ def test_heartbeats_ask_a_quiet_client_and_then_give_it_up() -> None:
     assert ["heartbeat", "test_request", 1008] == [_pushed(client, at) for at in (30, 40, 50)]
 
 
-def test_a_connection_that_says_nothing_for_ten_minutes_is_closed() -> None:
+def test_a_connection_without_input_is_closed_after_ten_minutes() -> None:
     """With or without heartbeats."""
     client = Harness().connect()
     client.session.on_chunk(0.0)
@@ -421,7 +314,7 @@ def _pushed(client: Client, now: float) -> object:
     return msgspec.json.decode(whole(outcome.data))["params"]["type"]
 
 
-def test_nesting_of_any_depth_gets_a_reply() -> None:
+def test_a_deeply_nested_request_gets_a_reply() -> None:
     """Also at the very depth at which one decoder still goes on and the next no longer does."""
     client = Harness().connect("alice")
     start = b'{"id":1,"method":"private/buy","params":{"access_token":null,"x":'

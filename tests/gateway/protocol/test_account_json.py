@@ -96,7 +96,7 @@ def test_an_open_order_has_every_field() -> None:
     } == order(ORDER, instrument)
 
 
-def test_an_order_says_what_it_was_and_why_it_ended_where_that_is_so() -> None:
+def test_original_type_and_cancel_reason_are_present_only_with_a_value() -> None:
     """Optional fields are there when they say something."""
     ended = msgspec.structs.replace(
         ORDER,
@@ -112,7 +112,7 @@ def test_an_order_says_what_it_was_and_why_it_ended_where_that_is_so() -> None:
     )
 
 
-def test_a_market_order_has_a_number_for_its_price() -> None:
+def test_the_price_of_a_market_order_is_a_number() -> None:
     """What it was filled at on average, and 0.0 where it was not."""
     instrument = Desk().market().instrument
     market = msgspec.structs.replace(ORDER, type=OrderType.MARKET, price=0)
@@ -124,7 +124,7 @@ def test_a_market_order_has_a_number_for_its_price() -> None:
 @pytest.mark.parametrize(
     ("size", "direction"), [(20 * SCALE, "buy"), (-20 * SCALE, "sell"), (0, "zero")]
 )
-def test_a_position_has_a_direction(size: int, direction: str) -> None:
+def test_the_direction_of_a_position_follows_its_size(size: int, direction: str) -> None:
     """The size is signed, and a position that is none is `zero`."""
     view = msgspec.structs.replace(POSITION, size=size)
     told = account_json.position_json(view, Desk().market().instrument)
@@ -204,7 +204,7 @@ def test_a_summary_has_every_field_of_the_portfolio_channel() -> None:
     )
 
 
-def test_ids_carry_the_family_of_all_but_bitcoin() -> None:
+def test_ids_have_a_family_prefix_except_for_bitcoin() -> None:
     """As the API writes them, so that clients that sort by prefix find theirs."""
     desk = Desk()
     linear = msgspec.structs.replace(ORDER, instrument=SOL)

@@ -6,7 +6,7 @@ from gateway.protocol.errors import CODES, ApiError, Code, error_for
 from risk.reasons import Reason
 
 
-def test_every_reason_of_the_venue_has_a_code() -> None:
+def test_every_rejection_reason_has_a_code() -> None:
     """A new reason without one would break the connection that meets it."""
     assert set(Reason) == set(CODES)
 
@@ -28,7 +28,7 @@ def test_every_reason_of_the_venue_has_a_code() -> None:
         (Reason.CURRENCY_UNKNOWN, "", -32602, "Invalid params"),
     ],
 )
-def test_a_refusal_reads_as_the_api_writes_it(
+def test_a_rejection_has_the_message_of_the_api(
     reason: Reason, detail: str, code: int, message: str
 ) -> None:
     """Clients match codes, and some of them the text."""
@@ -48,6 +48,6 @@ def test_a_refusal_reads_as_the_api_writes_it(
         (Code.SYSTEM_MAINTENANCE, 503),
     ],
 )
-def test_http_statuses_follow_the_code(code: Code, status: int) -> None:
+def test_the_http_status_follows_the_code(code: Code, status: int) -> None:
     """400 unless it is about who you are, how often you ask, or the venue itself."""
     assert status == ApiError(code).status

@@ -33,13 +33,13 @@ def on_the_wire(number: jsonrpc.Number) -> str:
         (10**30 + 1, "10000000000000000000000.00000001"),
     ],
 )
-def test_prices_leave_as_shortest_decimals(units: int, text: str) -> None:
+def test_prices_are_written_as_the_shortest_decimals(units: int, text: str) -> None:
     """A price has the digits it has: no more, no fewer, whatever its size."""
     assert text == on_the_wire(jsonrpc.price(units))
 
 
 @given(st.integers(min_value=-(10**30), max_value=10**30))
-def test_every_price_survives_the_wire(units: int) -> None:
+def test_every_price_survives_encoding_and_decoding(units: int) -> None:
     """What was written, read as a decimal, is the same number of units."""
     assert Fraction(units, 10**8) == Fraction(on_the_wire(jsonrpc.price(units)))
 
@@ -64,19 +64,19 @@ def test_money_is_rounded_half_even_to_eight_decimals(units: int, text: str) -> 
         ("9999999999.99999999", 10**18 - 1),
     ],
 )
-def test_numbers_come_in_exactly(text: str, units: int) -> None:
+def test_numbers_are_decoded_exactly(text: str, units: int) -> None:
     """Zeros at the end say nothing; every other digit counts."""
     assert units == jsonrpc.units(Decimal(text), "amount")
 
 
 @pytest.mark.parametrize("digits", ["0", "10", "-5", "9999999999", "-9999999999"])
-def test_digits_alone_are_read_as_an_integer_to_the_same_end(digits: str) -> None:
+def test_integers_and_decimals_are_converted_alike(digits: str) -> None:
     """What is quick to read means no more and no less."""
     assert jsonrpc.units(Decimal(digits), "amount") == jsonrpc.units(int(digits), "amount")
 
 
 @pytest.mark.parametrize("number", [10**10, -(10**10), 10**400])
-def test_integers_out_of_range_are_refused_by_name(number: int) -> None:
+def test_an_integer_out_of_range_is_rejected_by_name(number: int) -> None:
     """As they are with a point in them."""
     with pytest.raises(ApiError) as caught:
         jsonrpc.units(number, "price")
@@ -96,7 +96,7 @@ def test_integers_out_of_range_are_refused_by_name(number: int) -> None:
         ("-1e999999999", "must be above -10000000000"),
     ],
 )
-def test_numbers_out_of_range_are_refused_by_name(text: str, reason: str) -> None:
+def test_a_number_out_of_range_is_rejected_by_name(text: str, reason: str) -> None:
     """What could not be a price or an amount never becomes an integer."""
     with pytest.raises(ApiError) as caught:
         jsonrpc.units(Decimal(text), "amount")
@@ -106,7 +106,7 @@ def test_numbers_out_of_range_are_refused_by_name(text: str, reason: str) -> Non
 @pytest.mark.parametrize(
     "text", ["0.000000001", "1e-999999999", "10.00000000000000000000000000000000000000000001"]
 )
-def test_a_digit_too_many_is_refused(text: str) -> None:
+def test_too_many_decimals_are_rejected(text: str) -> None:
     """A number is refused rather than rounded, with the code that belongs to it."""
     with pytest.raises(ApiError) as caught:
         jsonrpc.units(Decimal(text), "price", finer=Code.PRICE_PRECISION_EXCEEDED)
@@ -120,7 +120,7 @@ def test_a_digit_too_many_is_refused(text: str) -> None:
         *("1.0", "1e3", "1E+3", "-0", "-0.0", "0e0", "10.00", "1.5e1", "1e999999", '"1.50"'),
     ],
 )
-def test_an_id_is_echoed_as_it_came(identity: str) -> None:
+def test_an_id_is_echoed_as_it_was_sent(identity: str) -> None:
     """Integers stay integers, strings strings, 0 is an id, and no digit is lost."""
     request = decode(f'{{"method":"public/test","id":{identity}}}', limit=9_000, needs_id=True)
     assert identity == bytes(request.id).decode()
@@ -128,7 +128,7 @@ def test_an_id_is_echoed_as_it_came(identity: str) -> None:
     assert f'"id":{identity},' in reply.decode()
 
 
-def test_without_an_id_the_reply_has_none() -> None:
+def test_the_reply_to_a_request_without_an_id_has_none() -> None:
     """The id is left out, not null."""
     request = decode(b'{"method":"public/test"}', limit=1_000, needs_id=False)
     reply = msgspec.json.decode(jsonrpc.result(RequestMeta(request.id, 5, testnet=False), {}, 9))
@@ -143,7 +143,7 @@ def test_without_an_id_the_reply_has_none() -> None:
     assert expected == reply
 
 
-def test_an_error_has_data_only_where_there_is_some() -> None:
+def test_an_error_without_data_omits_the_member() -> None:
     """`data` is left out rather than sent empty."""
     meta = RequestMeta(msgspec.Raw(b"1"), 5, testnet=True)
     plain = msgspec.json.decode(jsonrpc.error_reply(meta, ApiError(11054), 9))
@@ -184,7 +184,7 @@ def test_an_error_has_data_only_where_there_is_some() -> None:
         (b'{"method":"public/test","id":1}' + b" " * 20_000, -32600, b""),
     ],
 )
-def test_what_is_no_request_is_refused_under_its_id(
+def test_a_malformed_request_is_rejected_under_its_id(
     frame: bytes | str, code: int, identity: bytes
 ) -> None:
     """Arrays, wrong types and broken JSON get their code, and their id where it can be read."""
@@ -193,14 +193,14 @@ def test_what_is_no_request_is_refused_under_its_id(
     assert (code, identity) == (caught.value.error.code, bytes(caught.value.id))
 
 
-def test_the_body_names_the_method_before_the_path() -> None:
+def test_the_method_in_the_body_precedes_the_path() -> None:
     """The body's method wins, the path's is taken where it names none; a slash in front is fine."""
     named = decode(b'{"method":"/public/test"}', limit=99, needs_id=False, method="public/hello")
     silent = decode(b"{}", limit=99, needs_id=False, method="public/hello")
     assert ("public/test", "public/hello") == (named.method, silent.method)
 
 
-def test_a_frame_of_the_limit_passes_and_one_more_byte_does_not() -> None:
+def test_a_frame_may_be_as_long_as_the_limit() -> None:
     """The limit is in bytes, not in characters."""
     frame = '{"method":"public/test","id":"é"}'
     size = len(frame.encode())
@@ -210,7 +210,7 @@ def test_a_frame_of_the_limit_passes_and_one_more_byte_does_not() -> None:
     assert "request entity too large" == caught.value.error.message
 
 
-def test_ids_of_orders_and_trades_name_their_family() -> None:
+def test_ids_of_orders_and_trades_have_the_family_prefix() -> None:
     """Digits for BTC, as clients expect; the family in front for all others."""
     shown = {
         instrument: name(instrument, 12)

@@ -78,7 +78,7 @@ def reads() -> Iterator[str]:
             yield name
 
 
-def test_no_read_of_many_rows_is_encoded_in_one_go() -> None:
+def test_large_results_are_encoded_in_slices() -> None:
     """Whatever the method: an answer is small, or it is one that comes in slices."""
     _, alice, _ = filled()
     ids = [order["order_id"] for order in alice.call("private/get_open_orders")]
@@ -145,7 +145,7 @@ def test_each_slice_has_a_bounded_number_of_rows(method: str, rows: int) -> None
     assert rows <= done.count(mark) <= rows + 4
 
 
-def test_an_answer_is_of_the_moment_in_which_it_was_asked_for() -> None:
+def test_a_large_result_is_a_snapshot_of_the_time_of_its_request() -> None:
     """Orders that come, change and go while it is encoded are not in it, changed or missing."""
     harness, alice, _ = filled()
     book = harness.connect()
@@ -167,7 +167,7 @@ def test_an_answer_is_of_the_moment_in_which_it_was_asked_for() -> None:
     assert before[0] != alice.call("private/get_open_orders")
 
 
-def test_all_cancelled_orders_in_detail_come_in_slices_too() -> None:
+def test_a_detailed_list_of_cancelled_orders_is_encoded_in_slices() -> None:
     """The only answer of a command that may have many rows."""
     harness, alice, _ = filled()
     (made,) = alice.send(alice.frame("private/cancel_all", {"detailed": True}))
@@ -181,7 +181,7 @@ def test_all_cancelled_orders_in_detail_come_in_slices_too() -> None:
 
 
 @pytest.mark.parametrize("method", ["private/get_open_orders", "public/get_order_book"])
-def test_the_rows_of_a_large_answer_are_paid_for(method: str) -> None:
+def test_the_rows_of_a_large_reply_cost_credits(method: str) -> None:
     """The answer comes in any case; what it took beyond the pool is missing for the next."""
     harness, alice, _ = filled(
         "[limits]\nenabled = true\nmatching_burst = 10000\ngeneral_pool = 1000\n"
@@ -198,7 +198,7 @@ def test_the_rows_of_a_large_answer_are_paid_for(method: str) -> None:
     assert alice.call("public/get_time")
 
 
-def test_a_small_answer_costs_no_more_than_its_request() -> None:
+def test_a_small_reply_costs_no_more_than_its_request() -> None:
     """Rows are only counted where they come in slices."""
     harness = Harness("[limits]\nenabled = true\ngeneral_pool = 1000\ncredits_per_second = 1\n")
     alice = harness.connect("alice")
@@ -209,7 +209,7 @@ def test_a_small_answer_costs_no_more_than_its_request() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, ROWS, ROWS + 1, 3 * ROWS])
-def test_an_array_is_the_same_text_whether_in_slices_or_not(rows: int) -> None:
+def test_an_array_has_the_same_text_in_slices(rows: int) -> None:
     """Nothing is lost or doubled where one slice ends and the next begins."""
     numbers = large_results.array(range(rows), lambda row: b"%d" % row)
     assert rows == numbers.rows
@@ -219,7 +219,7 @@ def test_an_array_is_the_same_text_whether_in_slices_or_not(rows: int) -> None:
 
 
 @pytest.mark.parametrize("identity", [1, "x", msgspec.Raw(b'"a\\u0000b"'), msgspec.Raw(b"1.0")])
-def test_a_large_reply_has_the_envelope_of_any_other(identity: Any) -> None:
+def test_a_large_reply_has_the_same_envelope(identity: Any) -> None:
     """Whatever its id is, and with the time at which it was complete."""
     clock = HandClock()
     meta = jsonrpc.RequestMeta(identity, START * 1_000, testnet=True)

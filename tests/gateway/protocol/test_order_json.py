@@ -93,7 +93,7 @@ def order_fields(order: OrderRecord) -> dict[str, Any]:
 
 
 @given(orders)
-def test_an_order_is_told_field_by_field(order: OrderRecord) -> None:
+def test_order_text_equals_plainly_encoded_json(order: OrderRecord) -> None:
     """Whatever its terms and numbers, and whatever a client wrote into the label."""
     text = order_json.order_text(order, MARKETS[order.instrument])
     assert order_fields(order) == msgspec.json.decode(text)
@@ -137,14 +137,14 @@ def trade_fields(trade: Traded, side: TradeSide) -> dict[str, Any]:
 
 
 @given(trades)
-def test_a_public_trade_is_told_field_by_field(trade: Traded) -> None:
+def test_public_trade_text_equals_plainly_encoded_json(trade: Traded) -> None:
     """It shows the taker's side, and nothing of who they are."""
     text = order_json.public_trade_text(trade, MARKETS[trade.instrument])
     assert trade_fields(trade, trade.taker) == msgspec.json.decode(text)
 
 
 @given(trades, st.booleans())
-def test_an_own_trade_is_told_field_by_field(trade: Traded, taking: bool) -> None:
+def test_own_trade_text_equals_plainly_encoded_json(trade: Traded, taking: bool) -> None:
     """Each party has its own side of it, with its order, fee and profit."""
     side = trade.taker if taking else trade.maker
     passed = side.liquidation or not side.order_id

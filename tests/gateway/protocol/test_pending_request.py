@@ -34,7 +34,7 @@ def pending(
     )
 
 
-def test_an_answer_becomes_the_reply_and_frees_the_place() -> None:
+def test_an_answer_becomes_the_reply_and_releases_the_place() -> None:
     """With the id of the request, and the time that it took."""
     limiter, undone = InFlightLimiter(1), list[str]()
     request = pending(limiter, undone)
@@ -44,7 +44,7 @@ def test_an_answer_becomes_the_reply_and_frees_the_place() -> None:
     limiter.acquire(7)
 
 
-def test_a_refusal_is_told_and_undoes_what_was_assumed() -> None:
+def test_a_rejection_becomes_an_error_and_calls_undo() -> None:
     """By the venue, on the way to it, or by a result that cannot be told."""
     limiter, undone = InFlightLimiter(None), list[str]()
 
@@ -65,14 +65,14 @@ def test_a_refusal_is_told_and_undoes_what_was_assumed() -> None:
     assert not limiter.counts
 
 
-def test_the_words_of_a_refusal_may_be_the_requests_own() -> None:
+def test_a_request_may_explain_rejections_itself() -> None:
     """As for an order that closed while its cancel was on its way."""
     request = pending(InFlightLimiter(None), explain=lambda _: ApiError(Code.NOT_OPEN_ORDER))
     reply = msgspec.json.decode(whole(request.answer(Refused(ORIGIN, Reason.ORDER_NOT_FOUND))))
     assert 11044 == reply["error"]["code"]
 
 
-def test_a_place_is_freed_once() -> None:
+def test_a_place_is_released_once() -> None:
     """Abandoned after the answer, or twice, it does not make room for more than one."""
     limiter = InFlightLimiter(2)
     first, second = pending(limiter), pending(limiter)

@@ -66,7 +66,7 @@ def alice(harness: Harness) -> Client:
     return harness.connect("alice")
 
 
-def test_a_position_is_told_with_every_number(harness: Harness, alice: Client) -> None:
+def test_a_position_has_all_its_numbers(harness: Harness, alice: Client) -> None:
     """Signed size, the other side's mirror image, and numbers where clients insist on numbers."""
     mine = alice.call("private/get_position", instrument_name=BTC)
     theirs = harness.connect("bob").call("private/get_position", instrument_name=BTC)
@@ -78,7 +78,7 @@ def test_a_position_is_told_with_every_number(harness: Harness, alice: Client) -
     assert type(mine["leverage"]) is int
 
 
-def test_a_position_adds_up(alice: Client) -> None:
+def test_the_numbers_of_a_position_are_consistent(alice: Client) -> None:
     """Golden formulas of an inverse contract: size x (1/average - 1/mark), delta, margins."""
     shown = alice.call("private/get_position", instrument_name=BTC)
     mark, size = shown["mark_price"], 10_000
@@ -160,7 +160,7 @@ def test_summaries_hold_every_currency(alice: Client) -> None:
     assert alice.call("private/get_account_summary", currency="BTC") == shown["summaries"][0]
 
 
-def test_a_currency_that_is_not_ours_is_all_zeros_and_leaves_no_trace(
+def test_a_summary_in_an_unlisted_currency_is_zero_and_creates_no_wallet(
     harness: Harness, alice: Client
 ) -> None:
     """Bots ask for the currencies of their authors; a read must not change the state."""
@@ -176,7 +176,7 @@ def test_a_currency_that_is_not_ours_is_all_zeros_and_leaves_no_trace(
     assert digest == harness.exchange.digest()
 
 
-def test_the_extended_form_says_who_it_is(alice: Client) -> None:
+def test_the_extended_summary_has_the_profile(alice: Client) -> None:
     """Name, settings, limits and fees; fee_group is a string."""
     shown = alice.call("private/get_account_summary", currency="BTC", extended=True)
     expected = (101, "main", "alice", "reject_taker")
@@ -195,7 +195,7 @@ def test_the_extended_form_says_who_it_is(alice: Client) -> None:
         ("SOL_USDC-PERPETUAL", 10, 150, (0.04 + 0.000005 * 10) * 1_500 + 0.75),
     ],
 )
-def test_margins_tell_what_an_order_would_need(
+def test_get_margins_returns_the_margin_of_either_side(
     alice: Client, instrument: str, amount: float, price: float, needed: float
 ) -> None:
     """Initial margin and fee in the settlement currency, on either side; and the band."""
@@ -216,12 +216,14 @@ def test_margins_tell_what_an_order_would_need(
         ({"instrument_name": BTC, "amount": 10}, -32602),
     ],
 )
-def test_margins_of_nothing_are_an_error(alice: Client, params: Json, code: int) -> None:
+def test_get_margins_needs_an_instrument_an_amount_and_a_price(
+    alice: Client, params: Json, code: int
+) -> None:
     """Instrument, amount and price have to be some."""
     assert code == alice.error("private/get_margins", **params)["code"]
 
 
-def test_an_account_is_its_only_subaccount(alice: Client) -> None:
+def test_an_account_is_listed_as_its_only_subaccount(alice: Client) -> None:
     """With a portfolio where that is asked for."""
     (plain,) = alice.call("private/get_subaccounts")
     assert (101, "main", "alice") == (plain["id"], plain["type"], plain["username"])

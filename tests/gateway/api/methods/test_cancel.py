@@ -67,7 +67,7 @@ def without(rows: Iterable[int]) -> list[int]:
         ("cancel_by_label", {"label": "nobody"}, []),
     ],
 )
-def test_a_filter_takes_what_it_names_and_nothing_else(
+def test_a_filter_cancels_only_the_orders_it_selects(
     harness: Harness, alice: Client, method: str, params: Json, gone: list[int]
 ) -> None:
     """The result is the number of orders; a filter that fits nothing must not become no filter."""
@@ -85,7 +85,9 @@ def test_a_filter_takes_what_it_names_and_nothing_else(
         ("cancel_all_by_kind_or_type", {"currency": ["BTC"]}),
     ],
 )
-def test_detailed_lists_the_orders_by_instrument(alice: Client, method: str, params: Json) -> None:
+def test_detailed_cancels_list_the_orders_by_instrument(
+    alice: Client, method: str, params: Json
+) -> None:
     """One report per instrument, with its orders as cancelled."""
     reports = alice.call(f"private/{method}", **params, detailed=True)
     report = next(each for each in reports if each["instrument_name"] == "BTC-PERPETUAL")
@@ -107,7 +109,7 @@ def test_detailed_lists_the_orders_by_instrument(alice: Client, method: str, par
         ("cancel_all_by_instrument", {"instrument_name": "BTC-NEVER"}, 13020, None),
     ],
 )
-def test_a_wrong_filter_cancels_nothing(
+def test_an_invalid_filter_cancels_nothing(
     alice: Client, method: str, params: Json, code: int, param: str | None
 ) -> None:
     """An empty label least of all: it would fit every order that has none."""
@@ -116,7 +118,7 @@ def test_a_wrong_filter_cancels_nothing(
     assert without([]) == left(alice)
 
 
-def test_a_cancelled_order_says_who_cancelled_it(alice: Client) -> None:
+def test_a_cancelled_order_has_its_cancel_reason(alice: Client) -> None:
     """And a second cancel finds it closed; somebody else's is not there at all."""
     order = alice.call("private/cancel", order_id="1")
     assert ("cancelled", "user_request") == (order["order_state"], order["cancel_reason"])
@@ -125,7 +127,7 @@ def test_a_cancelled_order_says_who_cancelled_it(alice: Client) -> None:
     assert (10004, "order_not_found") == (stranger["code"], stranger["message"])
 
 
-def test_two_cancels_in_flight_cancel_once(alice: Client) -> None:
+def test_only_one_of_two_cancels_in_flight_takes_effect(alice: Client) -> None:
     """Both were sent while the order was open; the second is told that it no longer was."""
     frames = [alice.frame("private/cancel", {"order_id": "1"}) for _ in range(2)]
     for outcomes in [alice.send(frame) for frame in frames]:

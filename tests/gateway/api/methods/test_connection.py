@@ -17,7 +17,7 @@ def open_orders(harness: Harness) -> int:
     return len(harness.connect("alice").call("private/get_open_orders"))
 
 
-def test_greetings_tell_the_version(harness: Harness) -> None:
+def test_hello_and_test_return_the_version(harness: Harness) -> None:
     """hello wants to know who is calling; test may be asked for an error."""
     client = harness.connect()
     hello = {"client_name": "bot", "client_version": "1"}
@@ -27,14 +27,14 @@ def test_greetings_tell_the_version(harness: Harness) -> None:
     assert "client_name" == client.error("public/hello")["data"]["param"]
 
 
-def test_the_status_is_told_in_strings(harness: Harness) -> None:
+def test_the_status_is_given_as_strings(harness: Harness) -> None:
     """Clients compare `locked` with "false", not with false."""
     status, body = harness.get("/api/v2/public/status")
     assert (200, {"locked": "false", "locked_indices": []}) == (status, body["result"])
 
 
 @pytest.mark.parametrize("interval", [9, -1, 1e300, "often", None])
-def test_a_heartbeat_takes_ten_seconds_at_least(harness: Harness, interval: object) -> None:
+def test_a_heartbeat_interval_is_at_least_ten_seconds(harness: Harness, interval: object) -> None:
     """And a number of them."""
     client = harness.connect()
     params: Json = {} if interval is None else {"interval": interval}
@@ -42,7 +42,7 @@ def test_a_heartbeat_takes_ten_seconds_at_least(harness: Harness, interval: obje
     assert 600.0 == client.session.next_wake()
 
 
-def test_heartbeats_stop_when_asked_to(harness: Harness) -> None:
+def test_disable_heartbeat_stops_the_heartbeats(harness: Harness) -> None:
     """The idle limit remains."""
     client = harness.connect()
     assert "ok" == client.call("public/set_heartbeat", interval=10.5)
@@ -51,7 +51,7 @@ def test_heartbeats_stop_when_asked_to(harness: Harness) -> None:
     assert 600.0 == client.session.next_wake()
 
 
-def test_orders_end_with_their_connection_where_that_was_asked_for(harness: Harness) -> None:
+def test_cancel_on_disconnect_cancels_orders_with_their_connection(harness: Harness) -> None:
     """Those of this connection only, and with their reason."""
     staying, leaving = harness.connect("alice"), harness.connect("alice")
     staying.call("private/buy", **ORDER)
@@ -66,7 +66,7 @@ def test_orders_end_with_their_connection_where_that_was_asked_for(harness: Harn
     assert 1 == open_orders(harness)
 
 
-def test_orders_outlive_their_connection_otherwise(harness: Harness) -> None:
+def test_orders_stay_open_without_cancel_on_disconnect(harness: Harness) -> None:
     """Cancel-on-disconnect is off until asked for, and can be turned off again."""
     client = harness.connect("alice")
     client.call("private/enable_cancel_on_disconnect", scope="connection")
@@ -76,7 +76,7 @@ def test_orders_outlive_their_connection_otherwise(harness: Harness) -> None:
     assert 1 == open_orders(harness)
 
 
-def test_the_accounts_default_holds_for_connections_to_come(harness: Harness) -> None:
+def test_the_default_of_the_account_applies_to_later_connections(harness: Harness) -> None:
     """Also set over HTTP; connections that are open keep what they have."""
     before = harness.connect("alice")
     token = before.login("alice", scope="session:http")["access_token"]
@@ -91,7 +91,7 @@ def test_the_accounts_default_holds_for_connections_to_come(harness: Harness) ->
     assert {"scope": "account", "enabled": True} == body["result"]
 
 
-def test_a_connection_that_is_not_logged_in_has_no_orders_of_its_own(harness: Harness) -> None:
+def test_the_connection_scope_needs_a_login_of_the_connection(harness: Harness) -> None:
     """A token in the request names an account, but no session that could end."""
     token = harness.connect().login("alice", scope="session:one")["access_token"]
     client: Client = harness.connect()

@@ -79,7 +79,7 @@ def test_trades_by_currency(
 
 
 @pytest.mark.parametrize("scope", ["public/get_last_trades", "private/get_user_trades"])
-def test_trades_in_a_time_need_one(scope: str) -> None:
+def test_trades_by_time_need_a_period(scope: str) -> None:
     """Either end of the time is enough, none is not."""
     _, alice, _ = traded()
     by_instrument, by_currency = f"{scope}_by_instrument_and_time", f"{scope}_by_currency_and_time"
@@ -153,7 +153,7 @@ def test_a_user_trade_has_every_field() -> None:
     } == trade
 
 
-def test_profit_is_told_by_the_trade_that_realises_it() -> None:
+def test_profit_is_reported_by_the_trade_that_realises_it() -> None:
     """Bought 65,000 USD at 65,000 and sold at 65,650: a hundredth of a bitcoin, near enough."""
     harness = Harness()
     alice, bob = harness.connect("alice"), harness.connect("bob")
@@ -164,7 +164,7 @@ def test_profit_is_told_by_the_trade_that_realises_it() -> None:
     assert [0.00990099, 0.0] == [trade["profit_loss"] for trade in result["trades"]]
 
 
-def test_trades_of_an_order_are_a_bare_list() -> None:
+def test_trades_of_an_order_are_returned_as_a_list() -> None:
     """Newest first unless asked otherwise; somebody else's order has none."""
     harness = Harness()
     alice, bob = harness.connect("alice"), harness.connect("bob")
@@ -180,7 +180,7 @@ def test_trades_of_an_order_are_a_bare_list() -> None:
     assert [] == alice.call(method, order_id=order["order_id"].removeprefix("ETH-"))
 
 
-def test_nobody_sees_the_trades_of_others() -> None:
+def test_an_account_sees_only_its_own_trades() -> None:
     """Private histories need a log-in and show the account's own alone."""
     harness, _, _ = traded()
     method = "private/get_user_trades_by_currency"
@@ -207,7 +207,7 @@ def test_order_history_pages_by_count_and_offset() -> None:
     ]
 
 
-def test_order_history_leaves_out_what_never_traded_unless_asked() -> None:
+def test_order_history_includes_unfilled_orders_only_on_request() -> None:
     """`include_unfilled` brings the cancelled ones."""
     _, alice, _ = traded()
     order = alice.call("private/buy", instrument_name=BTC, amount=10, price=64_900)["order"]
@@ -246,7 +246,7 @@ def test_order_history_can_be_continued() -> None:
         ("private/get_order_history_by_currency", {"currency": "any", "continuation": "x"}),
     ],
 )
-def test_wrong_parameters_are_named(method: str, params: dict[str, Any]) -> None:
+def test_invalid_parameters_are_named(method: str, params: dict[str, Any]) -> None:
     """-32602, with the one that is wrong."""
     error = Harness().connect("alice").error(method, **params)
     assert (-32602, list(params)[-1]) == (error["code"], error["data"]["param"])

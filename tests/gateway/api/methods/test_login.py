@@ -26,7 +26,7 @@ def signature(stamp: int, nonce: str = "abc", data: str = "") -> Json:
     }
 
 
-def test_a_login_answers_with_all_that_clients_read(client: Client) -> None:
+def test_a_login_returns_every_field_that_clients_read(client: Client) -> None:
     """Tokens, their type, their lifetime in whole seconds, and the scope that was granted."""
     granted = client.login("alice", state="mine")
     types = {name: type(granted[name]) for name in ("access_token", "refresh_token", "expires_in")}
@@ -47,7 +47,7 @@ def test_a_signature_logs_in_with_its_timestamp_as_number_or_text(
     assert [] == client.call("private/get_open_orders")
 
 
-def test_a_refresh_token_replaces_the_tokens_before(client: Client) -> None:
+def test_a_refresh_revokes_the_earlier_tokens(client: Client) -> None:
     """The new token counts, the old one and the used refresh token do not."""
     first = client.login("alice", scope="session:one")
     renewal = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
@@ -60,7 +60,7 @@ def test_a_refresh_token_replaces_the_tokens_before(client: Client) -> None:
     assert "session:one" == second["scope"].split()[0] == "session:" + second["sid"]
 
 
-def test_a_refresh_does_not_start_the_session_anew(client: Client) -> None:
+def test_a_refresh_does_not_start_a_new_session(client: Client) -> None:
     """The session's own choice of cancel-on-disconnect survives it."""
     granted = client.login("alice")
     client.call("private/enable_cancel_on_disconnect")
@@ -86,7 +86,7 @@ def test_a_refresh_does_not_start_the_session_anew(client: Client) -> None:
         ({"grant_type": 5}, -32602, "grant_type"),
     ],
 )
-def test_a_refused_login_says_why_and_leaves_nobody_logged_in(
+def test_a_failed_login_has_a_reason_and_leaves_no_login(
     client: Client, params: Json, code: int, param: str | None
 ) -> None:
     """-32602 names the parameter; wrong credentials are 13004 whoever they are for."""
@@ -118,7 +118,7 @@ def _wrong_types() -> list[tuple[Json, str, object]]:
 
 
 @pytest.mark.parametrize(("grant", "name", "value"), _wrong_types())
-def test_a_parameter_of_a_wrong_type_is_named(
+def test_a_parameter_of_the_wrong_type_is_named(
     client: Client, grant: Json, name: str, value: object
 ) -> None:
     """-32602 with the parameter, whatever the grant; a log-in is never refused without a reason."""
@@ -128,7 +128,7 @@ def test_a_parameter_of_a_wrong_type_is_named(
 
 
 @pytest.mark.parametrize("text", ["1760000001000.0", "1760000001000.5", "1.760000001e12"])
-def test_a_timestamp_is_an_integer_however_it_is_signed(client: Client, text: str) -> None:
+def test_a_fractional_timestamp_is_rejected_even_if_signed(client: Client, text: str) -> None:
     """A float says nothing about the text that was signed, even where its value is whole."""
     params = signature(client.harness.clock.time)
     message = f"{text}\nabc\n".encode()
@@ -140,7 +140,7 @@ def test_a_timestamp_is_an_integer_however_it_is_signed(client: Client, text: st
 
 
 @pytest.mark.parametrize("text", [*map(str, _STAMPS), "1760000001000.0", "1e12", "true", "null"])
-def test_a_timestamp_in_a_query_is_read_alike(client: Client, text: str) -> None:
+def test_a_timestamp_in_a_query_is_parsed_as_in_json(client: Client, text: str) -> None:
     """Over HTTP all is text; an integer's digits are taken as they are signed."""
     params = signature(client.harness.clock.time)
     target = "/api/v2/public/auth?" + urlencode(params)
@@ -153,7 +153,7 @@ def test_a_timestamp_in_a_query_is_read_alike(client: Client, text: str) -> None
 
 
 @pytest.mark.parametrize("scope", ["ip:banana", "expires:soon", "session:a/b", "trade:write"])
-def test_a_scope_that_cannot_be_read_is_named(client: Client, scope: str) -> None:
+def test_an_invalid_scope_is_named(client: Client, scope: str) -> None:
     """-32602 quotes the token, and nobody is logged in."""
     error = client.error("public/auth", **(CREDENTIALS | {"scope": scope}))
     assert (-32602, "scope") == (error["code"], error["data"]["param"])
@@ -161,7 +161,7 @@ def test_a_scope_that_cannot_be_read_is_named(client: Client, scope: str) -> Non
     assert 10000 == client.error("private/get_open_orders")["code"]
 
 
-def test_a_refused_login_leaves_the_one_before(client: Client) -> None:
+def test_a_failed_login_keeps_the_previous_login(client: Client) -> None:
     """A connection that is logged in stays so."""
     client.login("alice")
     wrong = {"grant_type": "client_credentials", "client_id": "bob-key", "client_secret": "?"}

@@ -20,7 +20,7 @@ def trade(harness: Harness, amount: float = 10, price: float = 65_000, name: str
     bob.call("private/buy", instrument_name=name, amount=amount, price=price)
 
 
-def test_instruments_are_listed_without_any_parameters() -> None:
+def test_get_instruments_needs_no_parameters() -> None:
     """ccxt asks so: all currencies, with everything that its parser insists on."""
     harness = Harness()
     listed = harness.connect().call("public/get_instruments")
@@ -70,7 +70,7 @@ def test_instruments_are_listed_without_any_parameters() -> None:
         ({"currency": "EURR"}, set()),
     ],
 )
-def test_instruments_are_chosen_by_settlement_currency(
+def test_instruments_are_selected_by_settlement_currency(
     params: dict[str, Any], families: set[str]
 ) -> None:
     """A currency that is known but not ours has none; it is no error."""
@@ -121,14 +121,14 @@ def test_an_unknown_instrument_is_not_found(method: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [(BTC, 10), ("ETH-PERPETUAL", 1), (SOL, 0.1)])
-def test_a_contract_size_is_an_integer_where_it_is_whole(name: str, size: float) -> None:
+def test_a_whole_contract_size_is_an_integer(name: str, size: float) -> None:
     """Strict clients parse one; linear contracts have fractions."""
     told = Harness().connect().call("public/get_contract_size", instrument_name=name)
     assert {"contract_size": size} == told
     assert type(size) is type(told["contract_size"])
 
 
-def test_currencies_are_those_of_accounts() -> None:
+def test_currencies_are_the_settlement_currencies() -> None:
     """With the fields that ccxt and others read."""
     told = Harness().connect().call("public/get_currencies")
     assert ["BTC", "ETH", "USDC"] == sorted(each["currency"] for each in told)
@@ -160,7 +160,7 @@ def test_an_index_has_a_price() -> None:
     assert -32602 == client.error("public/get_index_price", index_name="doge_usd")["code"]
 
 
-def test_a_ticker_of_an_untouched_market_has_numbers_where_clients_parse_them() -> None:
+def test_a_ticker_without_trades_has_numbers_where_clients_parse_them() -> None:
     """Best prices are 0.0 when there are none; what was never set is null."""
     told = Harness().connect().call("public/ticker", instrument_name=BTC)
     assert {
@@ -193,7 +193,7 @@ def test_a_ticker_of_an_untouched_market_has_numbers_where_clients_parse_them() 
     } == told
 
 
-def test_a_ticker_shows_what_was_traded() -> None:
+def test_a_ticker_shows_trades_and_volume() -> None:
     """Volume in coins and dollars, the extremes of the day, the change from its first trade."""
     harness = Harness()
     trade(harness, 65_000, 65_000)
@@ -210,7 +210,7 @@ def test_a_ticker_shows_what_was_traded() -> None:
     assert (65_650.0, 97_500.0) == (told["last_price"], told["open_interest"])
 
 
-def test_a_book_is_cut_to_the_depth_asked_for() -> None:
+def test_a_book_has_the_requested_depth() -> None:
     """Best first on both sides, five levels unless told, with the ticker and the change number."""
     harness = Harness()
     alice = harness.connect("alice")
@@ -228,7 +228,7 @@ def test_a_book_is_cut_to_the_depth_asked_for() -> None:
     assert -32602 == alice.error("public/get_order_book", instrument_name=BTC, depth=0)["code"]
 
 
-def test_summaries_have_null_where_there_is_nothing() -> None:
+def test_summaries_have_null_for_missing_prices() -> None:
     """Unlike tickers: bid, ask, middle, last and extremes are null in an empty market."""
     harness = Harness()
     client = harness.connect("alice")
@@ -260,7 +260,7 @@ def test_summaries_of_a_currency_cover_its_markets() -> None:
     assert (-32602, "currency") == (error["code"], error["data"]["param"])
 
 
-def test_expirations_are_grouped_as_asked() -> None:
+def test_expirations_are_grouped_by_currency_and_kind() -> None:
     """`any` has the kinds at once, a currency has them one level deeper."""
     client = Harness().connect()
     everything = client.call("public/get_expirations", currency="any", kind="any")

@@ -43,7 +43,7 @@ def ids(orders: list[Json]) -> list[str]:
         ("get_open_orders_by_label", {"currency": "BTC", "label": "b"}, []),
     ],
 )
-def test_open_orders_are_found_by_what_they_are(
+def test_open_orders_are_filtered_by_currency_instrument_and_label(
     alice: Client, method: str, params: Json, expected: list[str]
 ) -> None:
     """Oldest first; what fits nothing is an empty list, not an error."""
@@ -58,7 +58,7 @@ def test_an_unknown_instrument_or_currency_is_an_error(alice: Client) -> None:
     assert {"reason": "invalid currency", "param": "currency"} == currency["data"]
 
 
-def test_an_order_is_found_while_open_and_after(alice: Client) -> None:
+def test_an_order_is_found_while_open_and_after_it_closed(alice: Client) -> None:
     """With the state that it ended in; somebody else's is not found, nor one that never was."""
     assert "open" == alice.call("private/get_order_state", order_id="ETH-2")["order_state"]
     alice.call("private/cancel", order_id="ETH-2")
@@ -70,7 +70,7 @@ def test_an_order_is_found_while_open_and_after(alice: Client) -> None:
     assert [10004, 10004] == codes
 
 
-def test_orders_of_a_label_are_found_closed_too(alice: Client) -> None:
+def test_orders_with_a_label_include_closed_orders(alice: Client) -> None:
     """The open ones first."""
     alice.call("private/cancel", order_id="1")
     found = alice.call("private/get_order_state_by_label", currency="any", label="a")
@@ -79,7 +79,7 @@ def test_orders_of_a_label_are_found_closed_too(alice: Client) -> None:
     assert ["1"] == ids(in_bitcoin)
 
 
-def test_the_margin_of_single_orders(alice: Client) -> None:
+def test_get_order_margin_by_ids_returns_the_margin_of_each_order(alice: Client) -> None:
     """For each open order of the account, in its settlement currency; others are left out."""
     margins = alice.call("private/get_order_margin_by_ids", ids=["1", "SOL_USDC-3", "77", "ETH-1"])
     shown = [(each["order_id"], each["initial_margin_currency"]) for each in margins]

@@ -20,7 +20,7 @@ def subscribed(client: Client) -> list[str]:
     return client.harness.venue.feed.subscribed(client.sink)
 
 
-def test_the_result_is_what_was_subscribed_to_as_it_was_spelled(harness: Harness) -> None:
+def test_subscribe_returns_channel_names_as_the_client_wrote_them(harness: Harness) -> None:
     """What nobody knows is left out without a word; twice is once."""
     client = harness.connect("alice")
     asked = [QUOTE, "quote.NEVER", "weather", PORTFOLIO, "user.portfolio.BTC", QUOTE, ""]
@@ -29,7 +29,7 @@ def test_the_result_is_what_was_subscribed_to_as_it_was_spelled(harness: Harness
     assert accepted == subscribed(client)
 
 
-def test_a_stranger_gets_public_channels_and_no_raw_ones(harness: Harness) -> None:
+def test_without_a_login_only_public_channels_without_raw_are_available(harness: Harness) -> None:
     """13778 for the whole request; private channels are left out."""
     client = harness.connect()
     error = client.error("public/subscribe", channels=[QUOTE, RAW])
@@ -52,7 +52,7 @@ def test_private_channels_need_their_scope(harness: Harness) -> None:
     assert [PORTFOLIO] == client.call("private/subscribe", channels=channels)
 
 
-def test_unsubscribing_answers_what_had_been_subscribed_to(harness: Harness) -> None:
+def test_unsubscribe_returns_the_channels_that_were_subscribed(harness: Harness) -> None:
     """One by one, all public ones, or all."""
     client = harness.connect("alice")
     channels = [BOOK, QUOTE, ORDERS, PORTFOLIO]
@@ -65,7 +65,7 @@ def test_unsubscribing_answers_what_had_been_subscribed_to(harness: Harness) -> 
     assert [] == subscribed(client)
 
 
-def test_own_orders_are_pushed_to_their_owner_alone(harness: Harness) -> None:
+def test_order_notifications_go_only_to_the_owner(harness: Harness) -> None:
     """Subscribed as somebody means that account's orders and nobody else's."""
     alice, bob = harness.connect("alice"), harness.connect("bob")
     for client in (alice, bob):
@@ -86,7 +86,7 @@ def test_own_orders_are_pushed_to_their_owner_alone(harness: Harness) -> None:
         ("", [5]),
     ],
 )
-def test_channels_are_a_list_of_so_many_and_no_more(settings: str, channels: object) -> None:
+def test_one_call_takes_a_bounded_number_of_channels(settings: str, channels: object) -> None:
     """500 in one call, and what the operator allows on one connection."""
     client = Harness(settings).connect()
     error = client.error("public/subscribe", channels=channels)
@@ -94,7 +94,7 @@ def test_channels_are_a_list_of_so_many_and_no_more(settings: str, channels: obj
     assert [] == subscribed(client)
 
 
-def test_the_limit_counts_what_is_subscribed_already() -> None:
+def test_the_channel_limit_includes_existing_subscriptions() -> None:
     """Subscribing again to the same channel takes no further place."""
     client = Harness("[limits]\nsubscriptions_per_connection = 1\n").connect()
     assert [QUOTE] == client.call("public/subscribe", channels=[QUOTE])

@@ -94,7 +94,7 @@ def types(shape: Json, fields: dict[str, type]) -> dict[str, type]:
     return {name: type(shape[name]) for name in fields}
 
 
-def test_an_order_has_every_field_that_strict_clients_insist_on(alice: Client) -> None:
+def test_an_order_has_every_field_that_strict_clients_require(alice: Client) -> None:
     """Present, and of the right type, from the first reply on."""
     order = buy(alice, label="x1")
     assert ORDER_FIELDS == types(order, ORDER_FIELDS)
@@ -103,7 +103,7 @@ def test_an_order_has_every_field_that_strict_clients_insist_on(alice: Client) -
     assert shown == tuple(order[name] for name in (*names, "contracts", "average_price"))
 
 
-def test_a_trade_is_told_to_both_sides_as_their_own(alice: Client, bob: Client) -> None:
+def test_each_party_gets_its_own_side_of_a_trade(alice: Client, bob: Client) -> None:
     """The user's own direction, its own fee, M for who waited and T for who came."""
     buy(alice)
     sold = bob.call("private/sell", instrument_name=PERPETUAL, amount=40, type="market")
@@ -122,7 +122,7 @@ def test_a_trade_is_told_to_both_sides_as_their_own(alice: Client, bob: Client) 
     )
 
 
-def test_ids_carry_the_family_and_are_read_back(alice: Client) -> None:
+def test_ids_have_the_family_prefix_and_are_accepted_back(alice: Client) -> None:
     """ETH-2 is found as ETH-2, not as 2 and not under another family."""
     buy(alice)
     ether = buy(alice, instrument_name="ETH-PERPETUAL", price=3_480)["order_id"]
@@ -150,7 +150,7 @@ def test_ids_carry_the_family_and_are_read_back(alice: Client) -> None:
         ),
     ],
 )
-def test_amounts_are_counted_in_units_or_in_contracts(
+def test_an_amount_is_given_in_units_or_in_contracts(
     alice: Client, params: Json, amount: float
 ) -> None:
     """Both may be sent as long as they agree."""
@@ -178,7 +178,9 @@ def test_amounts_are_counted_in_units_or_in_contracts(
         ({"instrument_name": 5}, ("instrument_name", "wrong format")),
     ],
 )
-def test_a_wrong_parameter_is_named(alice: Client, params: Json, expected: tuple[str, str]) -> None:
+def test_an_invalid_parameter_is_named(
+    alice: Client, params: Json, expected: tuple[str, str]
+) -> None:
     """-32602 with the parameter and the reason."""
     assert expected == complaint(alice, **params)
 
@@ -217,7 +219,7 @@ def test_a_wrong_parameter_is_named(alice: Client, params: Json, expected: tuple
         ({"mmp": True}, 13040, "mmp_required"),
     ],
 )
-def test_every_refusal_has_its_code_and_message(
+def test_every_rejection_has_its_code_and_message(
     alice: Client, params: Json, code: int, message: str | None
 ) -> None:
     """What the venue does not do is refused by name, never taken for something else."""
@@ -229,7 +231,7 @@ def test_every_refusal_has_its_code_and_message(
     assert [] == alice.call("private/get_open_orders")
 
 
-def test_a_sale_below_the_band_names_the_lowest_price(alice: Client) -> None:
+def test_a_sell_below_the_price_band_names_the_lowest_price(alice: Client) -> None:
     """The message ends in the number, which some clients read."""
     error = alice.error("private/sell", instrument_name=PERPETUAL, amount=10, price=60_000)
     assert (10005, "price_too_low 64025") == (error["code"], error["message"])
@@ -246,13 +248,13 @@ def test_a_sale_below_the_band_names_the_lowest_price(alice: Client) -> None:
         {"label": "ü" * 64},
     ],
 )
-def test_what_means_nothing_special_is_accepted(alice: Client, params: Json) -> None:
+def test_parameters_without_effect_are_accepted(alice: Client, params: Json) -> None:
     """Clients send defaults, unknown keys, and sizes shown in full."""
     assert "open" == buy(alice, **params)["order_state"]
 
 
 @pytest.mark.parametrize("time_in_force", ["good_til_cancelled", "fill_or_kill"])
-def test_a_market_order_may_name_a_time_in_force(
+def test_a_market_order_may_have_a_time_in_force(
     alice: Client, bob: Client, time_in_force: str
 ) -> None:
     """It is taken leniently: the order takes what there is."""
@@ -267,7 +269,7 @@ def test_a_market_order_may_name_a_time_in_force(
     assert ("filled", "market") == (sold["order"]["order_state"], sold["order"]["order_type"])
 
 
-def test_a_market_limit_order_rests_where_it_traded(alice: Client, bob: Client) -> None:
+def test_a_market_limit_order_rests_at_its_trade_price(alice: Client, bob: Client) -> None:
     """Its remainder is a limit order that says what it was."""
     buy(alice, amount=50)
     order = bob.call("private/sell", instrument_name=PERPETUAL, amount=80, type="market_limit")[
@@ -279,7 +281,7 @@ def test_a_market_limit_order_rests_where_it_traded(alice: Client, bob: Client) 
 
 
 @pytest.mark.parametrize("time_in_force", ["fill_or_kill", "immediate_or_cancel"])
-def test_what_finds_no_counterpart_is_a_cancelled_order_not_an_error(
+def test_an_order_without_a_counterparty_is_cancelled_without_an_error(
     alice: Client, time_in_force: str
 ) -> None:
     """The call succeeds; the order is over, and nothing traded."""
@@ -293,9 +295,7 @@ def test_what_finds_no_counterpart_is_a_cancelled_order_not_an_error(
     assert ("cancelled", []) == (result["order"]["order_state"], result["trades"])
 
 
-def test_post_only_slides_and_reject_post_only_is_refused_exactly(
-    alice: Client, bob: Client
-) -> None:
+def test_post_only_slides_and_reject_post_only_is_rejected(alice: Client, bob: Client) -> None:
     """A tick from the other side, or 11054 with this message and no data."""
     bob.call("private/sell", instrument_name=PERPETUAL, amount=10, price=65_000)
     assert 64_999.5 == buy(alice, price=65_100, post_only=True)["price"]
@@ -310,7 +310,7 @@ def test_post_only_slides_and_reject_post_only_is_refused_exactly(
     assert {"code": 11054, "message": "post_only_reject"} == error
 
 
-def test_meeting_ones_own_order_is_an_overlap(alice: Client) -> None:
+def test_an_order_that_would_match_the_accounts_own_is_an_overlap(alice: Client) -> None:
     """10003, until the account wants its resting orders cancelled instead."""
     buy(alice)
     sale = {"instrument_name": PERPETUAL, "amount": 10, "price": 64_500}
@@ -325,100 +325,7 @@ def test_meeting_ones_own_order_is_an_overlap(alice: Client) -> None:
     assert 10033 == alice.error("private/set_self_trading_config", **mode)["code"]
 
 
-def test_an_edit_keeps_the_id_and_what_it_does_not_name(alice: Client) -> None:
-    """`amount` is the new total; `replaced` says that it happened."""
-    order_id = buy(alice, label="x")["order_id"]
-    edited = alice.call("private/edit", order_id=order_id, amount=60)["order"]
-    shown = (order_id, 60.0, 6.0, 64_500.0, "x", True)
-    names = ("order_id", "amount", "contracts", "price", "label", "replaced")
-    assert shown == tuple(edited[name] for name in names)
-    moved = alice.call("private/edit", order_id=order_id, contracts=7, price=64_400)["order"]
-    assert (70.0, 64_400.0) == (moved["amount"], moved["price"])
-
-
-def test_an_edit_may_trade(alice: Client, bob: Client) -> None:
-    """Edited to a crossing price, it answers with its trades as a new order would."""
-    bob.call("private/sell", instrument_name=PERPETUAL, amount=30, price=65_000)
-    order_id = buy(alice)["order_id"]
-    result = alice.call("private/edit", order_id=order_id, price=65_000)
-    assert [30.0] == [trade["amount"] for trade in result["trades"]]
-
-
-def test_an_order_is_edited_by_its_label_if_there_is_one_such(alice: Client) -> None:
-    """10004 for none, 13032 for several."""
-    edit = {"instrument_name": PERPETUAL, "label": "x", "amount": 60}
-    assert 10004 == alice.error("private/edit_by_label", **edit)["code"]
-    buy(alice, label="x")
-    buy(alice, label="x", instrument_name="BTC_USDC-PERPETUAL", amount=0.01)
-    assert 60.0 == alice.call("private/edit_by_label", **edit)["order"]["amount"]
-    buy(alice, label="x")
-    assert 13032 == alice.error("private/edit_by_label", **edit)["code"]
-
-
-def test_the_mmp_flag_cannot_be_edited(alice: Client) -> None:
-    """-32602 with the API's own reason."""
-    order_id = buy(alice)["order_id"]
-    error = alice.error("private/edit", order_id=order_id, mmp=False)
-    expected = {"param": "mmp", "reason": "editing mmp flag is not supported"}
-    assert (-32602, expected) == (error["code"], error["data"])
-
-
-def test_what_is_over_cannot_be_edited_and_what_is_not_ones_own_is_not_there(
-    alice: Client, bob: Client
-) -> None:
-    """10010 cancelled, 11008 filled, 10004 for an order of somebody else: nothing is given away."""
-    cancelled, filled, resting = (buy(alice)["order_id"] for _ in range(3))
-    alice.call("private/cancel", order_id=cancelled)
-    bob.call("private/sell", instrument_name=PERPETUAL, amount=100, price=64_500)
-    codes = [
-        client.error("private/edit", order_id=order_id, amount=50)["code"]
-        for client, order_id in ((alice, cancelled), (alice, filled), (bob, resting), (bob, "77"))
-    ]
-    assert [10010, 11008, 10004, 10004] == codes
-
-
-def test_an_order_that_closes_while_its_edit_is_on_its_way_is_told_apart(
-    alice: Client, bob: Client
-) -> None:
-    """The edit was sent while the order was open, and decided when it was not."""
-    order_id = buy(alice)["order_id"]
-    edit = alice.send(alice.frame("private/edit", {"order_id": order_id, "amount": 50}))
-    cancel = alice.send(alice.frame("private/cancel", {"order_id": order_id}))
-    bob.call("private/sell", instrument_name=PERPETUAL, amount=100, price=64_500)
-    alice.carry_out(edit)
-    alice.carry_out(cancel)
-    assert [11008, 11044] == [reply["error"]["code"] for reply in alice.sink.replies[-2:]]
-
-
-def test_a_position_is_closed_whole(alice: Client, bob: Client) -> None:
-    """A reduce-only order over all of it; without a position there is nothing to close."""
-    close = {"instrument_name": PERPETUAL, "type": "market"}
-    error = alice.error("private/close_position", **close)
-    assert (11030, "other_reject no_position") == (error["code"], error["message"])
-    buy(alice, amount=50)
-    bob.call("private/sell", instrument_name=PERPETUAL, amount=50, price=64_500)
-    buy(bob, amount=80, price=64_400)
-    result = alice.call("private/close_position", **close)
-    assert (50.0, True) == (result["order"]["filled_amount"], result["order"]["reduce_only"])
-    assert "zero" == alice.call("private/get_position", instrument_name=PERPETUAL)["direction"]
-
-
-def test_closing_at_a_limit_needs_a_price(alice: Client, bob: Client) -> None:
-    """And rests there."""
-    buy(alice, amount=50)
-    bob.call("private/sell", instrument_name=PERPETUAL, amount=50, price=64_500)
-    close = {"instrument_name": PERPETUAL, "type": "limit"}
-    error = alice.error("private/close_position", **close)
-    assert {"param": "price", "reason": "must not be null"} == error["data"]
-    order = alice.call("private/close_position", **close, price=65_500)["order"]
-    assert ("open", "sell", 65_500.0) == (
-        order["order_state"],
-        order["direction"],
-        order["price"],
-    )
-
-
-def test_orders_wait_for_the_first_index_price(harness: Harness) -> None:
+def test_orders_are_rejected_before_the_first_index_price(harness: Harness) -> None:
     """Without a mark there is no margin: 13028, which clients try again."""
     harness.clock.time += 10_000
     client = harness.connect("alice")
@@ -427,7 +334,7 @@ def test_orders_wait_for_the_first_index_price(harness: Harness) -> None:
     assert "open" == buy(client)["order_state"]
 
 
-def test_every_listed_perpetual_can_be_traded_at_once(harness: Harness, alice: Client) -> None:
+def test_every_listed_perpetual_can_be_traded(harness: Harness, alice: Client) -> None:
     """With an empty book the mark is the index, so that a limit near it is in the band."""
     markets = harness.exchange.state.markets
     assert markets
