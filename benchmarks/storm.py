@@ -140,7 +140,7 @@ def storm(accounts: int, title: str, *, insured: bool) -> list[Figure]:
     return [
         Figure(
             f"{title}: {accounts:,} accounts, -20 % in {STEPS} steps (core alone)",
-            "everybody who must be is liquidated",
+            "all due accounts are liquidated",
             f"{len(met):,} were due, {missed} forgotten; all balances sum up",
             not missed,
         ),

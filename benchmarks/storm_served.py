@@ -331,7 +331,7 @@ def figures(venue: Venue, accounts: int, times: Times) -> list[Figure]:
     return [
         Figure(
             f"{title}: {accounts:,} accounts, -{FALL} % in {STEPS} steps of {times.step:.0f} s",
-            "everybody who must be is liquidated",
+            "all due accounts are liquidated",
             f"{len(judge.due):,} were due, {judge.forgotten} forgotten; all balances sum up",
             not judge.forgotten,
         ),

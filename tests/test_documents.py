@@ -16,6 +16,7 @@ PACKAGES = ("book", "risk", "gateway", "tidegate")
 
 _PATH = re.compile(r"(?:book|risk|gateway|tidegate|tests|benchmarks|examples|scripts)/[\w./-]*\w")
 _HOP = re.compile(r"^\| \d+ \| `([\w/.]+)` \| `([\w.]+)` \|", re.MULTILINE)
+_KEYWORDS = re.compile(r"pytest (tests/\S+) -k (?:\"([^\"]+)\"|(\w+))")
 _MODULE = re.compile(r"^\| `([\w/.]+\.py)` \|", re.MULTILINE)
 
 
@@ -53,3 +54,13 @@ def _functions(path: Path) -> set[str]:
         elif isinstance(node, ast.ClassDef):
             names |= {f"{node.name}.{child.name}" for child in node.body if hasattr(child, "name")}
     return names
+
+
+def test_every_keyword_of_a_pytest_command_is_in_a_test_name() -> None:
+    """`pytest FILE -k WORDS` in the documents selects something."""
+    commands = [line for page in DOCUMENTS for line in _KEYWORDS.findall(page.read_text())]
+    assert commands
+    for path, quoted, word in commands:
+        names = " ".join(_functions(ROOT / path))
+        words = set((quoted or word).split()) - {"or", "and", "not"}
+        assert [] == [each for each in words if each not in names], path
