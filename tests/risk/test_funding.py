@@ -329,3 +329,17 @@ def test_margins_are_not_measured_between_regular_ticks() -> None:
         for _ in range(9):
             venue.do(Continue(), after=SECOND // 10)
         assert marks == venue.exchange.state.marks
+
+
+@pytest.mark.parametrize(
+    ("size", "change", "counted"), [(0, 0, 0), (10, 0, 0), (0, 7, 0), (10, 7, 1), (-10, 7, 1)]
+)
+def test_only_a_funding_booking_that_may_be_rounded_is_counted(
+    size: int, change: int, counted: int
+) -> None:
+    """The tolerance of the funding pool's identity is this count."""
+    market = market_at(BTC, "50000", "50000")
+    position = Position(Wallet(101, "BTC"), market, size=size, funding_index=5)
+    position.book_funding(5 + change)
+    assert (counted, size * change) == (market.bookings, market.funded)
+    assert 5 + change == position.funding_index
