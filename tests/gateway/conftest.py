@@ -1,4 +1,4 @@
-"""Every test that names a library runs over each of them."""
+"""The `library` fixture, which runs a test with each WebSocket library."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The gateway's decisions without its I/O: sessions, feed and exchange, each request at once.
+"""Sessions, feed and exchange without I/O, for tests that send one request at a time.
 
-Everything is the real thing but sockets, tasks and clocks: commands go straight from a session
-into the exchange, and its events straight into the feed.
+All parts are the production ones except sockets, tasks and clocks: commands go directly from a
+session to the exchange, and its events directly to the feed.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ Json = dict[str, Any]
 
 
 def unlimited(settings: str) -> str:
-    """Settings without rate limits, unless they say what they want: tests ask as fast as they can.
+    """Return the settings with rate limits disabled, unless they set `enabled` themselves.
 
-    A harness's clock stands still, so that no credits would ever come back.
+    The clock of a harness stands still, so that credits would never be refilled.
     """
     if "enabled =" in settings:
         return settings
@@ -69,7 +69,7 @@ def unlimited(settings: str) -> str:
 
 @define
 class HandClock:
-    """A gateway.clock.Clock that moves when told to."""
+    """A gateway.clock.Clock that tests set by hand."""
 
     time: int = START
 
@@ -83,13 +83,13 @@ class HandClock:
 
 
 def whole(reply: bytes | LargeReply) -> bytes:
-    """The bytes of a reply."""
+    """Return the bytes of a reply."""
     return reply if isinstance(reply, bytes) else reply.finish()
 
 
 @define(eq=False)
 class Recorder:
-    """A message sink that keeps everything, decoded; `large` are the replies in slices."""
+    """A message sink that stores all messages, decoded; `large` are the large replies."""
 
     number: int
     replies: list[Json] = field(factory=list)
@@ -98,27 +98,27 @@ class Recorder:
     cuts: list[tuple[int, str]] = field(factory=list)
 
     def reply(self, data: bytes | LargeReply) -> None:
-        """Keep a reply."""
+        """Store a reply."""
         self.large += [data] if isinstance(data, LargeReply) else []
         self.replies.append(msgspec.json.decode(whole(data)))
 
     def send_private(self, data: bytes) -> None:
-        """Keep a push."""
+        """Store a notification."""
         self.pushes.append(msgspec.json.decode(data))
 
     def try_send_public(self, data: bytes) -> bool:
-        """Keep a push; there is always room."""
+        """Store a notification; the capacity is unlimited."""
         self.pushes.append(msgspec.json.decode(data))
         return True
 
     def disconnect(self, code: int, reason: str) -> None:
-        """Keep the close code."""
+        """Store the close code and reason."""
         self.cuts.append((code, reason))
 
 
 @define(eq=False)
 class Harness:
-    """A venue whose accounts are funded, whose indices have prices, and whose books are empty."""
+    """A venue with funded accounts, index prices and empty order books."""
 
     settings: str = ""
     clock: HandClock = field(factory=HandClock)
@@ -127,7 +127,7 @@ class Harness:
     _sessions: count[int] = field(default=Factory(lambda: count(1)), init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Start it as the real one is started."""
+        """Apply the same commands as a start of the server."""
         parsed = schema.parse(unlimited(self.settings) + ACCOUNTS)
         exchange, keyring = Exchange(), Keyring()
         fill_keyring(keyring, parsed, exchange.state)
@@ -145,17 +145,17 @@ class Harness:
 
     @property
     def exchange(self) -> Exchange:
-        """The exchange behind the sessions."""
+        """The exchange that the sessions use."""
         return self.venue.exchange
 
     def tick(self, **moved: float) -> None:
-        """A second passes; the indices stand at PRICES but for those that moved."""
+        """Let a second pass; `moved` are the indices that differ from PRICES."""
         self.clock.time += 1_000
         prices = sorted((PRICES | moved).items())
         self.apply(Tick(prices=tuple((name, int(price * SCALE)) for name, price in prices)))
 
     def apply(self, command: Command, origin: Origin | None = None) -> list[Event]:
-        """Apply a command and all that has to follow it, and tell everybody."""
+        """Apply a command and the Continue commands that it requires; publish the events."""
         events = self._entry(command, origin or Origin())
         while self.exchange.busy:
             events += self._entry(Continue(), Origin())
@@ -169,7 +169,7 @@ class Harness:
         return events
 
     def connect(self, name: str = "") -> Client:
-        """A WebSocket client, logged in where a name is given."""
+        """Return a WebSocket client, logged in if a name is given."""
         sink = Recorder(next(self._sessions))
         client = Client(self, sink, Session(self.venue, sink, "127.0.0.1", websocket=True))
         if name:
@@ -177,7 +177,7 @@ class Harness:
         return client
 
     def http(self, request: HttpRequest, address: str = "127.0.0.1") -> tuple[int, Json]:
-        """Status and body that an HTTP request is answered with."""
+        """Return status and body of the reply to an HTTP request."""
         sink = Recorder(0)
         outcome = Session(self.venue, sink, address, websocket=False).receive_http(request)
         if isinstance(outcome, Submit):
@@ -187,7 +187,7 @@ class Harness:
         return outcome.status, msgspec.json.decode(whole(outcome.data))
 
     def get(self, target: str, authorization: str = "") -> tuple[int, Json]:
-        """The same for a GET of a target such as `/api/v2/public/test?x=1`."""
+        """Do the same for a GET of a target such as `/api/v2/public/test?x=1`."""
         path, _, query = target.partition("?")
         pairs = tuple(parse_qsl(query, keep_blank_values=True))
         return self.http(
@@ -212,12 +212,12 @@ class Client:
     _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
 
     def send(self, frame: bytes | str) -> list[Outcome]:
-        """What the session makes of a frame; nothing is applied yet."""
+        """Return the outcomes of a frame, without applying any command."""
         self.session.begin_chunk()
         return self.session.receive(frame)
 
     def carry_out(self, outcomes: list[Outcome]) -> None:
-        """Do what a connection does with outcomes."""
+        """Handle outcomes as a connection does."""
         for outcome in outcomes:
             match outcome:
                 case Reply(data=data):
@@ -228,31 +228,31 @@ class Client:
                     self.closed = outcome
 
     def frame(self, method: str, params: Json) -> bytes:
-        """A request with the next id."""
+        """Return the bytes of a request with the next id."""
         request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
         return msgspec.json.encode(request)
 
     def request(self, method: str, /, **params: object) -> Json:
-        """The whole reply to a request."""
+        """Send a request and return the whole reply."""
         before = len(self.sink.replies)
         self.carry_out(self.send(self.frame(method, params)))
         assert len(self.sink.replies) == before + 1, "one request, one reply"
         return self.sink.replies[-1]
 
     def call(self, method: str, /, **params: object) -> Any:
-        """The result of a request that must succeed."""
+        """Send a request that must succeed and return its result."""
         reply = self.request(method, **params)
         assert "result" in reply, reply
         return reply["result"]
 
     def error(self, method: str, /, **params: object) -> Json:
-        """The error of a request that must be refused."""
+        """Send a request that must be rejected and return its error."""
         reply = self.request(method, **params)
         assert "error" in reply, reply
         return dict(reply["error"])
 
     def login(self, name: str, **params: object) -> Json:
-        """Log in with the client's secret; the result of public/auth."""
+        """Log in with the client's secret and return the result of public/auth."""
         result: Json = self.call(
             "public/auth",
             grant_type="client_credentials",
@@ -263,7 +263,7 @@ class Client:
         return result
 
     def hang_up(self) -> None:
-        """The connection drops."""
+        """Drop the connection."""
         if self.session.started:
             self.harness.apply(EndSession(session=self.sink.number))
         self.harness.venue.feed.remove_connection(self.sink)

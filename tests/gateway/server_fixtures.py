@@ -1,4 +1,4 @@
-"""Running pieces of the gateway for tests: a venue without sockets, and one with.
+"""Running venues for tests, without sockets and with them.
 
 `Floor` runs log, matcher and connections over transports in memory; `running` is the whole
 server on free ports of the loopback interface.
@@ -42,13 +42,13 @@ from tests.gateway.harness import ACCOUNTS, START, Harness, Json, unlimited
 
 SEND_SECONDS = 10.0
 
-# What `running` serves with; tests that use the fixture of this name run over each.
+# The WebSocket library of `running`; the fixture of this name sets it to each in turn.
 library: Library = "websockets"
 
 
 @define
 class TrioClock:
-    """A gateway.clock.Clock that goes with trio's, which tests own."""
+    """A gateway.clock.Clock that follows trio's clock, which tests may control."""
 
     def now(self) -> Millis:
         """Milliseconds."""
@@ -61,9 +61,9 @@ class TrioClock:
 
 @define(eq=False)
 class GatedLog:
-    """A log that a test can stop: while the gate is shut, nothing becomes durable.
+    """A log that a test can block: while the gate is shut, nothing becomes durable.
 
-    The batch that it has taken by then, or takes first, waits in it.
+    The log holds the batch that it takes while the gate is shut.
     """
 
     log: Log
@@ -71,17 +71,17 @@ class GatedLog:
 
     @classmethod
     def open(cls, log: Log) -> GatedLog:
-        """With the gate open."""
+        """Return a log whose gate is open."""
         gated = cls(log)
         gated.gate.set()
         return gated
 
     def shut(self) -> None:
-        """Pass nothing on from now on."""
+        """Block the log from now on."""
         self.gate = trio.Event()
 
     async def run(self, source: Source, durable: Durable) -> None:
-        """The log's own work, behind the gate."""
+        """Run the log, with a source that waits for the gate."""
         await self.log.run(_Gated(self, source), durable)
 
 
@@ -100,7 +100,7 @@ class _Gated:
 class Wire:
     """A gateway.network.transport.Transport in memory, and the client at its other end.
 
-    `window` is how many messages the client's side holds unread before sending to it blocks.
+    `window` is the number of unread messages at which sending to the client blocks.
     """
 
     window: int = 1_000
@@ -120,15 +120,15 @@ class Wire:
 
     @property
     def nonblocking_reader(self) -> None:
-        """There is no socket."""
+        """None: there is no socket."""
 
     @property
     def closing(self) -> bool:
-        """The client ends without a close frame."""
+        """False: the client ends without a close frame."""
         return False
 
     async def receive(self) -> Sequence[str | bytes]:
-        """The next frames of the client."""
+        """Return the next frames of the client."""
         try:
             return await self._to_venue[1].receive()
         except trio.EndOfChannel as end:
@@ -140,7 +140,7 @@ class Wire:
         return bool(self._unsent)
 
     def write(self, messages: Sequence[bytes]) -> None:
-        """Send what the client's window takes."""
+        """Send as many messages as the client's window admits."""
         self._unsent += messages
         try:
             while self._unsent:
@@ -150,7 +150,7 @@ class Wire:
             return
 
     async def drain(self) -> None:
-        """Block while the client's window is full."""
+        """Wait until all messages are in the client's window."""
         while self._unsent:
             try:
                 await self._to_client[0].send(self._unsent[0])
@@ -159,7 +159,7 @@ class Wire:
             self._unsent.popleft()
 
     async def close(self, code: int, reason: str) -> None:
-        """Keep the farewell for the test."""
+        """Store code and reason, and end the connection."""
         self.closed = (code, reason)
         self.parted.set()
         self._to_client[0].close()
@@ -168,12 +168,12 @@ class Wire:
     # The client's end.
 
     async def ask(self, method: str, /, **params: object) -> int:
-        """Send a request; returns its id. Blocks while the venue does not read."""
+        """Send a request and return its id. Blocks while the venue does not read."""
         (number,) = await self.ask_at_once(1, method, **params)
         return number
 
     async def ask_at_once(self, times: int, method: str, /, **params: object) -> list[int]:
-        """Send a request so many times, in one chunk; returns the ids."""
+        """Send a request several times in one chunk and return the ids."""
         numbers = list(islice(self._ids, times))
         frames = [
             {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
@@ -183,12 +183,12 @@ class Wire:
         return numbers
 
     async def read(self) -> Json:
-        """The next message of the venue."""
+        """Return the next message of the venue."""
         message: Json = msgspec.json.decode(await self._to_client[1].receive())
         return message
 
     async def call(self, method: str, /, **params: object) -> Json:
-        """A request and its whole reply; pushes in between are passed over."""
+        """Send a request and return the whole reply; notifications before it are ignored."""
         number = await self.ask(method, **params)
         while True:
             message = await self.read()
@@ -201,13 +201,13 @@ class Wire:
         assert "result" in reply, reply
 
     def hang_up(self) -> None:
-        """The client is gone, without a word."""
+        """End the connection without a close frame."""
         self._to_venue[0].close()
         self._to_client[1].close()
 
 
 def credentials(name: str) -> dict[str, str]:
-    """Parameters of public/auth."""
+    """Return the parameters of public/auth for an account."""
     return {
         "grant_type": "client_credentials",
         "client_id": f"{name}-key",
@@ -237,9 +237,9 @@ class RecordingLimiter(ConnectionLimiter):
 
 @define(eq=False)
 class Floor:
-    """Log and matcher over a harness's venue, and connections over wires.
+    """Log and matcher over a harness's venue, with connections over transports in memory.
 
-    `applied` are the entries since the start; `log` can be stopped.
+    `applied` are the entries since the start; `log` can be blocked.
     """
 
     nursery: trio.Nursery
@@ -272,7 +272,7 @@ class Floor:
             on_session_end=self.freed.append,
             observers=self.observers,
             on_slice_done=self.services.flush_scheduler.flush,
-            # However slow the machine is, the same steps come in every run.
+            # With a test clock, the slices of the matcher do not depend on the machine's speed.
             clock=trio.current_time,
         )
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
@@ -282,7 +282,7 @@ class Floor:
         self.nursery.start_soon(self.services.encoder.run)
 
     def open(self, window: int = 1_000) -> tuple[Wire, Connection]:
-        """A client that has shaken hands; nobody converses with it yet."""
+        """Return a client after its handshake, and its connection, which does not run yet."""
         wire = Wire(window)
         outbox = Outbox(next(self._numbers), self.dropped.append, self.services.encoder.add)
         now = trio.current_time()
@@ -296,7 +296,7 @@ class Floor:
         return wire, connection
 
     def connect(self, window: int = 1_000) -> tuple[Wire, Connection]:
-        """The same, with the conversation running in the nursery."""
+        """Return a client and its connection, which runs in the nursery."""
         wire, connection = self.open(window)
         self.nursery.start_soon(self._converse, connection)
         return wire, connection
@@ -306,13 +306,13 @@ class Floor:
         await connection.close()
 
     async def client(self, name: str, window: int = 1_000) -> Wire:
-        """A client that has logged in."""
+        """Return a client that has logged in."""
         wire, _ = self.connect(window)
         await wire.login(name)
         return wire
 
     async def fill_inbox(self) -> None:
-        """Stop the log and leave no room: what comes now has to wait."""
+        """Block the log and fill the inbox, so that further commands have to wait."""
         self.log.shut()
         proposal = Proposal(CancelAll(account=101), Origin(start=99))
         while True:
@@ -325,7 +325,7 @@ class Floor:
 
     @property
     def orders(self) -> int:
-        """How many orders the venue ever took."""
+        """The number of orders that the venue has accepted."""
         return self.harness.exchange.state.orders
 
 
@@ -336,19 +336,19 @@ undecided_requests = 1000
 matching_per_second = 1_000_000
 matching_burst = 1_000_000
 """
-"""For who wants to know how many requests are undecided; without a limit nobody counts them."""
+"""Settings under which requests in flight are counted: without limits they are not."""
 
 
 @asynccontextmanager
 async def floor(settings: str = "") -> AsyncIterator[Floor]:
-    """A running floor; what is left of it is cancelled at the end."""
+    """Yield a running Floor, which is cancelled at the end."""
     async with trio.open_nursery() as nursery:
         yield Floor(nursery, Harness(settings))
         nursery.cancel_scope.cancel()
 
 
 def settings_of(text: str, *, strict: bool = True) -> schema.Config:
-    """A configuration on free ports, with the harness's accounts."""
+    """Return a configuration with free ports and the harness's accounts."""
     server = (
         '[server]\nhttp = "127.0.0.1:0"\nwebsocket = "127.0.0.1:0"\n'
         f'strict = {str(strict).lower()}\ntransport = "{library}"\n'
@@ -360,7 +360,7 @@ def settings_of(text: str, *, strict: bool = True) -> schema.Config:
 async def running(
     text: str = "", *, strict: bool = True, log: Log | None = None, clock: Clock | None = None
 ) -> AsyncIterator[Running]:
-    """The whole server, stopped in order at the end."""
+    """Yield a running server, which is stopped in order at the end."""
     settings = settings_of(text, strict=strict)
     async with trio.open_nursery() as nursery:
         venue = await nursery.start(partial(serve, settings, log=log, clock=clock))
@@ -377,19 +377,19 @@ class Caller:
     _ids: count[int] = field(default=Factory(lambda: count(1)), init=False)
 
     async def ask(self, method: str, /, **params: object) -> int:
-        """Send a request; returns its id."""
+        """Send a request and return its id."""
         number = next(self._ids)
         frame = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         await self.websocket.send_message(msgspec.json.encode(frame).decode())
         return number
 
     async def read(self) -> Json:
-        """The next message."""
+        """Return the next message."""
         message: Json = msgspec.json.decode(await self.websocket.get_message())
         return message
 
     async def call(self, method: str, /, **params: object) -> Any:
-        """The result of a request that must succeed; pushes in between are passed over."""
+        """Send a request that must succeed; return its result. Notifications are ignored."""
         number = await self.ask(method, **params)
         while True:
             message = await self.read()
@@ -402,7 +402,7 @@ class Caller:
         await self.call("public/auth", **credentials(name))
 
     async def closed(self) -> tuple[int, str | None]:
-        """Read to the end; the close code and reason."""
+        """Read to the end and return close code and reason."""
         with pytest.raises(trio_websocket.ConnectionClosed) as caught:
             await self._read_for_ever()
         reason = caught.value.reason
@@ -418,10 +418,11 @@ class Caller:
 async def connect(
     venue: Running, name: str = "", path: str = "/ws/api/v2", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Caller]:
-    """A WebSocket client, logged in where a name is given; over TLS with what it trusts.
+    """Yield a WebSocket client, logged in if a name is given, over TLS if `tls` is given.
 
-    Raises an ExceptionGroup of trio_websocket.ConnectionRejected where the server refuses it. The
-    stream is ours to close: the library leaves it open after a refusal and after a server's end.
+    Raises an ExceptionGroup of trio_websocket.ConnectionRejected if the server rejects it. This
+    function closes the stream, because the library leaves it open after a rejection and after the
+    server has closed the connection.
     """
     host = str(venue.websocket)
     connected = await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
@@ -441,7 +442,7 @@ async def connect(
 
 
 async def refusal(venue: Running, path: str = "/ws/api/v2") -> int:
-    """The HTTP status that a handshake is refused with."""
+    """Return the HTTP status with which a handshake is rejected."""
     with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as caught:
         async with connect(venue, path=path):
             pass

@@ -1,4 +1,4 @@
-"""A venue's log for tests: commands to write, and disks that go wrong when they are told to."""
+"""Logs for tests: batches of commands to write, data directories, and disks that fail."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TICK = Tick(prices=tuple((name, price * SCALE) for name, price in sorted(PRICES.
 
 
 def small_batches() -> list[list[Entry]]:
-    """Some frames of some hundred bytes in all, which change the state each."""
+    """Return frames of some hundred bytes in all, each of which changes the state."""
     commands: list[list[Command]] = [
         [OpenAccount(account=101, name="a")],
         [OpenAccount(account=102, name="b"), StartSession(session=7, account=101)],
@@ -48,7 +48,7 @@ def small_batches() -> list[list[Entry]]:
 
 
 def batches() -> list[list[Entry]]:
-    """A start, and some trading that leaves orders, positions and money behind."""
+    """Return a start and some trading, after which there are orders, positions and balances."""
     first = configuration_commands(schema.parse(ACCOUNTS), Exchange().state, 1)
     rest: list[list[Command]] = [
         [
@@ -65,7 +65,7 @@ def batches() -> list[list[Entry]]:
 
 
 def order(account: int, side: Side, price: int, amount: int = 10) -> Place:
-    """A limit order for BTC-PERPETUAL."""
+    """Return a limit order for BTC-PERPETUAL."""
     return Place(
         account=account,
         instrument="BTC-PERPETUAL",
@@ -87,7 +87,7 @@ def _numbered(commands: Sequence[Sequence[Command]]) -> list[list[Entry]]:
 
 
 def digests(batches: Sequence[Sequence[Entry]]) -> dict[int, str]:
-    """The state's digest after each frame, by the number of its last entry; 0 is the empty one."""
+    """Return the state's digest after each frame, by the number of its last entry; 0 is empty."""
     exchange = Exchange()
     found = {0: exchange.digest()}
     for batch in batches:
@@ -110,25 +110,25 @@ class QuickDisk(Disk):
         """Leave it to the kernel."""
 
     def truncate(self, path: Path, size: int) -> None:
-        """Cut a file."""
+        """Truncate the file without a sync."""
         with path.open("r+b") as file:
             file.truncate(size)
 
 
 @define(eq=False)
-class CutlessDisk(QuickDisk):
-    """A disk that keeps its files as they are, and says how long they should be."""
+class TruncationRecorder(QuickDisk):
+    """A disk that records truncations instead of carrying them out."""
 
     cuts: list[int] = field(factory=list)
 
     def truncate(self, path: Path, size: int) -> None:
-        """Only remember it."""
+        """Record the size."""
         self.cuts.append(size)
 
 
 @define(eq=False)
 class FailingDisk(Disk):
-    """A disk whose step number `fail_at` fails: writes half of what it should, or nothing.
+    """A disk whose step number `fail_at` fails: a write is half done, other steps do nothing.
 
     `steps` counts those that write, sync, create or rename.
     """
@@ -144,7 +144,7 @@ class FailingDisk(Disk):
         return super().create(path)
 
     def write(self, file: File, data: bytes) -> None:
-        """A step, which fails half done."""
+        """A step that is half done when it fails."""
         try:
             self._step(file.path)
         except DiskError:
@@ -168,7 +168,7 @@ class FailingDisk(Disk):
         super().sync_directory(folder)
 
     def _step(self, path: Path) -> None:
-        assert not self.failed, "a disk that failed is not asked again"
+        assert not self.failed, "no operation follows a failed one"
         self.steps += 1
         if self.steps == self.fail_at:
             self.failed = True
@@ -176,8 +176,8 @@ class FailingDisk(Disk):
 
 
 @define(eq=False)
-class Book:
-    """A data directory, opened anew as often as wanted, mostly without the cost of its lock."""
+class LogDirectory:
+    """A data directory that tests open repeatedly, mostly without its lock."""
 
     path: Path
     disk: Disk = field(factory=QuickDisk)
@@ -186,12 +186,12 @@ class Book:
     )
 
     def __attrs_post_init__(self) -> None:
-        """Make it."""
+        """Create the directories."""
         with self.directory.locked(self.disk):
             pass
 
-    def recovered(self) -> Recovery:
-        """Recovered and replayed."""
+    def recover(self) -> Recovery:
+        """Recover the directory and replay its log."""
         recovery = recover(self.directory, self.disk)
         for _ in recovery.run():
             pass
@@ -200,7 +200,7 @@ class Book:
     def write(
         self, batches: Sequence[Sequence[Entry]], segment_bytes: int = 2**20
     ) -> SegmentWriter:
-        """Append batches, and close."""
+        """Append batches and close the writer."""
         with self.directory.locked(self.disk):
             writer = recover(self.directory, self.disk).writer(self.disk, segment_bytes)
             writer.open()
@@ -210,14 +210,14 @@ class Book:
         return writer
 
     def snapshot(self) -> Path:
-        """A snapshot of the end."""
-        found = self.recovered()
+        """Write a snapshot of the end and return its path."""
+        found = self.recover()
         snapshot = Snapshot.of(
             found.replayer.exchange, found.sequence, found.hash, found.replayer.event_hash
         )
         return Snapshots(self.directory.snapshots, self.disk).write(snapshot)
 
-    def end(self) -> tuple[int, str]:
-        """The last entry and the digest that a start would come to."""
-        found = self.recovered()
+    def replay_to_end(self) -> tuple[int, str]:
+        """Return the number of the last entry and the digest of the state there."""
+        found = self.recover()
         return found.sequence, found.replayer.exchange.digest()

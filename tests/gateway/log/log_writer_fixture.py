@@ -1,4 +1,4 @@
-"""A live venue as its log shows it: what is written is applied, and checkpoints are left."""
+"""A live venue without a gateway: entries are written to a log and applied."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from risk.commands import Command, Entry, Origin, SetProduct
 from risk.contract_specs import LEGACY_2025
 from risk.exchange import Exchange
 from tests.gateway.harness import START
-from tests.gateway.log.log_fixtures import TICK, Book, batches, order
+from tests.gateway.log.log_fixtures import TICK, LogDirectory, batches, order
 
 _CONTRACT, _TERMS = LEGACY_2025[0]
 POISON = SetProduct(contract=replace(_CONTRACT, family="Q", tick=0), terms=_TERMS)
-"""No file of ours brings it, and nothing stops it: there are no prices in steps of nothing."""
+"""A product with a tick of zero, which cannot be applied. No configuration produces it."""
 
 
 @define(eq=False)
-class Scribe:
-    """Goes on writing one log. `time` passes by a second a frame."""
+class LoggedVenue:
+    """Writes one log and applies its entries. Each frame advances `time` by a second."""
 
-    book: Book
+    book: LogDirectory
     segment_bytes: int = 2**20
     time: int = START
     exchange: Exchange = field(factory=Exchange)
-    trail: EventHash = field(factory=EventHash)
+    event_hash: EventHash = field(factory=EventHash)
     recovery: Recovery | None = None
     writer: SegmentWriter = field(init=False)
 
@@ -46,38 +46,38 @@ class Scribe:
         self.writer.open()
 
     @classmethod
-    def after(cls, book: Book, recovery: Recovery) -> Scribe:
-        """Going on with the log that was recovered."""
+    def resume(cls, book: LogDirectory, recovery: Recovery) -> LoggedVenue:
+        """Return a venue that continues a recovered log."""
         replay = recovery.replayer
         return cls(
             book,
             time=recovery.time,
             exchange=replay.exchange,
-            trail=replay.event_hash,
+            event_hash=replay.event_hash,
             recovery=recovery,
         )
 
     @classmethod
-    def trading(cls, path: Path, segment_bytes: int = 2**20) -> Scribe:
-        """With some trading behind it."""
-        scribe = cls(Book(path), segment_bytes)
+    def after_trading(cls, path: Path, segment_bytes: int = 2**20) -> LoggedVenue:
+        """Return a venue after some trading."""
+        scribe = cls(LogDirectory(path), segment_bytes)
         for batch in batches():
             scribe.write(*(entry.command for entry in batch))
         return scribe
 
     @property
     def sequence(self) -> int:
-        """The last entry."""
+        """The number of the last entry."""
         return self.writer.sequence
 
     def write(self, *commands: Command) -> int:
-        """A frame, applied; returns its last entry."""
-        for entry in self.note(*commands):
-            self.trail.observe(entry, self.exchange.apply(entry))
+        """Write a frame and apply it; return the number of its last entry."""
+        for entry in self.write_unapplied(*commands):
+            self.event_hash.observe(entry, self.exchange.apply(entry))
         return self.sequence
 
-    def note(self, *commands: Command) -> list[Entry]:
-        """A frame that is written and not applied."""
+    def write_unapplied(self, *commands: Command) -> list[Entry]:
+        """Write a frame without applying it."""
         self.time += 1_000
         first = self.sequence + 1
         entries = [
@@ -88,20 +88,20 @@ class Scribe:
         return entries
 
     def checkpoint(self) -> int:
-        """A frame with nothing but a checkpoint."""
-        return self.write(self.trail.checkpoint())
+        """Write a frame with a checkpoint only."""
+        return self.write(self.event_hash.checkpoint())
 
     def trade(self, frames: int) -> int:
-        """Frames with a heartbeat and orders that meet."""
+        """Write frames with a Tick and two orders that trade with each other."""
         for _ in range(frames):
             self.write(TICK, order(101, Side.BUY, 65_000), order(102, Side.SELL, 65_000))
         return self.sequence
 
     def snapshot(self) -> Path:
-        """Of the present state, under the name that a snapshot of now has."""
-        taken = Snapshot.of(self.exchange, self.sequence, self.writer.hash, self.trail)
+        """Write a snapshot of the present state and return its path."""
+        taken = Snapshot.of(self.exchange, self.sequence, self.writer.hash, self.event_hash)
         return Snapshots(self.book.directory.snapshots, self.book.disk).write(taken)
 
     def close(self) -> None:
-        """The venue has ended."""
+        """Close the log."""
         self.writer.close()

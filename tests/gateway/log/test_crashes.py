@@ -12,7 +12,7 @@ from attrs import define, field
 from gateway.log.disk import Disk, File
 from gateway.log.recovery import recover
 from gateway.log.snapshots import Snapshot, Snapshots
-from tests.gateway.log.log_fixtures import Book, QuickDisk, batches, digests
+from tests.gateway.log.log_fixtures import LogDirectory, QuickDisk, batches, digests
 
 
 class Crash(BaseException):
@@ -122,7 +122,7 @@ class CrashingDisk(Disk):
 class Clerk:
     """Writes batches and snapshots to a data directory, and knows what was acknowledged."""
 
-    book: Book
+    book: LogDirectory
     disk: Disk
     acknowledged: int = 0
 
@@ -150,7 +150,7 @@ class Clerk:
         writer.close()
 
 
-def crash(book: Book, disk: CrashingDisk, acknowledged: int) -> tuple[int, bool]:
+def crash(book: LogDirectory, disk: CrashingDisk, acknowledged: int) -> tuple[int, bool]:
     """Work until the disk crashes; returns what is acknowledged by then, and whether it did."""
     clerk = Clerk(book, disk, acknowledged)
     try:
@@ -165,13 +165,13 @@ KNOWN = digests(BATCHES)
 """The digest at the end of each batch."""
 
 
-def finish(book: Book, acknowledged: int) -> None:
+def finish(book: LogDirectory, acknowledged: int) -> None:
     """Compare what is left with what was acknowledged, and do the rest of the work."""
-    sequence, digest = book.end()
+    sequence, digest = book.replay_to_end()
     assert sequence in [end for end in KNOWN if end >= acknowledged][:2]
     assert KNOWN[sequence] == digest
     Clerk(book, QuickDisk()).work()
-    assert (BATCHES[-1][-1].sequence, KNOWN[BATCHES[-1][-1].sequence]) == book.end()
+    assert (BATCHES[-1][-1].sequence, KNOWN[BATCHES[-1][-1].sequence]) == book.replay_to_end()
 
 
 @pytest.mark.parametrize("fate", Fate)
@@ -180,7 +180,7 @@ def test_a_crash_at_any_step_leaves_what_was_acknowledged(tmp_path: Path, fate: 
     step, crashed, twice = 0, True, 0
     while crashed:
         step += 1
-        book = Book(tmp_path / str(step))
+        book = LogDirectory(tmp_path / str(step))
         disk = CrashingDisk(step)
         acknowledged, crashed = crash(book, disk, 0)
         if crashed:
@@ -200,7 +200,7 @@ def test_what_a_killed_process_left_to_the_kernel_is_made_durable_first(tmp_path
     step, crashed, twice = 0, True, 0
     while crashed:
         step += 1
-        book = Book(tmp_path / str(step))
+        book = LogDirectory(tmp_path / str(step))
         killed = CrashingDisk(step)
         acknowledged, crashed = crash(book, killed, 0)
         disk = CrashingDisk(4 + step % 9, killed.durable, killed.undo)

@@ -25,10 +25,10 @@ from risk.commands import (
 from risk.state import FIRST_CLIENT, SYSTEM_ACCOUNTS
 from tests.gateway.harness import START
 from tests.gateway.log.log_fixtures import SESSION, batches
-from tests.gateway.log.log_writer_fixture import Scribe
+from tests.gateway.log.log_writer_fixture import LoggedVenue
 
 
-def shown(scribe: Scribe, **wanted: Any) -> list[Entry]:
+def shown(scribe: LoggedVenue, **wanted: Any) -> list[Entry]:
     """What is selected."""
     chosen = Selection(scribe.book.directory, **wanted)
     reader = chosen.open()
@@ -42,7 +42,7 @@ def numbers(entries: list[Entry]) -> list[int]:
 
 def test_an_entry_is_one_line(tmp_path: Path) -> None:
     """Who, what, when; numbers as people write them, and nothing that is as it always is."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     chosen = Selection(scribe.book.directory)
     reader = chosen.open()
     for frame in reader.frames():
@@ -77,7 +77,7 @@ def test_a_range_is_shown_whole_and_alone(tmp_path: Path) -> None:
     """Whatever segments it lies in."""
     whole = [entry for batch in batches() for entry in batch]
     for size in (1, 2_500, 2**20):
-        scribe = Scribe.trading(tmp_path / str(size), size)
+        scribe = LoggedVenue.after_trading(tmp_path / str(size), size)
         assert numbers(whole) == numbers(shown(scribe))
         assert [entry.command for entry in whole] == [each.command for each in shown(scribe)]
         assert [5, 6, 7] == numbers(shown(scribe, first=5, last=7))
@@ -87,7 +87,7 @@ def test_a_range_is_shown_whole_and_alone(tmp_path: Path) -> None:
 
 def test_an_account_is_found_by_name_and_by_number(tmp_path: Path) -> None:
     """With its sessions, which started before the range that is asked for."""
-    scribe = Scribe.trading(tmp_path, 1)
+    scribe = LoggedVenue.after_trading(tmp_path, 1)
     scribe.write(EndSession(session=SESSION), EndSession(session=SESSION + 1))
     for account, session in ((101, SESSION), (102, SESSION + 1)):
         name = next(
@@ -104,7 +104,7 @@ def test_an_account_is_found_by_name_and_by_number(tmp_path: Path) -> None:
 
 def test_a_pruned_log_still_knows_its_accounts(tmp_path: Path) -> None:
     """Their names are in the snapshots."""
-    scribe = Scribe.trading(tmp_path, 1)
+    scribe = LoggedVenue.after_trading(tmp_path, 1)
     known = account_numbers(scribe.book.directory)
     for _ in range(2):
         scribe.snapshot()
@@ -118,7 +118,7 @@ def test_a_pruned_log_still_knows_its_accounts(tmp_path: Path) -> None:
 
 def test_json_is_the_whole_entry(tmp_path: Path) -> None:
     """Read back it is the same."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     entries = list(shown(scribe))
     assert entries
     for entry in entries:
@@ -129,7 +129,7 @@ def test_json_is_the_whole_entry(tmp_path: Path) -> None:
 
 def test_a_directory_without_a_log_is_told(tmp_path: Path) -> None:
     """A wrong name is no empty log."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     for path in scribe.book.directory.log.iterdir():
         path.unlink()
     with pytest.raises(LogError, match="there is no log"):

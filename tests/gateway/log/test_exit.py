@@ -19,7 +19,7 @@ import trio
 import trio_websocket
 
 from gateway.config.toml_reader import Endpoint
-from tests.gateway.log.log_fixtures import Book
+from tests.gateway.log.log_fixtures import LogDirectory
 from tests.gateway.server_fixtures import ORDER, Caller
 
 READY = re.compile(r"tidegate ready http=(\S+) ws=(\S+)\n")
@@ -150,7 +150,7 @@ async def test_a_full_disk_ends_the_process_with_74(tmp_path: Path) -> None:
     assert "data/log/00000000000000000001.seg" in last
     assert "Traceback" not in told
     assert len(placed) > 10
-    state = Book(tmp_path / "data").recovered().replayer.exchange.state
+    state = LogDirectory(tmp_path / "data").recover().replayer.exchange.state
     assert set(placed) <= set(state.accounts[101].orders)
 
 
@@ -241,7 +241,7 @@ async def test_a_stopped_writer_does_not_keep_the_venue_from_ending(tmp_path: Pa
         await trio.sleep(0.1)
     assert not _running(writer)
     assert placed
-    state = Book(tmp_path / "data").recovered().replayer.exchange.state
+    state = LogDirectory(tmp_path / "data").recover().replayer.exchange.state
     assert set(placed) <= set(state.accounts[101].orders)
     with process(tmp_path) as venue:
         addresses(venue)

@@ -20,7 +20,7 @@ from gateway.log.write_strategies import in_event_loop, in_thread
 from gateway.sequencer.command_source import CommandSource
 from risk.commands import CancelAll, Entry, Origin
 from tests.gateway.harness import START, HandClock
-from tests.gateway.log.log_fixtures import Book, FailingDisk, QuickDisk
+from tests.gateway.log.log_fixtures import FailingDisk, LogDirectory, QuickDisk
 from tests.gateway.server_fixtures import TrioClock
 
 
@@ -29,7 +29,7 @@ def one(request: int) -> list[Proposal]:
     return [Proposal(CancelAll(account=101), Origin(session=1, request=request))]
 
 
-def open_log(book: Book, disk: Disk, **options: object) -> FileLog:
+def open_log(book: LogDirectory, disk: Disk, **options: object) -> FileLog:
     """A log that goes on with a directory."""
     writer = recover(book.directory, disk).writer(disk)
     writer.open()
@@ -37,7 +37,7 @@ def open_log(book: Book, disk: Disk, **options: object) -> FileLog:
     return FileLog(writer=writer, **given)  # type: ignore[arg-type]
 
 
-def stored(book: Book) -> list[Entry]:
+def stored(book: LogDirectory) -> list[Entry]:
     """All entries on the disk."""
     reader = reader_after(book.directory.log, 0, bytes(16))
     return [] if reader is None else [e for frame in reader.frames() for e in frame.entries()]
@@ -56,7 +56,7 @@ async def collect(log: FileLog, intake: CommandSource) -> list[Entry]:
 
 async def test_what_is_sent_is_on_the_disk(tmp_path: Path) -> None:
     """Whoever hears of an entry may act on it."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     log, intake = open_log(book, Disk()), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
     async with trio.open_nursery() as nursery:
@@ -71,7 +71,7 @@ async def test_what_is_sent_is_on_the_disk(tmp_path: Path) -> None:
 
 async def test_stamps_never_go_back_also_over_a_restart(tmp_path: Path) -> None:
     """The machine's clock was set back meanwhile."""
-    book, clock = Book(tmp_path), HandClock()
+    book, clock = LogDirectory(tmp_path), HandClock()
     for moved in (0, -5_000, +1):
         clock.time = START + moved
         log = open_log(book, QuickDisk(), clock=clock)
@@ -95,7 +95,7 @@ class SlowDisk(Disk):
 
 async def test_the_next_batch_collects_while_the_last_one_syncs(tmp_path: Path) -> None:
     """Group commit, and the loop is free meanwhile."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     seconds: list[float] = []
     log, intake = open_log(book, SlowDisk(), observe_write=seconds.append), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](9)
@@ -118,7 +118,7 @@ async def test_the_next_batch_collects_while_the_last_one_syncs(tmp_path: Path) 
 async def test_nothing_is_sent_after_the_disk_failed(tmp_path: Path, code: int) -> None:
     """Whichever step it was; the error names file and cause, and what was sent is there."""
     for step in range(4, 12):
-        book = Book(tmp_path / str(step))
+        book = LogDirectory(tmp_path / str(step))
         log, intake = open_log(book, FailingDisk(step + 1, code)), CommandSource()
         durable, entries = trio.open_memory_channel[Sequence[Entry]](100)
         for request in range(1, 9):
@@ -147,7 +147,7 @@ class _OneByOne:
 
 async def test_it_can_write_without_a_thread(tmp_path: Path, autojump_clock: MockClock) -> None:
     """For tests whose clock takes a thread at work for idleness, and jumps."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     log, intake = (
         open_log(book, QuickDisk(), clock=TrioClock(), write_strategy=in_event_loop),
         CommandSource(),
@@ -164,7 +164,7 @@ async def test_it_can_write_without_a_thread(tmp_path: Path, autojump_clock: Moc
 
 async def test_it_ends_quietly_when_nobody_applies_any_more(tmp_path: Path) -> None:
     """The matcher has failed then, and says so itself."""
-    log, intake = open_log(Book(tmp_path), QuickDisk()), CommandSource()
+    log, intake = open_log(LogDirectory(tmp_path), QuickDisk()), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
     entries.close()
     await intake.inbox.put(one(1))

@@ -12,15 +12,15 @@ from gateway.log.segments import list_segments
 from gateway.log.snapshots import Snapshot, Snapshots
 from risk.commands import Checkpoint, Deposit, Skip, Tick
 from tests.gateway.log.log_fixtures import TICK, QuickDisk
-from tests.gateway.log.log_writer_fixture import POISON, Scribe
+from tests.gateway.log.log_writer_fixture import POISON, LoggedVenue
 
 
-def follower_of(scribe: Scribe, every: int = 10**9, *, pruning: bool = False) -> Follower:
+def follower_of(scribe: LoggedVenue, every: int = 10**9, *, pruning: bool = False) -> Follower:
     """One that begins now."""
     return Follower.open(scribe.book.directory, QuickDisk(), every=every, pruning=pruning)
 
 
-def kept(scribe: Scribe) -> list[int]:
+def kept(scribe: LoggedVenue) -> list[int]:
     """The snapshots that there are, newest first."""
     directory = scribe.book.directory
     return [Snapshot.read(path).sequence for path in Snapshots(directory.snapshots).paths()]
@@ -29,7 +29,7 @@ def kept(scribe: Scribe) -> list[int]:
 def test_it_follows_to_the_same_state(tmp_path: Path) -> None:
     """Behind by one frame, over segments of every size; the state is the venue's of then."""
     for size in (1, 2_500, 2**20):
-        scribe = Scribe.trading(tmp_path / str(size), size)
+        scribe = LoggedVenue.after_trading(tmp_path / str(size), size)
         follower = follower_of(scribe)
         for _ in range(3):
             before = scribe.trade(2)
@@ -42,7 +42,7 @@ def test_it_follows_to_the_same_state(tmp_path: Path) -> None:
 
 def test_a_frame_that_is_being_written_is_not_there_yet(tmp_path: Path) -> None:
     """Whatever part of it can be read, nothing is wrong and nothing is applied."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe)
     follower.catch_up()
     (segment,) = list_segments(scribe.book.directory.log)
@@ -61,14 +61,14 @@ def test_a_frame_that_is_being_written_is_not_there_yet(tmp_path: Path) -> None:
 
 def test_a_frame_that_was_never_durable_may_become_another(tmp_path: Path) -> None:
     """Its sync failed and the venue stopped; the next start put another in its place."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe)
     (segment,) = list_segments(scribe.book.directory.log)
     before = segment.path.read_bytes()
-    scribe.note(Deposit(account=101, currency="BTC", amount=1))
+    scribe.write_unapplied(Deposit(account=101, currency="BTC", amount=1))
     follower.catch_up()
     segment.path.write_bytes(before)
-    scribe.writer = scribe.book.recovered().writer(scribe.book.disk)
+    scribe.writer = scribe.book.recover().writer(scribe.book.disk)
     scribe.writer.open()
     scribe.write(TICK)
     digest = scribe.exchange.digest()
@@ -79,7 +79,7 @@ def test_a_frame_that_was_never_durable_may_become_another(tmp_path: Path) -> No
 
 def test_a_snapshot_waits_until_a_checkpoint_has_confirmed_it(tmp_path: Path) -> None:
     """It is of the state when it was due, and the log goes on from it to the same end."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe, every=6)
     due = scribe.trade(3)
     follower.catch_up()
@@ -92,7 +92,7 @@ def test_a_snapshot_waits_until_a_checkpoint_has_confirmed_it(tmp_path: Path) ->
     assert 1 == follower.checkpoints
     (taken,) = kept(scribe)
     assert 0 < taken <= due
-    found = scribe.book.recovered()
+    found = scribe.book.recover()
     assert taken == found.start
     assert (scribe.sequence, scribe.exchange.digest()) == (
         found.sequence,
@@ -103,7 +103,7 @@ def test_a_snapshot_waits_until_a_checkpoint_has_confirmed_it(tmp_path: Path) ->
 
 def test_another_state_than_the_venues_is_told_and_leaves_no_snapshot(tmp_path: Path) -> None:
     """The venue says one thing, and its log leads to another."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe, every=6)
     at = scribe.trade(3)
     scribe.write(Checkpoint(sequence=at, digest="00" * 16))
@@ -115,7 +115,7 @@ def test_another_state_than_the_venues_is_told_and_leaves_no_snapshot(tmp_path: 
 
 def test_it_prunes_what_the_older_snapshot_includes(tmp_path: Path) -> None:
     """A start and a follower need no more than what is left."""
-    scribe = Scribe.trading(tmp_path, segment_bytes=1)
+    scribe = LoggedVenue.after_trading(tmp_path, segment_bytes=1)
     follower = follower_of(scribe, every=6, pruning=True)
     for _ in range(4):
         scribe.trade(3)
@@ -126,13 +126,13 @@ def test_it_prunes_what_the_older_snapshot_includes(tmp_path: Path) -> None:
     first, second, *_ = (segment.first for segment in list_segments(scribe.book.directory.log))
     assert first <= older + 1 < second
     assert newest > older
-    assert (scribe.sequence, scribe.exchange.digest()) == scribe.book.end()
+    assert (scribe.sequence, scribe.exchange.digest()) == scribe.book.replay_to_end()
     assert newest == follower_of(scribe).sequence
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
     """A follower reads every byte that the venue has written: it is the first to notice."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe)
     follower.catch_up()
     (segment,) = list_segments(scribe.book.directory.log)
@@ -149,7 +149,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 def test_other_rules_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever writes under them has a follower of its own version."""
-    scribe = Scribe.trading(tmp_path, segment_bytes=1)
+    scribe = LoggedVenue.after_trading(tmp_path, segment_bytes=1)
     follower = follower_of(scribe)
     monkeypatch.setattr(writer, "RULES", 99)
     scribe.write(TICK)
@@ -160,14 +160,14 @@ def test_other_rules_are_not_followed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_an_entry_that_cannot_be_applied_ends_it_until_it_is_skipped(tmp_path: Path) -> None:
     """As it ends the venue: the two are the same function."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe)
-    (poison,) = scribe.note(POISON)
-    scribe.note(TICK)
+    (poison,) = scribe.write_unapplied(POISON)
+    scribe.write_unapplied(TICK)
     with pytest.raises(ApplyError, match=f"entry {poison.sequence} "):
         follower.catch_up()
-    scribe.note(Skip(sequence=poison.sequence, reason="no steps"))
-    scribe.note(Tick(prices=()))
+    scribe.write_unapplied(Skip(sequence=poison.sequence, reason="no steps"))
+    scribe.write_unapplied(Tick(prices=()))
     follower = follower_of(scribe)
     follower.catch_up()
     assert scribe.sequence - 1 == follower.sequence

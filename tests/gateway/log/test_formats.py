@@ -25,8 +25,8 @@ from gateway.log.verify import Verification, Verified
 from risk import RULES, snapshot
 from risk.commands import AnyCommand, Continue, Entry, Origin
 from risk.exchange import Exchange
-from tests.gateway.log.log_fixtures import Book, QuickDisk
-from tests.gateway.log.log_writer_fixture import Scribe
+from tests.gateway.log.log_fixtures import LogDirectory, QuickDisk
+from tests.gateway.log.log_writer_fixture import LoggedVenue
 
 DATA = Path(__file__).parents[2] / "data"
 SCRIPT = Path(__file__).parents[3] / "scripts" / "sample_log.py"
@@ -101,16 +101,16 @@ def test_a_log_of_rules_1_that_a_snapshot_covers_goes_on(tmp_path: Path) -> None
     directory = sample(tmp_path, 1)
     before = verified(directory)
     assert (LAST_OF_RULES_1, LAST_OF_RULES_1) == (before.scan.foreign, before.scan.last)
-    book = Book(directory.path)
-    recovery = book.recovered()
+    book = LogDirectory(directory.path)
+    recovery = book.recover()
     assert (LAST_OF_RULES_1, LAST_OF_RULES_1) == (recovery.start, recovery.sequence)
     recovery.replayer.exchange.check()
-    scribe = Scribe.after(book, recovery)
+    scribe = LoggedVenue.resume(book, recovery)
     scribe.trade(3)
     scribe.checkpoint()
     scribe.close()
     assert [1, 1, RULES] == [each.header().rules for each in list_segments(directory.log)]
-    again = book.recovered()
+    again = book.recover()
     assert (scribe.sequence, scribe.exchange.digest()) == (
         again.sequence,
         again.replayer.exchange.digest(),

@@ -28,7 +28,7 @@ from gateway.server.server import Running, serve
 from risk.commands import Checkpoint, EndSessions, Entry, Origin, Place, Skip
 from risk.exchange import Exchange
 from tests.gateway.harness import HandClock
-from tests.gateway.log.log_fixtures import Book, FailingDisk, QuickDisk
+from tests.gateway.log.log_fixtures import FailingDisk, LogDirectory, QuickDisk
 from tests.gateway.server_fixtures import ORDER, Caller, connect, settings_of
 
 FIXED = "".join(
@@ -180,7 +180,7 @@ async def test_checkpoints_are_left_and_hold_for_a_replay(tmp_path: Path) -> Non
             await buy(alice, price=price)
     found = [each.command for each in entries(tmp_path) if isinstance(each.command, Checkpoint)]
     assert len(found) >= 4
-    recovered = Book(tmp_path).recovered()
+    recovered = LogDirectory(tmp_path).recover()
     assert all(recovered.replayer.event_hash.compare(each) for each in found)
     # What was durable when it was killed, and not applied yet, is more than the venue knew.
     live, replayed = venue.venue.exchange, Exchange()
@@ -351,7 +351,7 @@ async def test_a_poisoned_entry_stops_the_venue_until_it_is_skipped(
     ]
     with pytest.raises(ApplyError, match=f"entry {poisoned[0]} cannot be applied"):
         await serve(config, disk=QuickDisk())
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     last = entries(tmp_path)[-1]
     skip = Skip(sequence=poisoned[0], reason="poison")
     book.write([[Entry(last.sequence + 1, last.time, Origin(), skip)]])
@@ -359,7 +359,7 @@ async def test_a_poisoned_entry_stops_the_venue_until_it_is_skipped(
         async with killed(config) as venue, connect(venue, "alice") as alice:
             (order,) = await alice.call("private/get_open_orders")
             assert "good" == order["label"]
-    assert book.end() == book.end()
+    assert book.replay_to_end() == book.replay_to_end()
 
 
 async def test_a_snapshot_that_takes_too_long_is_given_up(

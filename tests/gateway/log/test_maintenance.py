@@ -12,10 +12,10 @@ from gateway.log.snapshots import Snapshots
 from risk.commands import Entry
 from tests.gateway.harness import HandClock
 from tests.gateway.log.log_fixtures import TICK, QuickDisk
-from tests.gateway.log.log_writer_fixture import POISON, Scribe
+from tests.gateway.log.log_writer_fixture import POISON, LoggedVenue
 
 
-def skip_it(scribe: Scribe, sequence: int) -> Entry:
+def skip_it(scribe: LoggedVenue, sequence: int) -> Entry:
     """As the command does, in the year 2025."""
     directory = scribe.book.directory
     return skip_entry(directory, sequence, "no steps", clock=HandClock(), disk=QuickDisk())
@@ -23,23 +23,23 @@ def skip_it(scribe: Scribe, sequence: int) -> Entry:
 
 def test_a_snapshot_of_a_log_at_rest_is_of_its_end(tmp_path: Path) -> None:
     """A torn tail is cut off first, as at a start."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     last, digest = scribe.sequence, scribe.exchange.digest()
-    scribe.note(TICK)
+    scribe.write_unapplied(TICK)
     (segment,) = list_segments(scribe.book.directory.log)
     segment.path.write_bytes(segment.path.read_bytes()[:-1])
     assert last == write_snapshot(scribe.book.directory, QuickDisk())
-    found = scribe.book.recovered()
+    found = scribe.book.recover()
     assert (last, last, digest) == (found.start, found.sequence, found.replayer.exchange.digest())
 
 
 def test_only_the_entry_that_stops_the_venue_is_skipped(tmp_path: Path) -> None:
     """Any other had its effects; the skip itself is an entry, stamped no earlier than the last."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     healthy = scribe.sequence
     with pytest.raises(LogError, match="can be applied, and was"):
         skip_it(scribe, healthy)
-    first, second = (scribe.note(POISON)[0] for _ in range(2))
+    first, second = (scribe.write_unapplied(POISON)[0] for _ in range(2))
     with pytest.raises(LogError, match=f"no entry {second.sequence + 1}"):
         skip_it(scribe, second.sequence + 1)
     with pytest.raises(LogError, match="can be applied, and was"):
@@ -50,16 +50,16 @@ def test_only_the_entry_that_stops_the_venue_is_skipped(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="is skipped already"):
         skip_it(scribe, first.sequence)
     with pytest.raises(ApplyError, match=f"entry {second.sequence} "):
-        scribe.book.end()
+        scribe.book.replay_to_end()
     assert second == skip_it(scribe, second.sequence)
-    found = scribe.book.recovered()
+    found = scribe.book.recover()
     assert {first.sequence: "no steps", second.sequence: "no steps"} == found.replayer.skips
     assert scribe.time == found.time
 
 
 def test_what_a_snapshot_includes_is_not_skipped(tmp_path: Path) -> None:
     """It would still be in there."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     scribe.snapshot()
     with pytest.raises(LogError, match="was applied"):
         skip_it(scribe, scribe.sequence)
@@ -67,8 +67,8 @@ def test_what_a_snapshot_includes_is_not_skipped(tmp_path: Path) -> None:
 
 def test_nothing_is_skipped_while_the_venue_runs(tmp_path: Path) -> None:
     """Two who write to one log would ruin it."""
-    scribe = Scribe.trading(tmp_path)
-    (poison,) = scribe.note(POISON)
+    scribe = LoggedVenue.after_trading(tmp_path)
+    (poison,) = scribe.write_unapplied(POISON)
     with (
         scribe.book.directory.locked(QuickDisk()),
         pytest.raises(LockedError, match="in use by another process"),
@@ -90,7 +90,7 @@ def test_nothing_is_begun_in_a_wrong_directory(tmp_path: Path) -> None:
 
 def test_pruning_leaves_what_the_older_snapshot_needs(tmp_path: Path) -> None:
     """With one snapshot nothing goes: it may be the one that turns out to be damaged."""
-    scribe = Scribe.trading(tmp_path, segment_bytes=1)
+    scribe = LoggedVenue.after_trading(tmp_path, segment_bytes=1)
     directory = scribe.book.directory
     scribe.snapshot()
     older = scribe.sequence
@@ -104,14 +104,14 @@ def test_pruning_leaves_what_the_older_snapshot_needs(tmp_path: Path) -> None:
     assert older + 1 == list_segments(directory.log)[0].first
     assert [] == prune_segments(directory, QuickDisk())
     end = (scribe.sequence, scribe.exchange.digest())
-    assert end == scribe.book.end()
+    assert end == scribe.book.replay_to_end()
     Snapshots(directory.snapshots).paths()[0].unlink()
-    assert end == scribe.book.end()
+    assert end == scribe.book.replay_to_end()
 
 
 def test_nothing_is_pruned_for_a_damaged_snapshot(tmp_path: Path) -> None:
     """What it would have to replace is still there."""
-    scribe = Scribe.trading(tmp_path, segment_bytes=1)
+    scribe = LoggedVenue.after_trading(tmp_path, segment_bytes=1)
     for _ in range(2):
         scribe.trade(1)
         path = scribe.snapshot()

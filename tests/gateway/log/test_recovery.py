@@ -15,7 +15,13 @@ from risk import RULES
 from risk.commands import Checkpoint, Entry, Origin, Skip, Tick
 from risk.exchange import Exchange
 from tests.gateway.harness import START
-from tests.gateway.log.log_fixtures import Book, CutlessDisk, batches, digests, small_batches
+from tests.gateway.log.log_fixtures import (
+    LogDirectory,
+    TruncationRecorder,
+    batches,
+    digests,
+    small_batches,
+)
 
 # Three segments of it.
 SMALL = 2_500
@@ -36,27 +42,27 @@ def frame_ends(path: Path) -> dict[int, int]:
 
 def test_an_empty_directory_is_a_new_venue(tmp_path: Path) -> None:
     """Nothing has to be prepared."""
-    book = Book(tmp_path / "new" / "data")
-    assert (0, Exchange().digest()) == book.end()
+    book = LogDirectory(tmp_path / "new" / "data")
+    assert (0, Exchange().digest()) == book.replay_to_end()
     book.write(batches())
-    assert (LAST, digests(batches())[LAST]) == book.end()
+    assert (LAST, digests(batches())[LAST]) == book.replay_to_end()
 
 
 def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
     """Batch by batch, each by a process of its own, over segments of every size."""
     whole = batches()
     for size in (1, SMALL, 2**20):
-        book = Book(tmp_path / str(size))
+        book = LogDirectory(tmp_path / str(size))
         for batch in whole:
             book.write([batch], segment_bytes=size)
-        assert (LAST, digests(whole)[LAST]) == book.end()
+        assert (LAST, digests(whole)[LAST]) == book.replay_to_end()
         count = len(list_segments(book.directory.log))
         assert {1: 6, SMALL: 3, 2**20: 1}[size] == count
 
 
 def test_a_log_cut_at_any_byte_is_a_prefix(tmp_path: Path) -> None:
     """Every frame that is whole counts, and goes on from there; the rest is cut off."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     known = digests(small_batches())
     book.write(small_batches())
     (segment,) = list_segments(book.directory.log)
@@ -64,7 +70,7 @@ def test_a_log_cut_at_any_byte_is_a_prefix(tmp_path: Path) -> None:
     for size in range(len(data)):
         segment.path.write_bytes(data[:size])
         expected = max((last for end, last in ends.items() if end <= size), default=0)
-        assert (expected, known[expected]) == book.end()
+        assert (expected, known[expected]) == book.replay_to_end()
         if size >= HEADER_BYTES:
             kept = max((end for end in ends if end <= size), default=HEADER_BYTES)
             assert data[:kept] == segment.path.read_bytes()
@@ -72,31 +78,31 @@ def test_a_log_cut_at_any_byte_is_a_prefix(tmp_path: Path) -> None:
             assert not segment.path.exists()
     segment.path.write_bytes(data[:-1])
     book.write(small_batches()[-1:])
-    assert (data, known[4]) == (segment.path.read_bytes(), book.end()[1])
+    assert (data, known[4]) == (segment.path.read_bytes(), book.replay_to_end()[1])
 
 
 def test_a_tail_of_zeros_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Behind a whole frame, in place of the end of one, and in place of a whole segment."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     book.write(small_batches())
     (segment,) = list_segments(book.directory.log)
     data = segment.path.read_bytes()
     known = digests(small_batches())
     for tail in (b"\0", bytes(20_000)):
         segment.path.write_bytes(data + tail)
-        assert (4, known[4]) == book.end()
+        assert (4, known[4]) == book.replay_to_end()
         segment.path.write_bytes(data[:-9] + bytes(9) + tail)
-        assert (3, known[3]) == book.end()
+        assert (3, known[3]) == book.replay_to_end()
     assert f"{segment.path}: cut at byte {len(data)}: a frame of impossible length" in caplog.text
     assert "the log ends with entry 3" in caplog.text
     segment.path.write_bytes(bytes(len(data)))
-    assert (0, known[0]) == book.end()
+    assert (0, known[0]) == book.replay_to_end()
 
 
 def test_a_log_with_any_bit_flipped_is_a_prefix_or_refused(tmp_path: Path) -> None:
     """Only in the last frame, where damage looks like a torn write, is there a prefix."""
-    disk = CutlessDisk()
-    book = Book(tmp_path, disk)
+    disk = TruncationRecorder()
+    book = LogDirectory(tmp_path, disk)
     known = digests(small_batches())
     book.write(small_batches())
     (segment,) = list_segments(book.directory.log)
@@ -108,7 +114,7 @@ def test_a_log_with_any_bit_flipped_is_a_prefix_or_refused(tmp_path: Path) -> No
                 stored.seek(at)
                 stored.write(bytes([byte ^ 1 << bit]))
                 if at >= last:
-                    assert (3, known[3]) == book.end()
+                    assert (3, known[3]) == book.replay_to_end()
                     assert [last] == disk.cuts
                     disk.cuts.clear()
                 else:
@@ -121,7 +127,7 @@ def test_a_log_with_any_bit_flipped_is_a_prefix_or_refused(tmp_path: Path) -> No
 
 def test_damage_is_said_with_file_and_place(tmp_path: Path) -> None:
     """Nothing is changed, so that whoever looks into it finds it as it was."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     book.write(batches(), segment_bytes=SMALL)
     first, second, third = list_segments(book.directory.log)
     for segment in (first, second):
@@ -131,24 +137,24 @@ def test_damage_is_said_with_file_and_place(tmp_path: Path) -> None:
         hurt = data[: at + 40] + b"#" + data[at + 41 :]
         segment.path.write_bytes(hurt)
         with pytest.raises(DamageError) as caught:
-            book.end()
+            book.replay_to_end()
         told = f"{segment.path}: damaged: a frame with a wrong checksum at byte {at}"
         assert told == str(caught.value)
         assert hurt == segment.path.read_bytes()
         segment.path.write_bytes(data)
     second.path.unlink()
     with pytest.raises(DamageError, match="does not follow the one before"):
-        book.end()
+        book.replay_to_end()
     first.path.unlink()
     with pytest.raises(LogError, match="does not reach back to entry 1"):
-        book.end()
+        book.replay_to_end()
     third.path.unlink()
-    assert 0 == book.end()[0]
+    assert 0 == book.replay_to_end()[0]
 
 
 def test_what_is_whole_but_not_of_this_chain_is_refused(tmp_path: Path) -> None:
     """A frame that is doubled, left out or of another log has a right checksum."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     book.write(small_batches())
     (segment,) = list_segments(book.directory.log)
     data = segment.path.read_bytes()
@@ -158,24 +164,24 @@ def test_what_is_whole_but_not_of_this_chain_is_refused(tmp_path: Path) -> None:
     for wrong in (doubled, left_out):
         segment.path.write_bytes(wrong)
         with pytest.raises(DamageError, match="does not follow the one before"):
-            book.end()
+            book.replay_to_end()
 
 
 def test_a_segment_that_was_never_begun_is_removed(tmp_path: Path) -> None:
     """A crash between the creation of a file and the sync of its header."""
     for left in (b"", b"TIDEL", bytes(HEADER_BYTES)):
-        book = Book(tmp_path / str(len(left)))
+        book = LogDirectory(tmp_path / str(len(left)))
         book.write(small_batches())
         torn = book.directory.log / f"{5:020}.seg"
         torn.write_bytes(left)
-        assert 4 == book.end()[0]
+        assert 4 == book.replay_to_end()[0]
         assert not torn.exists()
 
 
 def test_a_torn_tail_before_the_last_segment_is_damage(tmp_path: Path) -> None:
     """A segment is whole on the disk before the next one is made: nothing can have torn it."""
     for left in (b"", None):
-        book = Book(tmp_path / str(left))
+        book = LogDirectory(tmp_path / str(left))
         book.write(batches(), segment_bytes=SMALL)
         *_, second, third = list_segments(book.directory.log)
         if left is not None:
@@ -183,24 +189,24 @@ def test_a_torn_tail_before_the_last_segment_is_damage(tmp_path: Path) -> None:
         second.path.write_bytes(second.path.read_bytes()[:-3])
         for _ in range(2):
             with pytest.raises(DamageError, match="cut short"):
-                book.end()
+                book.replay_to_end()
 
 
 def test_a_snapshot_saves_the_replay(tmp_path: Path) -> None:
     """Whatever stands between snapshot and end is applied, and nothing else."""
     whole = batches()
     for cut in range(1, len(whole) + 1):
-        book = Book(tmp_path / str(cut))
+        book = LogDirectory(tmp_path / str(cut))
         book.write(whole[:cut])
         book.snapshot()
         book.write(whole[cut:], segment_bytes=1)
-        found = book.recovered()
+        found = book.recover()
         assert (ENDS[cut - 1], LAST) == (found.start, found.sequence)
         assert digests(whole)[LAST] == found.replayer.exchange.digest()
         # What comes before it may be gone.
         if cut < len(whole):
             list_segments(book.directory.log)[0].path.unlink()
-            assert (LAST, digests(whole)[LAST]) == book.end()
+            assert (LAST, digests(whole)[LAST]) == book.replay_to_end()
 
 
 def test_a_damaged_snapshot_is_left_out_for_the_older_one(
@@ -208,7 +214,7 @@ def test_a_damaged_snapshot_is_left_out_for_the_older_one(
 ) -> None:
     """And for the whole log where both are; it is said which."""
     whole = batches()
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     book.write(whole[:2])
     older = book.snapshot()
     book.write(whole[2:4])
@@ -220,7 +226,7 @@ def test_a_damaged_snapshot_is_left_out_for_the_older_one(
             data[len(data) // 2] ^= 1
             damaged.write_bytes(data)
             caplog.clear()
-        found = book.recovered()
+        found = book.recover()
         assert start == found.start
         assert digests(whole)[LAST] == found.replayer.exchange.digest()
         if damaged is not None:
@@ -229,23 +235,23 @@ def test_a_damaged_snapshot_is_left_out_for_the_older_one(
 
 def test_a_snapshot_and_a_log_must_belong_together(tmp_path: Path) -> None:
     """A snapshot of another log, and one whose entries the log has lost."""
-    book, other = Book(tmp_path / "a"), Book(tmp_path / "b")
+    book, other = LogDirectory(tmp_path / "a"), LogDirectory(tmp_path / "b")
     book.write(batches())
     other.write([[Entry(n, START, Origin(), TICKLESS) for n in range(1, LAST + 1)]])
     path = book.snapshot()
     other_path = other.directory.snapshots / path.name
     other_path.write_bytes(path.read_bytes())
     with pytest.raises(LogError, match="of another log"):
-        other.end()
+        other.replay_to_end()
     (segment,) = list_segments(book.directory.log)
     segment.path.write_bytes(segment.path.read_bytes()[:-1])
     with pytest.raises(
         LogError, match=f"the log ends with entry {ENDS[-2]}.*snapshot of entry {LAST}"
     ):
-        book.end()
+        book.replay_to_end()
     segment.path.unlink()
     with pytest.raises(LogError, match="does not reach back"):
-        book.end()
+        book.replay_to_end()
 
 
 TICKLESS = Tick(prices=())
@@ -268,37 +274,37 @@ def test_an_entry_that_cannot_be_applied_stops_until_it_is_skipped(
 ) -> None:
     """The skip stands behind it in the log; every replay has looked ahead."""
     whole = batches()
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     book.write(whole)
     poisoned(monkeypatch, ENDS[2])
     with pytest.raises(ApplyError, match=f"entry {ENDS[2]} cannot be applied") as caught:
-        book.end()
+        book.replay_to_end()
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     skip = Entry(LAST + 1, whole[-1][-1].time, Origin(), Skip(sequence=ENDS[2], reason="poison"))
     book.write([[skip]])
-    found = book.recovered()
+    found = book.recover()
     assert {ENDS[2]: "poison"} == found.replayer.skips
     digest = found.replayer.exchange.digest()
     monkeypatch.undo()
-    assert (LAST + 1, digest) == book.end()
+    assert (LAST + 1, digest) == book.replay_to_end()
     assert digest != digests(whole)[LAST]
     book.snapshot()
-    assert (LAST + 1, digest) == book.end()
+    assert (LAST + 1, digest) == book.replay_to_end()
 
 
 def test_checkpoints_are_compared(tmp_path: Path) -> None:
     """A replay that comes to other events is not the venue that wrote the log."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     book.write(batches()[:3])
-    found = book.recovered()
+    found = book.recover()
     right = found.replayer.event_hash.checkpoint()
     at = ENDS[2] + 1
     book.write([[Entry(at, found.time, Origin(), right)]])
-    assert at == book.end()[0]
+    assert at == book.replay_to_end()[0]
     wrong = Checkpoint(sequence=at, digest="00" * 16)
     book.write([[Entry(at + 1, found.time, Origin(), wrong)]])
     with pytest.raises(DivergenceError, match=f"up to entry {at}"):
-        book.end()
+        book.replay_to_end()
 
 
 def test_recovery_never_replays_across_a_change_of_rules(
@@ -307,14 +313,14 @@ def test_recovery_never_replays_across_a_change_of_rules(
     """The old version's snapshot of the end is where the new one begins, in a new segment."""
     caplog.set_level(logging.INFO)
     whole = batches()
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     book.write(whole[:2])
     book.snapshot()
     book.write(whole[2:4])
     for module in (writer, scan, recovery, snapshots):
         monkeypatch.setattr(module, "RULES", RULES + 1)
     with pytest.raises(VersionError, match="tidegate log snapshot"):
-        book.end()
+        book.replay_to_end()
     monkeypatch.undo()
     book.snapshot()
     for module in (writer, scan, recovery, snapshots):
@@ -323,21 +329,21 @@ def test_recovery_never_replays_across_a_change_of_rules(
         book.write([])
     book.write(whole[4:])
     assert [RULES, RULES + 1] == [each.header().rules for each in list_segments(book.directory.log)]
-    assert (LAST, digests(whole)[LAST]) == book.end()
+    assert (LAST, digests(whole)[LAST]) == book.replay_to_end()
 
 
 def test_what_a_later_version_wrote_is_refused(tmp_path: Path) -> None:
     """Segments and snapshots; nothing is lost by going back to the later version."""
-    book = Book(tmp_path)
+    book = LogDirectory(tmp_path)
     book.write(small_batches())
     snapshot = book.snapshot()
     data = snapshot.read_bytes()
     snapshot.write_bytes(data[:8] + b"\0\2" + data[10:])
     with pytest.raises(VersionError, match="snapshot format 2"):
-        book.end()
+        book.replay_to_end()
     snapshot.unlink()
     (segment,) = list_segments(book.directory.log)
     data = segment.path.read_bytes()
     segment.path.write_bytes(data[:8] + b"\0\2" + data[10:])
     with pytest.raises(VersionError, match="log format 2"):
-        book.end()
+        book.replay_to_end()

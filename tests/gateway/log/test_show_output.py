@@ -23,7 +23,7 @@ from gateway.printable import escape_unprintable
 from risk.commands import Entry, OpenAccount, Origin
 from tests.gateway.harness import START
 from tests.gateway.log.log_fixtures import order
-from tests.gateway.log.log_writer_fixture import Scribe
+from tests.gateway.log.log_writer_fixture import LoggedVenue
 from tests.hypothesis_settings import thorough
 
 DAMAGED = 65
@@ -75,9 +75,9 @@ def test_text_that_prints_is_left_alone() -> None:
     assert r"\x1b[2J\n\u202e" == escape_unprintable("\x1b[2J\n\u202e")
 
 
-def recorded(path: Path, segment_bytes: int = 2**20) -> Scribe:
+def recorded(path: Path, segment_bytes: int = 2**20) -> LoggedVenue:
     """A log whose venue has ended."""
-    scribe = Scribe.trading(path, segment_bytes)
+    scribe = LoggedVenue.after_trading(path, segment_bytes)
     scribe.trade(3)
     scribe.close()
     return scribe

@@ -27,18 +27,18 @@ from gateway.log.verify import Verification, Verified
 from risk.commands import Checkpoint, Skip
 from risk.state import INSURANCE
 from tests.gateway.log.log_fixtures import TICK
-from tests.gateway.log.log_writer_fixture import POISON, Scribe
+from tests.gateway.log.log_writer_fixture import POISON, LoggedVenue
 
 
-def verify(scribe: Scribe, every: int = 10) -> Verified:
+def verify(scribe: LoggedVenue, every: int = 10) -> Verified:
     """Prove its log, quietly."""
     meter = ConsoleMeter(Console(file=io.StringIO()))
     return Verification(scribe.book.directory, meter, every).run()
 
 
-def recorded(path: Path, segment_bytes: int = 2**20) -> Scribe:
+def recorded(path: Path, segment_bytes: int = 2**20) -> LoggedVenue:
     """A log with two snapshots and two checkpoints."""
-    scribe = Scribe.trading(path, segment_bytes)
+    scribe = LoggedVenue.after_trading(path, segment_bytes)
     for _ in range(2):
         scribe.trade(3)
         scribe.checkpoint()
@@ -47,7 +47,7 @@ def recorded(path: Path, segment_bytes: int = 2**20) -> Scribe:
     return scribe
 
 
-def forge(scribe: Scribe) -> None:
+def forge(scribe: LoggedVenue) -> None:
     """A snapshot with money from nowhere, whose checksum and digest are right."""
     insurance = scribe.exchange.state.wallet(INSURANCE, "BTC")
     insurance.balance += 1
@@ -96,7 +96,7 @@ def test_any_flipped_bit_is_found_where_it_is(tmp_path: Path) -> None:
         path.write_bytes(whole)
 
 
-def _told(scribe: Scribe) -> str:
+def _told(scribe: LoggedVenue) -> str:
     """Why a log is not proved, or else what was proved of it."""
     try:
         return format_report(verify(scribe, every=10**9), 1.0)
@@ -147,7 +147,7 @@ def test_a_snapshot_of_another_state_is_found(tmp_path: Path) -> None:
 def test_a_snapshot_of_another_past_is_found(tmp_path: Path) -> None:
     """The state may be the same: its trail is not."""
     scribe = recorded(tmp_path)
-    scribe.trail = EventHash(START, scribe.sequence)
+    scribe.event_hash = EventHash(START, scribe.sequence)
     scribe.snapshot()
     with pytest.raises(DivergenceError, match=f"up to entry {scribe.sequence} .* other events"):
         verify(scribe)
@@ -187,7 +187,7 @@ def test_other_rules_are_proved_by_their_bytes(
 ) -> None:
     """A snapshot precedes the change; from there on the log is replayed."""
     monkeypatch.setattr(writer, "RULES", 0)
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     scribe.snapshot()
     change = scribe.sequence
     monkeypatch.undo()
@@ -212,7 +212,7 @@ def test_other_rules_are_proved_by_their_bytes(
 def test_a_skip_is_honoured_from_every_start(tmp_path: Path) -> None:
     """Also from a snapshot before it. Without the skip, the entry is named."""
     scribe = recorded(tmp_path)
-    (poison,) = scribe.note(POISON)
+    (poison,) = scribe.write_unapplied(POISON)
     with pytest.raises(ApplyError, match=f"entry {poison.sequence} "):
         verify(scribe)
     scribe.write(Skip(sequence=poison.sequence, reason="no steps"))

@@ -26,7 +26,7 @@ from gateway.log.scan import newest_start
 from gateway.log.snapshots import Snapshots
 from gateway.network.sockets import load_tls
 from gateway.sequencer.index_prices import read_csv
-from tests.gateway.log.log_writer_fixture import Scribe
+from tests.gateway.log.log_writer_fixture import LoggedVenue
 
 Make = Callable[[Path], None]
 
@@ -99,7 +99,7 @@ def in_place_of(path: Path, kind: str) -> str:
 
 def recorded(path: Path) -> DataDirectory:
     """A log of several segments, with two snapshots, whose venue has ended."""
-    scribe = Scribe.trading(path, 2_500)
+    scribe = LoggedVenue.after_trading(path, 2_500)
     for _ in range(2):
         scribe.snapshot()
         scribe.trade(3)

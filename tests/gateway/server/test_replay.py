@@ -19,11 +19,11 @@ from gateway.server.replay import Announce, Player, RecordedClock
 from risk.commands import EndSessions
 from tests.gateway.harness import Harness
 from tests.gateway.log.log_fixtures import TICK
-from tests.gateway.log.log_writer_fixture import Scribe
+from tests.gateway.log.log_writer_fixture import LoggedVenue
 from tests.gateway.server_fixtures import settings_of
 
 
-def player_of(scribe: Scribe, speed: float, announce: Announce = lambda _: None) -> Player:
+def player_of(scribe: LoggedVenue, speed: float, announce: Announce = lambda _: None) -> Player:
     """One that has not begun."""
     return Player.open(settings_of(""), scribe.book.directory, speed, announce)
 
@@ -47,7 +47,7 @@ async def test_it_goes_at_the_speed_that_is_asked_for(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     """A frame a second was written; the hour in which the venue did not run is left out."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     began = scribe.time
     scribe.trade(60)
     scribe.time += HOUR
@@ -84,7 +84,7 @@ async def test_its_clock_is_the_recordings(autojump_clock: MockClock) -> None:
 
 async def test_it_is_served_and_nothing_is_written(tmp_path: Path) -> None:
     """Market data as it was at the end, the recorded time, and a refusal that says why."""
-    scribe = Scribe.trading(tmp_path)
+    scribe = LoggedVenue.after_trading(tmp_path)
     scribe.trade(5)
     scribe.close()
     before = contents(tmp_path)

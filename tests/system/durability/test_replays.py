@@ -18,7 +18,7 @@ from gateway.log.recovery import recover
 from gateway.log.snapshots import Snapshot, Snapshots
 from gateway.log.verify import Verification
 from gateway.log.writer import SegmentWriter
-from tests.gateway.log.log_fixtures import Book
+from tests.gateway.log.log_fixtures import LogDirectory
 from tests.hypothesis_settings import thorough
 from tests.risk.random_commands import RandomCommands, small_venue
 from tests.risk.venue import Venue
@@ -32,7 +32,7 @@ TURNS = st.sampled_from(["trade"] * 5 + ["snapshot", "checkpoint", "restart"])
 class Kept:
     """A venue that writes down what it applies; `written` are its entries in the log."""
 
-    book: Book
+    book: LogDirectory
     venue: Venue = field(factory=small_venue)
     trail: EventHash = field(factory=EventHash)
     written: int = 0
@@ -74,7 +74,7 @@ class Kept:
     def restart(self, _random: Random) -> None:
         """End as a kill does, and go on with what the next start finds."""
         self.writer.close()
-        found = self.book.recovered()
+        found = self.book.recover()
         assert self.written == found.sequence
         assert self.venue.exchange.digest() == found.replayer.exchange.digest()
         assert self.trail.value == found.replayer.event_hash.value
@@ -95,7 +95,7 @@ def test_every_replay_comes_to_the_state_of_the_venue(
 ) -> None:
     """From the start, from every snapshot, at every restart, and in a process with other hashes."""
     with TemporaryDirectory() as folder:
-        kept = Kept(Book(Path(folder)))
+        kept = Kept(LogDirectory(Path(folder)))
         for turn in turns:
             getattr(kept, turn)(random)
             kept.write()
