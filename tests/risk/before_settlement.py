@@ -19,7 +19,7 @@ FAMILY = [each for each in LEGACY_2025 if each[0].family == "BTC"]
 MONTHLY = "BTC-26JUN26"
 CLIENTS = [f"c{number}" for number in range(7)]
 LARGE = 10**6
-"""A slice that everything fits in."""
+"""A slice that is large enough for all work."""
 
 
 def venue_before_settlement(seed: int) -> Venue:
@@ -45,7 +45,7 @@ def _made(seed: int) -> tuple[Venue, bytes]:
         parameters={"loss_policy": policy, "slice": LARGE, "supervision": LARGE * 10**6},
         insurance={"BTC": random.choice(["0.001", "0.05"])} if seed % 5 == 0 else {},
         checked=False,
-        **{who: {"BTC": random.choice(["0.03", "0.1", "1", "3"])} for who in CLIENTS},  # type: ignore[arg-type]
+        **{client: {"BTC": random.choice(["0.03", "0.1", "1", "3"])} for client in CLIENTS},  # type: ignore[arg-type]
         lou={"BTC": "0.04"},
         dot={"BTC": "0.02"},
         mia={"BTC": "500"},
@@ -58,10 +58,11 @@ def _made(seed: int) -> tuple[Venue, bytes]:
     _change_prices(venue, random, falls)
     if random.random() < 0.7:
         venue.deposit(INSURANCE, "BTC", random.choice(["0.004", "0.02"]))
-    for who in CLIENTS:
-        _take_profit(venue, random, who)
+    for client in CLIENTS:
+        _take_profit(venue, random, client)
     if random.random() < 0.6:
-        # Dot has 0.02 BTC and one position, in what expires; nobody liquidates her any more.
+        # Dot has 0.02 BTC and one position, in the expiring future. There is no time left to
+        # liquidate her.
         mark, market = venue.market(MONTHLY).mark, venue.market(MONTHLY)
         limit = text(market.instrument.floor_to_tick(mark))
         pair = ("dot", "mia") if falls else ("mia", "dot")
@@ -76,11 +77,11 @@ def _made(seed: int) -> tuple[Venue, bytes]:
 def _open_positions(venue: Venue, random: Random, falls: bool) -> None:
     """Let clients trade with each other, and Lou more than his margin covers."""
     for name in (BTC, MONTHLY, BTC, MONTHLY):
-        for who in CLIENTS:
-            other = random.choice([each for each in CLIENTS if each != who] + ["mia"])
+        for client in CLIENTS:
+            other = random.choice([each for each in CLIENTS if each != client] + ["mia"])
             size = str(10 * random.choice([1, 30, 100, 1000, 7000]))
-            venue.trade(who, other, name, size, "50000")
-            venue.do(CancelAll(account=venue.number(who)))
+            venue.trade(client, other, name, size, "50000")
+            venue.do(CancelAll(account=venue.number(client)))
             venue.do(CancelAll(account=venue.number(other)))
     winner = random.choice(CLIENTS)
     venue.trade(*(("lou", winner) if falls else (winner, "lou")), BTC, "70000", "50000")
@@ -113,9 +114,9 @@ def _unwind(venue: Venue) -> None:
     venue.tick(after=1_500_000)
 
 
-def _take_profit(venue: Venue, random: Random, who: str) -> None:
+def _take_profit(venue: Venue, random: Random, client: str) -> None:
     """Let some clients close their position; place good-til-day orders for all."""
-    held = venue.size(who, BTC)
+    held = venue.size(client, BTC)
     if held and random.random() < 0.7:
         mark, side = venue.market(BTC).mark, Side.SELL if held > 0 else Side.BUY
         limit = venue.market(BTC).instrument.floor_to_tick(mark)
@@ -127,13 +128,13 @@ def _take_profit(venue: Venue, random: Random, who: str) -> None:
             price=limit,
         )
         venue.do(maker)
-        venue.do(ClosePosition(account=venue.number(who), instrument=BTC))
+        venue.do(ClosePosition(account=venue.number(client), instrument=BTC))
         venue.do(CancelAll(account=venue.number("mia")))
-    session = 7 + CLIENTS.index(who)
-    venue.login(who, session)
+    session = 7 + CLIENTS.index(client)
+    venue.login(client, session)
     if random.random() < 0.5:
-        command = SetCancelOnDisconnect(account=venue.number(who), session=session, enabled=True)
+        command = SetCancelOnDisconnect(account=venue.number(client), session=session, enabled=True)
         venue.do(command)
     for lasting in (TimeInForce.GOOD_TIL_DAY, TimeInForce.GOOD_TIL_CANCELLED):
         for name in (BTC, MONTHLY):
-            venue.buy(who, name, "10", "46900", time_in_force=lasting, session=session)
+            venue.buy(client, name, "10", "46900", time_in_force=lasting, session=session)

@@ -53,7 +53,7 @@ CATALOGUE = tuple(
 CURRENCIES = ("BTC", "USDC")
 NAMES = ("ann", "ben", "cat", "dan", "eve")
 LARGEST = {"BTC": 30_000, "BTC_USDC": 4_000, "SOL_USDC": 20_000}
-"""Contracts in the largest order of a family: some times what its account can carry."""
+"""Contracts in the largest order of a family: several times what an account can carry."""
 
 
 def small_venue(**terms: Any) -> Venue:
@@ -269,7 +269,7 @@ class RandomCommands:
         for name in prices:
             usual = amount(PRICES[name])
             new = prices[name] + prices[name] * move() // 1000
-            # Lost orders of magnitude would make every amount either nothing or everything.
+            # Far from the usual price, every amount would be either negligible or unaffordable.
             prices[name] = max(usual // 3, min(3 * usual, new))
         known = tuple(prices.items())[: self.random.choice([1, 3, 3, 3, 3])]
         after = self.random.choice([1, SECOND, SECOND, 4 * SECOND])
@@ -461,7 +461,7 @@ ORDINARY: dict[str, int] = {
     "set_product": 1,
     "open_account": 1,
 }
-"""How often each kind of step is taken in a run that is free to choose."""
+"""Relative frequencies of the kinds of steps on an ordinary day."""
 
 STORM: dict[str, int] = {
     "place": 10,
@@ -490,4 +490,4 @@ STORM: dict[str, int] = {
     "set_parameters": 1,
     "set_product": 1,
 }
-"""The same for runs in which crashes, expiries and settlements come one after another."""
+"""Relative frequencies for runs with many crashes, expiries and settlements."""

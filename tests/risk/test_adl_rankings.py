@@ -16,16 +16,16 @@ from tests.risk.venue import BTC, open_venue
 
 def stale(state: State) -> list[tuple[str, int]]:
     """Return the cached rankings at the present marks that differ from a new scan."""
-    found = []
-    for (name, sign), kept in list(state.watch.rankings.by_side.items()):
-        if kept.marks != state.marks or not kept.complete:
+    differing = []
+    for (name, sign), cached in list(state.watch.rankings.by_side.items()):
+        if cached.marks != state.marks or not cached.complete:
             continue
-        kept.next(state, None, 1)
+        cached.next(state, None, 1)
         fresh = AdlRanking(state.markets[name], sign, state.marks)
         fresh.advance(state, len(fresh.market.positions) + 1)
-        if list(fresh.ranked) != list(kept.ranked):
-            found.append((name, sign))
-    return found
+        if list(fresh.ranked) != list(cached.ranked):
+            differing.append((name, sign))
+    return differing
 
 
 @pytest.mark.parametrize("seed", range(10))

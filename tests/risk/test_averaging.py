@@ -25,7 +25,7 @@ EXPIRY = expiry_on(date(2026, 6, 5))
 OPENS = EXPIRY - AVERAGING_WINDOW
 BTC_ONLY = [(contract, terms) for contract, terms in LEGACY_2025 if contract.family == "BTC"]
 FINE = [(replace(contract, tick=2), terms) for contract, terms in BTC_ONLY]
-"""With ticks so fine, a book can stand exactly around any price."""
+"""Families with very fine ticks, so that a book can be exactly around any price."""
 
 MOVES = st.lists(
     st.tuples(
@@ -39,7 +39,7 @@ MOVES = st.lists(
 
 
 class Oracle:
-    """Every index price since it was first heard of, and averages over them."""
+    """All index prices since the first one, and averages over them."""
 
     def __init__(self, time: int, index: int) -> None:
         self.prices = [(time, index)]
@@ -203,7 +203,7 @@ def test_a_future_listed_in_its_last_half_hour_averages_the_whole_window() -> No
                 for contract, terms in dated:
                     venue.do(SetProduct(contract=contract, terms=terms))
                 market = venue.market(WEEKLY)
-                # From its first moment on its mark is what it will deliver if the index stays.
+                # From its listing on, its mark is the delivery price for a constant index.
                 delivery = marks.estimated_delivery(market, venue.time)
                 assert abs(market.mark - delivery) <= market.terms.mark_step
             if left == 1:

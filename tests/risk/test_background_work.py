@@ -19,7 +19,7 @@ from tests.risk.venue import BTC, WEEKLY, Venue, money, of_type, open_venue, rea
 
 FUNDS = {"BTC": "1"}
 RESTING = (Reason.SETTLEMENT_IN_PROGRESS, Reason.INSTRUMENT_CLOSED)
-"""What an order is refused for during a settlement: its market rests, or has ended with it."""
+"""Reasons of a refusal during a settlement: the market is closed, or has expired with it."""
 
 
 def trading_venue(**parameters: int) -> Venue:
@@ -73,7 +73,7 @@ def test_an_instrument_listed_during_a_settlement_opens_after_it() -> None:
             assert len(states) == 1, "all markets of the currency open in one step"
             for market in markets:
                 refused = reason(venue.buy("cat", market.name, "10", "49900"))
-                # The entry itself may have done the last of the work.
+                # The entry itself may have finished the work.
                 assert market.is_open or refused in RESTING
             venue.do(Continue())
         venue.tick()

@@ -184,27 +184,27 @@ UNPROVABLE = {
     },
     Market: {"initials": "of the standard margin model alone"},
 }
-"""Derived fields of which some value is as good as another, and why."""
+"""Derived fields in which more than one value is valid, and the reason."""
 
 
 @pytest.fixture(scope="module")
 def states() -> list[bytes]:
     """Return states from random runs, some of them with work in progress of every kind."""
-    found = []
+    snapshots = []
     for seed in range(1, 7):
         venue = small_venue(slice=2)
         venue.checked = False
         random_commands = RandomCommands(venue, random.Random(seed), weights_of(seed))
         for _ in range(120):
             random_commands.step()
-        found.append(snapshot.dump(venue.exchange.state))
-    return found
+        snapshots.append(snapshot.dump(venue.exchange.state))
+    return snapshots
 
 
 def objects(state: State, kind: type) -> Iterator[Any]:
     """Return all objects of a class in a state."""
-    wallets = [wallet for each in state.wallets.values() for wallet in each.values()]
-    found: dict[type, Any] = {
+    wallets = [wallet for by_account in state.wallets.values() for wallet in by_account.values()]
+    by_class: dict[type, Any] = {
         State: [state],
         Account: state.accounts.values(),
         Session: state.sessions.values(),
@@ -214,7 +214,7 @@ def objects(state: State, kind: type) -> Iterator[Any]:
         Position: [position for wallet in wallets for position in wallet.positions.values()],
         Order: [order for market in state.markets.values() for order in market.book],
     }
-    return iter(found[kind])
+    return iter(by_class[kind])
 
 
 OTHER: dict[str, Callable[[State], Any]] = {
@@ -239,7 +239,7 @@ OTHER: dict[str, Callable[[State], Any]] = {
     "report": lambda _: EntryReport(wallets={Wallet(1, "other"): None}),
     "orders": lambda s: {order.order_id: order for m in s.markets.values() for order in m.book},
 }
-"""Another value of a field that is no number or text."""
+"""A different value for a field that is neither a number nor text."""
 
 
 def changed(state: State, kind: type, name: str, value: Any) -> Any:
@@ -268,12 +268,12 @@ def changed(state: State, kind: type, name: str, value: Any) -> Any:
 
 def cases(derived: bool) -> list[tuple[type, str]]:
     """Return (class, field) of all derived fields, or of all fields in the snapshot."""
-    found = []
+    result = []
     for kind, (facts, ours, _) in DERIVED.items():
         names = ours if derived else set(facts.__struct_fields__)  # type: ignore[attr-defined]
         skipped = UNPROVABLE.get(kind, {}) if derived else {"currencies", "queue", "market"}
-        found += [(kind, name) for name in sorted(names) if name not in skipped]
-    return found
+        result += [(kind, name) for name in sorted(names) if name not in skipped]
+    return result
 
 
 @pytest.mark.parametrize(("kind", "name"), cases(derived=True), ids=str)
@@ -285,9 +285,9 @@ def test_a_wrong_derived_field_is_detected(states: list[bytes], kind: type, name
             state = snapshot.load(data)
             every = list(objects(state, kind))
             target = every[place * len(every) // 3]
-            kept = getattr(target, name)
-            value = changed(state, kind, name, kept)
-            if value is kept:
+            original = getattr(target, name)
+            value = changed(state, kind, name, original)
+            if value is original:
                 continue
             setattr(target, name, value)
             tried += 1
@@ -306,13 +306,13 @@ def test_every_field_of_the_snapshot_changes_the_digest(
         state = snapshot.load(data)
         before = snapshot.digest(state)
         for target in list(objects(state, kind))[:20]:
-            kept = getattr(target, name)
-            value = changed(state, kind, name, kept)
-            if value == kept:
+            original = getattr(target, name)
+            value = changed(state, kind, name, original)
+            if value == original:
                 continue
             setattr(target, name, value)
             assert before != snapshot.digest(state)
-            setattr(target, name, kept)
+            setattr(target, name, original)
             tried += 1
             break
     assert tried

@@ -75,12 +75,12 @@ def scanned(state: State, market: Market, sign: int) -> list[adl_rankings.Place]
 
 def eligible(state: State, position: Position) -> list[adl_rankings.Place]:
     """Return the accounts that can be deleveraged and keep a balance of at least zero."""
-    found = []
+    places = []
     for place in scanned(state, position.market, -1 if position.size > 0 else 1):
         other = position.market.positions[-place[1]]
         if other.account >= FIRST_CLIENT and terms(state, position, other) is not None:
-            found.append(place)
-    return found
+            places.append(place)
+    return places
 
 
 def terms(state: State, position: Position, other: Position) -> tuple[int, int] | None:
@@ -169,7 +169,7 @@ def test_ineligible_candidates_do_not_hide_lower_ones(
         wallet.balance -= wallet.margin_balance
         state.watch.mark_dirty(wallet)
     bearing = eligible(state, position)
-    assert bearing, "somebody is left"
+    assert bearing, "an eligible account is left"
     phase = Deleverage(position.account, position.market.name)
     before = {-negated: position.market.positions[-negated].size for _, negated in bearing}
     while not phase.done:
@@ -201,9 +201,9 @@ def test_a_ranking_equals_a_scan(seed: int) -> None:
             venue.tick()
         expected = scanned(state, market, sign)
         below = random.choice([None, *expected])
-        found = state.watch.rankings.of(state, market, sign).next(state, below, 10)
+        batch = state.watch.rankings.of(state, market, sign).next(state, below, 10)
         upper = expected if below is None else [place for place in expected if place < below]
-        assert upper[-10:] == found
+        assert upper[-10:] == batch
 
 
 def test_no_liquidation_is_proposed_before_the_rankings_are_complete() -> None:

@@ -152,7 +152,7 @@ def test_orders_cancelled_by_a_deleveraging_count_as_steps(long: bool) -> None:
         assert phase.advance(state, 6) <= 12
     assert 0 == venue.size("lou", BTC) == win.size
     assert not win.orders
-    assert {CancelReason.REDUCE_ONLY} == {each.cancel_reason for each in resting}
+    assert {CancelReason.REDUCE_ONLY} == {event.cancel_reason for event in resting}
 
 
 def test_each_order_cancelled_by_a_deleveraging_is_one_step() -> None:
@@ -225,22 +225,24 @@ def deliver_in_slices(
 @pytest.mark.parametrize("instrument", [WEEKLY, MONTHLY])
 def test_a_delivery_in_slices_is_consistent_after_each_slice(instrument: str) -> None:
     """Every identity holds between two accounts, and the final result is the same."""
-    found = []
+    results = []
     for slice_ in (1, 2, 1_000):
         venue, settled, _ = deliver_in_slices(slice_, instrument)
-        found.append(
+        results.append(
             (
-                [each for each in settled if each.instrument == instrument],
+                [event for event in settled if event.instrument == instrument],
                 [venue.wallet(name, "BTC").balance for name in ("ann", "bob", "cid")],
             )
         )
         assert 0 == venue.exchange.state.rounding("BTC").session_profit
         assert all(not held.positions for held in (venue.wallet(ROUNDING, "BTC"),))
-    assert found[0] == found[1] == found[2]
+    assert results[0] == results[1] == results[2]
     delivered = {
-        (each.account, each.size, each.price) for each in found[0][0] if each.kind is DELIVERY
+        (event.account, event.size, event.price)
+        for event in results[0][0]
+        if event.kind is DELIVERY
     }
-    assert {0} == {each.funding for each in found[0][0] if each.kind is DELIVERY}
+    assert {0} == {event.funding for event in results[0][0] if event.kind is DELIVERY}
     assert {
         (101, amount("10000"), amount("51234.5")),
         (102, -amount("17770"), amount("51234.5")),
@@ -251,18 +253,18 @@ def test_a_delivery_in_slices_is_consistent_after_each_slice(instrument: str) ->
 def test_a_delivery_fee_is_paid_once_by_each_side_and_weeklies_are_free() -> None:
     """It is rounded up, booked with time and instrument, and credited to `fees`."""
     _, _, booked = deliver_in_slices(2, WEEKLY)
-    assert [] == [each for each in booked if each.kind is BookingKind.DELIVERY_FEE]
+    assert [] == [event for event in booked if event.kind is BookingKind.DELIVERY_FEE]
     _, settled, booked = deliver_in_slices(2, MONTHLY)
     fees = [e for e in booked if e.kind is BookingKind.DELIVERY_FEE and e.account > 100]
-    assert [101, 102, 103] == [each.account for each in fees]
-    (time,) = {each.time for each in settled if each.kind is DELIVERY}
-    assert all((MONTHLY, time) == (each.instrument, each.reference) for each in fees)
+    assert [101, 102, 103] == [event.account for event in fees]
+    (time,) = {event.time for event in settled if event.kind is DELIVERY}
+    assert all((MONTHLY, time) == (event.instrument, event.reference) for event in fees)
     # 10,000 USD at 51,234.5 are 0.195181 BTC, of which the rate is taken.
     catalogue = open_venue().market(MONTHLY)
     value = catalogue.instrument.value(amount("10000"), amount("51234.5"))
     assert -fee_on(value, catalogue.terms.delivery_rate) == fees[0].amount < 0
     house = sum(e.amount for e in booked if e.kind is BookingKind.DELIVERY_FEE and e.account <= 100)
-    assert house == -sum(each.amount for each in fees)
+    assert house == -sum(event.amount for event in fees)
 
 
 def due(instrument: str, fee_rate: int | None = None) -> tuple[Venue, Delivery]:
@@ -311,11 +313,11 @@ def test_a_delivery_charges_the_fee_rate_it_started_with(rate: int | None) -> No
     market, state = venue.market(MONTHLY), venue.exchange.state
     state.events = []
     charged = market.terms.delivery_rate if rate is None else rate
-    each = fee(market, amount("10000"), market.delivery_price, charged)
+    event = fee(market, amount("10000"), market.delivery_price, charged)
     phase.advance(state, 2)
     booked = of_type(state.events, Booked)
     fees = [-e.amount for e in booked if e.kind is BookingKind.DELIVERY_FEE and e.account > 100]
-    assert [each, each] == fees if each else not fees
+    assert [event, event] == fees if event else not fees
 
 
 @pytest.mark.parametrize(("balance", "paid"), [(-5, 0), (0, 0), (1, 1)])

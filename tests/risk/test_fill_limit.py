@@ -111,7 +111,7 @@ def test_a_fill_cancels_no_more_reduce_only_orders_than_the_limit(of_the_taker: 
         events = venue.sell("ann", BTC, 10 * count, "49900")
         assert CancelReason.FILL_LIMIT is order(events).cancel_reason
     else:
-        # Not reduce-only: it may reduce first, and then open the other way.
+        # It is not reduce-only: it may close the position and open the opposite one.
         venue.sell("ann", BTC, 10 * count, "50000")
         oldest.append(venue.orders("ann")[-1].order_id)
         events = venue.buy("cat", BTC, 10 * count, "50000")

@@ -135,12 +135,12 @@ def test_a_transfer_event_has_both_results() -> None:
     trades, interest = state.trades, venue.market(BTC).open_interest
     state.events = []
     price = insurance.transfer_position(state, lou, win, amount("40000"), 7)
-    (told,) = of_type(state.events, Transferred)
-    assert trades + 1 == told.trade_id == state.trades
-    assert (lou.account, win.account, BTC) == (told.account, told.counterparty, told.instrument)
-    assert (Side.SELL, amount("40000"), price) == (told.side, told.amount, told.price)
-    assert (lou.realised, win.realised) == (told.profit, told.counterparty_profit)
-    assert state.time == told.time
+    (event,) = of_type(state.events, Transferred)
+    assert trades + 1 == event.trade_id == state.trades
+    assert (lou.account, win.account, BTC) == (event.account, event.counterparty, event.instrument)
+    assert (Side.SELL, amount("40000"), price) == (event.side, event.amount, event.price)
+    assert (lou.realised, win.realised) == (event.profit, event.counterparty_profit)
+    assert state.time == event.time
     assert (amount("60000"), -amount("60000")) == (lou.size, win.size)
     assert interest - amount("40000") == venue.market(BTC).open_interest
     venue.do(Continue(), check=True)
@@ -158,9 +158,9 @@ def test_a_transfer_books_and_reports_the_funding_of_both_sides() -> None:
     before = [lou.funding, win.funding]
     state.events = []
     insurance.transfer_position(state, lou, win, amount("40000"), 7)
-    (told,) = of_type(state.events, Transferred)
-    assert expected == [told.funding, told.counterparty_funding]
-    assert (lou.size, win.size) == (told.position, told.counterparty_position)
+    (event,) = of_type(state.events, Transferred)
+    assert expected == [event.funding, event.counterparty_funding]
+    assert (lou.size, win.size) == (event.position, event.counterparty_position)
     assert [a + b for a, b in zip(before, expected, strict=True)] == [lou.funding, win.funding]
     assert market.funding_index == lou.funding_index == win.funding_index
 
@@ -172,11 +172,11 @@ def test_a_takeover_is_reported() -> None:
     state = venue.exchange.state
     state.events = []
     insurance.take_over(state, position_of(venue, "lou"), 0)
-    (told,) = of_type(state.events, Liquidated)
-    (moved,) = of_type(state.events, Transferred)
-    assert (venue.number("lou"), "BTC", BTC) == (told.account, told.currency, told.instrument)
-    assert LiquidationStep.TAKEN_OVER is told.step
-    assert (amount("100000"), moved.price) == (told.amount, told.price)
+    (event,) = of_type(state.events, Liquidated)
+    (transfer,) = of_type(state.events, Transferred)
+    assert (venue.number("lou"), "BTC", BTC) == (event.account, event.currency, event.instrument)
+    assert LiquidationStep.TAKEN_OVER is event.step
+    assert (amount("100000"), transfer.price) == (event.amount, event.price)
 
 
 def test_the_fund_adds_a_takeover_to_its_own_position() -> None:
@@ -192,7 +192,7 @@ def test_the_fund_adds_a_takeover_to_its_own_position() -> None:
     credit(venue, INSURANCE, -1)
     assert not insurance.accepts(state, lou, 0)
     assert insurance.accepts(state, lou, 1)
-    # Win is short of more: together with it, the fund would hold less.
+    # Win's short is larger than the fund's long: the takeover would reduce the fund's size.
     credit(venue, INSURANCE, -fund.wallet.margin_balance)
     win = position_of(venue, "win")
     assert not insurance.accepts(state, win, 0)

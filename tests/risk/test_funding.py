@@ -203,12 +203,12 @@ def test_a_trade_after_a_silence_leaves_no_funding_to_the_buyer() -> None:
         venue.trade("ann", "mia", BTC, "100000", "50250")
         venue.tick(after=0)
         venue.buy("cat", BTC, "100000", "49600")
-        # No whole number of seconds, and not at a settlement.
+        # The time is neither a whole number of seconds nor a settlement.
         silence = 8 * HOUR - 1
         if tick_first:
             venue.tick(after=silence)
         venue.sell("ann", BTC, "100000", "49600", after=0 if tick_first else silence)
-        paid = [held.funding for who in ("ann", "cat") if (held := venue.position(who, BTC))]
+        paid = [held.funding for name in ("ann", "cat") if (held := venue.position(name, BTC))]
         outcomes.append(paid)
     assert [[-9_499_999_670, 0]] * 2 == outcomes
 
@@ -216,19 +216,21 @@ def test_a_trade_after_a_silence_leaves_no_funding_to_the_buyer() -> None:
 def accounts_of(venue: Venue) -> list[Any]:
     """Return everything that funding can change: money, positions and accrued funding."""
     state = venue.exchange.state
-    found: list[Any] = []
+    result: list[Any] = []
     for wallets in state.wallets.values():
         for wallet in wallets.values():
             margin_cache.refresh(state, wallet)
-            found.append((wallet.key, wallet.balance, wallet.session_profit, wallet.margin_balance))
+            result.append(
+                (wallet.key, wallet.balance, wallet.session_profit, wallet.margin_balance)
+            )
     for market in state.markets.values():
         now = funding.index_at(market, state.time)
-        found.append((market.name, now, market.funding_index, market.rate_integral))
-        found += [
+        result.append((market.name, now, market.funding_index, market.rate_integral))
+        result += [
             (held.account, held.size, held.carry, held.funding, held.realised, held.funding_index)
             for held in market.positions.values()
         ]
-    return found
+    return result
 
 
 STEPS = st.lists(
@@ -242,7 +244,7 @@ STEPS = st.lists(
     max_size=8,
 )
 BETWEEN = st.lists(st.integers(0, 10**6), max_size=12)
-"""When something else comes in, in millionths of the whole."""
+"""Times of the additional entries, in millionths of the duration."""
 
 
 def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bool) -> Any:
@@ -253,7 +255,7 @@ def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bo
     began, whole = venue.time, sum(after for after, *_ in steps)
     others = sorted(began + whole * part // 10**6 for part in between)
     events, at = [], began
-    for after, kind, who, name in steps:
+    for after, kind, account, name in steps:
         at += after
         while others and others[0] < at:
             venue.do(Continue(), at=others.pop(0))
@@ -264,19 +266,19 @@ def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bo
         if kind == "tick":
             events.append(venue.tick(after=0))
         elif kind == "withdraw":
-            sum_out = Withdraw(account=venue.number(who), currency="BTC", amount=10**12)
+            sum_out = Withdraw(account=venue.number(account), currency="BTC", amount=10**12)
             events.append(venue.do(sum_out))
         elif kind == "hand over":
             # Time reaches the step even where there is nothing to hand over.
             venue.do(Continue())
             state = venue.exchange.state
-            giver, fund = venue.position(who, name), state.position(2, venue.market(name))
+            giver, fund = venue.position(account, name), state.position(2, venue.market(name))
             venue.do(Continue())
             if giver is not None and giver.size:
                 insurance.transfer_position(state, giver, fund, abs(giver.size), 0)
                 venue.do(Continue())
         else:
-            maker, taker = ("mia", who) if kind == "sell" else (who, "mia")
+            maker, taker = ("mia", account) if kind == "sell" else (account, "mia")
             venue.buy(maker, name, size, "50100")
             events.append(venue.sell(taker, name, size, "50100"))
     venue.exchange.check()
@@ -295,7 +297,7 @@ def test_funding_does_not_depend_on_the_number_of_entries(
 @pytest.mark.parametrize("seconds", [2, 3, 59, 3600, 7 * 3600])
 def test_margin_includes_funding_of_every_whole_second_of_a_silence(seconds: int) -> None:
     """Views and withdrawals use the values that a Tick at that time would give."""
-    found = []
+    results = []
     for kind in ("tick", "entry", "many"):
         venue = strayed(ann={"BTC": "1"}, ben={"BTC": "1"})
         venue.trade("ann", "ben", BTC, "20000", "50100")
@@ -312,12 +314,12 @@ def test_margin_includes_funding_of_every_whole_second_of_a_silence(seconds: int
         held = views.position(state, ann, venue.market(BTC))
         # A Tick would move the mark as well.
         margin_balance = 0 if kind == "tick" else summary.margin_balance
-        found.append((held.funding, held.realised, summary.realised, margin_balance))
-    assert found[0][:3] == found[1][:3]
-    assert found[1] == found[2]
+        results.append((held.funding, held.realised, summary.realised, margin_balance))
+    assert results[0][:3] == results[1][:3]
+    assert results[1] == results[2]
     # 20,000 / 50,000 BTC at 0.475 % per 8 hours.
     expected = -(20_000 * 10**12 // 50_000) * 475 * seconds // (100_000 * 8 * 3600)
-    assert abs(found[0][0] - expected) <= 1
+    assert abs(results[0][0] - expected) <= 1
 
 
 def test_margins_are_not_measured_between_regular_ticks() -> None:

@@ -37,7 +37,7 @@ class Sender:
         events = venue.exchange.apply(entry)
         for event in events:
             if isinstance(event, Answer) and event.origin.key == key:
-                assert event.origin == origin, "the answer is addressed to who asked"
+                assert event.origin == origin, "the answer has the origin of the request"
         if self.checked:
             venue.exchange.check()
         return events
@@ -64,8 +64,8 @@ def bid(contracts: int, limit: str = "49900") -> Place:
 
 def answer(events: list[Event]) -> Answer:
     """Return the only answer."""
-    (found,) = [event for event in events if isinstance(event, Answer)]
-    return found
+    (result,) = [event for event in events if isinstance(event, Answer)]
+    return result
 
 
 def test_a_repeated_order_is_placed_once() -> None:
@@ -104,9 +104,9 @@ def test_a_repeated_refused_request_is_refused_again() -> None:
 def test_a_request_of_an_ended_session_can_be_repeated() -> None:
     """It is refused for that reason, and applied when it is sent again."""
     sender = opened()
-    gone = answer(sender.send(bid(1), "a", session=9))
-    assert isinstance(gone, Refused)
-    assert Reason.SESSION_ENDED is gone.reason
+    refusal = answer(sender.send(bid(1), "a", session=9))
+    assert isinstance(refusal, Refused)
+    assert Reason.SESSION_ENDED is refusal.reason
     assert isinstance(answer(sender.send(bid(1), "a")), Ordered)
 
 
@@ -194,8 +194,8 @@ def test_a_flood_of_one_account_drops_no_outcome_of_another() -> None:
     assert isinstance(mine, Ordered)
     assert isinstance(again, Ordered)
     assert mine.order == again.order
-    kept = list(sender.venue.exchange.state.outcomes["102"].texts)
-    assert [f"102:{n}" for n in range(2 * idempotency.OUTCOMES, 3 * idempotency.OUTCOMES)] == kept
+    stored = list(sender.venue.exchange.state.outcomes["102"].texts)
+    assert [f"102:{n}" for n in range(2 * idempotency.OUTCOMES, 3 * idempotency.OUTCOMES)] == stored
 
 
 @given(lengths=st.lists(st.integers(0, 3 * idempotency.OUTCOME_BYTES // 4), max_size=30))
@@ -203,18 +203,18 @@ def test_a_flood_of_one_account_drops_no_outcome_of_another() -> None:
 def test_a_table_holds_the_newest_outcomes_within_its_limits(lengths: list[int]) -> None:
     """The limits are in number and in bytes; the newest outcome is kept whatever its size."""
     outcomes = idempotency.Outcomes()
-    kept: list[tuple[str, bytes]] = []
+    stored: list[tuple[str, bytes]] = []
     for n, length in enumerate(lengths):
-        kept.append((f"101:{n}", b"x" * length))
-        outcomes.add(*kept[-1])
-        while len(kept) > 1 and _taken(kept) > idempotency.OUTCOME_BYTES:
-            del kept[0]
-        assert kept == list(outcomes.texts.items())
-        assert outcomes.size == _taken(kept)
+        stored.append((f"101:{n}", b"x" * length))
+        outcomes.add(*stored[-1])
+        while len(stored) > 1 and _taken(stored) > idempotency.OUTCOME_BYTES:
+            del stored[0]
+        assert stored == list(outcomes.texts.items())
+        assert outcomes.size == _taken(stored)
 
 
-def _taken(kept: list[tuple[str, bytes]]) -> int:
-    return sum(len(key) + len(text) + idempotency.OVERHEAD for key, text in kept)
+def _taken(stored: list[tuple[str, bytes]]) -> int:
+    return sum(len(key) + len(text) + idempotency.OVERHEAD for key, text in stored)
 
 
 def test_the_longest_answers_stay_within_the_size_limit() -> None:
@@ -272,11 +272,11 @@ def test_the_limits_apply_to_a_snapshot_of_rules_version_1() -> None:
     assert ["101", "102"] == list(state.outcomes)
     assert [idempotency.OUTCOMES] * 2 == [len(each.texts) for each in state.outcomes.values()]
     assert "102:9999" == next(reversed(state.outcomes["102"].texts))
-    kept = idempotency.first_answer(state, "101:sweep")
+    stored = idempotency.first_answer(state, "101:sweep")
     assert isinstance(sweep, Ordered)
-    assert isinstance(kept, Ordered)
-    assert sweep.order == kept.order
-    assert idempotency.LISTED == len(kept.trades)
+    assert isinstance(stored, Ordered)
+    assert sweep.order == stored.order
+    assert idempotency.LISTED == len(stored.trades)
     assert idempotency.in_progress(state, "101:going")
     assert not idempotency.in_progress(state, "101:sweep")
     assert snapshot.dump(state) == snapshot.dump(snapshot.load(snapshot.dump(state)))

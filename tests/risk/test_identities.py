@@ -92,8 +92,8 @@ def test_margin_balances_sum_to_the_deposits(state: State) -> None:
             for wallet in state.wallets[currency].values()
             for position in wallet.positions.values()
         ]
-        # Not in any margin balance: what flat positions of the house carry, and the funding
-        # pool's side of what has accrued.
+        # No margin balance includes the carry of flat system positions and the funding pool's
+        # side of accrued funding.
         carried = sum(each.carry for each in positions if not each.size)
         accrued = sum(each.accrued_funding(each.market.funding_index) for each in positions)
         total = sum(each.margin_balance for each in shown) + carried - accrued
@@ -149,7 +149,7 @@ def test_the_quoted_order_margin_is_the_margin_required() -> None:
     size, limit = amount("10000"), price("50250")
     ann, market = venue.number("ann"), venue.market(BTC)
     quoted = views.order_margin(venue.exchange.state, ann, market, Side.BUY, size, limit)
-    # 0.2 BTC at 2.001 %, the fee of 0.05 % at 50,250, and what 50,250 costs against the mark.
+    # 0.2 BTC at 2.001 %, the fee of 0.05 % at 50,250, and the loss at 50,250 against the mark.
     assert "0.005097" == six(quoted)
     venue.open("dan", BTC=text(quoted - 1, MONEY))
     assert Reason.NOT_ENOUGH_FUNDS is reason(venue.buy("dan", BTC, "10000", "50250"))

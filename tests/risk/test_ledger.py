@@ -41,10 +41,10 @@ WRITERS = {
     "session_profit": {"risk/position.py": {"_realise"}},
     "realised": {"risk/position.py": {"_realise"}},
 }
-"""Which functions may assign the attributes that hold an account's money."""
+"""The functions that may assign the attributes of an account's money."""
 
 BY_NAME = {"risk/snapshot.py": {"into"}}
-"""Which functions may set attributes whose name is a variable."""
+"""The functions that may set attributes with a dynamic name."""
 
 
 def writes(source: str) -> Iterator[tuple[str, str]]:
@@ -166,7 +166,7 @@ class Statement:
                 place = position.account, market.name
                 assert self.realised[place] == position.realised
                 assert self.funding[place] == position.funding
-                # To `rounding` goes what deliveries in progress pay out, without a trade.
+                # `rounding` takes over delivered positions without a trade.
                 if position.account != ROUNDING:
                     assert self.sizes[place] == position.size
         held = {(p.account, m.name) for m in state.markets.values() for p in m.positions.values()}
@@ -228,9 +228,9 @@ def test_a_booking_precedes_its_event_and_refers_to_it(day: Venue) -> None:
         assert len(kinds) == len(set(kinds))
         pending = [event for event in booked if event.account >= FIRST_CLIENT]
         for event in events:
-            for wanted in _bookings(event):
-                if wanted[2]:
-                    found = next(b for b in pending if wanted == _line(b))
+            for booking in _bookings(event):
+                if booking[2]:
+                    found = next(b for b in pending if booking == _line(b))
                     assert events.index(found) < events.index(event)
                     pending.remove(found)
         for left in pending:
@@ -397,9 +397,9 @@ def test_a_snapshot_without_bookings_brings_its_balances_forward() -> None:
     assert fees > 0
     written = json.loads(snapshot.dump(venue.exchange.state))
     for account in written["accounts"]:
-        for kept in account["wallets"]:
-            del kept["booked"]
-            kept["fees"] = fees if account["number"] == wallet.account else 0
+        for facts in account["wallets"]:
+            del facts["booked"]
+            facts["fees"] = fees if account["number"] == wallet.account else 0
     old = Exchange(snapshot.load(json.dumps(written).encode()))
     restored = old.state.wallet(wallet.account, "BTC")
     assert {BookingKind.BROUGHT_FORWARD: balance} == restored.booked

@@ -52,7 +52,7 @@ def test_a_liquidation_order_is_numbered_and_dated_like_any_other() -> None:
     assert amount("12500") == changed.amount
     (step,) = of_type(events, Liquidated)
     assert (LiquidationStep.UNFILLED, 0) == (step.step, step.amount)
-    # Without a fill, the bound is told.
+    # Without a fill, the event has the price limit.
     assert changed.price == step.price
 
 
@@ -82,12 +82,12 @@ def test_a_round_cancels_orders_and_reports_it() -> None:
     events = venue.liquidate()
     steps = [step.step for step in of_type(events, Liquidated)]
     assert LiquidationStep.CANCELLED == steps[0]
-    (gone,) = [
+    (cancelled,) = [
         e.order
         for e in of_type(events, OrderChanged)
         if e.order.account == venue.number("lou") and not e.order.liquidation
     ]
-    assert CancelReason.AUTOLIQUIDATION is gone.cancel_reason
+    assert CancelReason.AUTOLIQUIDATION is cancelled.cancel_reason
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_account_has_one_round_per_tick() -> None:
     assert [(venue.number("lou"), "BTC")] == liquidation.pending(venue.exchange.state)
 
 
-# Who is handed over
+# Transfers
 
 
 @pytest.mark.parametrize(("more", "handed"), [(0, False), (-1, True)])
@@ -149,7 +149,7 @@ def test_orders_of_the_fund_stay_within_the_price_band() -> None:
         assert sign * fund.size > 0
         band = market.low if sign > 0 else market.high
         assert band == liquidation._bound(state, fund.wallet, fund)
-        # Its bankruptcy price counts where that is nearer.
+        # The bankruptcy price applies where it is nearer.
         fund.wallet.balance = money("0.00001") - fund.wallet.session_profit - fund.wallet.profit
         margin_cache.refresh(state, fund.wallet)
         share = insurance.bankruptcy_shares(fund.wallet)[BTC]
@@ -171,7 +171,7 @@ def test_a_short_without_bankruptcy_price_is_limited_by_the_band() -> None:
     assert market.high == liquidation._bound(state, lou.wallet, lou)
 
 
-# Standings that will be wanted
+# Rankings that are likely to be needed
 
 
 def test_rankings_are_computed_for_the_opposite_side() -> None:

@@ -67,8 +67,8 @@ def test_requirements_are_rounded_up() -> None:
     market = open_venue(prices={"btc_usd": "30000"}).market(BTC)
     exact = Decimal(10) / 30000
     exact *= Decimal("0.02") + Decimal("0.00005") * exact
-    found = standard_margin.initial(market, amount("10"))
-    assert 0 < found - exact * MONEY <= 2
+    requirement = standard_margin.initial(market, amount("10"))
+    assert 0 < requirement - exact * MONEY <= 2
 
 
 def test_inverse_margin_follows_the_mark_and_linear_margin_the_index() -> None:
@@ -127,7 +127,7 @@ def test_an_order_beyond_the_mark_reserves_its_loss_until_it_ends() -> None:
 
 def test_an_order_without_reserve_is_not_stored_in_the_reserves() -> None:
     """Most orders need none, and storing them would slow down each order."""
-    # A check would work them out anew.
+    # A check would compute them again.
     venue = open_venue(checked=False, alice={"BTC": "10"}, bob={"BTC": "10"})
     assert 0 == venue.market(BTC).maker_rate
     for limit in ("49000", "50000", "48000"):
@@ -136,7 +136,7 @@ def test_an_order_without_reserve_is_not_stored_in_the_reserves() -> None:
     costs = order(venue.buy("alice", BTC, "50000", "50500"))
     assert [costs.order_id] == list(held(venue, "alice").reserves)
     venue.sell("bob", BTC, "50000", "50501")
-    # Worked out anew, with an offer at just the mark.
+    # Computed again, with an offer exactly at the mark.
     venue.market(BTC).mark = price("50501")
     venue.exchange.state.marks += 1
     assert {} == held(venue, "bob").reserves
@@ -189,13 +189,13 @@ def test_cached_sums_equal_a_recount_after_orders_and_trades() -> None:
         venue.trade("alice", "bob", instrument, str(1000 * (step + 1)), "50000")
         resting = order(venue.sell("alice", instrument, "7000", str(50100 + 5 * step)))
         venue.buy("bob", instrument, "3000", str(50100 + 5 * step))
-        kept = (wallet.profit, wallet.initial, wallet.maintenance)
+        cached = (wallet.profit, wallet.initial, wallet.maintenance)
         assert state.marks == wallet.marks
         wallet.marks = -1
         for position in wallet.positions.values():
             position.reserves_at = -1
         margin_cache.refresh(state, wallet)
-        assert (wallet.profit, wallet.initial, wallet.maintenance) == kept
+        assert (wallet.profit, wallet.initial, wallet.maintenance) == cached
         assert amount("4000") == resting.amount - amount("3000")
 
 

@@ -181,7 +181,7 @@ def test_a_hedge_needs_no_margin_and_is_accepted_without() -> None:
     assert all(position.initial < 0 for position in wallet.positions.values())
     shown = views.summary(venue.exchange.state, venue.number("ann"), "BTC")
     assert shown.initial == wallet.initial < shown.projected_initial
-    # What the hedge frees is not there twice.
+    # The margin that the hedge frees can be used once.
     assert Reason.NOT_ENOUGH_FUNDS is reason(venue.sell("ann", BTC, "200000", "50000"))
 
 

@@ -23,7 +23,7 @@ from tests.risk.venue import BTC, Venue, open_venue
 FAMILIES = ("BTC", "ETH", "BTC_USDC", "SOL_USDC")
 CLIENTS = [f"client {number}" for number in range(12)]
 LARGEST = {"BTC": 10**6, "ETH": 10**7, "USDC": 10**6}
-"""The most contracts of a trade, by currency: enough for the margin's slope to be felt."""
+"""Maximum contracts of a trade, by currency: enough for the slope of margin to matter."""
 
 
 def busy_venue() -> Venue:
@@ -198,8 +198,8 @@ def test_the_number_of_ends_is_proportional_to_watched_wallets() -> None:
         for name in ("alice", "bob"):
             venue.exchange.state.watch.mark_dirty(venue.wallet(name, "BTC"))
         venue.exchange.state.watch.advance(venue.exchange.state, 6)
-    kept = [len(ends.fresh) + len(ends.older) for ends in venue.exchange.state.watch.ends.values()]
-    assert max(kept) <= 8
+    sizes = [len(ends.fresh) + len(ends.older) for ends in venue.exchange.state.watch.ends.values()]
+    assert max(sizes) <= 8
 
 
 def test_measuring_a_wallet_with_many_orders_takes_more_steps() -> None:

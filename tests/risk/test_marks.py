@@ -106,8 +106,8 @@ def test_the_impact_price_averages_over_levels() -> None:
     bid = round_half_even(
         10_000 * 10**32, 2500 * 10**32 // price(50000) + 7500 * 10**32 // price(49000)
     )
-    found = marks.fair_price(venue.market(BTC))
-    assert abs(2 * found - price("50001") - bid) <= 1
+    fair = marks.fair_price(venue.market(BTC))
+    assert abs(2 * fair - price("50001") - bid) <= 1
 
 
 def test_the_effect_of_the_book_is_limited_by_the_band() -> None:

@@ -150,10 +150,10 @@ def test_an_edit_of_a_post_only_order_slides_or_ends_it(venue: Venue) -> None:
     strict = order(venue.buy("ann", BTC, "30", "49000", post_only=True, reject_post_only=True))
     events = change(venue, strict, limit="50100")
     assert Reason.POST_ONLY_REJECT is reason(events)
-    [gone] = [e.order for e in of_type(events, OrderChanged)]
+    [cancelled] = [e.order for e in of_type(events, OrderChanged)]
     assert (strict.order_id, CancelReason.EDIT_POST_ONLY_REJECT) == (
-        gone.order_id,
-        gone.cancel_reason,
+        cancelled.order_id,
+        cancelled.cancel_reason,
     )
     assert [sliding.order_id] == [each.order_id for each in venue.orders("ann")]
 

@@ -33,7 +33,7 @@ RICH = {"BTC": "1000000", "USDC": "10000000000"}
 SIDES = st.sampled_from(list(Side))
 WHICH = st.integers(0, 1)
 WORSE = st.sampled_from([4, 4, 4, 2, 1, 0, 0, -1, -3])
-"""How much worse than the mark a price is, in quarters of the way to the end of the band."""
+"""Distance of a price from the mark, in quarters of the distance to the end of the band."""
 CONTRACTS = st.sampled_from([1, 2, 9, 40, 150, 600, 2500, 9000])
 
 
@@ -174,7 +174,7 @@ class UnchangedMark(RuleBasedStateMachine):
         note(f"withdraw {amount} {currency}")
         self.venue.do(Withdraw(account=wallet.account, currency=currency, amount=amount))
 
-    # Rarely, so that orders have the time to add up.
+    # Rare, so that orders accumulate.
     @precondition(lambda self: len(self.venue.entries) % 5 == 0)
     @rule(moves=st.tuples(*[st.sampled_from([-30, -12, -6, 0, 6, 12, 30])] * 3))
     def change_marks(self, moves: tuple[int, int, int]) -> None:

@@ -91,7 +91,7 @@ def test_no_liquidation_brings_fees_or_fund_below_zero(
     mark = int(index)
     venue.tick(btc_usd=index)
     for step in range(6):
-        # 48,780 is where Lou has nothing left.
+        # At 48,780 Lou's margin balance is zero.
         venue.buy("mia", WEEKLY, "20000", str(48_780 + 5 * above + 10 * step))
     for _ in range(12):
         venue.tick(btc_usd=str(mark))

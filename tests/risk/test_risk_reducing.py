@@ -40,7 +40,7 @@ def test_a_flat_account_cannot_open_a_position_against_its_own_far_order() -> No
         venue.sell("sly", BTC, "100000", "49995", time_in_force=NOW)
     )
     assert Reason.UNSUPERVISED is reason(venue.sell("sly", BTC, "100000"))
-    # Nor by moving the far order to where it trades.
+    # An edit of the far order to a price that trades is refused too.
     edit = Edit(account=far.account, order_id=far.order_id, price=price("50005"))
     assert Reason.UNSUPERVISED is reason(venue.do(edit))
     assert 0 == venue.size("sly", BTC)
@@ -56,7 +56,7 @@ def test_an_account_without_free_margin_cannot_open_a_position() -> None:
     margin_cache.refresh(venue.exchange.state, wallet)
     assert wallet.maintenance < wallet.margin_balance < wallet.initial
     venue.buy("mia", BTC, "20000", "49295")
-    # From 5,000 long to 2,500 short needs no more than 10,000 long may need.
+    # A short of 2,500 needs no more margin than the worst case, a long of 10,000.
     assert Reason.NOT_ENOUGH_FUNDS is reason(
         venue.sell("sly", BTC, "7500", "49295", time_in_force=NOW)
     )
@@ -73,7 +73,7 @@ def test_a_position_can_still_be_closed() -> None:
     assert Reason.UNSUPERVISED is reason(venue.sell("ann", BTC, "1010"))
     assert Reason.UNSUPERVISED is reason(venue.buy("ann", BTC, "10"))
     assert [(price("49995"), amount("400"))] == trades(venue.sell("ann", BTC, "400"))
-    # Resting ones together take it to zero at most: 600 are left.
+    # Resting orders together reduce it to zero at most: 600 are left.
     assert reason(venue.sell("ann", BTC, "400", "50001")) is None
     assert Reason.UNSUPERVISED is reason(venue.sell("ann", BTC, "210", "50001"))
     assert reason(venue.sell("ann", BTC, "200", "50001")) is None

@@ -81,7 +81,7 @@ def test_a_delivery_price_is_rounded_to_nearest_ties_to_even(
     now += rest
     total += rest * levels[-1][1]
     assert round(total / (now - begins)) == delivery_price(market, now)
-    # Before expiry, the estimate is what it comes to where the index stays.
+    # Before expiry, the estimate is the average for a constant index.
     expiry = market.instrument.expiry
     assert expiry is not None
     total += (expiry - now) * levels[-1][1]
@@ -119,17 +119,17 @@ def test_a_bankruptcy_price_is_the_last_tick_within_the_share(
     market = MARKETS[name]
     tick = market.instrument.contract.tick
     size = contracts * market.instrument.contract.contract_size * (1 if long else -1)
-    found = bankruptcy_price(market, size, share)
-    if found is None:
+    result = bankruptcy_price(market, size, share)
+    if result is None:
         assert market.instrument.contract.inverse
         # However far the price goes, a short of coins loses no more than all its coins.
         bound = Fraction(abs(size) * MONEY, market.mark)
         assert (-share if long else share) >= bound
         return
-    if found > tick:
-        assert 0 == market.instrument.floor_to_tick(found) - found
-        assert loss_at(market, size, found) <= share
-    further = found - tick if long else found + tick
+    if result > tick:
+        assert 0 == market.instrument.floor_to_tick(result) - result
+        assert loss_at(market, size, result) <= share
+    further = result - tick if long else result + tick
     if further > 0:
         assert loss_at(market, size, further) > share
 
@@ -195,14 +195,14 @@ def test_an_implied_price_leads_back_to_its_value(
     market = MARKETS[name]
     size = contracts * market.instrument.contract.contract_size * (1 if long else -1)
     value = market.instrument.value(size, at)
-    found = implied_price(market, size, value)
+    implied = implied_price(market, size, value)
     if not value:
-        assert market.mark == found
+        assert market.mark == implied
     elif market.instrument.contract.inverse:
-        assert max(1, round(Fraction(size * MONEY, value))) == found or found == market.mark
+        assert max(1, round(Fraction(size * MONEY, value))) == implied or implied == market.mark
     else:
         # Linear values count downwards: who is long has paid.
-        assert max(1, round(Fraction(-value * SCALE * SCALE, size * MONEY))) == found
+        assert max(1, round(Fraction(-value * SCALE * SCALE, size * MONEY))) == implied
 
 
 @pytest.mark.parametrize("name", [BTC, BTC_USDC])
@@ -284,7 +284,7 @@ def test_requirements_are_exact_and_rounded_up_once(name: str, contracts: int, l
     coins = Fraction(ceiling(exact * MONEY), MONEY)
     value = 1 if inverse else Fraction(market.index.price, SCALE)
     terms = market.terms
-    for base, slope, found in (
+    for base, slope, expected in (
         (terms.initial_base, terms.initial_slope, standard_margin.initial(market, size)),
         (
             terms.maintenance_base,
@@ -293,7 +293,7 @@ def test_requirements_are_exact_and_rounded_up_once(name: str, contracts: int, l
         ),
     ):
         needed = coins * (Fraction(base, RATE) + Fraction(slope, RATE) * coins) * value * MONEY
-        assert ceiling(needed) == found
+        assert ceiling(needed) == expected
 
 
 def test_the_fund_accepts_down_to_its_initial_margin() -> None:
@@ -338,7 +338,7 @@ def test_a_share_of_a_deficit_is_rounded_down(
         venue.trade(name, "gus", BTC, str(size), "50000")
     venue.tick(btc_usd="51000")
     state = venue.exchange.state
-    # A deficit of so few units, and those who got them.
+    # A deficit of a few units, and the accounts with the profits.
     ledger.book(state, state.deficit("BTC"), -deficit, BookingKind.INSURANCE, state.sequence)
     ledger.book(state, venue.wallet("gus", "BTC"), deficit, BookingKind.INSURANCE, state.sequence)
     events = venue.tick(after=20 * HOUR)
@@ -349,7 +349,7 @@ def test_a_share_of_a_deficit_is_rounded_down(
         for booked in of_type(events, Booked)
         if booked.kind is BookingKind.SOCIALISED_LOSS and booked.account >= FIRST_CLIENT
     ]
-    # Alike or in proportion: the profits are, up to the rounding of the marks.
+    # Shares are equal or proportional as the profits are, up to the rounding of the marks.
     assert [tax for tax in taxes if tax] == [tax for tax in paid if tax]
     assert sum(taxes) == shared.taxed
     assert sum(taxes) - deficit == state.deficit("BTC").balance

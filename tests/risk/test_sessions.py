@@ -191,7 +191,7 @@ def test_ending_many_sessions_spreads_over_entries(venue: Venue) -> None:
         for _ in range(2):
             bid(venue, session)
     venue.do(EndSessions(before=6))
-    # Two orders and the end of their session, which is a step as well.
+    # Two orders, and the end of their session, are three steps.
     assert (8, 4) == (len(venue.orders("ann")), len(venue.exchange.state.sessions))
     assert Reason.SESSION_ENDED is reason(bid(venue, 5))
     assert Reason.SESSION_ENDED is reason(venue.login("ann", 5))
@@ -220,7 +220,7 @@ def test_an_edited_order_stays_with_its_session(venue: Venue) -> None:
     venue.login("ann", 7)
     cancel_on_disconnect(venue, 7)
     placed = order(venue.buy("ann", BTC, "30", "49999", session=7))
-    # Edited over another connection.
+    # The order is edited over another connection.
     venue.do(Edit(account=placed.account, order_id=placed.order_id, price=price("50000")))
     assert [(price("50000"), amount("10"))] == trades(venue.sell("ben", BTC, "10", "50000"))
     venue.do(EndSession(session=7))

@@ -84,7 +84,7 @@ class Draw:
         contract, terms = random.choice(FAMILY)
         wallet = state.wallet(account, "BTC")
         free = max(1, margin.withdrawable(state, wallet))
-        # Whoever is below zero is charged no fee and no share unless somebody pays in for them.
+        # An account below zero is charged no fee and no share, unless a deposit changes that.
         sound = account if wallet.balance > 0 and wallet.margin_balance > 0 else venue.number("mia")
         cash = random.choice([free, free, max(1, wallet.balance), 10**10])
         fund = state.insurance("BTC").balance
@@ -142,25 +142,25 @@ def outcome(venue: Venue, began: int) -> Outcome:
     """Return the outcome, with deposits and withdrawals since the beginning left out."""
     state, found = venue.exchange.state, Outcome()
     for account, wallet in state.wallets["BTC"].items():
-        found.money[account] = wallet.balance
-        found.money[account, "session"] = wallet.session_profit
-        found.positions[account] = {
+        result.money[account] = wallet.balance
+        result.money[account, "session"] = wallet.session_profit
+        result.positions[account] = {
             name: (held.size, held.carry, held.realised, held.funding)
             for name, held in wallet.positions.items()
             if not held.idle
         }
-        found.orders |= set(state.accounts[account].orders)
+        result.orders |= set(state.accounts[account].orders)
     for event in (event for events in venue.events[began:] for event in events):
         if isinstance(event, Booked) and event.account >= FIRST_CLIENT and event.kind in _FACTS:
-            found.facts[replace(event, balance=0)] += 1
+            result.facts[replace(event, balance=0)] += 1
         elif isinstance(event, Booked) and event.kind in (
             BookingKind.DEPOSIT,
             BookingKind.WITHDRAWAL,
         ):
-            found.money[event.account] -= event.amount
+            result.money[event.account] -= event.amount
         elif isinstance(event, PositionSettled | LossShared | MarketSettled):
-            found.facts[event] += 1
-    return found
+            result.facts[event] += 1
+    return result
 
 
 def set_slice(venue: Venue, size: int) -> None:
@@ -201,7 +201,7 @@ def interleave(
         command = draw.command()
         events = venue.do(command)
         venue.exchange.check()
-        # The entry itself may have done the last of the work.
+        # The entry itself may have finished the work.
         settling = any(settlement.in_progress(state, "BTC"))
         if settling:
             assert not of_type(events, Liquidated), "liquidation waits for the settlement"
@@ -281,7 +281,7 @@ def test_mark_changes_during_a_settlement_change_no_share(seed: int) -> None:
         facts.append((shared, settled, of_type(events, LossShared)))
     held = venue_before_settlement(seed).exchange.state.insurance("BTC").positions.values()
     if any(position.size for position in held):
-        # What the fund can repay of a deficit depends on what its own position is worth.
+        # The part of a deficit that the fund can repay depends on the value of its position.
         facts = [(settled,) for _, settled, _ in facts]  # type: ignore[misc]
     assert facts[0] == facts[1]
 
@@ -335,22 +335,22 @@ def test_commands_without_payments_do_not_change_a_deleveraging(
             sliced.exchange = Exchange(snapshot.load(snapshot.dump(sliced.exchange.state)))
         steps += 1
     assert steps > 1
-    found = []
+    results = []
     for venue in (whole, sliced):
         events = [event for events in venue.events for event in events]
-        found.append(
+        results.append(
             [
                 (event.account, event.step, event.amount, event.price)
                 for event in of_type(events, Liquidated)
             ]
         )
-        found.append(
+        results.append(
             [
                 (key, held.size, held.carry, held.realised)
                 for key, held in sorted(venue.market(BTC).positions.items())
             ]
         )
-    assert found[:2] == found[2:]
+    assert results[:2] == results[2:]
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -55,7 +55,7 @@ def test_a_restored_state_gives_the_same_snapshot(seed: int) -> None:
 
 def test_a_restored_venue_finds_the_endangered_accounts() -> None:
     """The watch is not in the snapshot: it measures every wallet and agrees with a scan."""
-    found = 0
+    endangered = 0
     exchange = Exchange()
     for number, entry in enumerate(entry for seed in (12, 18, 19) for entry in random_day(seed)[0]):
         if entry.sequence == 1:
@@ -74,8 +74,8 @@ def test_a_restored_venue_finds_the_endangered_accounts() -> None:
         }
         watched = {key for key in state.watch.endangered if key[0] >= FIRST_CLIENT}
         assert expected == watched
-        found += len(expected)
-    assert found, "somebody was in danger"
+        endangered += len(expected)
+    assert endangered, "some accounts were endangered"
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"time": 1}', b"\xff"])

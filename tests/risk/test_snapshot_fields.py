@@ -28,7 +28,7 @@ from risk.snapshot import (
 from risk.state import Account, Phase, Session, State
 from tests.risk.random_commands import RandomCommands, small_venue
 
-# Per class: what follows from the rest, what lives for one entry, and what has another name there.
+# By class: the class of its facts, its derived and temporary fields, and the renamed facts.
 DERIVED: dict[type, tuple[type, set[str], set[str]]] = {
     State: (
         StateFacts,
@@ -75,9 +75,9 @@ def names(kind: type) -> set[str]:
 def test_every_field_is_in_the_snapshot_or_derived(kind: type) -> None:
     """A new field must be added to one of the two."""
     facts, derived, renamed = DERIVED[kind]
-    kept = names(facts)
-    assert names(kind) - derived == kept - renamed
-    assert not derived & kept
+    written = names(facts)
+    assert names(kind) - derived == written - renamed
+    assert not derived & written
     assert derived <= names(kind)
 
 
@@ -97,8 +97,8 @@ def busy_state() -> dict[str, Any]:
     random_commands = RandomCommands(venue, Random(11))
     for _ in range(400):
         random_commands.step()
-    kept: dict[str, Any] = json.loads(snapshot.dump(venue.exchange.state))
-    return kept
+    written: dict[str, Any] = json.loads(snapshot.dump(venue.exchange.state))
+    return written
 
 
 def numbers(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -124,7 +124,7 @@ REFERENCES = {
     "outcomes",
     "account",
 }
-"""Ids, which stand in several places: they are not changed in one of them."""
+"""Ids, which occur in several places and must not be changed in one of them."""
 
 
 def test_every_number_that_is_written_is_read() -> None:
@@ -140,7 +140,7 @@ def test_every_number_that_is_written_is_read() -> None:
         for part in parents:
             node = node[part]
         if last == "balance" and not node["booked"]:
-            # A balance from before bookings were kept becomes one when it is read.
+            # A balance without bookings is converted to a booking when it is loaded.
             continue
         before = node[last]
         node[last] = before + 1

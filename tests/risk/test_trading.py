@@ -211,8 +211,11 @@ def test_a_maker_can_give_way_to_its_own_taker(venue: Venue) -> None:
     venue.sell("ben", BTC, "10", "50001")
     events = venue.buy("ann", BTC, "20", "50001")
     assert deals(("50001", "10")) == trades(events)
-    gone = of_type(events, OrderChanged)[0].order
-    assert (OrderState.CANCELLED, CancelReason.SELF_TRADE) == (gone.state, gone.cancel_reason)
+    cancelled = of_type(events, OrderChanged)[0].order
+    assert (OrderState.CANCELLED, CancelReason.SELF_TRADE) == (
+        cancelled.state,
+        cancelled.cancel_reason,
+    )
     assert deals(("50001", "10")) == resting(venue, "ann")
 
 
@@ -330,8 +333,8 @@ def test_unknown_names_are_refused(venue: Venue) -> None:
     for nobody in (999, FEES, INSURANCE, FUNDING_POOL, ROUNDING, DEFICIT):
         assert Reason.ACCOUNT_UNKNOWN is reason(venue.buy(nobody, BTC, "10", "50000"))
     order_id = order(venue.buy("ann", BTC, "10", "49000")).order_id
-    for account, wanted in ((venue.number("ann"), 999), (venue.number("ben"), order_id)):
-        refused = venue.do(Cancel(account=account, order_id=wanted))
+    for account, order_number in ((venue.number("ann"), 999), (venue.number("ben"), order_id)):
+        refused = venue.do(Cancel(account=account, order_id=order_number))
         assert Reason.ORDER_NOT_FOUND is reason(refused)
 
 

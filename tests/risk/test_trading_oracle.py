@@ -193,19 +193,19 @@ class ExchangeAgainstOracle(RuleBasedStateMachine):
         if naive.left <= 0:
             assert Reason.NOTHING_TO_REDUCE is reason(events)
             return
-        wanted = naive.left
+        remaining = naive.left
         fills = self.oracle.place(naive, time_in_force, self.modes[naive.account])
         assert [(fill.maker, fill.price, fill.amount) for fill in fills] == [
             (trade.maker.order_id, trade.price, trade.amount) for trade in of_type(events, Traded)
         ]
-        self.answered(events, naive, wanted)
+        self.answered(events, naive, remaining)
         assert len(fills) <= self.oracle.most
 
-    def answered(self, events: list[Event], naive: NaiveOrder, wanted: int) -> None:
+    def answered(self, events: list[Event], naive: NaiveOrder, remaining: int) -> None:
         """Check the answer's trades; a stopped self-trade alone has no order."""
         if reason(events) is not None:
             assert Reason.ORDER_OVERLAP is reason(events)
-            assert wanted == naive.left
+            assert remaining == naive.left
             assert naive not in self.oracle.orders
             return
         [answer] = of_type(events, Ordered)

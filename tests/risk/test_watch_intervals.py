@@ -19,7 +19,7 @@ from risk.position import Position, Wallet
 from risk.standard_margin import intervals
 
 FAR = {"mark": (1, 10**12 * SCALE), "index": (1, 10**12 * SCALE), "funding": (-(10**28), 10**28)}
-"""Where an interval that has no end is taken to end."""
+"""The substitute for the end of an unbounded interval."""
 
 PRICES = st.integers(1, 10**6) | st.integers(SCALE, 10**7 * SCALE)
 SHARES = st.integers(0, 100) | st.integers(0, 10**6) | st.integers(0, 10**9 * MONEY)

@@ -34,9 +34,9 @@ BY_SIZE = {
     "deleveraging in many markets": 200,
     "deleveraging that was not foreseen": 80,
 }
-"""Cases whose longest entry looks at every order of one account, which the house limits, at every
-session, at every holder of one market or at every market of one account; and the most lines for
-each of these."""
+"""Cases whose longest entry visits every open order of one account (which are limited), every
+session, every position of one market or every market of one account, with the maximum number of
+lines for each of these."""
 
 SIZES = {
     "jump of the clock, days": (60, 240),
