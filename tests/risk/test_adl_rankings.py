@@ -14,7 +14,7 @@ from tests.risk.random_commands import ORDINARY, STORM, RandomCommands, small_ve
 from tests.risk.venue import BTC, open_venue
 
 
-def stale(state: State) -> list[tuple[str, int]]:
+def differing_rankings(state: State) -> list[tuple[str, int]]:
     """Return the cached rankings at the present marks that differ from a new scan."""
     differing = []
     for (name, sign), cached in list(state.watch.rankings.by_side.items()):
@@ -40,7 +40,7 @@ def test_a_cached_ranking_equals_a_new_one(seed: int) -> None:
     def look(*_: object) -> None:
         nonlocal looks
         state = venue.exchange.state
-        assert [] == stale(state)
+        assert [] == differing_rankings(state)
         looks += len(state.watch.rankings.by_side)
         if random.random() < 0.3:
             for market in state.markets.values():
@@ -78,4 +78,4 @@ def test_a_liquidation_fee_changes_the_score_of_the_fund() -> None:
     before = venue.wallet(INSURANCE, "BTC").balance
     venue.do(Liquidate(account=venue.number("lou"), currency="BTC"))
     assert before < venue.wallet(INSURANCE, "BTC").balance
-    assert [] == stale(state)
+    assert [] == differing_rankings(state)

@@ -30,7 +30,7 @@ CLIENTS = [f"client {number}" for number in range(40)]
 MARKETS = (BTC, MONTHLY, SOL_USDC)
 
 
-def fallen_venue(random: Random, **parameters: int) -> Venue:
+def venue_after_large_move(random: Random, **parameters: int) -> Venue:
     """Return a venue with leverages of up to 50 on both sides, after a large price change."""
     venue = open_venue(checked=False, parameters=parameters, insurance={"BTC": "0.001"})
     venue.open("maker", BTC="1000000", USDC="1000000000")
@@ -132,7 +132,7 @@ def bankrupt(state: State) -> list[Position]:
 def test_many_deleveragings_at_one_tick_equal_those_by_scans(seed: int) -> None:
     """The states are equal, although earlier deleveragings changed the cached scores."""
     random = Random(seed)
-    venue = fallen_venue(random)
+    venue = venue_after_large_move(random)
     state = venue.exchange.state
     plain = snapshot.load(snapshot.dump(state))
     gave = 0
@@ -160,7 +160,7 @@ def test_ineligible_candidates_do_not_hide_lower_ones(
     """With batches of two, the first batches are skipped entirely and lower ones follow."""
     monkeypatch.setattr(deleveraging, "RANKED", 2)
     random = Random(seed)
-    venue = fallen_venue(random)
+    venue = venue_after_large_move(random)
     state = venue.exchange.state
     position = max(bankrupt(state), key=lambda each: len(eligible(state, each)))
     ranked = scanned(state, position.market, -1 if position.size > 0 else 1)
@@ -189,7 +189,7 @@ def _size(position: Position, account: int) -> int:
 def test_a_ranking_equals_a_scan(seed: int) -> None:
     """It does half or fully computed, after changes of money, positions and marks."""
     random = Random(seed)
-    venue = fallen_venue(random)
+    venue = venue_after_large_move(random)
     state = venue.exchange.state
     for _ in range(60):
         market, sign = venue.market(random.choice(MARKETS)), random.choice((1, -1))
@@ -208,7 +208,7 @@ def test_a_ranking_equals_a_scan(seed: int) -> None:
 
 def test_no_liquidation_is_proposed_before_the_rankings_are_complete() -> None:
     """Continue entries complete them in slices; then all due accounts are proposed."""
-    venue = fallen_venue(Random(1), slice=1)
+    venue = venue_after_large_move(Random(1), slice=1)
     state = venue.exchange.state
     due = [key for _, key in state.watch.worst if key[0] >= FIRST_CLIENT]
     assert [] == liquidation.pending(state)
@@ -220,7 +220,7 @@ def test_no_liquidation_is_proposed_before_the_rankings_are_complete() -> None:
 
 def test_late_rankings_do_not_delay_liquidations() -> None:
     """A Tick that arrives first may do so again, so the rankings are completed in one step."""
-    venue = fallen_venue(Random(1), slice=1)
+    venue = venue_after_large_move(Random(1), slice=1)
     assert [] == liquidation.pending(venue.exchange.state)
     venue.tick()
     assert liquidation.pending(venue.exchange.state)
@@ -228,7 +228,7 @@ def test_late_rankings_do_not_delay_liquidations() -> None:
 
 def test_unused_rankings_are_dropped_at_the_next_tick() -> None:
     """Without deleveraging, no rankings are kept or computed."""
-    venue = fallen_venue(Random(1))
+    venue = venue_after_large_move(Random(1))
     rankings = venue.exchange.state.watch.rankings
     assert liquidation.pending(venue.exchange.state)
     assert rankings.by_side

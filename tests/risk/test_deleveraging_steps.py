@@ -1,4 +1,4 @@
-"""Single steps of a deleveraging: whom it ranks, skips and closes against."""
+"""Single steps of a deleveraging: the accounts that it ranks, skips and closes against."""
 
 from __future__ import annotations
 

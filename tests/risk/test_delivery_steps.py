@@ -81,7 +81,7 @@ def test_system_accounts_and_zero_results_share_no_deficit() -> None:
     assert {102: 7, 103: -1} == settlement.profits
 
 
-def sharing(deficit: int, profits: dict[int, int]) -> tuple[Venue, Settlement]:
+def settlement_before_sharing(deficit: int, profits: dict[int, int]) -> tuple[Venue, Settlement]:
     """Return a settlement that has settled all accounts and is about to share a deficit."""
     venue = open_venue(checked=False)
     for number in range(len(profits)):
@@ -95,16 +95,16 @@ def sharing(deficit: int, profits: dict[int, int]) -> tuple[Venue, Settlement]:
 
 def test_a_profit_of_one_unit_shares_the_deficit() -> None:
     """Accounts with a loss or without a result do not share it."""
-    _, settlement = sharing(10, {101: 1, 102: 0, 103: -5, 104: 2})
+    _, settlement = settlement_before_sharing(10, {101: 1, 102: 0, 103: -5, 104: 2})
     assert {101: 1, 104: 2} == settlement.profits
     assert (3, [104, 101]) == (settlement.total, settlement.sharing)
-    _, settlement = sharing(0, {101: 1})
+    _, settlement = settlement_before_sharing(0, {101: 1})
     assert {} == settlement.profits
 
 
 def test_a_deficit_is_shared_within_the_budget_of_each_step() -> None:
     """Accounts share it in order, and the last step reopens the markets."""
-    venue, settlement = sharing(100, dict.fromkeys(range(101, 106), 50))
+    venue, settlement = settlement_before_sharing(100, dict.fromkeys(range(101, 106), 50))
     state = venue.exchange.state
     for left, budget in ((3, 2), (2, 1), (0, 2)):
         assert budget == settlement.advance(state, budget)
@@ -120,7 +120,7 @@ def test_a_deficit_is_shared_within_the_budget_of_each_step() -> None:
 @pytest.mark.parametrize("balance", [0, 1, 5, 6])
 def test_a_share_of_a_deficit_is_limited_by_the_balance(balance: int) -> None:
     """An account without cash pays nothing."""
-    venue, settlement = sharing(5, {101: 50})
+    venue, settlement = settlement_before_sharing(5, {101: 50})
     state, wallet = venue.exchange.state, venue.wallet("client 0", "BTC")
     wallet.balance = balance
     settlement.advance(state, 1)

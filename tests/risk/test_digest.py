@@ -52,7 +52,7 @@ def random_day(seed: int) -> tuple[list[Entry], Exchange, list[list[Event]]]:
     return venue.entries, venue.exchange, venue.events
 
 
-def fingerprint(digest: str, events: list[list[Event]]) -> str:
+def run_hash(digest: str, events: list[list[Event]]) -> str:
     """Hash the state and events of a run. Structs print all their fields, in order."""
     return f"{digest} {blake2b(repr(events).encode(), digest_size=16).hexdigest()}"
 
@@ -79,7 +79,7 @@ def test_checks_and_views_change_nothing() -> None:
 def test_another_hash_seed_gives_the_same_digest() -> None:
     """PYTHONHASHSEED has no effect: no result depends on the order of a set or a hash."""
     expected = [
-        fingerprint(exchange.digest(), events) for _, exchange, events in map(random_day, SEEDS)
+        run_hash(exchange.digest(), events) for _, exchange, events in map(random_day, SEEDS)
     ]
     for hash_seed in ("1", "4242"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
@@ -136,4 +136,4 @@ def test_every_effect_of_a_command_shows_in_the_digest() -> None:
 if __name__ == "__main__":
     for _seed in SEEDS:
         _, _exchange, _events = random_day(_seed)
-        sys.stdout.write(fingerprint(_exchange.digest(), _events) + "\n")
+        sys.stdout.write(run_hash(_exchange.digest(), _events) + "\n")

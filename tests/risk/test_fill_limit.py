@@ -15,7 +15,7 @@ MOST = 5
 FUNDS = {"BTC": "100"}
 
 
-def crowded(makers: int, **parameters: int) -> Venue:
+def venue_with_offers(makers: int, **parameters: int) -> Venue:
     """Return a venue with many small offers of two accounts at two prices."""
     venue = open_venue(parameters={"fills": MOST, **parameters}, ann=FUNDS, ben=FUNDS, cat=FUNDS)
     for number in range(makers):
@@ -37,7 +37,7 @@ def test_the_rest_of_an_order_at_the_limit_is_cancelled(
     limit: int | None, terms: dict[str, Any]
 ) -> None:
     """In the book the rest would cross, for any terms. The order has a cancel reason."""
-    venue = crowded(2 * MOST + 4)
+    venue = venue_with_offers(2 * MOST + 4)
     ended = order(venue.buy("ann", BTC, "1000", limit, **terms))
     assert (OrderState.CANCELLED, CancelReason.FILL_LIMIT) == (ended.state, ended.cancel_reason)
     assert amount(10 * MOST) == ended.filled == venue.size("ann", BTC)
@@ -46,9 +46,9 @@ def test_the_rest_of_an_order_at_the_limit_is_cancelled(
 
 def test_an_order_that_needs_exactly_the_limit_is_filled() -> None:
     """If it finds no more orders to trade with, its rest stays in the book as usual."""
-    venue = crowded(MOST)
+    venue = venue_with_offers(MOST)
     assert OrderState.FILLED is order(venue.buy("ann", BTC, 10 * MOST, 50_001)).state
-    venue = crowded(MOST)
+    venue = venue_with_offers(MOST)
     assert OrderState.OPEN is order(venue.buy("ann", BTC, 10 * MOST + 10, 50_001)).state
 
 
@@ -58,7 +58,7 @@ def test_fill_or_kill_is_killed_where_it_would_exceed_the_limit(
     kind: OrderType, makers: int, filled: int
 ) -> None:
     """It is filled completely or not at all."""
-    venue = crowded(makers)
+    venue = venue_with_offers(makers)
     limit = 50_001 if kind is OrderType.LIMIT else None
     terms = {"time_in_force": TimeInForce.FILL_OR_KILL, "type": kind}
     events = venue.buy("ann", BTC, 10 * makers, limit, **terms)
@@ -67,7 +67,7 @@ def test_fill_or_kill_is_killed_where_it_would_exceed_the_limit(
 
 def test_an_edit_that_reaches_the_limit_ends_the_order() -> None:
     """It has traded by then, and cannot rest at its new price."""
-    venue = crowded(MOST + 3)
+    venue = venue_with_offers(MOST + 3)
     resting = order(venue.buy("ann", BTC, "1000", 49_000))
     edit = Edit(account=resting.account, order_id=resting.order_id, price=price(50_001))
     ended = order(venue.do(edit))
@@ -77,7 +77,7 @@ def test_an_edit_that_reaches_the_limit_ends_the_order() -> None:
 
 def test_a_large_position_is_closed_in_several_orders() -> None:
     """Each order closes a further part."""
-    venue = crowded(0)
+    venue = venue_with_offers(0)
     venue.trade("ann", "ben", BTC, 20 * MOST, "50000")
     for _ in range(2 * MOST):
         venue.buy("cat", BTC, "10", "49999")
@@ -88,7 +88,7 @@ def test_a_large_position_is_closed_in_several_orders() -> None:
 
 def test_cancelled_own_orders_count_towards_the_limit() -> None:
     """Otherwise an account with thousands of own orders could delay the venue."""
-    venue = crowded(0)
+    venue = venue_with_offers(0)
     venue.do(SetSelfTrading(account=venue.number("ann"), mode=SelfTrading.CANCEL_MAKER))
     for _ in range(MOST + 3):
         venue.sell("ann", BTC, "10", "50000")
@@ -100,7 +100,7 @@ def test_cancelled_own_orders_count_towards_the_limit() -> None:
 @pytest.mark.parametrize("of_the_taker", [True, False])
 def test_a_fill_cancels_no_more_reduce_only_orders_than_the_limit(of_the_taker: bool) -> None:
     """The fill is reduced and is the last of its order; the newest orders are cancelled."""
-    venue = crowded(0)
+    venue = venue_with_offers(0)
     count = 3 * MOST
     venue.trade("ann", "ben", BTC, 10 * count, "50000")
     for _ in range(count):
@@ -125,7 +125,7 @@ def test_a_fill_cancels_no_more_reduce_only_orders_than_the_limit(of_the_taker: 
 def test_a_fill_that_flips_a_position_cancels_its_reduce_only_orders() -> None:
     """If the limit prevents this, the fill stops before the flip."""
     for held, size in ((MOST, -10), (MOST + 1, 10)):
-        venue = crowded(0)
+        venue = venue_with_offers(0)
         venue.trade("ann", "ben", BTC, 10 * held, "50000")
         for _ in range(held):
             venue.sell("ann", BTC, "10", "50600", reduce_only=True)

@@ -170,7 +170,7 @@ def test_a_fill_books_funding_up_to_its_time() -> None:
     assert -paid.funding == venue.wallet(FUNDING_POOL, "BTC").balance
 
 
-def strayed(**accounts: dict[str, str]) -> Venue:
+def venue_with_funding(**accounts: dict[str, str]) -> Venue:
     """Quotes 0.9 % above the index until the mark is half a percent above: 0.475 % per 8 hours.
 
     After that nothing is in the book. Supervision allows for long silences.
@@ -199,7 +199,7 @@ def test_a_trade_after_a_silence_leaves_no_funding_to_the_buyer() -> None:
     """
     outcomes = []
     for tick_first in (False, True):
-        venue = strayed(ann={"BTC": "10"}, cat={"BTC": "10"})
+        venue = venue_with_funding(ann={"BTC": "10"}, cat={"BTC": "10"})
         venue.trade("ann", "mia", BTC, "100000", "50250")
         venue.tick(after=0)
         venue.buy("cat", BTC, "100000", "49600")
@@ -249,7 +249,9 @@ BETWEEN = st.lists(st.integers(0, 10**6), max_size=12)
 
 def run(steps: list[tuple[int, str, str, str]], between: list[int], restored: bool) -> Any:
     """Apply the steps at their times, and an entry without effect at each of the others."""
-    venue = strayed(ann={"BTC": "5", "USDC": "200000"}, ben={"BTC": "5", "USDC": "200000"})
+    venue = venue_with_funding(
+        ann={"BTC": "5", "USDC": "200000"}, ben={"BTC": "5", "USDC": "200000"}
+    )
     for name, size in ((BTC, "20000"), (BTC_USDC, "0.5")):
         venue.trade("ann", "ben", name, size, "50100")
     began, whole = venue.time, sum(after for after, *_ in steps)
@@ -299,7 +301,7 @@ def test_margin_includes_funding_of_every_whole_second_of_a_silence(seconds: int
     """Views and withdrawals use the values that a Tick at that time would give."""
     results = []
     for kind in ("tick", "entry", "many"):
-        venue = strayed(ann={"BTC": "1"}, ben={"BTC": "1"})
+        venue = venue_with_funding(ann={"BTC": "1"}, ben={"BTC": "1"})
         venue.trade("ann", "ben", BTC, "20000", "50100")
         venue.tick(after=0)
         state, ann = venue.exchange.state, venue.number("ann")
@@ -324,7 +326,7 @@ def test_margin_includes_funding_of_every_whole_second_of_a_silence(seconds: int
 
 def test_margins_are_not_measured_between_regular_ticks() -> None:
     """Measuring every account for a second of funding would slow down every order."""
-    venue = strayed(ann={"BTC": "1"})
+    venue = venue_with_funding(ann={"BTC": "1"})
     for _ in range(5):
         venue.tick(after=SECOND)
         marks = venue.exchange.state.marks

@@ -43,7 +43,7 @@ class Sender:
         return events
 
 
-def opened(**others: dict[str, str]) -> Sender:
+def open_sender(**others: dict[str, str]) -> Sender:
     """Return a venue with one funded account, and others."""
     venue = open_venue(ann={"BTC": "1"})
     for name, deposits in others.items():
@@ -70,7 +70,7 @@ def answer(events: list[Event]) -> Answer:
 
 def test_a_repeated_order_is_placed_once() -> None:
     """The repetition is answered with the first order, and the book holds one order."""
-    sender = opened()
+    sender = open_sender()
     first = answer(sender.send(bid(1), "a"))
     second = answer(sender.send(bid(1), "a"))
     assert isinstance(first, Ordered)
@@ -81,7 +81,7 @@ def test_a_repeated_order_is_placed_once() -> None:
 
 def test_another_key_is_another_order() -> None:
     """Requests are equal by their key, not by their content."""
-    sender = opened()
+    sender = open_sender()
     sender.send(bid(1), "a")
     sender.send(bid(1), "b")
     sender.send(bid(1), "")
@@ -91,7 +91,7 @@ def test_another_key_is_another_order() -> None:
 
 def test_a_repeated_refused_request_is_refused_again() -> None:
     """This holds even if it would pass by then."""
-    sender = opened()
+    sender = open_sender()
     first = answer(sender.send(bid(400_000), "a"))
     assert isinstance(first, Refused)
     assert Reason.NOT_ENOUGH_FUNDS is first.reason
@@ -103,7 +103,7 @@ def test_a_repeated_refused_request_is_refused_again() -> None:
 
 def test_a_request_of_an_ended_session_can_be_repeated() -> None:
     """It is refused for that reason, and applied when it is sent again."""
-    sender = opened()
+    sender = open_sender()
     refusal = answer(sender.send(bid(1), "a", session=9))
     assert isinstance(refusal, Refused)
     assert Reason.SESSION_ENDED is refusal.reason
@@ -112,7 +112,7 @@ def test_a_request_of_an_ended_session_can_be_repeated() -> None:
 
 def test_a_repetition_of_a_request_in_progress_is_refused_with_retry() -> None:
     """After the cancel is complete, the repetition gets its answer."""
-    sender = opened()
+    sender = open_sender()
     count = 2 * sender.venue.exchange.state.parameters.slice + 1
     for _ in range(count):
         sender.send(bid(1), "")
@@ -131,7 +131,7 @@ def test_a_repetition_of_a_request_in_progress_is_refused_with_retry() -> None:
 
 def test_keys_survive_a_restart() -> None:
     """Outcomes are part of the snapshot."""
-    sender = opened()
+    sender = open_sender()
     first = answer(sender.send(bid(1), "a"))
     state = sender.venue.exchange.state
     sender.venue.exchange = Exchange(snapshot.load(snapshot.dump(state)))
@@ -143,7 +143,7 @@ def test_keys_survive_a_restart() -> None:
 
 def test_a_repeated_sweep_lists_its_first_trades() -> None:
     """The outcome holds the order and a few trades, however many there were."""
-    sender = opened(bob={"BTC": "100"})
+    sender = open_sender(bob={"BTC": "100"})
     for _ in range(3 * idempotency.LISTED):
         sender.venue.sell("bob", BTC, "10", "50000")
     first = answer(sender.send(bid(3 * idempotency.LISTED, "50000"), "101:a"))
@@ -157,7 +157,7 @@ def test_a_repeated_sweep_lists_its_first_trades() -> None:
 
 def test_a_repeated_cancel_lists_its_first_orders() -> None:
     """Its count is complete."""
-    sender = opened()
+    sender = open_sender()
     for _ in range(2 * idempotency.LISTED):
         sender.send(bid(1), "")
     first = answer(sender.send(CancelAll(account=ANN, detailed=True), "101:a"))
@@ -170,7 +170,7 @@ def test_a_repeated_cancel_lists_its_first_orders() -> None:
 
 def test_the_outcome_of_a_thousand_fills_is_small() -> None:
     """Its size does not grow with the number of trades, which took 545 KB."""
-    sender = opened(bob={"BTC": "100"})
+    sender = open_sender(bob={"BTC": "100"})
     sender.venue.checked = sender.checked = False
     for _ in range(1_000):
         sender.venue.sell("bob", BTC, "10", "50000")
@@ -185,7 +185,7 @@ def test_the_outcome_of_a_thousand_fills_is_small() -> None:
 
 def test_a_flood_of_one_account_drops_no_outcome_of_another() -> None:
     """Each account has its own table; the flood displaces its own oldest outcomes."""
-    sender = opened(bob={"BTC": "1"})
+    sender = open_sender(bob={"BTC": "1"})
     sender.checked = False
     mine = answer(sender.send(bid(1), "101:mine"))
     for n in range(3 * idempotency.OUTCOMES):
@@ -207,19 +207,19 @@ def test_a_table_holds_the_newest_outcomes_within_its_limits(lengths: list[int])
     for n, length in enumerate(lengths):
         stored.append((f"101:{n}", b"x" * length))
         outcomes.add(*stored[-1])
-        while len(stored) > 1 and _taken(stored) > idempotency.OUTCOME_BYTES:
+        while len(stored) > 1 and _total_size(stored) > idempotency.OUTCOME_BYTES:
             del stored[0]
         assert stored == list(outcomes.texts.items())
-        assert outcomes.size == _taken(stored)
+        assert outcomes.size == _total_size(stored)
 
 
-def _taken(stored: list[tuple[str, bytes]]) -> int:
+def _total_size(stored: list[tuple[str, bytes]]) -> int:
     return sum(len(key) + len(text) + idempotency.OVERHEAD for key, text in stored)
 
 
 def test_the_longest_answers_stay_within_the_size_limit() -> None:
     """Sizes are of the encoded text, with four-byte and escaped characters."""
-    sender = opened(bob={"BTC": "100"})
+    sender = open_sender(bob={"BTC": "100"})
     sender.checked = sender.venue.checked = False
     state = sender.venue.exchange.state
     for n in range(100):
@@ -239,7 +239,7 @@ def test_requests_in_progress_are_limited_per_account() -> None:
 
     Only a cancel of more orders than two slices is in progress after its entry.
     """
-    sender = opened(bob={"BTC": "1"})
+    sender = open_sender(bob={"BTC": "1"})
     sender.checked = sender.venue.checked = False
     state = sender.venue.exchange.state
     held = {f"101:{n}": Origin(1, 1, 0, n, f"101:{n}") for n in range(idempotency.UNDECIDED)}
@@ -256,7 +256,7 @@ def test_requests_in_progress_are_limited_per_account() -> None:
 
 def test_the_limits_apply_to_a_snapshot_of_rules_version_1() -> None:
     """It lists the outcomes of all accounts in one order, with all trades."""
-    sender = opened(bob={"BTC": "100"})
+    sender = open_sender(bob={"BTC": "100"})
     sender.checked = sender.venue.checked = False
     for _ in range(100):
         sender.venue.sell("bob", BTC, "10", "50000")
@@ -291,7 +291,7 @@ def test_every_keyed_request_is_applied_once(
     requests: list[tuple[int, int, int]], restart: int
 ) -> None:
     """A model with one order per key agrees for any mixture of accounts, keys and repetitions."""
-    sender = opened(bob={"BTC": "1"}, cat={"BTC": "1"})
+    sender = open_sender(bob={"BTC": "1"}, cat={"BTC": "1"})
     sender.checked = sender.venue.checked = False
     first: dict[str, Answer] = {}
     for n, (account, key, contracts) in enumerate(requests):

@@ -115,9 +115,9 @@ def test_a_position_view_across_a_settlement_matches_the_reference() -> None:
     assert price("16025.83") == venue.market(BTC).settlement_price
     venue.tick(btc_usd="17391")
     shown = views.position(venue.exchange.state, venue.number("ann"), venue.market(BTC))
-    assert "0.906961" == six(shown.floating)
-    assert "1.697114" == six(shown.total)
-    assert "10.646886" == six(shown.delta)
+    assert "0.906961" == six_decimals(shown.floating)
+    assert "1.697114" == six_decimals(shown.total)
+    assert "10.646886" == six_decimals(shown.delta)
     assert (price("15000"), price("16025.83")) == (shown.average_price, shown.settlement_price)
     other = views.position(venue.exchange.state, venue.number("ben"), venue.market(BTC))
     assert (-shown.size, -shown.floating, -shown.total) == (
@@ -150,13 +150,13 @@ def test_the_quoted_order_margin_is_the_margin_required() -> None:
     ann, market = venue.number("ann"), venue.market(BTC)
     quoted = views.order_margin(venue.exchange.state, ann, market, Side.BUY, size, limit)
     # 0.2 BTC at 2.001 %, the fee of 0.05 % at 50,250, and the loss at 50,250 against the mark.
-    assert "0.005097" == six(quoted)
+    assert "0.005097" == six_decimals(quoted)
     venue.open("dan", BTC=text(quoted - 1, MONEY))
     assert Reason.NOT_ENOUGH_FUNDS is reason(venue.buy("dan", BTC, "10000", "50250"))
     venue.open("eve", BTC=text(quoted + 2 * 1000 + 2, MONEY))
     assert reason(venue.buy("eve", BTC, "10000", "50250")) is None
 
 
-def six(sum_of_money: int) -> str:
+def six_decimals(sum_of_money: int) -> str:
     """Format money with six decimals, as in the example of the reference."""
     return f"{Decimal(sum_of_money) / MONEY:.6f}"

@@ -12,7 +12,7 @@ from tests.risk.venue import BTC, SOL_USDC, WEEKLY, Venue, open_venue, price
 INDEX = price("50000")
 
 
-def quoted(bid: str | None, ask: str | None, amount: str = "20000") -> Venue:
+def venue_with_quotes(bid: str | None, ask: str | None, amount: str = "20000") -> Venue:
     """Return a venue with these quotes, an index of 50,000 and no premium yet."""
     venue = open_venue(alice={"BTC": "100"}, bob={"BTC": "100"})
     if bid is not None:
@@ -35,7 +35,7 @@ def test_an_empty_book_leaves_the_mark_at_the_index() -> None:
 
 def test_the_average_moves_a_thirtieth_of_the_way_once_a_second() -> None:
     """From 0 towards 100, it is 3.33 after one second; the mark has a resolution of a cent."""
-    venue = quoted("50090", "50110")
+    venue = venue_with_quotes("50090", "50110")
     venue.tick(after=SECOND)
     assert round_half_even(price("100"), 30) == venue.market(BTC).premium
     assert price("50003.33") == venue.market(BTC).mark
@@ -43,7 +43,7 @@ def test_the_average_moves_a_thirtieth_of_the_way_once_a_second() -> None:
 
 def test_ticks_within_one_second_change_the_index_but_not_the_average() -> None:
     """The book is sampled once per whole second, for any number of Ticks."""
-    venue = quoted("50090", "50110")
+    venue = venue_with_quotes("50090", "50110")
     venue.tick(after=SECOND)
     premium = venue.market(BTC).premium
     for _ in range(9):
@@ -56,7 +56,7 @@ def test_ticks_within_one_second_change_the_index_but_not_the_average() -> None:
 
 def test_missed_seconds_count_as_steps_of_the_average() -> None:
     """Ten seconds without a Tick give the result of ten Ticks, except for rounding."""
-    at_once, one_by_one = quoted("50090", "50110"), quoted("50090", "50110")
+    at_once, one_by_one = venue_with_quotes("50090", "50110"), venue_with_quotes("50090", "50110")
     at_once.tick(after=10 * SECOND)
     for _ in range(10):
         one_by_one.tick(after=SECOND)
@@ -67,7 +67,7 @@ def test_missed_seconds_count_as_steps_of_the_average() -> None:
 
 def test_after_a_long_time_the_average_equals_its_sample() -> None:
     """An hour without Ticks costs no more computation than twenty minutes."""
-    venue = quoted("50090", "50110")
+    venue = venue_with_quotes("50090", "50110")
     venue.tick(after=60 * MINUTE)
     assert price("100") == venue.market(BTC).premium
 
@@ -87,13 +87,15 @@ def test_a_side_without_depth_is_bounded_by_the_index(
     bid: str | None, ask: str | None, fair: str
 ) -> None:
     """A lone bid can only raise the fair price, a lone offer only lower it."""
-    assert price(fair) == marks.fair_price(quoted(bid, ask).market(BTC))
+    assert price(fair) == marks.fair_price(venue_with_quotes(bid, ask).market(BTC))
 
 
 def test_a_side_below_the_impact_amount_does_not_count() -> None:
     """Less than 10,000 USD is treated as an empty side."""
-    assert INDEX == marks.fair_price(quoted("50100", "50110", amount="9990").market(BTC))
-    assert price("50105") == marks.fair_price(quoted("50100", "50110", amount="10000").market(BTC))
+    assert INDEX == marks.fair_price(venue_with_quotes("50100", "50110", amount="9990").market(BTC))
+    assert price("50105") == marks.fair_price(
+        venue_with_quotes("50100", "50110", amount="10000").market(BTC)
+    )
 
 
 def test_the_impact_price_averages_over_levels() -> None:
@@ -112,7 +114,7 @@ def test_the_impact_price_averages_over_levels() -> None:
 
 def test_the_effect_of_the_book_is_limited_by_the_band() -> None:
     """Quotes 1.4 % away move the mark at most 0.5 % away from the index."""
-    venue = quoted("50690", "50710")
+    venue = venue_with_quotes("50690", "50710")
     venue.tick(after=SECOND)
     assert round_half_even(price("250"), 30) == venue.market(BTC).premium
     venue.tick(after=60 * MINUTE)
@@ -121,7 +123,7 @@ def test_the_effect_of_the_book_is_limited_by_the_band() -> None:
 
 def test_the_mark_stays_in_the_band_when_the_index_falls() -> None:
     """The average is 250; at half the index only 125 of it counts."""
-    venue = quoted("50690", "50710")
+    venue = venue_with_quotes("50690", "50710")
     venue.tick(after=60 * MINUTE)
     venue.tick(after=0, btc_usd="25000")
     assert price("250") == venue.market(BTC).premium

@@ -273,14 +273,14 @@ def test_risk_reducing_orders_of_two_markets_do_not_share_one_margin() -> None:
     assert_sound(venue, "ann")
 
 
-def withdraw_all(venue: Venue, who: str) -> None:
-    state, wallet = venue.exchange.state, venue.wallet(who, "BTC")
+def withdraw_all(venue: Venue, account: str) -> None:
+    state, wallet = venue.exchange.state, venue.wallet(account, "BTC")
     pieces = margin.withdrawable(state, wallet)
     assert pieces > 0
     venue.do(Withdraw(account=wallet.account, currency="BTC", amount=pieces))
 
 
-def assert_sound(venue: Venue, who: str) -> None:
-    wallet = venue.wallet(who, "BTC")
+def assert_sound(venue: Venue, account: str) -> None:
+    wallet = venue.wallet(account, "BTC")
     margin_cache.refresh(venue.exchange.state, wallet)
     assert wallet.maintenance <= wallet.margin_balance

@@ -23,7 +23,9 @@ from tests.risk.venue import WEEKLY, Venue, money, of_type, open_venue
 FAMILY = [each for each in LEGACY_2025 if each[0].family == "BTC"]
 
 
-def drained(fund: str, policy: LossPolicy, weekly_maker_rate: int | None = None) -> Venue:
+def venue_with_empty_fees(
+    fund: str, policy: LossPolicy, weekly_maker_rate: int | None = None
+) -> Venue:
     """Return a venue with Lou long 2 BTC of a weekly on 0.05 BTC, and an empty fee account."""
     catalogue = FAMILY
     if weekly_maker_rate is not None:
@@ -43,11 +45,11 @@ def drained(fund: str, policy: LossPolicy, weekly_maker_rate: int | None = None)
     )
     venue.trade("win", "mia", WEEKLY, "10", "50000")
     venue.trade("lou", "win", WEEKLY, "100000", "50000")
-    take_fees(venue)
+    withdraw_fees(venue)
     return venue
 
 
-def take_fees(venue: Venue) -> None:
+def withdraw_fees(venue: Venue) -> None:
     fees = venue.wallet(FEES, "BTC").balance
     assert fees >= 0
     if fees:
@@ -65,7 +67,7 @@ def test_the_liquidation_fee_pays_the_makers_rebate() -> None:
     12,500
     49,200 are 0.254065040650 BTC.
     """
-    venue = drained("10", LossPolicy.DELEVERAGE)
+    venue = venue_with_empty_fees("10", LossPolicy.DELEVERAGE)
     venue.buy("mia", WEEKLY, "100000", "49200")
     venue.tick(btc_usd="49200")
     venue.tick(after=40_000)
@@ -87,7 +89,7 @@ def test_no_liquidation_brings_fees_or_fund_below_zero(
     fund: str, policy: LossPolicy, above: int, index: str, rate: int | None
 ) -> None:
     """Prices are at, above and far above the bankruptcy price, with and without a fund."""
-    venue = drained(fund, policy, rate)
+    venue = venue_with_empty_fees(fund, policy, rate)
     mark = int(index)
     venue.tick(btc_usd=index)
     for step in range(6):
@@ -96,13 +98,13 @@ def test_no_liquidation_brings_fees_or_fund_below_zero(
     for _ in range(12):
         venue.tick(btc_usd=str(mark))
         venue.liquidate()
-        take_fees(venue)
+        withdraw_fees(venue)
         assert solvent(venue)
 
 
 def test_a_rebate_above_the_takers_fee_is_limited_by_the_fee_account() -> None:
     """The maker gets 0.1 % where the taker pays 0.05 %: the fee account pays the difference."""
-    venue = drained("0", LossPolicy.DELEVERAGE, weekly_maker_rate=-RATE // 1000)
+    venue = venue_with_empty_fees("0", LossPolicy.DELEVERAGE, weekly_maker_rate=-RATE // 1000)
     venue.sell("mia", WEEKLY, "1000", "50000")
     [trade] = of_type(venue.buy("win", WEEKLY, "1000", "50000"), Traded)
     # 1,000 / 50,000 BTC x 0.05 %: the fee is passed on, and no more.
@@ -127,7 +129,7 @@ def test_random_days_keep_fees_and_fund_above_zero(seed: int) -> None:
 
 def test_a_fill_at_the_bankruptcy_price_brings_the_maker_no_rebate() -> None:
     """No fee is left above it, and the fund and the fee account are empty."""
-    venue = drained("0", LossPolicy.DELEVERAGE)
+    venue = venue_with_empty_fees("0", LossPolicy.DELEVERAGE)
     venue.tick(btc_usd="48900")
     venue.tick(after=40_000)
     state, lou = venue.exchange.state, venue.wallet("lou", "BTC")

@@ -23,7 +23,7 @@ PRICES = st.sampled_from(["49400", "49990", "50000", "50010", "50600"])
 SIDES = st.sampled_from(list(Side))
 
 
-def lapse(venue: Venue) -> None:
+def let_supervision_lapse(venue: Venue) -> None:
     """Quote on both sides, then let the supervision lapse."""
     venue.buy("mia", BTC, "100000", "49995")
     venue.sell("mia", BTC, "100000", "50005")
@@ -34,7 +34,7 @@ def test_a_flat_account_cannot_open_a_position_against_its_own_far_order() -> No
     """The worst case of all orders does not grow, but a position would be opened."""
     venue = open_venue(sly={"BTC": "1"}, mia={"BTC": "1000"})
     far = order(venue.buy("sly", BTC, "100000", "49000"))
-    lapse(venue)
+    let_supervision_lapse(venue)
     assert Reason.UNSUPERVISED is reason(venue.sell("sly", BTC, "100000", "49995"))
     assert Reason.UNSUPERVISED is reason(
         venue.sell("sly", BTC, "100000", "49995", time_in_force=NOW)
@@ -69,7 +69,7 @@ def test_a_position_can_still_be_closed() -> None:
     """Up to its size, by a market, reduce-only or plain order."""
     venue = open_venue(ann={"BTC": "1"}, mia={"BTC": "1000"})
     venue.trade("ann", "mia", BTC, "1000", "50000")
-    lapse(venue)
+    let_supervision_lapse(venue)
     assert Reason.UNSUPERVISED is reason(venue.sell("ann", BTC, "1010"))
     assert Reason.UNSUPERVISED is reason(venue.buy("ann", BTC, "10"))
     assert [(price("49995"), amount("400"))] == trades(venue.sell("ann", BTC, "400"))
@@ -110,7 +110,7 @@ def test_no_request_makes_a_position_grow_or_flip(
         venue.trade(buyer, seller, BTC, str(abs(held) * 10), "50000")
     for side, size, bound in earlier:
         venue.place("ann", BTC, side, size * 10, bound, post_only=True)
-    lapse(venue)
+    let_supervision_lapse(venue)
     for side, size, limit, lasting, reduce_only, edits in later:
         before = venue.size("ann", BTC)
         terms: dict[str, Any] = {"time_in_force": lasting, "reduce_only": reduce_only}
@@ -141,6 +141,6 @@ def test_reducing_one_side_while_the_other_has_far_orders(kind: OrderType) -> No
     venue = open_venue(ann={"BTC": "1"}, mia={"BTC": "1000"})
     venue.trade("ann", "mia", BTC, "100", "50000")
     venue.buy("ann", BTC, "1000", "49000")
-    lapse(venue)
+    let_supervision_lapse(venue)
     limit = "49995" if kind is OrderType.LIMIT else None
     assert [(price("49995"), amount("100"))] == trades(venue.sell("ann", BTC, "100", limit))

@@ -27,8 +27,8 @@ def bid(venue: Venue, session: int, request: int = 0) -> list[Event]:
     return venue.buy("ann", BTC, "10", "49000", session=session, request=request)
 
 
-def cancel_on_disconnect(venue: Venue, session: int, who: str = "ann") -> list[Event]:
-    command = SetCancelOnDisconnect(account=venue.number(who), session=session, enabled=True)
+def cancel_on_disconnect(venue: Venue, session: int, account: str = "ann") -> list[Event]:
+    command = SetCancelOnDisconnect(account=venue.number(account), session=session, enabled=True)
     return venue.do(command)
 
 

@@ -140,7 +140,7 @@ _FACTS = (BookingKind.SETTLEMENT, BookingKind.DELIVERY, BookingKind.DELIVERY_FEE
 
 def outcome(venue: Venue, began: int) -> Outcome:
     """Return the outcome, with deposits and withdrawals since the beginning left out."""
-    state, found = venue.exchange.state, Outcome()
+    state, result = venue.exchange.state, Outcome()
     for account, wallet in state.wallets["BTC"].items():
         result.money[account] = wallet.balance
         result.money[account, "session"] = wallet.session_profit
@@ -286,7 +286,7 @@ def test_mark_changes_during_a_settlement_change_no_share(seed: int) -> None:
     assert facts[0] == facts[1]
 
 
-def bankrupt(size: int) -> Venue:
+def bankrupt_venue(size: int) -> Venue:
     """Return a bankrupt short against 12 longs with different leverage, in slices of a size."""
     names = {f"w{n}": {"BTC": f"0.{n + 1:02}"} for n in range(12)}
     venue = open_venue(
@@ -313,7 +313,7 @@ def test_commands_without_payments_do_not_change_a_deleveraging(
     number: int, size: int, restored: bool
 ) -> None:
     """Counterparties, amounts, prices and their order are equal."""
-    whole, sliced, random = bankrupt(LARGE), bankrupt(size), Random(number)
+    whole, sliced, random = bankrupt_venue(LARGE), bankrupt_venue(size), Random(number)
     assert not whole.exchange.state.phases
     steps = 0
     while any(isinstance(phase, Deleverage) for phase in sliced.exchange.state.phases):

@@ -44,14 +44,14 @@ def venue() -> Venue:
     return open_venue(ann=FUNDS, ben=FUNDS, cat=FUNDS)
 
 
-def deals(*pairs: tuple[str, str]) -> list[tuple[int, int]]:
+def parse_trades(*pairs: tuple[str, str]) -> list[tuple[int, int]]:
     """Parse (price, amount) of trades from text."""
     return [(price(limit), amount(size)) for limit, size in pairs]
 
 
-def resting(venue: Venue, who: str) -> list[tuple[int, int]]:
+def resting(venue: Venue, account: str) -> list[tuple[int, int]]:
     """Return (price, remaining) of an account's resting orders, oldest first."""
-    return [(order.price, order.remaining) for order in venue.orders(who)]
+    return [(order.price, order.remaining) for order in venue.orders(account)]
 
 
 def test_a_limit_order_trades_up_to_its_price_and_rests(venue: Venue) -> None:
@@ -60,8 +60,8 @@ def test_a_limit_order_trades_up_to_its_price_and_rests(venue: Venue) -> None:
     venue.sell("cat", BTC, "20", "50000.5")
     venue.sell("ben", BTC, "50", "50002")
     events = venue.buy("ann", BTC, "100", "50001")
-    assert deals(("50000.5", "20"), ("50001", "10")) == trades(events)
-    assert deals(("50001", "70")) == resting(venue, "ann")
+    assert parse_trades(("50000.5", "20"), ("50001", "10")) == trades(events)
+    assert parse_trades(("50001", "70")) == resting(venue, "ann")
     answer = order(events)
     assert (OrderState.OPEN, amount("30")) == (answer.state, answer.filled)
     # 30 / (20 / 50000.5 + 10 / 50001), the harmonic mean.
@@ -96,7 +96,7 @@ def test_fill_or_kill_fills_whole_or_not_at_all(venue: Venue, kind: OrderType) -
     terms: dict[str, Any] = {"type": kind, "time_in_force": TimeInForce.FILL_OR_KILL}
     limit = "50000" if kind is OrderType.LIMIT else None
     assert [] == trades(venue.buy("ann", BTC, "40", limit, **terms))
-    assert deals(("50000", "30")) == trades(venue.buy("ann", BTC, "30", limit, **terms))
+    assert parse_trades(("50000", "30")) == trades(venue.buy("ann", BTC, "30", limit, **terms))
 
 
 def test_a_market_order_is_bounded_by_the_band(venue: Venue) -> None:
@@ -118,7 +118,7 @@ def test_market_orders_are_priced_at_their_bound(venue: Venue) -> None:
     # 10,000 USD: 0.0040 initial margin, 0.003 lost at 50,750, and fees.
     assert Reason.NOT_ENOUGH_FUNDS is reason(venue.buy("dan", BTC, "10000"))
     venue.deposit(poor, "BTC", "0.0031")
-    assert deals(("50000", "10000")) == trades(venue.buy("dan", BTC, "10000"))
+    assert parse_trades(("50000", "10000")) == trades(venue.buy("dan", BTC, "10000"))
 
 
 def test_a_market_limit_order_rests_at_the_best_opposite_price(venue: Venue) -> None:
@@ -127,7 +127,7 @@ def test_a_market_limit_order_rests_at_the_best_opposite_price(venue: Venue) -> 
     venue.sell("ben", BTC, "10", "50001")
     answer = order(venue.buy("ann", BTC, "30", type=OrderType.MARKET_LIMIT))
     assert (OrderType.LIMIT, OrderType.MARKET_LIMIT) == (answer.type, answer.original_type)
-    assert deals(("50000", "20")) == resting(venue, "ann")
+    assert parse_trades(("50000", "20")) == resting(venue, "ann")
     venue.do(CancelAll(account=venue.number("ben")))
     venue.do(CancelAll(account=venue.number("ann")))
     refused = venue.buy("ann", BTC, "30", type=OrderType.MARKET_LIMIT)
@@ -140,8 +140,8 @@ def test_a_post_only_order_slides_to_one_tick_from_the_best_opposite_price(venue
     venue.buy("ben", BTC, "10", "49999")
     venue.buy("ann", BTC, "10", "50400", post_only=True)
     venue.sell("cat", BTC, "10", "49900", post_only=True)
-    assert deals(("50000.5", "10")) == resting(venue, "ann")
-    assert deals(("50001", "10")) == resting(venue, "cat")
+    assert parse_trades(("50000.5", "10")) == resting(venue, "ann")
+    assert parse_trades(("50001", "10")) == resting(venue, "cat")
 
 
 def test_a_post_only_order_that_must_not_slide_is_refused(venue: Venue) -> None:
@@ -197,11 +197,11 @@ def test_a_taker_that_meets_its_own_order_is_stopped(venue: Venue) -> None:
     venue.sell("ben", BTC, "10", "50000")
     venue.sell("ann", BTC, "10", "50001")
     events = venue.buy("ann", BTC, "30", "50001")
-    assert deals(("50000", "10")) == trades(events)
+    assert parse_trades(("50000", "10")) == trades(events)
     answer = order(events)
     assert (OrderState.CANCELLED, CancelReason.SELF_TRADE) == (answer.state, answer.cancel_reason)
     assert Reason.ORDER_OVERLAP is reason(venue.buy("ann", BTC, "30", "50001"))
-    assert deals(("50001", "10")) == resting(venue, "ann")
+    assert parse_trades(("50001", "10")) == resting(venue, "ann")
 
 
 def test_a_maker_can_give_way_to_its_own_taker(venue: Venue) -> None:
@@ -210,13 +210,13 @@ def test_a_maker_can_give_way_to_its_own_taker(venue: Venue) -> None:
     venue.sell("ann", BTC, "10", "50000")
     venue.sell("ben", BTC, "10", "50001")
     events = venue.buy("ann", BTC, "20", "50001")
-    assert deals(("50001", "10")) == trades(events)
+    assert parse_trades(("50001", "10")) == trades(events)
     cancelled = of_type(events, OrderChanged)[0].order
     assert (OrderState.CANCELLED, CancelReason.SELF_TRADE) == (
         cancelled.state,
         cancelled.cancel_reason,
     )
-    assert deals(("50001", "10")) == resting(venue, "ann")
+    assert parse_trades(("50001", "10")) == resting(venue, "ann")
 
 
 def test_a_reduce_only_order_is_capped_to_the_position(venue: Venue) -> None:
@@ -238,7 +238,7 @@ def test_reduce_only_orders_shrink_newest_first_with_the_position(venue: Venue) 
         venue.sell("ann", BTC, "30", limit, reduce_only=True)
     venue.buy("cat", BTC, "50", "49990")
     events = venue.sell("ann", BTC, "50", "49990")
-    assert deals(("50300", "30"), ("50200", "20")) == resting(venue, "ann")
+    assert parse_trades(("50300", "30"), ("50200", "20")) == resting(venue, "ann")
     ended = [change.order for change in of_type(events, OrderChanged) if change.order.reduce_only]
     assert CancelReason.REDUCE_ONLY in {each.cancel_reason for each in ended}
     venue.buy("cat", BTC, "100", "49990")
@@ -257,7 +257,7 @@ def test_closing_a_position_closes_all_of_it(venue: Venue) -> None:
     assert (Side.SELL, amount("60"), True) == (answer.side, answer.filled, answer.reduce_only)
     at_a_limit = ClosePosition(account=venue.number("ann"), instrument=BTC, price=price("50010"))
     assert reason(venue.do(at_a_limit)) is None
-    assert deals(("50010", "40")) == resting(venue, "ann")
+    assert parse_trades(("50010", "40")) == resting(venue, "ann")
 
 
 def test_an_immediate_close_precedes_resting_reduce_only_orders(venue: Venue) -> None:
@@ -267,7 +267,7 @@ def test_an_immediate_close_precedes_resting_reduce_only_orders(venue: Venue) ->
     venue.buy("cat", BTC, "60", "49999")
     answer = order(venue.do(ClosePosition(account=venue.number("ann"), instrument=BTC)))
     assert (amount("100"), amount("60")) == (answer.amount, answer.filled)
-    assert deals(("50300", "40")) == resting(venue, "ann")
+    assert parse_trades(("50300", "40")) == resting(venue, "ann")
     venue.buy("cat", BTC, "40", "49999")
     venue.do(ClosePosition(account=venue.number("ann"), instrument=BTC))
     assert [] == venue.orders("ann")
@@ -303,7 +303,7 @@ def test_at_the_limit_only_orders_that_can_rest_are_refused(
     limit = "49990" if kind is OrderType.LIMIT else None
     events = venue.sell("ann", BTC, "40", limit, type=kind, time_in_force=lasting)
     assert (None if passes else Reason.ORDERS_OVER_LIMIT) is reason(events)
-    assert (deals(("49990", "40")) if passes else []) == trades(events)
+    assert (parse_trades(("49990", "40")) if passes else []) == trades(events)
     assert 2 == len(venue.orders("ann"))
 
 
@@ -316,7 +316,7 @@ def test_at_the_limit_a_position_can_be_closed_at_market(venue: Venue) -> None:
     close = ClosePosition(account=venue.number("ann"), instrument=BTC)
     at_limit = ClosePosition(account=venue.number("ann"), instrument=BTC, price=price("49990"))
     assert Reason.ORDERS_OVER_LIMIT is reason(venue.do(at_limit))
-    assert deals(("49990", "100")) == trades(venue.do(close))
+    assert parse_trades(("49990", "100")) == trades(venue.do(close))
 
 
 def test_an_order_may_be_too_late(venue: Venue) -> None:
@@ -441,7 +441,7 @@ def test_without_supervision_only_risk_reducing_requests_are_accepted(venue: Ven
     assert (
         reason(venue.do(Withdraw(account=venue.number("ann"), currency="USDC", amount=1))) is None
     )
-    assert deals(("49999", "10")) == trades(venue.sell("ann", BTC, "10", "49999"))
+    assert parse_trades(("49999", "10")) == trades(venue.sell("ann", BTC, "10", "49999"))
     assert reason(venue.do(Cancel(account=venue.number("ann"), order_id=order_id))) is None
     venue.tick()
     assert reason(venue.buy("ann", BTC, "10", "49000")) is None
