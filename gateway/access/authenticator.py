@@ -70,7 +70,7 @@ def _ignore() -> None:
 
 @define
 class Keyring:
-    """The API keys by client id. `on_key_changed` is called when one is removed or replaced."""
+    """The API keys by client id. `on_key_changed` is called when one is replaced."""
 
     on_key_changed: Callable[[], None] = field(default=_ignore, repr=False)
     _keys: dict[str, ApiKey] = field(default=Factory(dict), init=False)
@@ -81,11 +81,6 @@ class Keyring:
         self._keys[key.client_id] = key
         if replaced:
             self.on_key_changed()
-
-    def remove(self, client_id: str) -> None:
-        """Remove a key, which invalidates its secret and its tokens. Raises KeyError."""
-        del self._keys[client_id]
-        self.on_key_changed()
 
     def get(self, client_id: str) -> ApiKey | None:
         """Return the key, or None."""
@@ -232,7 +227,7 @@ class Authenticator:
 
     def _signed_request(
         self,
-        given: Mapping[str, str],
+        fields: Mapping[str, str],
         method: str,
         uri: str,
         body: bytes,
@@ -240,11 +235,11 @@ class Authenticator:
         now: int,
     ) -> ApiKey:
         for name in ("id", "ts", "sig"):
-            if name not in given:
+            if name not in fields:
                 raise _required_login(f"no {name} in the deri-hmac-sha256 header")
-        head = f"{given['ts']}\n{given.get('nonce', '')}\n{method.upper()}\n{uri}\n"
+        head = f"{fields['ts']}\n{fields.get('nonce', '')}\n{method.upper()}\n{uri}\n"
         message = encode_text(head) + body + b"\n"
-        client_id, stamp, signature = given["id"], given["ts"], given["sig"]
+        client_id, stamp, signature = fields["id"], fields["ts"], fields["sig"]
         return self._key_with_signature(client_id, stamp, signature, message, address, now)
 
     def _key_with_secret(self, client_id: str, secret: str, address: str) -> ApiKey:

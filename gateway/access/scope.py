@@ -54,11 +54,11 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
         session expect to trade. A request that names areas gets only those. `mainaccount` always
         comes with the key, and a key that is bound to an address stays bound to it.
         """
-        wanted = self.levels or limit.levels
+        requested = self.levels or limit.levels
         return Scope(
             levels={
                 area: min(level, limit.levels.get(area, 0))
-                for area, level in wanted.items()
+                for area, level in requested.items()
                 if min(level, limit.levels.get(area, 0))
             },
             mainaccount=limit.mainaccount,

@@ -219,9 +219,9 @@ class Tokens:
         self._oldest_valid[family] = oldest_valid
         self.on_revoked(family)
         if len(self._oldest_valid) > MAX_REVOKED_FAMILIES:
-            kept = sorted(self._oldest_valid)[len(self._oldest_valid) // 2 :]
-            self._oldest_family = kept[0]
-            self._oldest_valid = {each: self._oldest_valid[each] for each in kept}
+            remaining = sorted(self._oldest_valid)[len(self._oldest_valid) // 2 :]
+            self._oldest_family = remaining[0]
+            self._oldest_valid = {each: self._oldest_valid[each] for each in remaining}
             self.on_revoked(None)
 
     def _is_current(self, family: int, generation: int) -> bool:

@@ -71,8 +71,8 @@ def read_table(
     for key, value in raw.items():
         if key in fields:
             values[key] = _value(f"{place}, key `{key}`", fields[key].type, value)
-    for name, each in fields.items():
-        if each.required and name not in values:
+    for name, info in fields.items():
+        if info.required and name not in values:
             raise ConfigError(f"{place}: key `{name}` is missing")
     return kind(**values)
 

@@ -52,7 +52,7 @@ class Router:
     )
     dirty_raw: dict[ChannelStream, None] = field(init=False)
     stale_portfolios: dict[PortfolioStream, None] = field(factory=dict, init=False)
-    # Read for every event, and therefore held here rather than behind `subscriptions`.
+    # Read for every event, and therefore held here as well as in `subscriptions`.
     _public: Routes = field(init=False)
     _accounts: dict[int, Routes] = field(init=False)
     _change_ids: dict[str, int] = field(init=False)

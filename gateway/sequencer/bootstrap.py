@@ -58,9 +58,9 @@ def configuration_commands(config: Config, state: State, start: int) -> list[Com
     each currency. Existing balances are never changed.
     """
     commands: list[Command] = [EndSessions(before=start * SESSIONS_PER_START)]
-    wanted = risk_parameters(config)
-    if state.parameters != wanted:
-        commands.append(SetParameters(parameters=wanted))
+    configured = risk_parameters(config)
+    if state.parameters != configured:
+        commands.append(SetParameters(parameters=configured))
     for contract, terms in LEGACY_2025:
         product = SetProduct(contract=contract, terms=terms)
         if state.products.get((contract.family, contract.dated)) != product:

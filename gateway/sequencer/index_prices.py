@@ -259,8 +259,8 @@ class IndexSources:
         """
         if name is not None and name not in self.sources:
             raise ValueError(f"no index {name}; there are {', '.join(sorted(self.sources))}")
-        for each in self.sources if name is None else (name,):
-            self.sources[each].shock(fraction)
+        for shocked in self.sources if name is None else (name,):
+            self.sources[shocked].shock(fraction)
 
 
 def open_index_sources(settings: Iterable[schema.IndexSettings]) -> IndexSources:

@@ -223,10 +223,12 @@ def test_a_refresh_token_logs_in_and_replaces_the_log_in(authenticator: Authenti
     assert 13009 == error.value.code
 
 
-def test_removing_a_key_ends_its_tokens(authenticator: Authenticator) -> None:
-    """Without the key, its tokens and the log-ins of connections are invalid."""
+def test_giving_a_key_to_another_account_ends_its_tokens(authenticator: Authenticator) -> None:
+    """The tokens of the earlier account and the log-ins of its connections are invalid."""
     result, principal = login(authenticator, CREDENTIALS)
-    authenticator.keys.remove("amanda")
+    key = authenticator.keys.get("amanda")
+    assert key is not None
+    authenticator.keys.add(msgspec.structs.replace(key, account=key.account + 1))
     with pytest.raises(AuthError, match="the key no longer exists"):
         authenticator.verify(result.access_token, connection="c1", address=ADDRESS, now=NOW)
     with pytest.raises(AuthError, match="the key no longer exists"):

@@ -176,9 +176,9 @@ def test_the_number_of_paced_addresses_is_bounded() -> None:
 def test_charging_for_the_size_of_a_reply_may_leave_a_debt() -> None:
     """The debt has to refill before the next request is accepted; a pool starts full."""
     pools = CreditPools({Cost.GENERAL: PoolTerms(1_000, 100, 500)})
-    pools.charge("somebody", Cost.GENERAL, 1_500, 0.0)
-    assert 10.0 == pools.spend("somebody", Cost.GENERAL, 0.0).wait_seconds
-    assert pools.spend("somebody", Cost.GENERAL, 10.0)
-    pools.charge("somebody", Cost.GENERAL, 50, 10.0)
-    assert 5.5 == pools.spend("somebody", Cost.GENERAL, 10.0).wait_seconds
-    assert pools.spend("somebody else", Cost.GENERAL, 10.0)
+    pools.charge("client", Cost.GENERAL, 1_500, 0.0)
+    assert 10.0 == pools.spend("client", Cost.GENERAL, 0.0).wait_seconds
+    assert pools.spend("client", Cost.GENERAL, 10.0)
+    pools.charge("client", Cost.GENERAL, 50, 10.0)
+    assert 5.5 == pools.spend("client", Cost.GENERAL, 10.0).wait_seconds
+    assert pools.spend("other", Cost.GENERAL, 10.0)

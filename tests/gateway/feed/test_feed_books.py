@@ -271,7 +271,7 @@ def test_no_call_encodes_more_rows_than_allowed(monkeypatch: pytest.MonkeyPatch,
             assert job() is (calls == 2)
         first.read()
     assert 2 == calls, "three calls, of four rows each"
-    assert job(), "it is over, whoever has done it"
+    assert job(), "the snapshot is complete already"
     second = follow(desk, 2, "100ms")
     second.read()
     assert depth_of(desk) == (first.bids, first.asks) == (second.bids, second.asks)

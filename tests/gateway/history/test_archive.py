@@ -273,12 +273,12 @@ def test_a_position_taken_over_is_a_trade_of_the_client() -> None:
     trade, side = own[-1].trade, own[-1].side
     assert (transfer.trade_id, transfer.price) == (trade.trade_id, trade.price)
     instrument = desk.market().instrument
-    told = msgspec.json.decode(order_json.own_trade_text(trade, side, instrument))
+    decoded = msgspec.json.decode(order_json.own_trade_text(trade, side, instrument))
     assert ("liquidation", "T", "sell", "T") == (
-        told["order_type"],
-        told["liquidity"],
-        told["direction"],
-        told["liquidation"],
+        decoded["order_type"],
+        decoded["liquidity"],
+        decoded["direction"],
+        decoded["liquidation"],
     )
     public, _ = desk.archive.trades([BTC], TradeRange(count=100))
     assert transfer.trade_id not in {trade.trade_id for trade in public}
@@ -302,11 +302,11 @@ def test_a_liquidation_through_the_book_marks_its_public_trade() -> None:
             events = desk.apply(Liquidate(account=account, currency=currency))
             fills += [event for event in events if isinstance(event, Traded)]
     assert fills
-    told = [trade for trades in public.data(f"trades.{BTC}.raw") for trade in trades]
-    assert ["T"] * len(fills) == [trade["liquidation"] for trade in told]
+    decoded = [trade for trades in public.data(f"trades.{BTC}.raw") for trade in trades]
+    assert ["T"] * len(fills) == [trade["liquidation"] for trade in decoded]
     mine = [trade for trades in own.data("user.trades.any.any.raw") for trade in trades]
     assert ["liquidation"] * len(fills) == [trade["order_type"] for trade in mine]
-    assert [trade["trade_id"] for trade in told] == [trade["trade_id"] for trade in mine]
+    assert [trade["trade_id"] for trade in decoded] == [trade["trade_id"] for trade in mine]
 
 
 def test_minutes_of_statistics_are_bounded() -> None:

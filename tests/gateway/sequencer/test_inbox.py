@@ -111,20 +111,20 @@ async def test_closing_ends_the_wait_of_senders(autojump_clock: trio.testing.Moc
     """A shutdown ends the wait of a sender in a full inbox."""
     inbox = make()
     await fill(inbox)
-    told: list[str] = []
+    outcomes: list[str] = []
 
     async def put() -> None:
         try:
             await inbox.put(proposals(1))
         except trio.ClosedResourceError:
-            told.append("closed")
+            outcomes.append("closed")
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(put)
             await wait_all_tasks_blocked()
             inbox.close()
-    assert ["closed"] == told
+    assert ["closed"] == outcomes
 
 
 async def test_waits_are_observed(autojump_clock: trio.testing.MockClock) -> None:
