@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # For the log (segments, snapshots, the writer process), listening sockets, the follower process and
 # the interpreter. A venue with a data directory has about twenty open.
-RESERVED: Final = 64
+RESERVED_DESCRIPTORS: Final = 64
 # With fewer connections a venue would be of no use.
 MIN_CONNECTIONS: Final = 16
 
@@ -31,11 +31,15 @@ class ConnectionQuotas:
 
     websocket: int
     http: int
-    refusals: int
+    rejections: int
 
 
-WANTED: Final = (
-    RESERVED + MAX_CONNECTIONS + MAX_HTTP_CONNECTIONS + MAX_REJECTIONS + MAX_HTTP_REJECTIONS
+WANTED_DESCRIPTORS: Final = (
+    RESERVED_DESCRIPTORS
+    + MAX_CONNECTIONS
+    + MAX_HTTP_CONNECTIONS
+    + MAX_REJECTIONS
+    + MAX_HTTP_REJECTIONS
 )
 
 
@@ -44,37 +48,37 @@ def raise_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _enough(soft):
         return
-    most = WANTED if _enough(hard) else hard
-    if most != soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < WANTED:
-        quotas = quotas_of(most)
+    granted = WANTED_DESCRIPTORS if _enough(hard) else hard
+    if granted != soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < WANTED_DESCRIPTORS:
+        quotas = quotas_of(granted)
         logger.warning(
-            "the system allows %d open files (ulimit -Hn): at most %d WebSocket and %d HTTP"
+            "the system allows %d open files (ulimit -Hn): at granted %d WebSocket and %d HTTP"
             " connections at once; %d allow all",
-            most,
+            granted,
             quotas.websocket,
             quotas.http,
-            WANTED,
+            WANTED_DESCRIPTORS,
         )
 
 
 def connection_quotas() -> ConnectionQuotas:
     """Return the quotas under the present limit of this process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return quotas_of(WANTED if _enough(soft) else soft)
+    return quotas_of(WANTED_DESCRIPTORS if _enough(soft) else soft)
 
 
 def quotas_of(descriptors: int) -> ConnectionQuotas:
     """Return the quotas for a number of descriptors; HTTP gets a fifth of those not reserved."""
-    available = max(descriptors - RESERVED, 0)
-    refusals = min(MAX_REJECTIONS, MAX_HTTP_REJECTIONS, available // 8)
-    available -= 2 * refusals
+    available = max(descriptors - RESERVED_DESCRIPTORS, 0)
+    rejections = min(MAX_REJECTIONS, MAX_HTTP_REJECTIONS, available // 8)
+    available -= 2 * rejections
     http = max(min(MAX_HTTP_CONNECTIONS, available // 5), MIN_CONNECTIONS)
     return ConnectionQuotas(
-        max(min(MAX_CONNECTIONS, available - http), MIN_CONNECTIONS), http, refusals
+        max(min(MAX_CONNECTIONS, available - http), MIN_CONNECTIONS), http, rejections
     )
 
 
 def _enough(limit: int) -> bool:
-    return limit == resource.RLIM_INFINITY or limit >= WANTED
+    return limit == resource.RLIM_INFINITY or limit >= WANTED_DESCRIPTORS

@@ -71,7 +71,7 @@ class Frontend:
         self._http_tls = load_tls(*files, ["http/1.1"]) if files else None
         tls = load_tls(*files) if files else None
         self.services.metrics.unknown_channels.counts = venue.unknown_channels.counts
-        self.acceptor = WebSocketAcceptor(self.services, tls, self.quotas.refusals)
+        self.acceptor = WebSocketAcceptor(self.services, tls, self.quotas.rejections)
 
     def flush_and_retry(self) -> None:
         """Write what the last entries produced, and read from throttled connections again.
@@ -102,7 +102,7 @@ class Frontend:
                 self._http_tls,
                 partial(self._http_crashed, connections),
                 self.quotas.http,
-                self.quotas.refusals,
+                self.quotas.rejections,
             )
             async with trio.open_nursery() as listeners:
                 for sockets, handler in (

@@ -143,8 +143,8 @@ class HttpAcceptor:
         self._services.count_failure(refusal.name.lower() + "_limit")
         if len(self._rejected) >= self.max_rejections or self._pace(address, CONNECTION_COST):
             return
-        service = evolve(self._services, application=self._response(refusal))
-        connection = HttpConnection(service, stream, address)
+        services = evolve(self._services, application=self._response(refusal))
+        connection = HttpConnection(services, stream, address)
         self._rejected.add(connection)
         try:
             await self._run(connection)

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from gateway.network.connection_limiter import MAX_CONNECTIONS
-from gateway.network.descriptors import RESERVED, WANTED, quotas_of
+from gateway.network.descriptors import RESERVED_DESCRIPTORS, WANTED_DESCRIPTORS, quotas_of
 from gateway.network.http_acceptor import MAX_HTTP_CONNECTIONS
 from tests.system.process import ACCOUNTS, venue
 
@@ -60,19 +60,19 @@ def test_connections_leave_the_log_its_descriptors(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("descriptors", [WANTED, 4_096, 1_024, 512, 160])
+@pytest.mark.parametrize("descriptors", [WANTED_DESCRIPTORS, 4_096, 1_024, 512, 160])
 def test_shares_leave_what_is_reserved(descriptors: int) -> None:
     """Also counting those that are being refused."""
     found = quotas_of(descriptors)
-    taken = found.websocket + found.http + 2 * found.refusals
-    assert taken <= descriptors - RESERVED
-    assert taken >= 0.9 * (descriptors - RESERVED)
+    taken = found.websocket + found.http + 2 * found.rejections
+    assert taken <= descriptors - RESERVED_DESCRIPTORS
+    assert taken >= 0.9 * (descriptors - RESERVED_DESCRIPTORS)
     assert found.websocket > found.http > 0
 
 
 def test_with_enough_of_them_connections_have_their_own_bounds() -> None:
     """More descriptors do not mean more connections."""
-    for descriptors in (WANTED, 10 * WANTED):
+    for descriptors in (WANTED_DESCRIPTORS, 10 * WANTED_DESCRIPTORS):
         found = quotas_of(descriptors)
         assert (MAX_CONNECTIONS, MAX_HTTP_CONNECTIONS) == (found.websocket, found.http)
 
@@ -80,9 +80,9 @@ def test_with_enough_of_them_connections_have_their_own_bounds() -> None:
 def test_the_soft_limit_is_raised_as_far_as_the_system_allows(tmp_path: Path) -> None:
     """Which costs nothing, and is all that most machines need."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY and hard < WANTED:
+    if hard != resource.RLIM_INFINITY and hard < WANTED_DESCRIPTORS:
         pytest.skip("this machine does not allow that many")
     with venue(tmp_path, ulimit="-Sn 256") as addresses:
         limits = Path(f"/proc/{addresses.process.pid}/limits").read_text()
         (line,) = [each for each in limits.splitlines() if each.startswith("Max open files")]
-        assert str(WANTED) == line.split()[3]
+        assert str(WANTED_DESCRIPTORS) == line.split()[3]

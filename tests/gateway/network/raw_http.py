@@ -14,7 +14,7 @@ from attrs import frozen
 from gateway.server.server import Running
 from tests.gateway.harness import Json
 
-PATIENCE = 10
+READ_SECONDS = 10
 
 
 @frozen
@@ -45,7 +45,7 @@ async def opened(venue: Running, address: str | None = None) -> AsyncIterator[tr
 async def read_to_end(stream: trio.abc.Stream) -> bytes:
     """Return all bytes until the server closes, which it must do in time."""
     data = b""
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(READ_SECONDS):
         try:
             while part := await stream.receive_some():
                 data += part

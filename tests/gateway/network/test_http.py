@@ -226,8 +226,8 @@ async def test_an_order_of_a_client_that_disconnects_is_executed() -> None:
 
 
 # More orders than the log has taken and the inbox has places for.
-CROWD = 2 * MAX_LISTS + 20
-CROWDED = f"{COUNTED}connections_per_address = {CROWD}\n"
+REQUESTS = 2 * MAX_LISTS + 20
+MANY_CONNECTIONS = f"{COUNTED}connections_per_address = {REQUESTS}\n"
 
 
 async def test_an_order_that_waits_too_long_for_the_inbox_is_rejected(
@@ -236,7 +236,7 @@ async def test_an_order_that_waits_too_long_for_the_inbox_is_rejected(
     """The error is 10047, and the request is unregistered from the feed."""
     monkeypatch.setattr(http, "INBOX_SECONDS", 0.1)
     log = GatedLog.open(MemoryLog(TrioClock()))
-    async with running(CROWDED, log=log) as venue, client(venue) as web:
+    async with running(MANY_CONNECTIONS, log=log) as venue, client(venue) as web:
         log.shut()
         codes: list[int] = []
 
@@ -245,13 +245,13 @@ async def test_an_order_that_waits_too_long_for_the_inbox_is_rejected(
             codes.append(reply.json().get("error", {}).get("code", 0))
 
         async with trio.open_nursery() as nursery:
-            for _ in range(CROWD):
+            for _ in range(REQUESTS):
                 nursery.start_soon(buy)
             await _until(lambda: 10047 in codes)
             log.gate.set()
         refused = codes.count(10047)
-        assert CROWD == refused + codes.count(0)
-        assert CROWD - refused == venue.venue.exchange.state.orders
+        assert REQUESTS == refused + codes.count(0)
+        assert REQUESTS - refused == venue.venue.exchange.state.orders
         assert {} == venue.venue.feed._requests
         assert {} == venue.venue.in_flight.counts
 
@@ -259,7 +259,7 @@ async def test_an_order_that_waits_too_long_for_the_inbox_is_rejected(
 async def test_a_stop_answers_requests_that_wait_for_the_inbox() -> None:
     """A request that was read before the stop is executed, even if the inbox is full."""
     log = GatedLog.open(MemoryLog(TrioClock()))
-    async with running(CROWDED, log=log) as venue, client(venue) as web:
+    async with running(MANY_CONNECTIONS, log=log) as venue, client(venue) as web:
         log.shut()
         statuses: list[int] = []
 
@@ -268,14 +268,14 @@ async def test_a_stop_answers_requests_that_wait_for_the_inbox() -> None:
             statuses.append(reply.status_code)
 
         async with trio.open_nursery() as nursery:
-            for _ in range(CROWD):
+            for _ in range(REQUESTS):
                 nursery.start_soon(buy)
-            await _until(lambda: venue.venue.in_flight.counts.get(101) == CROWD)
+            await _until(lambda: venue.venue.in_flight.counts.get(101) == REQUESTS)
             venue.stop()
             await wait_all_tasks_blocked(0.005)
             assert not venue.log_closed.is_set()
             log.gate.set()
-        assert [200] * CROWD == statuses
+        assert [200] * REQUESTS == statuses
 
 
 async def _until(true: object) -> None:

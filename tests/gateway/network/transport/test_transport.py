@@ -393,8 +393,8 @@ async def test_messages_during_the_closing_handshake_do_not_disturb_it() -> None
         await client.send_all(frame(Opcode.TEXT, b"late") + frame(Opcode.PING, b"p"))
         await wait_all_tasks_blocked()
         await client.send_all(frame(Opcode.CLOSE, b"\x03\xe8"))
-        goodbye = frame(Opcode.CLOSE, b"\x03\xe8", masked=False)
-        assert goodbye + frame(Opcode.PONG, b"p", masked=False) == await read_to_end(client)
+        close_frame = frame(Opcode.CLOSE, b"\x03\xe8", masked=False)
+        assert close_frame + frame(Opcode.PONG, b"p", masked=False) == await read_to_end(client)
 
 
 async def test_after_a_close_by_the_peer_nothing_is_received_or_sent(library: Library) -> None:
