@@ -1,4 +1,4 @@
-"""Requests that are read in one go, and those that have to be looked at again."""
+"""The fast decoder: what it decodes, what it leaves to the slow path, and that both agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUY = f'"method":"private/buy","params":{ORDER}'
 
 
 def test_the_members_of_the_envelope_may_be_in_any_order() -> None:
-    """Parameters before the method that says what they are, too."""
+    """Parameters may precede the method that determines their type."""
     frame = f'{{"params":{ORDER},"id":7,"jsonrpc":"2.0","more":[{{}}],"method":"private/buy"}}'
     read = FAST_DECODER.decode(frame, 1_000)
     assert read is not None
@@ -26,7 +26,7 @@ def test_the_members_of_the_envelope_may_be_in_any_order() -> None:
 
 
 def test_binary_frames_are_decoded_like_text() -> None:
-    """Binary messages are requests as well."""
+    """A request may be a text or a binary message."""
     read = FAST_DECODER.decode(b'{"id":"a","method":"public/get_time","params":{}}', 1_000)
     assert read is not None
     assert NoParams() == read.params
@@ -65,12 +65,12 @@ def test_binary_frames_are_decoded_like_text() -> None:
     ],
 )
 def test_other_frames_are_left_to_the_slow_path(frame: str) -> None:
-    """Whether it is a mistake, and which, is for others to say."""
+    """The slow path finds out whether they are malformed."""
     assert FAST_DECODER.decode(frame, 100_000) is None
 
 
 def test_a_frame_above_the_limit_is_not_decoded() -> None:
-    """The limit is the last length that passes."""
+    """A frame of exactly the limit is decoded."""
     frame = '{"id":7,"method":"public/get_time","params":{}}'
     assert FAST_DECODER.decode(frame, len(frame)) is not None
     assert FAST_DECODER.decode(frame, len(frame) - 1) is None
@@ -139,7 +139,7 @@ def _comes_to(client: Client, frame: str) -> object:
 def test_both_decoders_lead_to_the_same_outcome(
     monkeypatch: pytest.MonkeyPatch, name: str, method: str, params: str
 ) -> None:
-    """Also where it is refused: by whom, and why."""
+    """Errors included: the same code, message and data."""
     frame = f'{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{params}}}'
     assert FAST_DECODER.decode(frame, 1_000) is not None
     at_once = _comes_to(Harness().connect(name), frame)

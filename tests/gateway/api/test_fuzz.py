@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets one reply, nothing breaks, and the books still balance."""
+"""Random requests and frames: each gets one reply, and the exchange stays consistent."""
 
 from urllib.parse import quote
 

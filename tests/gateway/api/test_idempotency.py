@@ -1,4 +1,4 @@
-"""A request with a key is done once, and its first outcome is told as often as it is asked for."""
+"""A request with an idempotency key is executed once; repetitions get the first reply."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Setting = Callable[[Client], Json]
 
 
 def resting(client: Client, **changes: object) -> str:
-    """The id of an order that rests."""
+    """Place an order that rests; return its id."""
     order: Json = client.call("private/buy", **ORDER | changes)["order"]
     return str(order["order_id"])
 
 
 def holding(client: Client) -> Json:
-    """A position, and somebody who would take it."""
+    """Open a position, with an order in the book that can close it."""
     bob = client.harness.connect("bob")
     client.call("private/buy", **ORDER)
     bob.call("private/sell", **ORDER)
@@ -39,14 +39,14 @@ def holding(client: Client) -> Json:
 
 
 def among_others(client: Client, **params: object) -> Json:
-    """Two orders of a label."""
+    """Place two orders with a label."""
     resting(client, label="x")
     resting(client, label="x")
     return params
 
 
 def labelled(client: Client) -> Json:
-    """One order of a label, and what to make of it."""
+    """Place an order with a label; return the parameters of an edit."""
     resting(client, label="x")
     return {"instrument_name": BTC, "label": "x", "amount": 20, "price": 64_400}
 
@@ -77,7 +77,7 @@ SETTINGS: dict[str, Setting] = {
 
 
 def outcome(reply: Json) -> Any:
-    """Result or error, without what is the reply's own."""
+    """Result or error, without the members that differ between replies."""
     return reply["result"] if "result" in reply else reply["error"]
 
 
@@ -96,7 +96,7 @@ def everything_else_happens(harness: Harness) -> None:
 
 
 def test_every_private_method_that_changes_the_venue_takes_a_key() -> None:
-    """Those of this file's table are all that there are."""
+    """The table of this file covers all methods that take a key."""
     assert set(SETTINGS) == {
         name for name, row in METHODS.items() if issubclass(row.params, IdempotentParams)
     }
@@ -129,7 +129,7 @@ def test_a_request_with_another_key_is_executed(method: str) -> None:
 
 
 def test_a_repeated_order_is_placed_once() -> None:
-    """However often it is sent, and on whatever connection."""
+    """It may be sent several times and on any connection."""
     harness = Harness()
     for _ in range(3):
         harness.connect("alice").call("private/buy", **ORDER, idempotency_key="a")
@@ -137,7 +137,7 @@ def test_a_repeated_order_is_placed_once() -> None:
 
 
 def test_two_requests_in_flight_with_one_key_are_executed_once() -> None:
-    """Both are on their way at once: the order is placed by the first, and both are told of it."""
+    """The first command places the order, and both requests get the same reply."""
     harness = Harness()
     one, other = harness.connect("alice"), harness.connect("alice")
     params = ORDER | {"idempotency_key": "a"}
@@ -150,7 +150,7 @@ def test_two_requests_in_flight_with_one_key_are_executed_once() -> None:
 
 
 def test_a_repeated_request_is_answered_with_requests_in_flight() -> None:
-    """10047 would say that the venue never saw the request, which it did. Others hear just that."""
+    """10047 would mean that the request was not executed; new requests do get 10047."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
     client = harness.connect("alice")
     params = ORDER | {"idempotency_key": "a"}
@@ -204,7 +204,7 @@ def too_late(client: Client, method: str, params: Json, end: Command) -> Json:
 def test_a_repeated_rejection_for_a_closed_order_has_the_same_message(
     method: str, params: Json, code: int
 ) -> None:
-    """The code that says so is told again, rather than that there is no such order."""
+    """The reply repeats the code for a closed order, not the one for an unknown order."""
     client = Harness().connect("alice")
     order = resting(client, label="x")
     named = {} if "label" in params else {"order_id": order}
@@ -235,7 +235,7 @@ def test_a_key_of_another_kind_of_request_is_rejected() -> None:
 
 
 def test_a_repeated_count_cannot_list_its_orders() -> None:
-    """Nobody kept them; the number of those that were listed can be."""
+    """The orders are not kept with a count; a list, however, can be repeated as a count."""
     client = Harness().connect("alice")
     resting(client)
     assert 1 == client.call("private/cancel_all", idempotency_key="a")
@@ -293,7 +293,7 @@ def test_queries_ignore_the_key() -> None:
 
 
 def test_first_answers_survive_a_restart() -> None:
-    """A venue that goes on from a snapshot tells them as the one before did."""
+    """A venue restored from a snapshot gives the same replies."""
     before, after = Harness(), Harness()
     client = before.connect("alice")
     order = resting(client)
@@ -342,7 +342,7 @@ def test_a_repeated_request_is_not_counted_in_flight() -> None:
 
 
 def test_the_key_in_the_log_names_the_account() -> None:
-    """What is durable is enough to tell requests apart for all time."""
+    """The log entry's key includes the account."""
     client = Harness().connect("alice")
     (sent,) = client.send(client.frame("private/buy", ORDER | {"idempotency_key": "a"}))
     assert isinstance(sent, Submit)

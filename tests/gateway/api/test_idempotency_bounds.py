@@ -1,4 +1,4 @@
-"""What a repeated request is told where the venue keeps less than the first reply held."""
+"""Replies to repeated requests if the exchange keeps less than the first reply contained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MANY = 3 * LISTED
 
 
 def test_a_repeated_order_has_only_its_first_trades() -> None:
-    """The order says how much was filled; the trades are ten at most."""
+    """The order has its full filled amount, and at most ten trades are listed."""
     harness = Harness()
     bob, client = harness.connect("bob"), harness.connect("alice")
     for _ in range(MANY):
@@ -44,7 +44,7 @@ def test_a_repeated_cancel_all_lists_only_the_first_orders() -> None:
 
 
 def test_keyed_cancels_of_one_account_do_not_evict_answers_of_another() -> None:
-    """A retry after the flood finds the order, and places no second one."""
+    """A retry after many cancels of another account gets the first reply."""
     harness = Harness()
     alice, bob = harness.connect("alice"), harness.connect("bob")
     params = ORDER | {"idempotency_key": "a"}

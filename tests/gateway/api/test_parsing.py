@@ -59,7 +59,7 @@ def test_a_string_without_a_json_number_is_rejected(
 @pytest.mark.parametrize("over", ["get", "json"])
 @pytest.mark.parametrize("text", NUMBERS)
 def test_a_string_of_a_json_number_is_that_number(alice: Client, over: str, text: str) -> None:
-    """However it is written, ten is ten."""
+    """All notations of ten are equal."""
     expected = alice.call("private/get_margins", instrument_name=BTC, amount=10, price=65_000)
     assert expected == margins(alice, over=over, amount=text)["result"]
 
@@ -75,7 +75,7 @@ texts = st.one_of(
 @example("1_0", "json")
 @example("\u0661", "get")
 def test_strings_follow_the_grammar_of_json_numbers(text: str, over: str) -> None:
-    """Any text: whether it is taken for a number is what a JSON parser says of it."""
+    """A text is accepted as a number exactly if a JSON parser accepts it."""
     assume_encodable(text)
     reply = margins(_SHARED, over=over, amount=text)
     refused = reply.get("error", {}).get("data", {}).get("reason") == "wrong format"
@@ -118,14 +118,14 @@ def test_whole_numbers_follow_the_same_grammar(alice: Client, over: str, text: s
 
 @pytest.mark.parametrize("text", [each for each in NO_NUMBERS if each])
 def test_seconds_follow_the_same_grammar(alice: Client, text: str) -> None:
-    """The one parameter that is read as a double; what is none of its numbers is out of bounds."""
+    """The heartbeat interval is the only double; infinities and NaN are out of bounds."""
     error = alice.error("public/set_heartbeat", interval=text)
     assert (-32602, "interval") == (error["code"], error["data"]["param"])
 
 
 @pytest.mark.parametrize("over", ["get", "json"])
 def test_numbers_out_of_range_name_the_limit(alice: Client, over: str) -> None:
-    """Of whatever parameter."""
+    """The error names the parameter and the limit."""
     for method, param, text, reason in (
         ("private/get_margins", "amount", "10000000000", "must be below 10000000000"),
         ("private/get_margins", "amount", "1e99", "must be below 10000000000"),

@@ -1,4 +1,4 @@
-"""The method table: reading parameters, and who may enter what."""
+"""The method registry: decoding parameters and registering methods."""
 
 from decimal import Decimal
 from enum import Enum
@@ -15,13 +15,13 @@ from gateway.protocol.pending_request import ReplyFormat
 
 
 class Colour(Enum):
-    """Something to choose from."""
+    """An enumeration."""
 
     RED = "red"
 
 
 class Sample(Params, frozen=True):
-    """One field of each kind that methods have."""
+    """One field of each type that parameters have."""
 
     name: str
     amount: Decimal | None = None
@@ -50,7 +50,7 @@ def complaint(json: str) -> tuple[int, object]:
 
 
 def test_json_is_decoded_by_schema_and_unknown_keys_are_ignored() -> None:
-    """Amounts keep every digit, and what nobody asked for does no harm."""
+    """Amounts keep every digit; unknown keys have no effect."""
     read = SAMPLE.decode(
         msgspec.Raw(b'{"name":"x","amount":0.30000000000000001,"ids":["1"],"direction":"buy"}')
     )
@@ -58,20 +58,20 @@ def test_json_is_decoded_by_schema_and_unknown_keys_are_ignored() -> None:
 
 
 def test_strings_in_json_are_converted_to_the_type_of_the_field() -> None:
-    """Some clients send every value as a string."""
+    """Some clients send all values as strings."""
     read = SAMPLE.decode(msgspec.Raw(b'{"name":"5","amount":"10.0","count":"3","detailed":"true"}'))
     assert Sample("5", Decimal("10.0"), 3, detailed=True) == read
 
 
 def test_null_counts_as_absent() -> None:
-    """Clients whose language has optional fields send null for those that they leave out."""
+    """Some clients send null for optional fields."""
     read = SAMPLE.decode(msgspec.Raw(b'{"name":"x","count":null,"colour":null,"amount":null}'))
     assert Sample("x") == read
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"{}"])
 def test_parameters_may_be_omitted(raw: bytes) -> None:
-    """No params, null and an empty object are the same."""
+    """No params, null and an empty object are equivalent."""
     assert NoParams() == METHODS["public/get_time"].decode(msgspec.Raw(raw))
 
 
@@ -89,7 +89,7 @@ def test_parameters_may_be_omitted(raw: bytes) -> None:
     ],
 )
 def test_an_invalid_parameter_is_named_with_the_reason(json: str, param: str, reason: str) -> None:
-    """-32602 says which parameter, and what about it."""
+    """-32602 has the parameter and the reason."""
     assert (-32602, {"reason": reason, "param": param}) == complaint(json)
 
 
@@ -99,7 +99,7 @@ def test_positional_parameters_are_rejected() -> None:
 
 
 def test_deeply_nested_parameters_are_a_parse_error() -> None:
-    """A client cannot make us recurse until something breaks."""
+    """Deep nesting cannot exhaust the stack."""
     assert (-32700, None) == complaint('{"other":' + "[" * 5_000 + "]" * 5_000 + "}")
 
 
@@ -123,21 +123,21 @@ def test_lists_in_a_query_have_three_forms(query: list[tuple[str, str]]) -> None
 
 
 def test_one_value_is_a_list_of_one_in_a_query() -> None:
-    """A single key cannot show that it is a list; the schema knows."""
+    """A single key is converted to a list by the schema."""
     read = SAMPLE.convert([("name", "x"), ("ids", "a"), ("currency", "BTC")])
     assert Sample("x", ids=["a"], currency=["BTC"]) == read
 
 
 @pytest.mark.parametrize("value", ["[", "[1]", '{"a":1}[', "[" * 5_000])
 def test_a_malformed_list_in_a_query_is_named(value: str) -> None:
-    """What looks like JSON has to be some."""
+    """A value that begins like JSON must be valid JSON."""
     with pytest.raises(ApiError) as caught:
         SAMPLE.convert([("name", "x"), ("ids", value if value.startswith("[") else "[" + value)])
     assert {"reason": "wrong format", "param": "ids"} == caught.value.data
 
 
 def test_private_methods_need_a_scope_and_public_ones_have_none() -> None:
-    """Forgetting who may call a method is found when it is entered, not when it is abused."""
+    """A missing scope is found when the method is registered."""
 
     def handler(call: Call, params: NoParams) -> object:
         return call, params
@@ -152,21 +152,21 @@ def test_private_methods_need_a_scope_and_public_ones_have_none() -> None:
 
 
 def test_every_private_method_has_a_scope() -> None:
-    """Default deny."""
+    """No private method is open by default."""
     unguarded = [row.name for row in METHODS.values() if row.name.startswith("private/")]
     assert [] == [name for name in unguarded if not METHODS[name].scope]
     assert unguarded
 
 
 def test_names_are_public_or_private() -> None:
-    """Whatever we have or lack is spelled as the API spells it, and nothing is both."""
+    """All names have a prefix, and no method is both registered and unimplemented."""
     assert set() == METHODS.keys() & NOT_IMPLEMENTED
     names = METHODS.keys() | NOT_IMPLEMENTED
     assert [] == [name for name in names if not name.startswith(("public/", "private/"))]
 
 
 def test_idempotent_params_and_a_reply_format_go_together() -> None:
-    """A method that forgot to would fail on the first repetition."""
+    """Without a reply format the first repeated request would fail."""
 
     def handler(call: Call, params: Params) -> object:
         return call, params

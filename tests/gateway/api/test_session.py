@@ -1,4 +1,4 @@
-"""A session: who may call what, what it costs, and where commands come from."""
+"""Sessions: permissions, credits, requests in flight and the origins of commands."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def only_submit(outcomes: list[Outcome]) -> Submit:
 
 
 def test_without_a_login_only_public_methods_are_available() -> None:
-    """10000 without a log-in; unknown names and missing methods are told apart."""
+    """10000 without a login; unknown and unimplemented methods have different codes."""
     client = Harness().connect()
     assert START + 1_000 == client.call("public/get_time")
     assert 10000 == client.error("private/get_open_orders")["code"]
@@ -35,7 +35,7 @@ def test_without_a_login_only_public_methods_are_available() -> None:
 
 
 def test_a_read_scope_cannot_trade() -> None:
-    """13021 where the log-in's scope is not enough, whatever the parameters."""
+    """13021 if the scope is not sufficient, before the parameters are checked."""
     client = Harness().connect("reader")
     assert [] == client.call("private/get_open_orders")
     assert {"code": 13021, "message": "forbidden"} == client.error("private/buy")
@@ -165,7 +165,7 @@ def test_orders_have_separate_credits_whose_exhaustion_keeps_the_connection() ->
 
 
 def test_the_order_requests_in_flight_of_an_account_are_bounded() -> None:
-    """10047 for one above the limit, on whatever connection; a decision frees the place."""
+    """10047 beyond the limit on any connection; the answer to a request releases its place."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 2\n")
     client, other = harness.connect("alice"), harness.connect("alice")
     first = only_submit(client.send(client.frame("private/buy", ORDER)))
@@ -180,7 +180,7 @@ def test_the_order_requests_in_flight_of_an_account_are_bounded() -> None:
 
 
 def test_an_order_beyond_the_in_flight_limit_costs_credits() -> None:
-    """10028 once the credits are used up, however full the account; 13021 whatever it holds."""
+    """10028 once the credits are used up; an account without the scope gets 13021."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\nmatching_burst = 3\n")
     client = harness.connect("alice")
     only_submit(client.send(client.frame("private/buy", ORDER)))
@@ -192,7 +192,7 @@ def test_an_order_beyond_the_in_flight_limit_costs_credits() -> None:
 
 
 def test_a_repeated_request_is_answered_at_the_in_flight_limit() -> None:
-    """With a key the first outcome is the answer, and only what is new is one too many."""
+    """With a known key the first answer is repeated; a new key gets 10047."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
     client = harness.connect("alice")
     order = client.call("private/buy", **ORDER, idempotency_key="k")["order"]
@@ -296,7 +296,7 @@ def test_an_idle_client_gets_a_test_request_and_is_then_disconnected() -> None:
 
 
 def test_a_connection_without_input_is_closed_after_ten_minutes() -> None:
-    """With or without heartbeats."""
+    """The timeout applies without heartbeats, too."""
     client = Harness().connect()
     client.session.on_chunk(0.0)
     assert 600.0 == client.session.next_wake()
@@ -304,7 +304,7 @@ def test_a_connection_without_input_is_closed_after_ten_minutes() -> None:
 
 
 def _pushed(client: Client, now: float) -> object:
-    """The type of the heartbeat that is sent at a time, the close code, or None."""
+    """Return the type of the heartbeat sent at `now`, the close code, or None."""
     outcomes = client.session.check_heartbeat(now)
     if not outcomes:
         return None

@@ -60,8 +60,8 @@ POSITION = PositionView(
 
 def order(record: OrderRecord, instrument: Instrument) -> account_json.Json:
     """An order as a client reads it."""
-    told: account_json.Json = msgspec.json.decode(order_json.order_text(record, instrument))
-    return told
+    result: account_json.Json = msgspec.json.decode(order_json.order_text(record, instrument))
+    return result
 
 
 def test_an_open_order_has_every_field() -> None:
@@ -104,16 +104,16 @@ def test_original_type_and_cancel_reason_are_present_only_with_a_value() -> None
         state=OrderState.CANCELLED,
         cancel_reason=CancelReason.CANCEL_ON_DISCONNECT,
     )
-    told = order(ended, Desk().market().instrument)
+    result = order(ended, Desk().market().instrument)
     assert ("market_limit", "cancelled", "cancel_on_disconnect") == (
-        told["original_order_type"],
-        told["order_state"],
-        told["cancel_reason"],
+        result["original_order_type"],
+        result["order_state"],
+        result["cancel_reason"],
     )
 
 
 def test_the_price_of_a_market_order_is_a_number() -> None:
-    """What it was filled at on average, and 0.0 where it was not."""
+    """The average price, or 0.0 if nothing was filled."""
     instrument = Desk().market().instrument
     market = msgspec.structs.replace(ORDER, type=OrderType.MARKET, price=0)
     assert 0.0 == order(market, instrument)["price"]
@@ -125,16 +125,16 @@ def test_the_price_of_a_market_order_is_a_number() -> None:
     ("size", "direction"), [(20 * SCALE, "buy"), (-20 * SCALE, "sell"), (0, "zero")]
 )
 def test_the_direction_of_a_position_follows_its_size(size: int, direction: str) -> None:
-    """The size is signed, and a position that is none is `zero`."""
+    """The size is signed, and a flat position is `zero`."""
     view = msgspec.structs.replace(POSITION, size=size)
-    told = account_json.position_json(view, Desk().market().instrument)
-    assert (direction, size / SCALE) == (told["direction"], told["size"])
+    result = account_json.position_json(view, Desk().market().instrument)
+    assert (direction, size / SCALE) == (result["direction"], result["size"])
 
 
 def test_a_position_has_every_field() -> None:
-    """Funding is told of perpetuals alone; without a liquidation price there is null."""
+    """Only perpetuals have funding; the liquidation price may be null."""
     desk = Desk()
-    told = account_json.position_json(POSITION, desk.market().instrument)
+    result = account_json.position_json(POSITION, desk.market().instrument)
     assert {
         "instrument_name": BTC,
         "kind": "future",
@@ -156,10 +156,10 @@ def test_a_position_has_every_field() -> None:
         "estimated_liquidation_price": None,
         "realized_funding": 0.0,
         "interest_value": 0.0,
-    } == told
+    } == result
     dated = next(m for m in desk.exchange.state.markets.values() if m.instrument.expiry)
     shown = account_json.position_json(POSITION, dated.instrument)
-    assert told.keys() - shown.keys() == {"realized_funding", "interest_value"}
+    assert result.keys() - shown.keys() == {"realized_funding", "interest_value"}
 
 
 def test_a_summary_has_every_field_of_the_portfolio_channel() -> None:
@@ -181,7 +181,7 @@ def test_a_summary_has_every_field_of_the_portfolio_channel() -> None:
         delta=5 * MONEY,
         deltas=(("btc_usd", 5 * MONEY),),
     )
-    told = account_json.summary_json(summary)
+    result = account_json.summary_json(summary)
     kinds = ("pl", "session_rpl", "session_upl")
     greeks = ("delta", "gamma", "theta", "vega", "value")
     required = {
@@ -193,14 +193,14 @@ def test_a_summary_has_every_field_of_the_portfolio_channel() -> None:
         *(f"futures_{name}" for name in kinds),
         *(f"options_{name}_map" for name in ("gamma", "theta", "vega")),
     }
-    assert set() == required - set(told)
+    assert set() == required - set(result)
     assert (3.0, 2.0, 1.0, 0.5, 0.25, {"btc_usd": 5.0}) == (
-        told["equity"],
-        told["available_funds"],
-        told["initial_margin"],
-        told["maintenance_margin"],
-        told["total_pl"],
-        told["delta_total_map"],
+        result["equity"],
+        result["available_funds"],
+        result["initial_margin"],
+        result["maintenance_margin"],
+        result["total_pl"],
+        result["delta_total_map"],
     )
 
 
@@ -208,5 +208,5 @@ def test_ids_have_a_family_prefix_except_for_bitcoin() -> None:
     """As the API writes them, so that clients that sort by prefix find theirs."""
     desk = Desk()
     linear = msgspec.structs.replace(ORDER, instrument=SOL)
-    told = order(linear, desk.market(SOL).instrument)
-    assert ("SOL_USDC-17", 200.0) == (told["order_id"], told["contracts"])
+    result = order(linear, desk.market(SOL).instrument)
+    assert ("SOL_USDC-17", 200.0) == (result["order_id"], result["contracts"])

@@ -49,5 +49,5 @@ def test_a_rejection_has_the_message_of_the_api(
     ],
 )
 def test_the_http_status_follows_the_code(code: Code, status: int) -> None:
-    """400 unless it is about who you are, how often you ask, or the venue itself."""
+    """400 except for authentication, rate limits and unavailability."""
     assert status == ApiError(code).status

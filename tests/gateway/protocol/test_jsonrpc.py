@@ -34,7 +34,7 @@ def on_the_wire(number: jsonrpc.Number) -> str:
     ],
 )
 def test_prices_are_written_as_the_shortest_decimals(units: int, text: str) -> None:
-    """A price has the digits it has: no more, no fewer, whatever its size."""
+    """A price is written with exactly its digits, however large."""
     assert text == on_the_wire(jsonrpc.price(units))
 
 
@@ -71,13 +71,13 @@ def test_numbers_are_decoded_exactly(text: str, units: int) -> None:
 
 @pytest.mark.parametrize("digits", ["0", "10", "-5", "9999999999", "-9999999999"])
 def test_integers_and_decimals_are_converted_alike(digits: str) -> None:
-    """What is quick to read means no more and no less."""
+    """The fast path for integers gives the same result."""
     assert jsonrpc.units(Decimal(digits), "amount") == jsonrpc.units(int(digits), "amount")
 
 
 @pytest.mark.parametrize("number", [10**10, -(10**10), 10**400])
 def test_an_integer_out_of_range_is_rejected_by_name(number: int) -> None:
-    """As they are with a point in them."""
+    """Integers have the same bounds as decimals."""
     with pytest.raises(ApiError) as caught:
         jsonrpc.units(number, "price")
     limit = "must be below 10000000000" if number > 0 else "must be above -10000000000"
@@ -144,7 +144,7 @@ def test_the_reply_to_a_request_without_an_id_has_none() -> None:
 
 
 def test_an_error_without_data_omits_the_member() -> None:
-    """`data` is left out rather than sent empty."""
+    """`data` is omitted rather than empty."""
     meta = RequestMeta(msgspec.Raw(b"1"), 5, testnet=True)
     plain = msgspec.json.decode(jsonrpc.error_reply(meta, ApiError(11054), 9))
     assert {"code": 11054, "message": "post_only_reject"} == plain["error"]
@@ -187,14 +187,14 @@ def test_an_error_without_data_omits_the_member() -> None:
 def test_a_malformed_request_is_rejected_under_its_id(
     frame: bytes | str, code: int, identity: bytes
 ) -> None:
-    """Arrays, wrong types and broken JSON get their code, and their id where it can be read."""
+    """Arrays, wrong types and broken JSON have their codes, and the id if it can be decoded."""
     with pytest.raises(BadFrameError) as caught:
         decode(frame, limit=16_384, needs_id=True)
     assert (code, identity) == (caught.value.error.code, bytes(caught.value.id))
 
 
 def test_the_method_in_the_body_precedes_the_path() -> None:
-    """The body's method wins, the path's is taken where it names none; a slash in front is fine."""
+    """The path is used if the body names no method; a leading slash is allowed."""
     named = decode(b'{"method":"/public/test"}', limit=99, needs_id=False, method="public/hello")
     silent = decode(b"{}", limit=99, needs_id=False, method="public/hello")
     assert ("public/test", "public/hello") == (named.method, silent.method)
@@ -211,7 +211,7 @@ def test_a_frame_may_be_as_long_as_the_limit() -> None:
 
 
 def test_ids_of_orders_and_trades_have_the_family_prefix() -> None:
-    """Digits for BTC, as clients expect; the family in front for all others."""
+    """Digits for BTC, as clients expect; otherwise the family precedes the number."""
     shown = {
         instrument: name(instrument, 12)
         for instrument, name in product(

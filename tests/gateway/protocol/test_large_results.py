@@ -56,7 +56,7 @@ def rest(client: Client) -> None:
 
 
 def outcome(client: Client, method: str, **params: object) -> LargeReply | bytes:
-    """What a read comes to, before anything of it is encoded."""
+    """The result of a query, before it is encoded."""
     (reply,) = client.send(client.frame(method, params))
     assert isinstance(reply, Reply)
     return reply.data
@@ -79,7 +79,7 @@ def reads() -> Iterator[str]:
 
 
 def test_large_results_are_encoded_in_slices() -> None:
-    """Whatever the method: an answer is small, or it is one that comes in slices."""
+    """For every method, a result is small or a listing."""
     _, alice, _ = filled()
     ids = [order["order_id"] for order in alice.call("private/get_open_orders")]
     sliced = set()
@@ -220,7 +220,7 @@ def test_an_array_has_the_same_text_in_slices(rows: int) -> None:
 
 @pytest.mark.parametrize("identity", [1, "x", msgspec.Raw(b'"a\\u0000b"'), msgspec.Raw(b"1.0")])
 def test_a_large_reply_has_the_same_envelope(identity: Any) -> None:
-    """Whatever its id is, and with the time at which it was complete."""
+    """With any id, and with the time of its completion as usOut."""
     clock = HandClock()
     meta = jsonrpc.RequestMeta(identity, START * 1_000, testnet=True)
     large = large_results.reply(

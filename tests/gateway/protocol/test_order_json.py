@@ -1,4 +1,4 @@
-"""Orders and trades as JSON text: every field, whatever the terms."""
+"""The templates of orders and trades give the same text as plain encoding."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def order_fields(order: OrderRecord) -> dict[str, Any]:
     """What the API promises of an order, field by field."""
     average = number(hundredth(order.average_price, order.instrument))
     size = MARKETS[order.instrument].contract.contract_size
-    told = {
+    result = {
         "order_id": ids.order_id(order.instrument, order.order_id),
         "order_state": order.state.value,
         "order_type": order.type.value,
@@ -86,15 +86,15 @@ def order_fields(order: OrderRecord) -> dict[str, Any]:
         "user_id": order.account,
     }
     if order.original_type:
-        told["original_order_type"] = order.original_type.value
+        result["original_order_type"] = order.original_type.value
     if order.cancel_reason:
-        told["cancel_reason"] = order.cancel_reason.value
-    return told
+        result["cancel_reason"] = order.cancel_reason.value
+    return result
 
 
 @given(orders)
 def test_order_text_equals_plainly_encoded_json(order: OrderRecord) -> None:
-    """Whatever its terms and numbers, and whatever a client wrote into the label."""
+    """For all terms and numbers, and for any label."""
     text = order_json.order_text(order, MARKETS[order.instrument])
     assert order_fields(order) == msgspec.json.decode(text)
 
@@ -120,7 +120,7 @@ def trade_fields(trade: Traded, side: TradeSide) -> dict[str, Any]:
     """What the API promises of a trade, seen from a side."""
     size = MARKETS[trade.instrument].contract.contract_size
     liquidated = "M" * trade.maker.liquidation + "T" * trade.taker.liquidation
-    told = {
+    result = {
         "trade_id": ids.trade_id(trade.instrument, trade.trade_id),
         "trade_seq": trade.sequence,
         "instrument_name": trade.instrument,
@@ -133,12 +133,12 @@ def trade_fields(trade: Traded, side: TradeSide) -> dict[str, Any]:
         "index_price": number(trade.index),
         "mark_price": number(trade.mark),
     }
-    return told | ({"liquidation": liquidated} if liquidated else {})
+    return result | ({"liquidation": liquidated} if liquidated else {})
 
 
 @given(trades)
 def test_public_trade_text_equals_plainly_encoded_json(trade: Traded) -> None:
-    """It shows the taker's side, and nothing of who they are."""
+    """It has the taker's direction and no account."""
     text = order_json.public_trade_text(trade, MARKETS[trade.instrument])
     assert trade_fields(trade, trade.taker) == msgspec.json.decode(text)
 
@@ -148,7 +148,7 @@ def test_own_trade_text_equals_plainly_encoded_json(trade: Traded, taking: bool)
     """Each party has its own side of it, with its order, fee and profit."""
     side = trade.taker if taking else trade.maker
     passed = side.liquidation or not side.order_id
-    told = trade_fields(trade, side) | {
+    result = trade_fields(trade, side) | {
         "order_id": ids.order_id(trade.instrument, side.order_id),
         "order_type": "liquidation" if passed else side.type.value,
         "state": side.state.value,
@@ -167,4 +167,4 @@ def test_own_trade_text_equals_plainly_encoded_json(trade: Traded, taking: bool)
         "user_id": side.account,
     }
     text = order_json.own_trade_text(trade, side, MARKETS[trade.instrument])
-    assert told == msgspec.json.decode(text)
+    assert result == msgspec.json.decode(text)

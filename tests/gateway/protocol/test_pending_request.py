@@ -1,4 +1,4 @@
-"""A request between its command and its answer: one reply, and one place among the limiter."""
+"""A pending request: one reply, and one place among the requests in flight."""
 
 import msgspec
 import pytest
@@ -45,7 +45,7 @@ def test_an_answer_becomes_the_reply_and_releases_the_place() -> None:
 
 
 def test_a_rejection_becomes_an_error_and_calls_undo() -> None:
-    """By the venue, on the way to it, or by a result that cannot be told."""
+    """Rejected by the exchange, before it, or by a result that cannot be converted."""
     limiter, undone = InFlightLimiter(None), list[str]()
 
     def fails(_: Answer) -> object:

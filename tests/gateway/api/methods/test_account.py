@@ -67,7 +67,7 @@ def alice(harness: Harness) -> Client:
 
 
 def test_a_position_has_all_its_numbers(harness: Harness, alice: Client) -> None:
-    """Signed size, the other side's mirror image, and numbers where clients insist on numbers."""
+    """The size is signed, both sides mirror each other, and required numbers are never null."""
     mine = alice.call("private/get_position", instrument_name=BTC)
     theirs = harness.connect("bob").call("private/get_position", instrument_name=BTC)
     assert (BTC, "future", "buy", 10_000.0) == tuple(
@@ -151,7 +151,7 @@ def test_a_summary_agrees_with_its_positions(alice: Client) -> None:
 
 
 def test_summaries_hold_every_currency(alice: Client) -> None:
-    """What ccxt reads the balance from."""
+    """ccxt reads balances from this method."""
     shown = alice.call("private/get_account_summaries")
     assert ("alice", ["BTC", "ETH", "USDC"]) == (
         shown["username"],
@@ -219,12 +219,12 @@ def test_get_margins_returns_the_margin_of_either_side(
 def test_get_margins_needs_an_instrument_an_amount_and_a_price(
     alice: Client, params: Json, code: int
 ) -> None:
-    """Instrument, amount and price have to be some."""
+    """Each of the three must be valid."""
     assert code == alice.error("private/get_margins", **params)["code"]
 
 
 def test_an_account_is_listed_as_its_only_subaccount(alice: Client) -> None:
-    """With a portfolio where that is asked for."""
+    """The portfolio is included on request."""
     (plain,) = alice.call("private/get_subaccounts")
     assert (101, "main", "alice") == (plain["id"], plain["type"], plain["username"])
     assert "portfolio" not in plain

@@ -1,4 +1,4 @@
-"""The cancel family: what each filter takes, and what it answers."""
+"""The cancel methods: which orders each filter cancels, and the results."""
 
 from collections.abc import Iterable
 
@@ -22,7 +22,7 @@ def harness() -> Harness:
 
 @pytest.fixture
 def alice(harness: Harness) -> Client:
-    """With an order for each row of BOOK, and bob with one that nobody else may touch."""
+    """Alice with an order for each row of BOOK, and Bob with one that must stay open."""
     client = harness.connect("alice")
     for name, amount, price, label in BOOK:
         client.call("private/buy", instrument_name=name, amount=amount, price=price, label=label)
@@ -119,7 +119,7 @@ def test_an_invalid_filter_cancels_nothing(
 
 
 def test_a_cancelled_order_has_its_cancel_reason(alice: Client) -> None:
-    """And a second cancel finds it closed; somebody else's is not there at all."""
+    """A second cancel finds it closed; an order of another account is not found."""
     order = alice.call("private/cancel", order_id="1")
     assert ("cancelled", "user_request") == (order["order_state"], order["cancel_reason"])
     again, stranger = (alice.error("private/cancel", order_id=each) for each in ("1", "6"))
@@ -128,7 +128,7 @@ def test_a_cancelled_order_has_its_cancel_reason(alice: Client) -> None:
 
 
 def test_only_one_of_two_cancels_in_flight_takes_effect(alice: Client) -> None:
-    """Both were sent while the order was open; the second is told that it no longer was."""
+    """Both were sent while the order was open; the second gets the error for a closed order."""
     frames = [alice.frame("private/cancel", {"order_id": "1"}) for _ in range(2)]
     for outcomes in [alice.send(frame) for frame in frames]:
         alice.carry_out(outcomes)

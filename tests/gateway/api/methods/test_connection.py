@@ -1,4 +1,4 @@
-"""Greetings, heartbeats and cancel-on-disconnect."""
+"""The connection methods: hello, test, heartbeats, cancel-on-disconnect."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def open_orders(harness: Harness) -> int:
 
 
 def test_hello_and_test_return_the_version(harness: Harness) -> None:
-    """hello wants to know who is calling; test may be asked for an error."""
+    """hello requires the client's name; test can return an error."""
     client = harness.connect()
     hello = {"client_name": "bot", "client_version": "1"}
     assert {"version": VERSION} == client.call("public/hello", **hello)
@@ -77,7 +77,7 @@ def test_orders_stay_open_without_cancel_on_disconnect(harness: Harness) -> None
 
 
 def test_the_default_of_the_account_applies_to_later_connections(harness: Harness) -> None:
-    """Also set over HTTP; connections that are open keep what they have."""
+    """It can be set over HTTP; open connections keep their setting."""
     before = harness.connect("alice")
     token = before.login("alice", scope="session:http")["access_token"]
     target = f"access_token={token}&scope=account"
@@ -85,14 +85,14 @@ def test_the_default_of_the_account_applies_to_later_connections(harness: Harnes
     assert (200, "ok") == (status, body["result"])
     after = harness.connect("alice")
     for client, enabled in ((before, False), (after, True)):
-        told = client.call("private/get_cancel_on_disconnect", scope="connection")
-        assert {"scope": "connection", "enabled": enabled} == told
+        result = client.call("private/get_cancel_on_disconnect", scope="connection")
+        assert {"scope": "connection", "enabled": enabled} == result
     _, body = harness.get(f"/api/v2/private/get_cancel_on_disconnect?{target}")
     assert {"scope": "account", "enabled": True} == body["result"]
 
 
 def test_the_connection_scope_needs_a_login_of_the_connection(harness: Harness) -> None:
-    """A token in the request names an account, but no session that could end."""
+    """A token in the request identifies an account but no session of the connection."""
     token = harness.connect().login("alice", scope="session:one")["access_token"]
     client: Client = harness.connect()
     for method in ("enable_cancel_on_disconnect", "get_cancel_on_disconnect"):

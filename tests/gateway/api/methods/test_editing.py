@@ -23,14 +23,14 @@ def bob(harness: Harness) -> Client:
 
 
 def buy(client: Client, **params: object) -> Json:
-    """The order that a purchase at 64,500 unless told otherwise becomes."""
+    """Place a buy order, by default at 64,500, and return it."""
     asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
     order: Json = client.call("private/buy", **asked)["order"]
     return order
 
 
 def test_an_edit_keeps_the_id_and_every_field_it_does_not_name(alice: Client) -> None:
-    """`amount` is the new total; `replaced` says that it happened."""
+    """`amount` is the new total, and `replaced` is true."""
     order_id = buy(alice, label="x")["order_id"]
     edited = alice.call("private/edit", order_id=order_id, amount=60)["order"]
     shown = (order_id, 60.0, 6.0, 64_500.0, "x", True)
@@ -68,7 +68,7 @@ def test_the_mmp_flag_cannot_be_edited(alice: Client) -> None:
 
 
 def test_closed_orders_and_orders_of_others_cannot_be_edited(alice: Client, bob: Client) -> None:
-    """10010 cancelled, 11008 filled, 10004 for an order of somebody else: nothing is given away."""
+    """10010 cancelled, 11008 filled, 10004 for an order of another account."""
     cancelled, filled, resting = (buy(alice)["order_id"] for _ in range(3))
     alice.call("private/cancel", order_id=cancelled)
     bob.call("private/sell", instrument_name=PERPETUAL, amount=100, price=64_500)

@@ -165,17 +165,17 @@ def test_profit_is_reported_by_the_trade_that_realises_it() -> None:
 
 
 def test_trades_of_an_order_are_returned_as_a_list() -> None:
-    """Newest first unless asked otherwise; somebody else's order has none."""
+    """Newest first by default; an order of another account has no trades."""
     harness = Harness()
     alice, bob = harness.connect("alice"), harness.connect("bob")
     order = alice.call("private/sell", instrument_name=ETH, amount=3, price=3_500)["order"]
     for _ in range(2):
         bob.call("private/buy", instrument_name=ETH, amount=1, price=3_500)
     method = "private/get_user_trades_by_order"
-    told = alice.call(method, order_id=order["order_id"])
-    assert ["ETH-2", "ETH-1"] == [trade["trade_id"] for trade in told]
-    told = alice.call(method, order_id=order["order_id"], sorting="asc")
-    assert ["ETH-1", "ETH-2"] == [trade["trade_id"] for trade in told]
+    result = alice.call(method, order_id=order["order_id"])
+    assert ["ETH-2", "ETH-1"] == [trade["trade_id"] for trade in result]
+    result = alice.call(method, order_id=order["order_id"], sorting="asc")
+    assert ["ETH-1", "ETH-2"] == [trade["trade_id"] for trade in result]
     assert [] == bob.call(method, order_id=order["order_id"])
     assert [] == alice.call(method, order_id=order["order_id"].removeprefix("ETH-"))
 
@@ -190,8 +190,8 @@ def test_an_account_sees_only_its_own_trades() -> None:
 
 def history(client: Client, **params: object) -> list[str]:
     """Order ids of the history of a currency."""
-    told = client.call("private/get_order_history_by_currency", **params)
-    return [order["order_id"] for order in told]
+    result = client.call("private/get_order_history_by_currency", **params)
+    return [order["order_id"] for order in result]
 
 
 def test_order_history_pages_by_count_and_offset() -> None:
@@ -201,9 +201,9 @@ def test_order_history_pages_by_count_and_offset() -> None:
     assert ["SOL_USDC-7", "5"] == history(alice, currency="any", count=2, offset=1)
     assert [] == history(alice, currency="any", offset=5)
     assert ["ETH-3"] == history(alice, currency="ETH")
-    told = alice.call("private/get_order_history_by_instrument", instrument_name=BTC, count=1)
+    result = alice.call("private/get_order_history_by_instrument", instrument_name=BTC, count=1)
     assert [("9", "filled", 20.0)] == [
-        (order["order_id"], order["order_state"], order["filled_amount"]) for order in told
+        (order["order_id"], order["order_state"], order["filled_amount"]) for order in result
     ]
 
 

@@ -1,4 +1,4 @@
-"""public/auth as clients call it; what the cryptography refuses is tested with it."""
+"""public/auth as clients call it; signatures are tested in test_authenticator."""
 
 from hashlib import sha256
 from hmac import HMAC
@@ -89,7 +89,7 @@ def test_a_refresh_does_not_start_a_new_session(client: Client) -> None:
 def test_a_failed_login_has_a_reason_and_leaves_no_login(
     client: Client, params: Json, code: int, param: str | None
 ) -> None:
-    """-32602 names the parameter; wrong credentials are 13004 whoever they are for."""
+    """-32602 names the parameter; wrong credentials are 13004 for known and unknown keys."""
     error = client.error("public/auth", **params)
     found = (error.get("data") or {}).get("param")
     assert (code, param) == (error["code"], found)
@@ -121,7 +121,7 @@ def _wrong_types() -> list[tuple[Json, str, object]]:
 def test_a_parameter_of_the_wrong_type_is_named(
     client: Client, grant: Json, name: str, value: object
 ) -> None:
-    """-32602 with the parameter, whatever the grant; a log-in is never refused without a reason."""
+    """-32602 with the parameter for every grant type."""
     error = client.error("public/auth", **(grant | {name: value}))
     data = {"reason": "wrong format", "param": name}
     assert (-32602, data) == (error["code"], error["data"])
@@ -129,7 +129,7 @@ def test_a_parameter_of_the_wrong_type_is_named(
 
 @pytest.mark.parametrize("text", ["1760000001000.0", "1760000001000.5", "1.760000001e12"])
 def test_a_fractional_timestamp_is_rejected_even_if_signed(client: Client, text: str) -> None:
-    """A float says nothing about the text that was signed, even where its value is whole."""
+    """A float does not preserve the signed text, even if its value is whole."""
     params = signature(client.harness.clock.time)
     message = f"{text}\nabc\n".encode()
     params["signature"] = HMAC(b"alice-secret", message, sha256).hexdigest()
@@ -154,7 +154,7 @@ def test_a_timestamp_in_a_query_is_parsed_as_in_json(client: Client, text: str) 
 
 @pytest.mark.parametrize("scope", ["ip:banana", "expires:soon", "session:a/b", "trade:write"])
 def test_an_invalid_scope_is_named(client: Client, scope: str) -> None:
-    """-32602 quotes the token, and nobody is logged in."""
+    """-32602 quotes the scope token, and there is no login."""
     error = client.error("public/auth", **(CREDENTIALS | {"scope": scope}))
     assert (-32602, "scope") == (error["code"], error["data"]["param"])
     assert f"`{scope}`" in error["data"]["reason"]

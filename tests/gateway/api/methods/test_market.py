@@ -14,7 +14,7 @@ DAY = 86_400
 
 
 def trade(harness: Harness, amount: float = 10, price: float = 65_000, name: str = BTC) -> None:
-    """Alice sells to Bob, who takes."""
+    """Alice rests a sell order and Bob takes it."""
     alice, bob = harness.connect("alice"), harness.connect("bob")
     alice.call("private/sell", instrument_name=name, amount=amount, price=price)
     bob.call("private/buy", instrument_name=name, amount=amount, price=price)
@@ -123,15 +123,15 @@ def test_an_unknown_instrument_is_not_found(method: str) -> None:
 @pytest.mark.parametrize(("name", "size"), [(BTC, 10), ("ETH-PERPETUAL", 1), (SOL, 0.1)])
 def test_a_whole_contract_size_is_an_integer(name: str, size: float) -> None:
     """Strict clients parse one; linear contracts have fractions."""
-    told = Harness().connect().call("public/get_contract_size", instrument_name=name)
-    assert {"contract_size": size} == told
-    assert type(size) is type(told["contract_size"])
+    result = Harness().connect().call("public/get_contract_size", instrument_name=name)
+    assert {"contract_size": size} == result
+    assert type(size) is type(result["contract_size"])
 
 
 def test_currencies_are_the_settlement_currencies() -> None:
     """With the fields that ccxt and others read."""
-    told = Harness().connect().call("public/get_currencies")
-    assert ["BTC", "ETH", "USDC"] == sorted(each["currency"] for each in told)
+    result = Harness().connect().call("public/get_currencies")
+    assert ["BTC", "ETH", "USDC"] == sorted(each["currency"] for each in result)
     required = {
         "currency",
         "currency_long",
@@ -141,7 +141,7 @@ def test_currencies_are_the_settlement_currencies() -> None:
         "in_cross_collateral_pool",
         "fee_precision",
     }
-    assert all(required <= set(each) for each in told)
+    assert all(required <= set(each) for each in result)
 
 
 def test_an_index_has_a_price() -> None:
@@ -161,8 +161,8 @@ def test_an_index_has_a_price() -> None:
 
 
 def test_a_ticker_without_trades_has_numbers_where_clients_parse_them() -> None:
-    """Best prices are 0.0 when there are none; what was never set is null."""
-    told = Harness().connect().call("public/ticker", instrument_name=BTC)
+    """Missing best prices are 0.0; other missing values are null."""
+    result = Harness().connect().call("public/ticker", instrument_name=BTC)
     assert {
         "instrument_name": BTC,
         "timestamp": START + 1_000,
@@ -190,7 +190,7 @@ def test_a_ticker_without_trades_has_numbers_where_clients_parse_them() -> None:
         "current_funding": 0.0,
         "funding_8h": 0.0,
         "interest_value": 0.0,
-    } == told
+    } == result
 
 
 def test_a_ticker_shows_trades_and_volume() -> None:
@@ -198,7 +198,7 @@ def test_a_ticker_shows_trades_and_volume() -> None:
     harness = Harness()
     trade(harness, 65_000, 65_000)
     trade(harness, 32_500, 65_650)
-    told = harness.connect().call("public/ticker", instrument_name=BTC)
+    result = harness.connect().call("public/ticker", instrument_name=BTC)
     assert {
         "volume": 1.4950495,
         "volume_usd": 97_500.0,
@@ -206,12 +206,12 @@ def test_a_ticker_shows_trades_and_volume() -> None:
         "high": 65_650.0,
         "low": 65_000.0,
         "price_change": 1.0,
-    } == told["stats"]
-    assert (65_650.0, 97_500.0) == (told["last_price"], told["open_interest"])
+    } == result["stats"]
+    assert (65_650.0, 97_500.0) == (result["last_price"], result["open_interest"])
 
 
 def test_a_book_has_the_requested_depth() -> None:
-    """Best first on both sides, five levels unless told, with the ticker and the change number."""
+    """Best first on both sides, five levels by default, with the ticker and the change id."""
     harness = Harness()
     alice = harness.connect("alice")
     for step in range(7):
@@ -253,8 +253,8 @@ def test_summaries_have_null_for_missing_prices() -> None:
 def test_summaries_of_a_currency_cover_its_markets() -> None:
     """USDC has the three linear perpetuals; a kind that we do not list has none."""
     client = Harness().connect()
-    told = client.call("public/get_book_summary_by_currency", currency="USDC")
-    assert 3 == len(told)
+    result = client.call("public/get_book_summary_by_currency", currency="USDC")
+    assert 3 == len(result)
     assert [] == client.call("public/get_book_summary_by_currency", currency="USDC", kind="option")
     error = client.error("public/get_book_summary_by_currency", currency="shells")
     assert (-32602, "currency") == (error["code"], error["data"]["param"])

@@ -46,12 +46,12 @@ def ids(orders: list[Json]) -> list[str]:
 def test_open_orders_are_filtered_by_currency_instrument_and_label(
     alice: Client, method: str, params: Json, expected: list[str]
 ) -> None:
-    """Oldest first; what fits nothing is an empty list, not an error."""
+    """Oldest first; no match is an empty list, not an error."""
     assert expected == ids(alice.call(f"private/{method}", **params))
 
 
 def test_an_unknown_instrument_or_currency_is_an_error(alice: Client) -> None:
-    """13020 for a name that nobody lists, -32602 for what is no currency."""
+    """13020 for an unknown instrument, -32602 for an unknown currency."""
     instrument = alice.error("private/get_open_orders_by_instrument", instrument_name="X")
     currency = alice.error("private/get_open_orders_by_currency", currency="SHELLS")
     assert 13020 == instrument["code"]
@@ -59,7 +59,7 @@ def test_an_unknown_instrument_or_currency_is_an_error(alice: Client) -> None:
 
 
 def test_an_order_is_found_while_open_and_after_it_closed(alice: Client) -> None:
-    """With the state that it ended in; somebody else's is not found, nor one that never was."""
+    """With its final state; orders of other accounts and unknown ids are not found."""
     assert "open" == alice.call("private/get_order_state", order_id="ETH-2")["order_state"]
     alice.call("private/cancel", order_id="ETH-2")
     assert "cancelled" == alice.call("private/get_order_state", order_id="ETH-2")["order_state"]

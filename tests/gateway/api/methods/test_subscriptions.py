@@ -1,4 +1,4 @@
-"""Subscribing: who gets which channel. What channels say is the feed's affair."""
+"""Subscribing and unsubscribing. The feed's tests cover the notifications."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def subscribed(client: Client) -> list[str]:
 
 
 def test_subscribe_returns_channel_names_as_the_client_wrote_them(harness: Harness) -> None:
-    """What nobody knows is left out without a word; twice is once."""
+    """Unknown channels are left out of the result; duplicates count once."""
     client = harness.connect("alice")
     asked = [QUOTE, "quote.NEVER", "weather", PORTFOLIO, "user.portfolio.BTC", QUOTE, ""]
     accepted = client.call("private/subscribe", channels=asked, scope="ignored")
@@ -66,7 +66,7 @@ def test_unsubscribe_returns_the_channels_that_were_subscribed(harness: Harness)
 
 
 def test_order_notifications_go_only_to_the_owner(harness: Harness) -> None:
-    """Subscribed as somebody means that account's orders and nobody else's."""
+    """A private channel has the notifications of the login's account only."""
     alice, bob = harness.connect("alice"), harness.connect("bob")
     for client in (alice, bob):
         client.call("private/subscribe", channels=[ORDERS])
@@ -87,7 +87,7 @@ def test_order_notifications_go_only_to_the_owner(harness: Harness) -> None:
     ],
 )
 def test_one_call_takes_a_bounded_number_of_channels(settings: str, channels: object) -> None:
-    """500 in one call, and what the operator allows on one connection."""
+    """500 in one call, and the configured number per connection."""
     client = Harness(settings).connect()
     error = client.error("public/subscribe", channels=channels)
     assert (-32602, "channels") == (error["code"], error["data"]["param"])

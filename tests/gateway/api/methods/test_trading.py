@@ -1,4 +1,4 @@
-"""Orders through the API: what is accepted, what comes back, and every refusal in its words."""
+"""Placing orders: accepted parameters, results, and every rejection with its message."""
 
 import pytest
 
@@ -67,21 +67,21 @@ def bob(harness: Harness) -> Client:
 
 
 def buy(client: Client, **params: object) -> Json:
-    """The order that a purchase at 64,500 unless told otherwise becomes."""
+    """Place a buy order, by default at 64,500, and return it."""
     asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
     order: Json = client.call("private/buy", **asked)["order"]
     return order
 
 
 def refusal(client: Client, **params: object) -> tuple[int, str]:
-    """Code and message of the error that a purchase is refused with."""
+    """Return code and message of a rejected buy order."""
     asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
     error = client.error("private/buy", **asked)
     return error["code"], error["message"]
 
 
 def complaint(client: Client, **params: object) -> tuple[object, object]:
-    """Parameter and reason of the -32602 that a purchase is refused with."""
+    """Return parameter and reason of a buy order rejected with -32602."""
     asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
     error = client.error(
         "private/buy", **{key: value for key, value in asked.items() if value is not None}
@@ -104,14 +104,14 @@ def test_an_order_has_every_field_that_strict_clients_require(alice: Client) -> 
 
 
 def test_each_party_gets_its_own_side_of_a_trade(alice: Client, bob: Client) -> None:
-    """The user's own direction, its own fee, M for who waited and T for who came."""
+    """With the party's direction and fee; M for the maker, T for the taker."""
     buy(alice)
     sold = bob.call("private/sell", instrument_name=PERPETUAL, amount=40, type="market")
     (taken,) = sold["trades"]
     assert TRADE_FIELDS == types(taken, TRADE_FIELDS)
-    told = ("sell", "T", 64_500.0, 40.0, "BTC", "filled")
+    result = ("sell", "T", 64_500.0, 40.0, "BTC", "filled")
     names = ("direction", "liquidity", "price", "amount", "fee_currency", "state")
-    assert told == tuple(taken[name] for name in names)
+    assert result == tuple(taken[name] for name in names)
     assert pytest.approx(40 / 64_500 * 0.0005, abs=1e-8) == taken["fee"]
     assert "filled" == sold["order"]["order_state"]
     mine = alice.call("private/get_order_state", order_id="1")
@@ -222,7 +222,7 @@ def test_an_invalid_parameter_is_named(
 def test_every_rejection_has_its_code_and_message(
     alice: Client, params: Json, code: int, message: str | None
 ) -> None:
-    """What the venue does not do is refused by name, never taken for something else."""
+    """Unsupported parameters are rejected by name."""
     asked = {"instrument_name": PERPETUAL, "amount": 100, "price": 64_500} | params
     error = alice.error(
         "private/buy", **{key: value for key, value in asked.items() if value is not None}
@@ -257,7 +257,7 @@ def test_parameters_without_effect_are_accepted(alice: Client, params: Json) -> 
 def test_a_market_order_may_have_a_time_in_force(
     alice: Client, bob: Client, time_in_force: str
 ) -> None:
-    """It is taken leniently: the order takes what there is."""
+    """Market orders fill what is available with any time in force."""
     buy(alice)
     sold = bob.call(
         "private/sell",
@@ -270,7 +270,7 @@ def test_a_market_order_may_have_a_time_in_force(
 
 
 def test_a_market_limit_order_rests_at_its_trade_price(alice: Client, bob: Client) -> None:
-    """Its remainder is a limit order that says what it was."""
+    """The remainder is a limit order with its original type."""
     buy(alice, amount=50)
     order = bob.call("private/sell", instrument_name=PERPETUAL, amount=80, type="market_limit")[
         "order"
