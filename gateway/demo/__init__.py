@@ -1,1 +1,1 @@
-"""`tidegate demo`: a venue with people on it, who quote, trade, gamble and are liquidated."""
+"""`tidegate demo`: a venue with bots that quote, trade with leverage and are liquidated."""

@@ -1,4 +1,4 @@
-"""What the demo shows: the venue as seen through its API, and what its log says of liquidations."""
+"""What the demo shows: books and trades from the API, liquidations from the entries of the log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 
 class Book(msgspec.Struct, frozen=True, gc=False):
-    """A market: its marks and its best levels, as (price, amount)."""
+    """A market: its mark and index price and its best levels, as (price, amount)."""
 
     instrument_name: str
     mark_price: float
@@ -47,7 +47,7 @@ class Book(msgspec.Struct, frozen=True, gc=False):
 
 
 class Round(msgspec.Struct, frozen=True, gc=False):
-    """One step of somebody's liquidation. `amount` is in the instrument's units."""
+    """One step of a liquidation. `amount` is in the instrument's units."""
 
     timestamp: int
     name: str
@@ -58,7 +58,7 @@ class Round(msgspec.Struct, frozen=True, gc=False):
 
 
 class Picture(msgspec.Struct, frozen=True, gc=False):
-    """Everything at one moment. Rates are per second, over the last one; lists newest first."""
+    """The view at one moment. Rates are those of the last second; lists are newest first."""
 
     books: tuple[Book, ...]
     trades: tuple[Trade, ...]
@@ -75,7 +75,7 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
 class ActivityLog:
     """Collects a Picture. `observe` is an observer of the matcher: it neither waits nor raises.
 
-    `note` is the last thing that the demo itself did.
+    `note` describes the last shock of the index.
     """
 
     running: Running
@@ -88,7 +88,7 @@ class ActivityLog:
     _rates: tuple[float, float] = field(default=(0.0, 0.0), init=False)
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
-        """Note what an entry of the log was and what came of it."""
+        """Count an entry and its events."""
         self._orders += isinstance(entry.command, _ORDERS)
         for event in events:
             if isinstance(event, Traded):
@@ -109,7 +109,7 @@ class ActivityLog:
         )
 
     async def follow(self, trades: Feed) -> None:
-        """Note public trades until cancelled."""
+        """Collect public trades until cancelled."""
         async for batch in trades:
             self.trades.extendleft(msgspec.convert(batch, list[Trade]))
 
@@ -122,7 +122,7 @@ class ActivityLog:
             self._rates = (self._orders - orders) / seconds, (self._fills - fills) / seconds
 
     async def picture(self, client: Client) -> Picture:
-        """The present state of everything."""
+        """Return the present state."""
         books = [await _book(client, market.name) for market in MARKETS]
         connections = self.running.metrics.registry.get_sample_value("tidegate_connections")
         return Picture(
@@ -146,7 +146,7 @@ class ActivityLog:
 
 
 async def _book(client: Client, name: str) -> Book:
-    told: Any = await client.call(
+    book: Any = await client.call(
         "public/get_order_book", {"instrument_name": name, "depth": DEPTH}
     )
-    return msgspec.convert(told, Book)
+    return msgspec.convert(book, Book)

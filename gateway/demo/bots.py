@@ -1,4 +1,4 @@
-"""What all bots share: a connection that comes back, refusals that are part of it, tickers."""
+"""What all bots share: reconnecting, the refusals that are expected, tickers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from tidegate.client import ApiError, Client, ConnectionEndedError, connect
 
 RECONNECT_SECONDS: Final = 1.0
 
-# What a market may answer to a sound order: it moved, it is closed, it is full, the account is
-# poor or being liquidated. Any other refusal means that a bot is wrong, and ends the demo.
+# Refusals of valid orders: the market moved, is closed or busy, or the account has no funds or is
+# being liquidated. Any other refusal is an error in a bot, and ends the demo.
 REFUSALS: Final = frozenset(
     {
-        10002,  # what is left to trade is below the minimum
-        10003,  # would have met an order of its own
+        10002,  # the remaining amount is below the minimum
+        10003,  # would have traded with an order of its own
         10004, 10010, 11008, 11044,  # the order has ended meanwhile
         10005, 10007,  # outside the band
         10028,  # over the limits, where the configuration turns them on
         10009, 10018, 11098,  # no funds, too large a position, being liquidated
         10041, 10047, 13028,  # settling, busy, unsupervised
         11021, 11054,  # post-only would have crossed
-        11030,  # nobody to trade with, nothing to reduce
+        11030,  # no liquidity, nothing to reduce
     }
 )  # fmt: skip
 
 
 class Market(msgspec.Struct, frozen=True, gc=False):
-    """What a bot has to know of an instrument. `step` is the least amount, in USD."""
+    """The terms of an instrument that bots need. `step` is the smallest amount, in USD."""
 
     name: str
     currency: str
@@ -40,11 +40,11 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     step: int
 
     def amount(self, dollars: float) -> int:
-        """A tradable amount near `dollars`, at least the smallest."""
+        """Return the tradable amount nearest to `dollars`, at least the smallest."""
         return max(self.step, round(dollars / self.step) * self.step)
 
     def price(self, price: float) -> float:
-        """The tradable price nearest to `price`."""
+        """Return the tradable price nearest to `price`."""
         return round(max(1, round(price / self.tick)) * self.tick, 2)
 
 
@@ -55,7 +55,7 @@ MARKETS: Final = (
 
 
 class Ticker(msgspec.Struct, frozen=True, gc=False):
-    """The fields of a ticker that bots trade by."""
+    """The fields of a ticker that bots use."""
 
     index_price: float
     mark_price: float
@@ -66,7 +66,7 @@ class Ticker(msgspec.Struct, frozen=True, gc=False):
 async def keep_connected(
     url: str, account: AccountSettings | None, use: Callable[[Client], Awaitable[None]]
 ) -> None:
-    """Use a connection until cancelled, and a new one whenever one ends; logged in or not."""
+    """Run `use` with a connection until cancelled; when a connection ends, with a new one."""
     login = () if account is None else (account.client_id, account.client_secret)
     while True:
         try:
@@ -80,13 +80,13 @@ async def keep_connected(
 async def run_bot(
     url: str, account: AccountSettings, play: Callable[[Client, Random], Awaitable[None]]
 ) -> None:
-    """Let a bot play until cancelled. The same name has the same luck in every run."""
+    """Run a bot until cancelled. Its random numbers are seeded with its name."""
     random = Random(account.name)  # noqa: S311 - a simulation
     await keep_connected(url, account, lambda client: play(client, random))
 
 
 async def attempt(client: Client, method: str, params: dict[str, object]) -> Any:
-    """Call a method; None where the market says no."""
+    """Call a method; return None for an expected refusal."""
     try:
         return await client.call(method, params)
     except ApiError as error:
@@ -96,6 +96,6 @@ async def attempt(client: Client, method: str, params: dict[str, object]) -> Any
 
 
 async def ticker(client: Client, market: Market) -> Ticker:
-    """The present ticker."""
-    told = await client.call("public/ticker", {"instrument_name": market.name})
-    return msgspec.convert(told, Ticker)
+    """Return the current ticker."""
+    reply = await client.call("public/ticker", {"instrument_name": market.name})
+    return msgspec.convert(reply, Ticker)

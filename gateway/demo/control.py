@@ -1,8 +1,8 @@
 """How `tidegate shock` reaches a demo that runs in another process: a Unix-domain socket.
 
-It lies in a directory that only its owner may enter, so the file system says who may move the
-market: whoever started the demo. A port, even on loopback, would be open to every user and to
-every web page of the machine, and would need a secret that somebody has to carry over.
+The socket is in a directory that only its owner may enter, so that only the user who started the
+demo can move its market. A port, even on loopback, would be open to every user and every web page
+of the machine, and would need a shared secret.
 
 The exchange is one line of JSON each way: {"fraction": -0.2} and {"prices": {...}}.
 """
@@ -29,7 +29,7 @@ LINE_BYTES: Final = 4_096
 
 
 class ControlError(Exception):
-    """No demo could be told, and why."""
+    """No demo could be reached, and the reason."""
 
 
 class Shock(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -39,16 +39,16 @@ class Shock(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """The index prices that a shock leads to; or what was wrong."""
+    """The index prices that a shock leads to, or an error."""
 
     prices: dict[str, float] = {}
     error: str = ""
 
 
 def folder() -> Path:
-    """The private directory of this user's demos, made where it is missing.
+    """Return the private directory of this user's demos, created if it is missing.
 
-    Raises ControlError where there can be none, or it is open to others.
+    Raises ControlError if it cannot be created or is open to other users.
     """
     if not hasattr(os, "getuid"):
         raise ControlError("this system has no Unix-domain sockets")
@@ -73,8 +73,8 @@ def _address(port: int) -> Path:
 def _bound(port: int) -> Iterator[socket.socket]:
     """A listening socket named by the demo's HTTP port, removed at the end.
 
-    Whoever holds that port is this process, so that a file of its name is one that a killed demo
-    has left. Raises ControlError where no such socket can be had.
+    This process holds that port, so an existing file of that name is of a demo that was killed.
+    Raises ControlError if the socket cannot be created.
     """
     path = _address(port)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
@@ -96,9 +96,9 @@ async def listen(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Call `move` with the fraction of each shock that is asked for; it says where that leads.
+    """Call `move` with the fraction of each requested shock; it returns the index prices to come.
 
-    `port` is the demo's HTTP port. Raises ControlError where no socket can be had.
+    `port` is the demo's HTTP port. Raises ControlError if the socket cannot be created.
     """
     with _bound(port) as bound:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
@@ -109,14 +109,14 @@ async def listen(
 async def _answer(move: Callable[[float], dict[str, float]], stream: trio.SocketStream) -> None:
     with trio.move_on_after(SECONDS):
         try:
-            report = _obey(move, await _line(stream))
+            report = _shock(move, await _line(stream))
             await stream.send_all(msgspec.json.encode(report) + b"\n")
         except trio.BrokenResourceError:
-            # Gone; where it has asked for a shock, it has had it.
+            # The client closed its end; a shock that it requested has begun.
             return
 
 
-def _obey(move: Callable[[float], dict[str, float]], line: bytes) -> Report:
+def _shock(move: Callable[[float], dict[str, float]], line: bytes) -> Report:
     try:
         shock = msgspec.json.decode(line, type=Shock)
     except msgspec.DecodeError as error:
@@ -125,7 +125,7 @@ def _obey(move: Callable[[float], dict[str, float]], line: bytes) -> Report:
 
 
 async def _line(stream: trio.SocketStream) -> bytes:
-    """What comes before the first line end, the end of the stream or the limit."""
+    """Return the bytes before the first line end, the end of the stream or the limit."""
     data = b""
     while b"\n" not in data and len(data) <= LINE_BYTES:
         received = await stream.receive_some(LINE_BYTES)
@@ -136,16 +136,16 @@ async def _line(stream: trio.SocketStream) -> bytes:
 
 
 async def send_shock(fraction: float, port: int | None = None) -> dict[str, float]:
-    """Tell the demo at an HTTP port, or the only one; returns where its indices go.
+    """Send a shock to the demo at an HTTP port, or to the only one; return the prices to come.
 
-    Raises ControlError where there is none, or several, or it does not answer.
+    Raises ControlError if there is no demo, there are several, or it does not reply.
     """
     with trio.move_on_after(SECONDS):
-        demos = await _call(_ports() if port is None else [port])
+        demos = await _connect(_ports() if port is None else [port])
         if len(demos) == 1:
             (stream,) = demos.values()
             async with stream:
-                return await _tell(stream, fraction)
+                return await _request(stream, fraction)
         for stream in demos.values():
             await stream.aclose()
         if demos:
@@ -157,24 +157,24 @@ async def send_shock(fraction: float, port: int | None = None) -> dict[str, floa
 
 
 def _ports() -> list[int]:
-    """The HTTP ports of this user's demos, those that were killed among them."""
+    """Return the HTTP ports of this user's demos, including those that were killed."""
     numbers = (path.stem.removeprefix("demo-") for path in folder().glob("demo-*.sock"))
     return sorted(int(number) for number in numbers if number.isdigit())
 
 
-async def _call(ports: Sequence[int]) -> dict[int, trio.SocketStream]:
-    """Connections to the demos that are there."""
+async def _connect(ports: Sequence[int]) -> dict[int, trio.SocketStream]:
+    """Return connections to the running demos."""
     found = {}
     for port in ports:
         try:
             found[port] = await trio.open_unix_socket(str(_address(port)))
         except OSError:
-            # Nobody listens: it was killed, and has left its file.
+            # The demo was killed and has left its file.
             continue
     return found
 
 
-async def _tell(stream: trio.SocketStream, fraction: float) -> dict[str, float]:
+async def _request(stream: trio.SocketStream, fraction: float) -> dict[str, float]:
     try:
         await stream.send_all(msgspec.json.encode(Shock(fraction)) + b"\n")
         report = msgspec.json.decode(await _line(stream), type=Report)

@@ -7,7 +7,7 @@ from attrs import define, field
 
 @define(eq=False)
 class GradualShock:
-    """How far the indices still have to go, as a factor, and in how many steps."""
+    """The remaining move of the indices, as a factor, and the number of steps left."""
 
     factor: float = field(default=1.0, init=False)
     steps: int = field(default=0, init=False)
@@ -18,7 +18,7 @@ class GradualShock:
         self.steps = steps
 
     def step(self) -> float:
-        """Take one of the steps that are left; returns the fraction to move by now."""
+        """Take one of the remaining steps; return the fraction to move by now."""
         now: float = self.factor ** (1 / self.steps)
         self.factor /= now
         self.steps -= 1

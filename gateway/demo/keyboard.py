@@ -1,7 +1,7 @@
 """The keyboard under the terminal view: keys are not echoed, and `q` quits.
 
-A key that is echoed lands in the middle of the view, and Enter moves the cursor, so that the next
-picture is drawn below the one before it.
+An echoed key would appear in the middle of the view, and Enter would move the cursor, so that the
+next view is drawn below the one before it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BACKGROUND_SECONDS: Final = 1.0
 
 
 def terminal() -> int | None:
-    """The terminal that we may read keys from; None where input is none, or in the background."""
+    """The terminal to read keys from; None if stdin is not one, or we are in the background."""
     try:
         descriptor = sys.stdin.fileno()
     except (AttributeError, OSError, ValueError):
@@ -31,7 +31,8 @@ def terminal() -> int | None:
 
 
 def in_foreground(descriptor: int) -> bool:
-    """Whether this is our terminal and we are in front: others are stopped when they use it."""
+    """Whether this is our terminal and we are its foreground process group: others are stopped when
+    they use it."""
     try:
         return os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp()
     except OSError:
@@ -39,30 +40,30 @@ def in_foreground(descriptor: int) -> bool:
 
 
 @contextmanager
-def unechoed(descriptor: int) -> Iterator[None]:
-    """Have keys come one by one and unseen for the block, however it ends.
+def echo_off(descriptor: int) -> Iterator[None]:
+    """Turn off line input and echo for the block, however it ends.
 
-    Ctrl-C still interrupts. Ctrl-\\ does nothing: it would end the process with the terminal as it
-    is. What was typed and not read is dropped, rather than left to the shell.
+    Ctrl-C still interrupts. Ctrl-\\ is disabled: it would end the process without restoring the
+    terminal. Unread input is discarded, so that the shell does not get it.
     """
     before = termios.tcgetattr(descriptor)
     quiet = termios.tcgetattr(descriptor)
     quiet[_LOCAL] &= ~(termios.ICANON | termios.ECHO)
     quiet[_CHARACTERS][termios.VQUIT] = _DISABLED
-    # Now, in either direction: to wait for output would be to wait for a terminal that is paused.
+    # TCSANOW both here and below: to drain the output first would block on a paused terminal.
     termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
     try:
         yield
     finally:
-        # The terminal itself may be gone.
+        # The terminal may be closed.
         with suppress(termios.error):
             termios.tcflush(descriptor, termios.TCIFLUSH)
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 async def watch(descriptor: int, leave: Callable[[], None]) -> None:
-    """Call `leave` once when q is pressed. Keys stay unechoed until this is cancelled."""
-    with unechoed(descriptor):
+    """Call `leave` once when q is pressed. Keys stay echo_off until this is cancelled."""
+    with echo_off(descriptor):
         while True:
             await trio.lowlevel.wait_readable(descriptor)
             if not in_foreground(descriptor):

@@ -1,4 +1,4 @@
-"""Market makers: a ladder of orders on both sides of the index, moved as it moves."""
+"""Market makers: a ladder of orders on both sides of the index that follows its moves."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tidegate.auto_reset_event import AutoResetEvent
 from tidegate.client import Client, Feed
 
 LEVELS: Final = 8
-# In dollars: the best level, and a position at which a maker is twice as keen to get rid of it.
+# In dollars: the amount of the best level, and the position that scales how far quotes are shifted.
 BEST_AMOUNT: Final = 8_000
 HEAVY_POSITION: Final = 1_500_000
 PAUSE_SECONDS: Final = (0.4, 1.1)
-# A quote is left alone while it is this near to where it should be, in parts of its price for each
-# step away from the best: outer quotes need not follow every move.
+# A quote is not edited while it is this near to its target, as a fraction of its price for each
+# level from the best: outer quotes need not follow every move.
 TOLERANCE: Final = 0.00002
-# The index has jumped when two tickers differ by this part: quote now, not after the pause.
+# When two tickers differ by this fraction, quote at once and not after the pause.
 JUMP: Final = 0.002
-# Tickers come every 100 ms while anything moves: the memory of half a minute.
+# Tickers come every 100 ms while prices move, so these are the last half minute.
 MEMORY: Final = 300
 IN_FLIGHT: Final = 6
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False):
-    """One order of a ladder, which its label names."""
+    """One order of a ladder, identified by its label."""
 
     side: str
     level: int
@@ -40,17 +40,17 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def label(self) -> str:
-        """What its order is found by."""
+        """The label of its order."""
         return f"{self.side}{self.level}"
 
 
 def ladder(
     market: Market, centre: float, *, position: float, heat: float, random: Random
 ) -> list[Quote]:
-    """The quotes around `centre`.
+    """Return the quotes around `centre`.
 
-    They lean against the maker's `position` (USD), and with `heat`, the recent move of the index
-    as a part of it, they step back and thin out.
+    They are shifted against the maker's `position` (USD). The larger `heat`, the recent move of the
+    index as a fraction, the wider and smaller they are.
     """
     centre *= 1 - 0.0004 * math.tanh(position / HEAVY_POSITION)
     half = 0.00008 + heat / 4
@@ -73,7 +73,7 @@ class Maker:
     random: Random
     _ticker: Ticker | None = field(default=None, init=False)
     _indices: deque[float] = field(factory=lambda: deque(maxlen=MEMORY), init=False)
-    _news: AutoResetEvent = field(factory=AutoResetEvent, init=False)
+    _wake: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
     async def run(self) -> None:
         """Quote until cancelled, or until the connection ends."""
@@ -82,7 +82,7 @@ class Maker:
             nursery.start_soon(self._watch, tickers)
             while True:
                 with trio.move_on_after(self.random.uniform(*PAUSE_SECONDS)):
-                    await self._news.wait()
+                    await self._wake.wait()
                 if self._ticker is not None:
                     await self._quote(self._ticker)
 
@@ -92,7 +92,7 @@ class Maker:
             index = self._ticker.index_price
             self._indices.append(index)
             if before is None or abs(index / before.index_price - 1) > JUMP:
-                self._news.set()
+                self._wake.set()
 
     def _heat(self) -> float:
         return min(0.01, max(self._indices) / min(self._indices) - 1)

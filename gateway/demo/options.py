@@ -1,4 +1,4 @@
-"""What can be asked of a demo: all that the command line needs of it, whatever the command."""
+"""The options of a demo, separate from it so that the command line imports nothing else."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Final
 
 import msgspec
 
-# By then the gamblers have placed their first bets.
+# By then the gamblers have opened their first positions.
 SHOCK_SECONDS: Final = 20.0
-# A fall in one step finds everybody bankrupt at once. In steps, each a Tick, those who borrowed
-# most go first, and what they have to sell is there for the next to see.
+# A fall in one step bankrupts all leveraged accounts at once. In steps of one Tick each, those with
+# the highest leverage are liquidated first, and their orders move the market for the next.
 FALL_SECONDS: Final = 5.0
 
 
 class Options(msgspec.Struct, frozen=True, gc=False):
-    """What the command line says: a shock as a fraction of the index, and when it comes.
+    """A shock as a fraction of the index, and its time after the start.
 
     Shocks, also those of `tidegate shock`, are spread over `over_seconds`.
     """

@@ -1,4 +1,4 @@
-"""Who takes part in the demo: accounts for the user and for every bot, added to a configuration."""
+"""The accounts of the demo, for the user and for every bot, added to a configuration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAKERS: Final = 3
 TAKERS: Final = 6
 GAMBLERS: Final = 24
 
-# All bots come from one address, and the user's own programs from the same.
+# All bots and the user's own programs connect from one address.
 CONNECTIONS: Final = 256
 
 _SEED: Final = 20
 
 
 class Participants(msgspec.Struct, frozen=True, gc=False):
-    """The accounts by what they do; `guests` are the user's, funded and without a bot."""
+    """The accounts by role; `guests` are for the user, funded and without a bot."""
 
     guests: tuple[AccountSettings, ...]
     makers: tuple[AccountSettings, ...]
@@ -33,13 +33,13 @@ class Participants(msgspec.Struct, frozen=True, gc=False):
 
 
 def assemble(config: Config) -> tuple[Config, Participants]:
-    """The configuration with the bots' accounts in it, and who is who.
+    """Return the configuration with the bots' accounts added, and the accounts by role.
 
-    The guests are the file's own accounts, where it names some. Raises ConfigError where the file
-    uses a bot's name.
+    The guests are the accounts of the file, if it has any. Raises ConfigError if the file uses the
+    name of a bot.
     """
-    random = Random(_SEED)  # noqa: S311 - how rich a bot is
-    cast = Participants(
+    random = Random(_SEED)  # noqa: S311 - deposits of bots
+    participants = Participants(
         guests=config.account or _guests(config),
         makers=tuple(_bot("maker", number, 200, 3_000) for number in range(1, MAKERS + 1)),
         takers=tuple(_bot("taker", number, 20, 300) for number in range(1, TAKERS + 1)),
@@ -48,20 +48,22 @@ def assemble(config: Config) -> tuple[Config, Participants]:
             for number in range(1, GAMBLERS + 1)
         ),
     )
-    bots = (*cast.makers, *cast.takers, *cast.gamblers)
+    bots = (*participants.makers, *participants.takers, *participants.gamblers)
     names = {name for bot in bots for name in (bot.name, bot.client_id)}
-    for guest in cast.guests:
+    for guest in participants.guests:
         if names & {guest.name, guest.client_id}:
             raise ConfigError(f"[[account]] {guest.name}: the demo's bots have names like this one")
     limits = msgspec.structs.replace(
         config.limits,
         connections_per_address=max(CONNECTIONS, config.limits.connections_per_address),
     )
-    return msgspec.structs.replace(config, limits=limits, account=(*cast.guests, *bots)), cast
+    return msgspec.structs.replace(
+        config, limits=limits, account=(*participants.guests, *bots)
+    ), participants
 
 
 def _guests(config: Config) -> tuple[AccountSettings, ...]:
-    """Two accounts with secrets that everybody knows, unless others can reach the venue."""
+    """Two accounts, with well-known secrets if the venue is reachable from this machine only."""
     private = all(
         _is_loopback(endpoint.host) for endpoint in (config.server.http, config.server.websocket)
     )

@@ -23,7 +23,7 @@ _BUY, _SELL, _ALARM = "green", "red", "bold magenta"
 
 
 def draw(picture: Picture, width: int, height: int) -> RenderableType:
-    """The picture for a terminal of so many columns and lines; a narrow one has fewer books."""
+    """Return the view for a terminal of this size; a narrow one has fewer books."""
     least, most = LEVELS
     levels = max(least, min(most, (height - FIXED_LINES) // 2))
     books = max(1, (width - TRADES_WIDTH) // BOOK_WIDTH)
@@ -37,18 +37,18 @@ def draw(picture: Picture, width: int, height: int) -> RenderableType:
 
 
 def funds(picture: Picture) -> str:
-    """The insurance fund in words."""
+    """Return the insurance fund as text."""
     return "  ".join(f"{amount:,.4f} {currency}" for currency, amount in picture.funds.items())
 
 
 def steps(picture: Picture) -> str:
-    """How often each step of the liquidation ladder was taken."""
+    """Return how often each step of the liquidation ladder was taken."""
     counts = ((step.value, picture.steps.get(step, 0)) for step in LiquidationStep)
     return ", ".join(f"{step} {count}" for step, count in counts if count) or "none"
 
 
 def clock(timestamp: int) -> str:
-    """Milliseconds since 1970 as a time of day, UTC."""
+    """Return milliseconds since 1970 as a time of day, UTC."""
     return f"{datetime.fromtimestamp(timestamp / 1000, UTC):%H:%M:%S}"
 
 
@@ -77,7 +77,7 @@ def _book(book: Book, levels: int) -> Table:
 
 
 def _padded(side: tuple[tuple[float, float], ...], levels: int) -> list[tuple[str, str]]:
-    """The best levels in words, and empty lines, so that nothing on the screen jumps."""
+    """Return the best levels as text, padded with empty lines so that the layout is stable."""
     shown = [(f"{price:,.2f}", f"{amount:,.0f}") for price, amount in side[:levels]]
     return shown + [("", "")] * (levels - len(shown))
 
@@ -99,14 +99,14 @@ def _trades(trades: tuple[Trade, ...]) -> Table:
 def _rounds(rounds: tuple[Round, ...]) -> Panel:
     table = Table(show_header=False, box=None, padding=(0, 1))
     for each in rounds:
-        table.add_row(Text(clock(each.timestamp), style="dim"), *story(each))
+        table.add_row(Text(clock(each.timestamp), style="dim"), *describe(each))
     for _ in range(ROUNDS - len(rounds)):
         table.add_row("")
     return Panel(table, title="liquidations")
 
 
-def story(each: Round) -> tuple[str, str, str]:
-    """Who, what, and how much of which at what price."""
+def describe(each: Round) -> tuple[str, str, str]:
+    """Return account, step, and amount, instrument and price as text."""
     if not each.instrument:
         return each.name, each.step.value, ""
     return each.name, each.step.value, f"{each.amount:,.0f} {each.instrument} at {each.price:,.2f}"

@@ -31,58 +31,58 @@ logger = logging.getLogger(__name__)
 
 
 async def play(config: Config, options: Options) -> None:
-    """Run a venue with its crowd until a signal comes."""
-    config, cast = assemble(config)
+    """Run a venue with its bots until a signal comes."""
+    config, participants = assemble(config)
 
     def announce(running: Running) -> None:
-        sys.stdout.write(introduction(running, cast.guests))
+        sys.stdout.write(introduction(running, participants.guests))
         sys.stdout.flush()
 
     async def accompany(running: Running) -> None:
-        await Demo(running, cast, options).run()
+        await Demo(running, participants, options).run()
 
     await serve_until_signalled(config, announce, accompany)
 
 
 @define(eq=False)
 class Demo:
-    """Everything beside the venue."""
+    """The tasks beside the venue: bots, control socket, shocks and view."""
 
     running: Running
-    cast: Participants
+    participants: Participants
     options: Options
-    tape: ActivityLog = field(init=False)
-    _slide: GradualShock = field(factory=GradualShock, init=False)
-    _news: AutoResetEvent = field(factory=AutoResetEvent, init=False)
+    activity: ActivityLog = field(init=False)
+    _gradual_shock: GradualShock = field(factory=GradualShock, init=False)
+    _wake: AutoResetEvent = field(factory=AutoResetEvent, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """The tape is this venue's."""
-        self.tape = ActivityLog(self.running)
+        """Create the activity log of this venue."""
+        self.activity = ActivityLog(self.running)
 
     async def run(self) -> None:
-        """Until cancelled."""
-        self.running.observers.append(self.tape.observe)
+        """Run all tasks until cancelled."""
+        self.running.observers.append(self.activity.observe)
         async with trio.open_nursery() as nursery:
             try:
                 await nursery.start(control.listen, self.running.http.port, self.shock)
             except control.ControlError as error:
-                # The rest of the demo is as good without it.
+                # The rest of the demo does not need it.
                 logger.warning("`tidegate shock` will not work: %s", error)
             url = self.running.websocket_url
             for accounts, game in (
-                (self.cast.makers, make_markets),
-                (self.cast.takers, take),
-                (self.cast.gamblers, gamble),
+                (self.participants.makers, make_markets),
+                (self.participants.takers, take),
+                (self.participants.gamblers, gamble),
             ):
                 for account in accounts:
                     nursery.start_soon(run_bot, url, account, game)
             nursery.start_soon(self._move_market)
-            nursery.start_soon(self.tape.count)
+            nursery.start_soon(self.activity.count)
             console = Console()
             live = console.is_terminal and not self.options.plain
             terminal = keyboard.terminal() if live else None
             if terminal is not None:
-                # As Ctrl-C would, which ends all of it in order.
+                # The same signal as Ctrl-C, which stops the demo in order.
                 nursery.start_soon(keyboard.watch, terminal, _interrupt)
             nursery.start_soon(
                 keep_connected, url, None, partial(self._show, console if live else None)
@@ -91,22 +91,22 @@ class Demo:
                 nursery.start_soon(self._shock_later, self.options.shock)
 
     def shock(self, fraction: float) -> dict[str, float]:
-        """Begin to move every index by a fraction of itself; returns where that leads."""
-        self._slide.begin(fraction, max(1, round(self.options.over_seconds)))
-        self._news.set()
+        """Begin to move every index by a fraction of itself; return the prices to come."""
+        self._gradual_shock.begin(fraction, max(1, round(self.options.over_seconds)))
+        self._wake.set()
         running = self.running
         prices = running.index_sources.prices(running.venue.clock.now())
-        heading = {name: price / SCALE * self._slide.factor for name, price in prices}
-        told = ", ".join(f"{name} {price:,.2f}" for name, price in heading.items())
-        self.tape.note = f"shock of {fraction:+.2%}, to {told}"
-        return heading
+        targets = {name: price / SCALE * self._gradual_shock.factor for name, price in prices}
+        listed = ", ".join(f"{name} {price:,.2f}" for name, price in targets.items())
+        self.activity.note = f"shock of {fraction:+.2%}, to {listed}"
+        return targets
 
     async def _move_market(self) -> None:
         """Take the steps that are due, one a second, each with a Tick of its own."""
         while True:
-            await self._news.wait()
-            while self._slide.steps:
-                self.running.index_sources.shock(self._slide.step())
+            await self._wake.wait()
+            while self._gradual_shock.steps:
+                self.running.index_sources.shock(self._gradual_shock.step())
                 self.running.supervisor.tick()
                 await trio.sleep(1)
 
@@ -116,9 +116,9 @@ class Demo:
 
     async def _show(self, console: Console | None, client: Client) -> None:
         if console is None:
-            await view.show_lines(client, self.tape)
+            await view.show_lines(client, self.activity)
         else:
-            await view.show_live(client, self.tape, console)
+            await view.show_live(client, self.activity, console)
 
 
 def _interrupt() -> None:
@@ -126,7 +126,7 @@ def _interrupt() -> None:
 
 
 def introduction(running: Running, guests: tuple[AccountSettings, ...]) -> str:
-    """Where the venue is, who the user may be on it, and how to begin."""
+    """Return the text printed at the start: addresses, accounts and a ccxt example."""
     first = guests[0]
     snippet = ccxt_snippet(
         running.http_url, running.websocket_url, first.client_id, first.client_secret

@@ -1,4 +1,4 @@
-"""The crowd: takers, who trade a little now and then, and gamblers, who bet with leverage."""
+"""Takers, which trade small amounts now and then, and gamblers, which take leveraged positions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import trio
 from gateway.demo.bots import MARKETS, Market, attempt, ticker
 from tidegate.client import Client
 
-# Takers: a trade every so many seconds, of mostly a few thousand dollars.
+# Takers: the mean time between two trades, and the median size of a trade.
 TAKE_SECONDS: Final = 1.5
 TAKE_DOLLARS: Final = 2_500
 HEAVY_DOLLARS: Final = 100_000
 
-# Gamblers: few and high stakes. The venue lends up to 50 times; the bold come near.
+# Gamblers: few and large trades, up to nearly the 50 times leverage that the venue allows.
 LEVERAGES: Final = (2, 3, 4, 6, 8, 10, 15, 20, 30, 40)
-# Most people are bulls, which is what a fall needs for a cascade.
+# The fraction of long positions: a cascade on a fall needs most of them to be long.
 BULLS: Final = 0.8
 CLIPS: Final = 4
 FIRST_SECONDS: Final = 5.0
@@ -26,13 +26,13 @@ CLIP_SECONDS: Final = 0.7
 HOLD_SECONDS: Final = (40.0, 180.0)
 REST_SECONDS: Final = 8.0
 LOOK_SECONDS: Final = 3.0
-# A bet below this is not worth the fee: the gambler stays home for a while.
+# A position below this is not worth the fee: the gambler pauses.
 LEAST_BET: Final = 200
-HOME_SECONDS: Final = 30.0
+PAUSE_SECONDS: Final = 30.0
 
 
 async def take(client: Client, random: Random) -> None:
-    """Buy and sell at the market, keener to get out of a position the larger it is."""
+    """Buy and sell at market; the larger the position, the more likely a trade that reduces it."""
     positions = dict.fromkeys(MARKETS, 0.0)
     while True:
         await trio.sleep(random.expovariate(1 / TAKE_SECONDS))
@@ -45,7 +45,7 @@ async def take(client: Client, random: Random) -> None:
 
 
 async def gamble(client: Client, random: Random) -> None:
-    """Bet all that the account has on a direction, hold on, get out, and bet again."""
+    """Open a position with all available funds, hold it, close it, and repeat."""
     await trio.sleep(random.uniform(0, FIRST_SECONDS))
     while True:
         market = random.choice(MARKETS)
@@ -53,7 +53,7 @@ async def gamble(client: Client, random: Random) -> None:
         price = (await ticker(client, market)).mark_price
         bet = summary["available_funds"] * price * random.choice(LEVERAGES)
         if bet < LEAST_BET:
-            await trio.sleep(HOME_SECONDS)
+            await trio.sleep(PAUSE_SECONDS)
             continue
         side = "buy" if random.random() < BULLS else "sell"
         for _ in range(CLIPS):
@@ -66,7 +66,7 @@ async def gamble(client: Client, random: Random) -> None:
 
 
 async def _hold(client: Client, market: Market, seconds: float) -> None:
-    """Until the time is up, or nothing is left to hold."""
+    """Wait until the time is up or the position is closed."""
     with trio.move_on_after(seconds):
         size = 1.0
         while size:
@@ -76,7 +76,7 @@ async def _hold(client: Client, market: Market, seconds: float) -> None:
 
 
 async def _at_market(client: Client, market: Market, side: str, amount: int) -> float:
-    """Trade at the market; returns the amount that was filled."""
+    """Place a market order; return the filled amount."""
     terms: dict[str, object] = {
         "instrument_name": market.name,
         "amount": amount,

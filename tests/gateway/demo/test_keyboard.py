@@ -51,7 +51,7 @@ def test_keys_are_unseen_for_the_block_and_seen_again_after_it(line: tuple[int, 
     before = termios.tcgetattr(theirs)
 
     def use() -> None:
-        with keyboard.unechoed(theirs):
+        with keyboard.echo_off(theirs):
             os.write(ours, b"unseen\n\x1c")
             assert b"" == echoed(ours)
             assert not termios.tcgetattr(theirs)[LOCAL] & (termios.ECHO | termios.ICANON)
@@ -71,7 +71,7 @@ def test_keys_are_unseen_for_the_block_and_seen_again_after_it(line: tuple[int, 
 def test_a_terminal_that_has_gone_away_is_no_error(line: tuple[int, int]) -> None:
     """Its window was closed."""
     ours, theirs = line
-    with keyboard.unechoed(theirs):
+    with keyboard.echo_off(theirs):
         os.close(ours)
 
 

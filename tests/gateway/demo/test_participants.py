@@ -16,11 +16,11 @@ client_secret = "carol-secret"
 
 def test_the_guests_are_two_funded_accounts_with_known_keys() -> None:
     """So that examples and documentation can name them."""
-    config, cast = assemble(Config())
+    config, participants = assemble(Config())
     assert [("alice-key", "alice-secret"), ("bob-key", "bob-secret")] == [
-        (guest.client_id, guest.client_secret) for guest in cast.guests
+        (guest.client_id, guest.client_secret) for guest in participants.guests
     ]
-    assert all(guest.deposits["BTC"] > 0 for guest in cast.guests)
+    assert all(guest.deposits["BTC"] > 0 for guest in participants.guests)
     assert 2 + MAKERS + TAKERS + GAMBLERS == len(config.account)
 
 
@@ -34,8 +34,8 @@ def test_a_venue_that_others_can_reach_has_secrets_that_nobody_knows() -> None:
 
 def test_accounts_of_the_file_are_the_guests() -> None:
     """Then no others are made up."""
-    _, cast = assemble(parse(ACCOUNT.format(client_id="carol-key")))
-    assert ["carol"] == [guest.name for guest in cast.guests]
+    _, participants = assemble(parse(ACCOUNT.format(client_id="carol-key")))
+    assert ["carol"] == [guest.name for guest in participants.guests]
 
 
 def test_an_account_named_like_a_bot_is_refused() -> None:
