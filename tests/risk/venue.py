@@ -107,6 +107,11 @@ def trades(events: Iterable[Event]) -> list[tuple[int, int]]:
     return [(trade.price, trade.amount) for trade in of_type(events, Traded)]
 
 
+def parse_trades(*pairs: tuple[str, str]) -> list[tuple[int, int]]:
+    """Parse (price, amount) of trades from text."""
+    return [(price(limit), amount(size)) for limit, size in pairs]
+
+
 @define
 class Venue:
     """An exchange and its log; each of `followers` is called with every entry and its events."""
