@@ -62,10 +62,10 @@ class Matcher:
     follow, only for entries that did more than place, change or cancel a resting order, as nearly
     all do. `counts` holds the number of entries by type of command. `on_session_end` frees the slot
     of a session whose end is in the log; `propose` puts a command into the system queue.
-    `on_slice_done` is called before the matcher yields: what observers have collected can be sent
-    then. None of them may wait or raise: an exception is a bug, after which the state cannot be
-    trusted. `clock` measures how long the loop was held, in real seconds, also under a test's
-    clock.
+    `on_slice_done` is called after each slice, before the matcher waits or yields, to send what
+    observers have collected. None of these callbacks may wait or raise: an exception is a bug,
+    after which the state cannot be trusted. `clock` measures how long the loop was held, in real
+    seconds, also under a test's clock.
     """
 
     exchange: StateMachine
