@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from risk.market import Market
     from risk.state import State
 
-Place = tuple[int, int]
+RankedAccount = tuple[int, int]
 """(score, -account): the largest is deleveraged first."""
 
-Side = tuple[str, int]
+MarketSide = tuple[str, int]
 """(instrument, 1 for the long side or -1 for the short side)."""
 
 SCORES_PER_STEP: Final = 4
@@ -70,7 +70,7 @@ class AdlRanking:
     complete: bool = False
     used: bool = False
     scores: dict[int, int] = field(factory=dict)
-    ranked: SortedList[Place] = field(factory=SortedList)
+    ranked: SortedList[RankedAccount] = field(factory=SortedList)
     changed: dict[int, None] = field(factory=dict)
 
     @property
@@ -97,7 +97,7 @@ class AdlRanking:
                 self._rank(state, account)
         return scored
 
-    def next(self, state: State, below: Place | None, limit: int) -> list[Place]:
+    def next(self, state: State, below: RankedAccount | None, limit: int) -> list[RankedAccount]:
         """Return up to `limit` of the highest places, below `below` if given, highest last."""
         self.used = True
         if not self.complete:
@@ -126,7 +126,7 @@ class AdlRankings:
     rankings could then take for ever.
     """
 
-    by_side: dict[Side, AdlRanking] = field(factory=dict)
+    by_side: dict[MarketSide, AdlRanking] = field(factory=dict)
     late: bool = False
 
     @property

@@ -14,7 +14,7 @@ from attrs import define, field
 from book.order import CancelReason
 from book.units import round_half_even
 from risk import insurance, margin, margin_cache, orders
-from risk.adl_rankings import Place
+from risk.adl_rankings import RankedAccount
 from risk.events import Liquidated, LiquidationStep
 from risk.market import Market
 from risk.position import Position, Wallet
@@ -39,7 +39,7 @@ class Deleverage:
     account: int
     market: str
     cursor: int = 0
-    ranking: list[Place] = field(factory=list)
+    ranking: list[RankedAccount] = field(factory=list)
     scanned: bool = False
     closed: bool = False
     done: bool = False

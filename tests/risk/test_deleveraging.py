@@ -64,7 +64,7 @@ def trade(venue: Venue, name: str, instrument: str, random: Random) -> None:
         venue.do(order)
 
 
-def scanned(state: State, market: Market, sign: int) -> list[adl_rankings.Place]:
+def scanned(state: State, market: Market, sign: int) -> list[adl_rankings.RankedAccount]:
     """Return the ranking of one side by scanning all positions, highest last."""
     return sorted(
         (adl_rankings.score(state, position), -account)
@@ -73,7 +73,7 @@ def scanned(state: State, market: Market, sign: int) -> list[adl_rankings.Place]
     )
 
 
-def eligible(state: State, position: Position) -> list[adl_rankings.Place]:
+def eligible(state: State, position: Position) -> list[adl_rankings.RankedAccount]:
     """Return the accounts that can be deleveraged and keep a balance of at least zero."""
     places = []
     for place in scanned(state, position.market, -1 if position.size > 0 else 1):

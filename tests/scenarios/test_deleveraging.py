@@ -67,7 +67,7 @@ def test_an_account_that_would_fall_below_zero_is_skipped() -> None:
         | from | to   | amount | price         |
         | ann  | bob  | 7500   | 8250.82508251 |
         | ann  | fund | 500    | 8250.82508251 |
-    # nobody is left for the last 500: the fund takes them, and lacks 0.0304 x 500 / 8000
+    # no account can take the last 500: the fund takes them and loses 0.0304 x 500 / 8000
     and accounts:
         | account | currency | margin balance |
         | ann     | BTC      | 0              |
@@ -195,13 +195,13 @@ def test_a_deleveraging_stops_when_the_market_recovers() -> None:
     and a slice is 4
     and all work is finished
     and ann is liquidated in BTC
-    # nine looks and that it was the last are ten steps; so two are closed by now
+    # nine counted positions and the selection are ten steps, so two positions are closed
     and 2 more entries come
     then transfers:
         | from | to | amount | price         |
         | ann  | wa | 1000   | 8250.82508251 |
         | ann  | wb | 1000   | 8250.82508251 |
-    # four more before the heartbeat moves the mark; what is left is worth
+    # four more before the heartbeat moves the mark; the rest is worth
     # 2000 / 8250.83 - 2000 / 9000 - 0 = 0.2424 - 0.222222222222
     when a second later btc_usd is 9000
     then accounts:

@@ -21,7 +21,7 @@ def test_funding_is_paid_by_the_minute() -> None:
     and mia has 10000 USDC
     and ann buys 10000 BTC-PERPETUAL from bob at 10000
     and ann buys 1 BTC_USDC-PERPETUAL from bob at 10000
-    # a maker quotes what counts as impact around 10010, and the mark goes there in time
+    # a maker quotes the impact amount around 10010, and the mark converges to that
     and mia buys 10000 BTC-PERPETUAL at 10009.5
     and mia sells 10000 BTC-PERPETUAL at 10010.5
     and mia buys 0.1 BTC_USDC-PERPETUAL at 10009.5
@@ -120,7 +120,7 @@ def test_settlement_books_the_session_result() -> None:
     then positions:
         | account | instrument    | average | settled at | floating       | total          |
         | ann     | BTC-PERPETUAL | 15000   | 16025.83   | 0.906961436516 | 1.697113679489 |
-    # half of it is closed: half of what floats is realised, against the settlement price
+    # half of it is closed: half of the floating profit is realised, against the settlement price
     when bob buys 92580 BTC-PERPETUAL from ann at 17391
     then positions:
         | account | instrument    | average | floating       | total          | realised       |
@@ -176,7 +176,7 @@ def test_a_settlement_in_slices_closes_only_its_own_currency() -> None:
     when the clock shows 2026-11-19 07:59:59
     and a heartbeat arrives
     and the clock shows 2026-11-19 08:00:00
-    # each entry takes one step: first the order for the day, then an account each
+    # each entry takes one step: first the good-til-day order, then one account each
     and ann buys 10 BTC-PERPETUAL at 12500 => refused: settlement_in_progress
     then work is in progress
     and markets:
@@ -186,7 +186,7 @@ def test_a_settlement_in_slices_closes_only_its_own_currency() -> None:
     and settlements:
         | account | size |
     when 6 more entries come
-    # five accounts of the house, and ann
+    # five system accounts, and ann
     then settlements:
         | account | size | profit |
         | ann     | 8000 | 0.16   |
@@ -219,7 +219,7 @@ def test_a_currency_reopens_while_another_one_settles() -> None:
     and a slice is 1
     when the clock shows 2026-11-19 08:00:00
     and a heartbeat arrives
-    # bitcoin: five accounts of the house, two clients, reopening: in turn, one a step
+    # bitcoin: five system accounts, two clients, reopening: one per step
     then markets:
         | instrument    | state      |
         | BTC-PERPETUAL | settlement |

@@ -100,7 +100,7 @@ def test_a_share_of_the_deficit_is_limited_by_the_balance() -> None:
     then accounts:
         | account | currency | margin balance |
         | deficit | BTC      | -0.1834        |
-    # gus trades with everybody, at the mark
+    # gus trades with all of them, at the mark
     when gus buys 8000 BTC-PERPETUAL at 8000
     and 40 times a second passes and the supervisor liquidates
     and bob buys 8000 BTC-PERPETUAL from gus at 8000
@@ -194,7 +194,7 @@ def test_a_profit_cannot_be_withdrawn_before_the_deficit_is_shared() -> None:
     and a slice is 1
     and the clock shows 2026-11-19 08:00:00
     and a heartbeat arrives
-    # fees, fund, funding pool, rounding, deficit and ann come first, an entry each
+    # fees, fund, funding pool, rounding, deficit and ann are settled first, one per entry
     and 6 more entries come
     then work is in progress
     and accounts:
