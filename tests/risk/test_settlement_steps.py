@@ -1,4 +1,4 @@
-"""Single steps of a settlement: what it books, and what it withholds meanwhile."""
+"""Single steps of a settlement: its bookings, and the money that it withholds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_settlement_booking_names_its_instrument_and_time() -> None:
     )
 
 
-def test_a_settlement_withholds_profits_and_what_the_fund_may_repay() -> None:
+def test_a_settlement_withholds_profits_and_the_open_deficit() -> None:
     """In its currency only; of the fund only until the deficit has been repaid."""
     venue = open_venue(checked=False, ann={"BTC": "1"}, bob={"BTC": "1"})
     state, ann = venue.exchange.state, venue.number("ann")

@@ -100,8 +100,8 @@ def test_an_order_may_be_too_late(venue: Venue) -> None:
 def test_unknown_names_are_refused(venue: Venue) -> None:
     """These are unknown instruments, accounts and orders; system accounts do not trade."""
     assert Reason.INSTRUMENT_UNKNOWN is reason(venue.buy("ann", "BTC-1JAN20", "10", "50000"))
-    for nobody in (999, FEES, INSURANCE, FUNDING_POOL, ROUNDING, DEFICIT):
-        assert Reason.ACCOUNT_UNKNOWN is reason(venue.buy(nobody, BTC, "10", "50000"))
+    for number in (999, FEES, INSURANCE, FUNDING_POOL, ROUNDING, DEFICIT):
+        assert Reason.ACCOUNT_UNKNOWN is reason(venue.buy(number, BTC, "10", "50000"))
     order_id = order(venue.buy("ann", BTC, "10", "49000")).order_id
     for account, order_number in ((venue.number("ann"), 999), (venue.number("ben"), order_id)):
         refused = venue.do(Cancel(account=account, order_id=order_number))

@@ -18,4 +18,4 @@ BANKRUPT = """
         | cid     | BTC      | 0.25           | 0.002503125 |
         | dee     | BTC      | 0.1            | 0.002503125 |
 """
-"""Ann is 0.0304 BTC short of nothing; bob, cid and dee have won what she lost."""
+"""Ann has a debt of 0.0304 BTC; bob, cid and dee have the opposite profits."""
