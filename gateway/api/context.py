@@ -169,7 +169,7 @@ class SessionState:
 
 
 class Call(msgspec.Struct, frozen=True):
-    """The context of a method call. `login` is the principal it acts for, None without a log-in.
+    """The context of a method call. `login` is the principal it acts for, None without a login.
 
     A session makes one Call for each login and uses it for all requests of that login.
     `account` is the account of the login and 0 without one, so that only methods with a scope may

@@ -66,7 +66,7 @@ def _subscribe(call: Call, names: Iterable[str], *, private: bool) -> list[str]:
 
     Channels that do not exist are counted.
 
-    Raises ApiError: 13778 for raw public data without a log-in, -32602 for too many channels.
+    Raises ApiError: 13778 for raw public data without a login, -32602 for too many channels.
     """
     accepted: dict[str, None] = {}
     unknown_channels = []

@@ -68,7 +68,7 @@ FULL: Final = {
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, list[bytes]]:
-    """Replies and notifications of each kind, as bytes, of an account with odd numbers."""
+    """Return replies and notifications of each kind for an account with many decimals."""
     harness = Harness()
     harness.tick(btc_usd=65_003.37)
     alice, bob = harness.connect("alice"), harness.connect("bob")
@@ -114,7 +114,7 @@ def _pushed(client: Client, channel: str, part: str = "") -> Iterator[bytes]:
 
 
 def numbers(value: Any, of: str = "") -> Iterator[tuple[str, Decimal]]:
-    """Every number of a JSON value with its name, or that of the map it is in."""
+    """Yield every number of a JSON value with its name, or the name of its map."""
     if isinstance(value, dict):
         for name, inner in value.items():
             if isinstance(inner, Decimal):
@@ -127,7 +127,7 @@ def numbers(value: Any, of: str = "") -> Iterator[tuple[str, Decimal]]:
 
 
 def decimals(number: Decimal) -> int:
-    """Digits behind the point, trailing zeros left aside."""
+    """Return the number of decimals without trailing zeros."""
     exponent = number.normalize().as_tuple().exponent
     assert isinstance(exponent, int)
     return max(0, -exponent)
@@ -140,7 +140,7 @@ def decimals(number: Decimal) -> int:
 def test_every_field_has_at_most_the_decimals_of_the_api(
     texts: dict[str, list[bytes]], kind: str, table: dict[str, int]
 ) -> None:
-    """In replies and channels alike; and some have every one of them."""
+    """In replies and channels; some values use all of the decimals."""
     most: dict[str, int] = {}
     for text in texts[kind]:
         decoded = msgspec.json.Decoder(float_hook=Decimal).decode(text)
@@ -166,7 +166,7 @@ def test_every_field_has_at_most_the_decimals_of_the_api(
 def test_an_average_has_two_decimals_and_more_for_a_fine_tick(
     tick: str, units: int, shown: float
 ) -> None:
-    """Ties go to the even neighbour."""
+    """Ties are rounded to even."""
     assert shown == jsonrpc.average(units, int(Decimal(tick) * SCALE))
 
 

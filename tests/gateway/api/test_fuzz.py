@@ -31,7 +31,7 @@ ANYTHING = st.recursive(
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[str, Json]:
-    """A method of the table with some of its parameters, well or badly filled in."""
+    """A registered method with some of its parameters, valid or invalid."""
     name = draw(st.sampled_from(sorted(METHODS)))
     fields = sorted(METHODS[name].params.__struct_fields__) or ["none"]
     required = {
@@ -43,7 +43,7 @@ def requests(draw: st.DrawFn) -> tuple[str, Json]:
 
 
 def trading() -> Harness:
-    """A venue where alice and bob hold positions and have orders."""
+    """Return a venue where Alice and Bob have positions and orders."""
     harness = Harness()
     alice, bob = harness.connect("alice"), harness.connect("bob")
     for client, side in ((alice, "buy"), (bob, "sell")):
@@ -59,7 +59,7 @@ def trading() -> Harness:
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(requests(), min_size=1, max_size=25))
 def test_every_websocket_request_gets_one_reply(asked: list[tuple[str, Json]]) -> None:
-    """Or, for a log-out alone, the end of the connection."""
+    """Only a logout ends the connection instead."""
     harness = trading()
     client = harness.connect("alice")
     for name, params in asked:
@@ -77,7 +77,7 @@ def test_every_websocket_request_gets_one_reply(asked: list[tuple[str, Json]]) -
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(requests(), min_size=1, max_size=25))
 def test_every_http_request_gets_one_reply(asked: list[tuple[str, Json]]) -> None:
-    """With the values as query strings carry them."""
+    """The values are strings, as in a query."""
     harness = trading()
     token = harness.connect().login("alice", scope="session:http")["access_token"]
     for name, params in asked:
@@ -93,7 +93,7 @@ def test_every_http_request_gets_one_reply(asked: list[tuple[str, Json]]) -> Non
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60) | ANYTHING.map(msgspec.json.encode))
 def test_every_frame_gets_a_reply(frame: bytes) -> None:
-    """Bytes that are no JSON, and JSON that is no request."""
+    """Bytes that are not JSON, and JSON that is not a request."""
     client: Client = STRANGERS.connect()
     client.carry_out(client.send(frame))
     assert ["error"] == [key for key in client.sink.replies[0] if key in ("error", "result")]

@@ -20,7 +20,7 @@ ORDER: Json = {"instrument_name": BTC, "amount": 10, "type": "limit", "price": 6
 ALICE = 101
 
 Setting = Callable[[Client], Json]
-"""Brings a client to where a request makes sense; returns the request's parameters."""
+"""Prepares a client for a request and returns the parameters of the request."""
 
 
 def resting(client: Client, **changes: object) -> str:
@@ -82,7 +82,7 @@ def outcome(reply: Json) -> Any:
 
 
 def repeated(client: Client, method: str, params: Json) -> Json:
-    """The reply to a request that the session answers by itself: nothing reaches the log."""
+    """Return the reply to a request; assert that it needs no command."""
     before = client.harness.exchange.state.sequence
     reply = client.request(method, **params)
     assert before == client.harness.exchange.state.sequence
@@ -90,7 +90,7 @@ def repeated(client: Client, method: str, params: Json) -> Json:
 
 
 def everything_else_happens(harness: Harness) -> None:
-    """Alice's orders end and time passes."""
+    """Cancel Alice's orders and let time pass."""
     harness.apply(CancelAll(account=ALICE))
     harness.tick()
 
@@ -104,7 +104,7 @@ def test_every_private_method_that_changes_the_venue_takes_a_key() -> None:
 
 @pytest.mark.parametrize("method", SETTINGS)
 def test_a_repeated_request_gets_the_first_reply_despite_later_changes(method: str) -> None:
-    """From the state, without a command, although the order and the session are gone."""
+    """The reply is made from the state, although the order and the session are gone."""
     harness = Harness()
     client = harness.connect("alice")
     params = SETTINGS[method](client) | {"idempotency_key": "a"}
@@ -117,7 +117,7 @@ def test_a_repeated_request_gets_the_first_reply_despite_later_changes(method: s
 
 @pytest.mark.parametrize("method", SETTINGS)
 def test_a_request_with_another_key_is_executed(method: str) -> None:
-    """It is what makes the test above one of keys."""
+    """Without this, the test above would not show the effect of the key."""
     harness = Harness()
     client = harness.connect("alice")
     params = SETTINGS[method](client)
@@ -176,7 +176,7 @@ def test_keys_are_separate_for_each_account() -> None:
 
 
 def test_a_rejection_is_repeated() -> None:
-    """With the number that belongs to it."""
+    """The message includes its number."""
     harness = Harness()
     client = harness.connect("alice")
     params = ORDER | {"amount": 500_000_000, "idempotency_key": "a"}
@@ -186,7 +186,7 @@ def test_a_rejection_is_repeated() -> None:
 
 
 def too_late(client: Client, method: str, params: Json, end: Command) -> Json:
-    """The reply to a request whose order ends while it is on its way."""
+    """Return the reply to a request whose order closes while it is in flight."""
     outcomes = client.send(client.frame(method, params))
     client.harness.apply(end)
     client.carry_out(outcomes)
@@ -215,7 +215,7 @@ def test_a_repeated_rejection_for_a_closed_order_has_the_same_message(
 
 
 def test_a_request_that_never_reached_the_exchange_may_be_retried_with_its_key() -> None:
-    """A request that was refused for its parameters has no outcome."""
+    """A request with invalid parameters leaves no answer under its key."""
     client = Harness().connect("alice")
     key = {"idempotency_key": "a"}
     wrong = client.error("private/buy", **ORDER | {"instrument_name": "DOGE-PERPETUAL"} | key)
@@ -224,7 +224,7 @@ def test_a_request_that_never_reached_the_exchange_may_be_retried_with_its_key()
 
 
 def test_a_key_of_another_kind_of_request_is_rejected() -> None:
-    """Neither is it done, nor is it answered with what it did not ask for."""
+    """It is neither executed nor answered with the result of the other request."""
     harness = Harness()
     client = harness.connect("alice")
     client.call("private/buy", **ORDER, idempotency_key="a")
@@ -247,7 +247,7 @@ def test_a_repeated_count_cannot_list_its_orders() -> None:
 
 
 def test_a_request_whose_first_one_is_in_progress_has_to_retry() -> None:
-    """While a large cancel goes on, from the state as well; afterwards it has its answer."""
+    """10040 while a large cancel is in progress; afterwards the reply."""
     harness = Harness()
     client = harness.connect("alice")
     for _ in range(2 * harness.exchange.state.parameters.slice + 1):
@@ -267,7 +267,7 @@ def test_a_request_whose_first_one_is_in_progress_has_to_retry() -> None:
 
 @pytest.mark.parametrize("key", ["", "k" * 65, 5, ["a"], {"a": 1}])
 def test_a_key_has_1_to_64_characters(key: object) -> None:
-    """Anything else is refused by name, before anything is done."""
+    """Anything else is rejected by name before the request is executed."""
     client = Harness().connect("alice")
     error = client.error("private/buy", **ORDER, idempotency_key=key)
     assert (-32602, "idempotency_key") == (error["code"], error["data"]["param"])
@@ -275,7 +275,7 @@ def test_a_key_has_1_to_64_characters(key: object) -> None:
 
 
 def test_the_longest_key_is_accepted_and_null_is_no_key() -> None:
-    """Characters count, not bytes."""
+    """The limit is in characters, not bytes."""
     harness = Harness()
     client = harness.connect("alice")
     for key in ("ü" * 64, "ü" * 64, None, None):
@@ -284,7 +284,7 @@ def test_the_longest_key_is_accepted_and_null_is_no_key() -> None:
 
 
 def test_queries_ignore_the_key() -> None:
-    """Unknown parameters are ignored, and to a read this is one."""
+    """Queries ignore the key like any unknown parameter."""
     client = Harness().connect("alice")
     client.call("private/buy", **ORDER, idempotency_key="a")
     orders = client.call("private/get_open_orders", idempotency_key="a")
@@ -315,7 +315,7 @@ def test_first_answers_survive_a_restart() -> None:
 
 
 def test_a_repeated_request_costs_credits() -> None:
-    """Or a flood of repetitions would be free."""
+    """Otherwise a flood of repeated requests would be free."""
     harness = Harness("[limits]\nenabled = true\n")
     client = harness.connect("alice")
     params = ORDER | {"idempotency_key": "a"}
@@ -328,7 +328,7 @@ def test_a_repeated_request_costs_credits() -> None:
 
 
 def test_a_repeated_request_is_not_counted_in_flight() -> None:
-    """It is answered at once, also for an account that has as many on their way as it may."""
+    """It is answered at once, even at the account's limit of requests in flight."""
     harness = Harness("[limits]\nenabled = true\n")
     client = harness.connect("alice")
     params = ORDER | {"idempotency_key": "a"}

@@ -26,7 +26,7 @@ def test_a_repeated_order_has_only_its_first_trades() -> None:
 
 
 def test_a_repeated_cancel_all_lists_only_the_first_orders() -> None:
-    """It is the answer to a request that asked for the list; the number alone is whole."""
+    """A detailed result lists only the first orders; the count is complete."""
     client = Harness().connect("alice")
     for key, detailed in (("a", True), ("b", False)):
         for _ in range(MANY):

@@ -18,7 +18,7 @@ ORDER: Json = {"instrument_name": BTC, "amount": 10, "type": "limit", "price": 6
 
 
 def token_of(harness: Harness) -> str:
-    """A token of Alice's for HTTP."""
+    """Return an access token of Alice for HTTP."""
     status, reply = harness.get(f"/api/v2/public/auth?{urlencode(credentials('alice'))}")
     assert 200 == status
     return str(reply["result"]["access_token"])

@@ -31,14 +31,14 @@ def alice() -> Client:
 
 
 def get(client: Client, method: str, **params: str) -> dict[str, Any]:
-    """The reply to a GET whose values are these strings."""
+    """Return the reply to a GET with these values."""
     query = "&".join(f"{name}={quote(value)}" for name, value in params.items())
     _, reply = client.harness.get(f"/api/v2/{method}?{query}", BASIC)
     return reply
 
 
 def margins(client: Client, *, over: str, **given: object) -> dict[str, Any]:
-    """A request that takes two exact numbers, by either transport."""
+    """Send a request with two exact numbers over HTTP or WebSocket."""
     params: dict[str, Any] = {"instrument_name": BTC, "amount": "10", "price": "65000"} | given
     if over == "get":
         return get(client, "private/get_margins", **params)
@@ -51,7 +51,7 @@ def margins(client: Client, *, over: str, **given: object) -> dict[str, Any]:
 def test_a_string_without_a_json_number_is_rejected(
     alice: Client, over: str, param: str, text: str
 ) -> None:
-    """Naming the parameter."""
+    """The error names the parameter."""
     reply = margins(alice, over=over, **{param: text})
     assert {"reason": "wrong format", "param": param} == reply["error"]["data"]
 
@@ -86,7 +86,7 @@ _SHARED = Harness().connect("alice")
 
 
 def assume_encodable(text: str) -> None:
-    """Lone surrogates are no text on any wire."""
+    """Lone surrogates cannot be encoded."""
     from hypothesis import assume
 
     assume(not any(0xD800 <= ord(each) < 0xE000 for each in text))
@@ -103,7 +103,7 @@ def _is_number(text: str) -> bool:
 @pytest.mark.parametrize("over", ["get", "json"])
 @pytest.mark.parametrize("text", [each for each in NO_NUMBERS if each])
 def test_whole_numbers_follow_the_same_grammar(alice: Client, over: str, text: str) -> None:
-    """Counts, depths and times; `null` is no time, as in JSON."""
+    """Counts, depths and timestamps; `null` is not a timestamp."""
     for method, param in (
         ("public/get_order_book", "depth"),
         ("public/get_last_trades_by_instrument", "count"),
@@ -142,7 +142,7 @@ def test_numbers_out_of_range_name_the_limit(alice: Client, over: str) -> None:
 
 @pytest.mark.parametrize("number", ["1e99999999999999999999", "1e-99999999999999999999"])
 def test_an_exponent_beyond_the_range_is_rejected_by_name(alice: Client, number: str) -> None:
-    """As a JSON number, which nothing can hold."""
+    """A JSON number that Decimal cannot represent."""
     params = f'{{"instrument_name":"{BTC}","amount":{number},"price":65000}}'
     alice.carry_out(
         alice.send(f'{{"id":1,"method":"private/get_margins","params":{params}}}'.encode())
@@ -154,7 +154,7 @@ def test_an_exponent_beyond_the_range_is_rejected_by_name(alice: Client, number:
 @pytest.mark.parametrize("value", [True, False, None, [], [10], {}, {"a": 1}])
 @pytest.mark.parametrize("param", ["amount", "price"])
 def test_a_value_that_is_not_a_number_is_rejected(alice: Client, param: str, value: object) -> None:
-    """Also true, which Python has for 1."""
+    """Including true, which equals 1 in Python."""
     error = margins(alice, over="json", **{param: value})["error"]
     reason = "must not be null" if value is None else "wrong format"
     assert (-32602, {"reason": reason, "param": param}) == (error["code"], error["data"])
@@ -179,7 +179,7 @@ def test_a_value_that_is_not_a_number_is_rejected(alice: Client, param: str, val
 )
 @pytest.mark.parametrize("over", ["get", "json"])
 def test_booleans_may_be_strings(alice: Client, over: str, text: str, meaning: bool | None) -> None:
-    """`true` and `false`, and nothing that only looks like one."""
+    """Only `true` and `false` are accepted."""
     given = {"currency": "BTC", "extended": text}
     method = "private/get_account_summary"
     reply = get(alice, method, **given) if over == "get" else alice.request(method, **given)
@@ -205,7 +205,7 @@ def test_booleans_may_be_strings(alice: Client, over: str, text: str, meaning: b
     ],
 )
 def test_lists_are_json_or_repeated_keys(alice: Client, query: str, ids: bool) -> None:
-    """And are refused by name where they are no lists of strings."""
+    """Anything but a list of strings is rejected by name."""
     _, reply = alice.harness.get(f"/api/v2/private/get_order_margin_by_ids?{query}", BASIC)
     if ids:
         assert [] == reply["result"]

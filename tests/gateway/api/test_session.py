@@ -44,7 +44,7 @@ def test_a_read_scope_cannot_trade() -> None:
 
 
 def test_a_narrower_scope_is_granted_as_requested() -> None:
-    """A log-in gets what it asked for, not all that its key could have."""
+    """A login gets the scope that it requests, not all that its key allows."""
     client = Harness().connect()
     granted = client.login("alice", scope="trade:read")
     assert "connection mainaccount trade:read" == granted["scope"]
@@ -52,7 +52,7 @@ def test_a_narrower_scope_is_granted_as_requested() -> None:
 
 
 def test_a_login_applies_to_requests_sent_before_its_reply() -> None:
-    """Clients send log-in, subscription and order without waiting."""
+    """Clients send login, subscription and order without waiting for replies."""
     harness = Harness()
     client = harness.connect()
     credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
@@ -73,7 +73,7 @@ def test_a_login_applies_to_requests_sent_before_its_reply() -> None:
 
 
 def test_requests_of_a_session_are_numbered_from_one() -> None:
-    """The venue does nothing twice: numbers only grow, and replies without a command take none."""
+    """Numbers increase, and requests without a command take none."""
     client = Harness().connect("alice")
     client.call("public/get_time")
     origins = [only_submit(client.send(client.frame("private/buy", ORDER))).origin for _ in "ab"]
@@ -82,7 +82,7 @@ def test_requests_of_a_session_are_numbered_from_one() -> None:
 
 
 def test_a_request_with_a_token_acts_for_the_owner_of_the_token() -> None:
-    """Without touching the connection's own log-in, and outside its session."""
+    """The connection's login does not change, and the command is outside its session."""
     harness = Harness()
     token = harness.connect().login("bob", scope="session:one")["access_token"]
     client = harness.connect("alice")
@@ -94,7 +94,7 @@ def test_a_request_with_a_token_acts_for_the_owner_of_the_token() -> None:
 
 
 def test_a_token_of_the_connections_own_account_stays_in_its_session() -> None:
-    """Some clients send the token with every request: their orders still end with them."""
+    """Some clients send the token with every request; cancel-on-disconnect still applies."""
     client = Harness().connect()
     token = client.login("alice")["access_token"]
     submit = only_submit(client.send(client.frame("private/buy", ORDER | {"access_token": token})))
@@ -103,14 +103,14 @@ def test_a_token_of_the_connections_own_account_stays_in_its_session() -> None:
 
 @pytest.mark.parametrize("token", ["nonsense", "a.b", ""])
 def test_a_bad_token_is_unauthorized(token: str) -> None:
-    """13009, also where the connection itself is logged in."""
+    """13009, even if the connection is logged in."""
     client = Harness().connect("alice")
     error = client.error("private/get_open_orders", access_token=token)
     assert (13009, "unauthorized") == (error["code"], error["message"])
 
 
 def test_a_connection_token_is_invalid_on_other_connections() -> None:
-    """It is bound to the connection that it was issued on."""
+    """The token is bound to the connection on which it was issued."""
     harness = Harness()
     token = harness.connect().login("alice")["access_token"]
     elsewhere = harness.connect().error("private/get_open_orders", access_token=token)
@@ -119,7 +119,7 @@ def test_a_connection_token_is_invalid_on_other_connections() -> None:
 
 
 def test_an_expired_login_can_be_renewed() -> None:
-    """Private calls are 13009 from the second of expiry; public ones, log-ins too, still work."""
+    """Private methods return 13009 from the time of expiry; public ones, logins too, still work."""
     harness = Harness()
     client = harness.connect()
     granted = client.login("alice", scope="trade:read expires:60")
@@ -132,13 +132,13 @@ def test_an_expired_login_can_be_renewed() -> None:
 
 
 def test_without_limits_requests_are_not_counted() -> None:
-    """The credits of the API are off unless the operator wants them."""
+    """Credits can be switched off in the configuration."""
     client = Harness().connect()
     assert [START + 1_000] * 300 == [client.call("public/get_time") for _ in range(300)]
 
 
 def test_a_client_without_credits_gets_an_error_and_is_disconnected() -> None:
-    """A burst of 100, then 10028 and the end, as the API has it; garbage costs as well."""
+    """A burst of 100, then 10028 and a close, as in the API; malformed requests cost too."""
     harness = Harness("[limits]\nenabled = true\n")
     client = harness.connect()
     for _ in range(50):
@@ -154,7 +154,7 @@ def test_a_client_without_credits_gets_an_error_and_is_disconnected() -> None:
 
 
 def test_orders_have_separate_credits_whose_exhaustion_keeps_the_connection() -> None:
-    """A bot that meets the limit of orders can still cancel everything, and stays connected."""
+    """A bot at its order limit stays connected and can still cancel all orders."""
     harness = Harness("[limits]\nenabled = true\nmatching_burst = 2\n")
     client = harness.connect("alice")
     replies = [client.request("private/buy", **ORDER) for _ in range(3)]
@@ -203,7 +203,7 @@ def test_a_repeated_request_is_answered_at_the_in_flight_limit() -> None:
 
 
 def test_a_login_is_not_counted_in_flight() -> None:
-    """So that a client can send its log-in and all its orders in one go."""
+    """A client can send its login and all its orders at once."""
     client = Harness("[limits]\nenabled = true\nundecided_requests = 1\n").connect()
     credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
     params = {"grant_type": "client_credentials", **credentials}
@@ -214,7 +214,7 @@ def test_a_login_is_not_counted_in_flight() -> None:
 
 
 def test_a_request_that_never_reached_the_exchange_releases_its_place() -> None:
-    """Refused by a full inbox, or forgotten with its connection: neither counts for ever."""
+    """Whether the inbox was full or the connection ended, the place is released."""
     harness = Harness("[limits]\nenabled = true\nundecided_requests = 1\n")
     client = harness.connect("alice")
     submit = only_submit(client.send(client.frame("private/buy", ORDER)))
@@ -228,7 +228,7 @@ def test_a_request_that_never_reached_the_exchange_releases_its_place() -> None:
 
 
 def test_a_login_whose_session_does_not_start_is_reverted() -> None:
-    """The client is refused, and its next private request as well."""
+    """The login fails, and so does the next private request."""
     client = Harness().connect()
     credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
     frame = client.frame("public/auth", {"grant_type": "client_credentials", **credentials})
@@ -238,7 +238,7 @@ def test_a_login_whose_session_does_not_start_is_reverted() -> None:
 
 
 def test_a_second_login_succeeds_after_the_first_failed() -> None:
-    """Both were sent at once; only the second start of the session got through."""
+    """Both were sent at once; only the second StartSession was taken."""
     client = Harness().connect()
     credentials = {"client_id": "alice-key", "client_secret": "alice-secret"}
     params = {"grant_type": "client_credentials", **credentials}
@@ -250,7 +250,7 @@ def test_a_second_login_succeeds_after_the_first_failed() -> None:
 
 
 def test_a_closing_venue_rejects_commands_and_answers_queries() -> None:
-    """11051, so that clients come back later."""
+    """11051 tells clients to retry later."""
     harness = Harness()
     client = harness.connect("alice")
     harness.venue.closing = True
@@ -259,7 +259,7 @@ def test_a_closing_venue_rejects_commands_and_answers_queries() -> None:
 
 
 def test_logout_closes_quietly_and_revokes_the_tokens() -> None:
-    """No reply, no cancel-on-disconnect, and the refresh token is worth nothing any more."""
+    """No reply and no cancel-on-disconnect; the refresh token is invalid."""
     harness = Harness()
     client = harness.connect()
     granted = client.login("alice")
@@ -271,7 +271,7 @@ def test_logout_closes_quietly_and_revokes_the_tokens() -> None:
 
 
 def test_a_connection_may_log_in_to_another_account() -> None:
-    """The last log-in counts; orders from then on are the new account's."""
+    """The last login applies; later orders belong to the new account."""
     harness = Harness()
     client = harness.connect("alice")
     mine = client.call("private/buy", **ORDER)["order"]["order_id"]
@@ -282,7 +282,7 @@ def test_a_connection_may_log_in_to_another_account() -> None:
 
 
 def test_an_idle_client_gets_a_test_request_and_is_then_disconnected() -> None:
-    """A plain beat while it talks, a test request once it was quiet, the end without an answer."""
+    """A heartbeat while there is input, then a test request, then the close."""
     client = Harness().connect()
     session = client.session
     session.on_chunk(0.0)
@@ -315,7 +315,7 @@ def _pushed(client: Client, now: float) -> object:
 
 
 def test_a_deeply_nested_request_gets_a_reply() -> None:
-    """Also at the very depth at which one decoder still goes on and the next no longer does."""
+    """Including the depth that one decoder accepts and the other does not."""
     client = Harness().connect("alice")
     start = b'{"id":1,"method":"private/buy","params":{"access_token":null,"x":'
     for depth in range(0, 1_100, 1):

@@ -23,7 +23,7 @@ def signed(target: str, *, stamp: int, nonce: str = "n", verb: str = "GET", body
 
 
 def test_http_requests_share_one_sequence() -> None:
-    """All HTTP clients are session 0, so that their numbers must not repeat among each other."""
+    """All HTTP clients are session 0, so that their request numbers must be unique."""
     harness = Harness()
     orders = [
         harness.get(
@@ -56,7 +56,7 @@ def test_http_accepts_every_kind_of_authorization() -> None:
 
 
 def test_a_signature_covers_the_query_as_it_was_sent() -> None:
-    """Changing one parameter on the way breaks it."""
+    """Changing a parameter invalidates it."""
     harness = Harness()
     header = signed("/api/v2/private/get_open_orders", stamp=harness.clock.time)
     status, body = harness.get("/api/v2/private/get_open_orders?kind=future", header)
@@ -64,7 +64,7 @@ def test_a_signature_covers_the_query_as_it_was_sent() -> None:
 
 
 def test_a_signature_covers_the_body_of_a_post() -> None:
-    """POST signs its body; the id is echoed there, and left out of a GET."""
+    """The signature of a POST covers its body; the reply has the id, unlike that of a GET."""
     harness = Harness()
     body = '{"jsonrpc":"2.0","id":0,"method":"private/get_open_orders","params":{}}'
     target = "/api/v2/private/get_open_orders"
@@ -81,7 +81,7 @@ def test_a_signature_covers_the_body_of_a_post() -> None:
 
 
 def test_post_names_the_method_in_the_path_or_in_the_body() -> None:
-    """The bare path takes it from the body, a path with a method needs none there."""
+    """The bare path takes the method from the body; a path with a method needs none."""
     harness = Harness()
     bare = HttpRequest(
         verb="POST", target="/api/v2", method="", body=b'{"id":1,"method":"/public/test"}'

@@ -95,7 +95,7 @@ def test_the_numbers_of_a_position_are_consistent(alice: Client) -> None:
 
 
 def test_a_flat_position_is_zero_and_not_listed(alice: Client) -> None:
-    """get_position answers with direction zero, get_positions leaves it out."""
+    """get_position returns direction zero, get_positions omits the position."""
     flat = alice.call("private/get_position", instrument_name="ETH-PERPETUAL")
     assert ("zero", 0.0, None) == tuple(
         flat[name] for name in ("direction", "size", "estimated_liquidation_price")
@@ -135,7 +135,7 @@ def test_the_numbers_of_a_summary_add_up(alice: Client, currency: str) -> None:
 
 
 def test_a_summary_agrees_with_its_positions(alice: Client) -> None:
-    """With one position and no order the account's margins and profits are the position's."""
+    """With one position and no order, margins and profits are those of the position."""
     summary = alice.call("private/get_account_summary", currency="BTC")
     position = alice.call("private/get_position", instrument_name=BTC)
     for of_account, of_position in (
@@ -163,7 +163,7 @@ def test_summaries_hold_every_currency(alice: Client) -> None:
 def test_a_summary_in_an_unlisted_currency_is_zero_and_creates_no_wallet(
     harness: Harness, alice: Client
 ) -> None:
-    """Bots ask for the currencies of their authors; a read must not change the state."""
+    """A query for an unlisted currency must not change the state."""
     digest = harness.exchange.digest()
     shown = alice.call("private/get_account_summary", currency="EURR")
     assert ("EURR", 0.0, 0.0) == (shown["currency"], shown["equity"], shown["available_funds"])
@@ -198,7 +198,7 @@ def test_the_extended_summary_has_the_profile(alice: Client) -> None:
 def test_get_margins_returns_the_margin_of_either_side(
     alice: Client, instrument: str, amount: float, price: float, needed: float
 ) -> None:
-    """Initial margin and fee in the settlement currency, on either side; and the band."""
+    """Initial margin and fee in the settlement currency for either side, and the price band."""
     shown = alice.call(
         "private/get_margins", instrument_name=instrument, amount=amount, price=price
     )

@@ -33,7 +33,7 @@ def alice(harness: Harness) -> Client:
 
 
 def left(client: Client) -> list[int]:
-    """Which rows of BOOK are still open."""
+    """Return the rows of BOOK that are still open."""
     prices = {order["price"] for order in client.call("private/get_open_orders")}
     return [row for row, (_, _, price, _) in enumerate(BOOK) if price in prices]
 
@@ -70,7 +70,7 @@ def without(rows: Iterable[int]) -> list[int]:
 def test_a_filter_cancels_only_the_orders_it_selects(
     harness: Harness, alice: Client, method: str, params: Json, gone: list[int]
 ) -> None:
-    """The result is the number of orders; a filter that fits nothing must not become no filter."""
+    """The result is the number of orders; an empty selection must not cancel all."""
     assert len(gone) == alice.call(f"private/{method}", **params)
     assert without(gone) == left(alice)
     assert 1 == len(harness.connect("bob").call("private/get_open_orders"))
@@ -112,7 +112,7 @@ def test_detailed_cancels_list_the_orders_by_instrument(
 def test_an_invalid_filter_cancels_nothing(
     alice: Client, method: str, params: Json, code: int, param: str | None
 ) -> None:
-    """An empty label least of all: it would fit every order that has none."""
+    """An empty label is rejected: it would select every order without a label."""
     error = alice.error(f"private/{method}", **params)
     assert (code, param) == (error["code"], error.get("data", {}).get("param"))
     assert without([]) == left(alice)
@@ -137,7 +137,7 @@ def test_only_one_of_two_cancels_in_flight_takes_effect(alice: Client) -> None:
 
 
 def test_a_list_of_currencies_may_come_in_a_query(harness: Harness, alice: Client) -> None:
-    """As JSON text, as ccxt writes it."""
+    """As JSON text, which ccxt sends."""
     token = alice.login("alice", scope="session:http")["access_token"]
     target = f"/api/v2/private/cancel_all_by_kind_or_type?access_token={token}&currency="
     status, body = harness.get(target + "%5B%22BTC%22%2C%22ETH%22%5D")
@@ -145,7 +145,7 @@ def test_a_list_of_currencies_may_come_in_a_query(harness: Harness, alice: Clien
 
 
 def test_a_thousand_orders_are_cancelled_and_counted(harness: Harness) -> None:
-    """More than one slice of work: the answer comes when the last is gone."""
+    """The cancel takes several entries; the reply follows the last one."""
     client = harness.connect("alice")
     for step in range(1_000):
         client.call(

@@ -35,7 +35,7 @@ def test_the_status_is_given_as_strings(harness: Harness) -> None:
 
 @pytest.mark.parametrize("interval", [9, -1, 1e300, "often", None])
 def test_a_heartbeat_interval_is_at_least_ten_seconds(harness: Harness, interval: object) -> None:
-    """And a number of them."""
+    """The interval must be a number."""
     client = harness.connect()
     params: Json = {} if interval is None else {"interval": interval}
     assert "interval" == client.error("public/set_heartbeat", **params)["data"]["param"]
@@ -43,7 +43,7 @@ def test_a_heartbeat_interval_is_at_least_ten_seconds(harness: Harness, interval
 
 
 def test_disable_heartbeat_stops_the_heartbeats(harness: Harness) -> None:
-    """The idle limit remains."""
+    """The idle timeout remains."""
     client = harness.connect()
     assert "ok" == client.call("public/set_heartbeat", interval=10.5)
     assert 10.5 == client.session.next_wake()
@@ -52,7 +52,7 @@ def test_disable_heartbeat_stops_the_heartbeats(harness: Harness) -> None:
 
 
 def test_cancel_on_disconnect_cancels_orders_with_their_connection(harness: Harness) -> None:
-    """Those of this connection only, and with their reason."""
+    """Only this connection's orders are cancelled, with the reason."""
     staying, leaving = harness.connect("alice"), harness.connect("alice")
     staying.call("private/buy", **ORDER)
     order_id = leaving.call("private/buy", **ORDER)["order"]["order_id"]
@@ -67,7 +67,7 @@ def test_cancel_on_disconnect_cancels_orders_with_their_connection(harness: Harn
 
 
 def test_orders_stay_open_without_cancel_on_disconnect(harness: Harness) -> None:
-    """Cancel-on-disconnect is off until asked for, and can be turned off again."""
+    """Cancel-on-disconnect is off by default and can be disabled again."""
     client = harness.connect("alice")
     client.call("private/enable_cancel_on_disconnect", scope="connection")
     client.call("private/disable_cancel_on_disconnect", scope="connection")

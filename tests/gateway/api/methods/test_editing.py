@@ -41,7 +41,7 @@ def test_an_edit_keeps_the_id_and_every_field_it_does_not_name(alice: Client) ->
 
 
 def test_an_edit_may_trade(alice: Client, bob: Client) -> None:
-    """Edited to a crossing price, it answers with its trades as a new order would."""
+    """An edit to a crossing price returns trades like a new order."""
     bob.call("private/sell", instrument_name=PERPETUAL, amount=30, price=65_000)
     order_id = buy(alice)["order_id"]
     result = alice.call("private/edit", order_id=order_id, price=65_000)
@@ -82,7 +82,7 @@ def test_closed_orders_and_orders_of_others_cannot_be_edited(alice: Client, bob:
 def test_an_edit_whose_order_closes_in_flight_says_how_it_closed(
     alice: Client, bob: Client
 ) -> None:
-    """The edit was sent while the order was open, and decided when it was not."""
+    """The edit was sent while the order was open, but executed after it closed."""
     order_id = buy(alice)["order_id"]
     edit = alice.send(alice.frame("private/edit", {"order_id": order_id, "amount": 50}))
     cancel = alice.send(alice.frame("private/cancel", {"order_id": order_id}))
@@ -93,7 +93,7 @@ def test_an_edit_whose_order_closes_in_flight_says_how_it_closed(
 
 
 def test_close_position_closes_the_whole_position(alice: Client, bob: Client) -> None:
-    """A reduce-only order over all of it; without a position there is nothing to close."""
+    """A reduce-only order of the position's size; without a position it is rejected."""
     close = {"instrument_name": PERPETUAL, "type": "market"}
     error = alice.error("private/close_position", **close)
     assert (11030, "other_reject no_position") == (error["code"], error["message"])
@@ -106,7 +106,7 @@ def test_close_position_closes_the_whole_position(alice: Client, bob: Client) ->
 
 
 def test_close_position_with_a_limit_needs_a_price(alice: Client, bob: Client) -> None:
-    """And rests there."""
+    """The order rests at the limit."""
     buy(alice, amount=50)
     bob.call("private/sell", instrument_name=PERPETUAL, amount=50, price=64_500)
     close = {"instrument_name": PERPETUAL, "type": "limit"}

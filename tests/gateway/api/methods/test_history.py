@@ -53,7 +53,7 @@ def ids(result: Any) -> tuple[list[str], bool]:
 def test_trades_by_instrument(
     scope: str, params: dict[str, Any], expected: tuple[list[str], bool]
 ) -> None:
-    """Newest first, or oldest first from a given beginning; `count` and `has_more` cut pages."""
+    """Newest first, or oldest first from a start; `count` and `has_more` make pages."""
     _, alice, _ = traded()
     assert expected == ids(alice.call(f"{scope}_by_instrument", instrument_name=BTC, **params))
 
@@ -80,7 +80,7 @@ def test_trades_by_currency(
 
 @pytest.mark.parametrize("scope", ["public/get_last_trades", "private/get_user_trades"])
 def test_trades_by_time_need_a_period(scope: str) -> None:
-    """Either end of the time is enough, none is not."""
+    """One of start and end is enough; without either it is an error."""
     _, alice, _ = traded()
     by_instrument, by_currency = f"{scope}_by_instrument_and_time", f"{scope}_by_currency_and_time"
     assert (["3", "1"], False) == ids(
@@ -114,7 +114,7 @@ def test_a_public_trade_has_every_field() -> None:
 
 
 def test_a_user_trade_has_every_field() -> None:
-    """The user's own direction, fee, role and order; matching_id is there and null."""
+    """The party's direction, fee, role and order; matching_id is null."""
     harness, _, bob = traded()
     (trade,) = bob.call("private/get_user_trades_by_currency", currency="USDC")["trades"]
     order_id = trade.pop("order_id")
@@ -154,7 +154,7 @@ def test_a_user_trade_has_every_field() -> None:
 
 
 def test_profit_is_reported_by_the_trade_that_realises_it() -> None:
-    """Bought 65,000 USD at 65,000 and sold at 65,650: a hundredth of a bitcoin, near enough."""
+    """Bought 65,000 USD at 65,000 and sold at 65,650: about a hundredth of a bitcoin."""
     harness = Harness()
     alice, bob = harness.connect("alice"), harness.connect("bob")
     for price, buyer, seller in ((65_000, bob, alice), (65_650, alice, bob)):
@@ -181,7 +181,7 @@ def test_trades_of_an_order_are_returned_as_a_list() -> None:
 
 
 def test_an_account_sees_only_its_own_trades() -> None:
-    """Private histories need a log-in and show the account's own alone."""
+    """Private histories need a login and contain only the account's records."""
     harness, _, _ = traded()
     method = "private/get_user_trades_by_currency"
     assert ([], False) == ids(harness.connect("reader").call(method, currency="any"))
@@ -195,7 +195,7 @@ def history(client: Client, **params: object) -> list[str]:
 
 
 def test_order_history_pages_by_count_and_offset() -> None:
-    """Both are honoured, or clients would page for ever; the last to close comes first."""
+    """Both apply; the order that closed last comes first."""
     _, alice, _ = traded()
     assert ["9", "SOL_USDC-7", "5", "ETH-3", "1"] == history(alice, currency="any")
     assert ["SOL_USDC-7", "5"] == history(alice, currency="any", count=2, offset=1)
@@ -208,7 +208,7 @@ def test_order_history_pages_by_count_and_offset() -> None:
 
 
 def test_order_history_includes_unfilled_orders_only_on_request() -> None:
-    """`include_unfilled` brings the cancelled ones."""
+    """`include_unfilled` includes orders cancelled without a trade."""
     _, alice, _ = traded()
     order = alice.call("private/buy", instrument_name=BTC, amount=10, price=64_900)["order"]
     alice.call("private/cancel", order_id=order["order_id"])
@@ -247,6 +247,6 @@ def test_order_history_can_be_continued() -> None:
     ],
 )
 def test_invalid_parameters_are_named(method: str, params: dict[str, Any]) -> None:
-    """-32602, with the one that is wrong."""
+    """-32602 with the name of the invalid parameter."""
     error = Harness().connect("alice").error(method, **params)
     assert (-32602, list(params)[-1]) == (error["code"], error["data"]["param"])

@@ -48,7 +48,7 @@ def test_a_signature_logs_in_with_its_timestamp_as_number_or_text(
 
 
 def test_a_refresh_revokes_the_earlier_tokens(client: Client) -> None:
-    """The new token counts, the old one and the used refresh token do not."""
+    """The new token is valid; the old one and the used refresh token are not."""
     first = client.login("alice", scope="session:one")
     renewal = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
     second = client.call("public/auth", **renewal)
@@ -106,7 +106,7 @@ _STAMPS = ("1.0", "1e3", "+1", " 1", "1_0", "", "\u0661", "9" * 17, -1)
 
 
 def _wrong_types() -> list[tuple[Json, str, object]]:
-    """Each parameter of each grant, with each kind of JSON value that it is not."""
+    """Yield each parameter of each grant with a JSON value of each wrong type."""
     optional = {"state": "", "scope": ""}
     wrong: tuple[object, ...] = (5, 1.5, True, [], {}, ["x"])
     stamps: tuple[object, ...] = (1.5, 1e12, True, [], {}, *_STAMPS)
@@ -141,7 +141,7 @@ def test_a_fractional_timestamp_is_rejected_even_if_signed(client: Client, text:
 
 @pytest.mark.parametrize("text", [*map(str, _STAMPS), "1760000001000.0", "1e12", "true", "null"])
 def test_a_timestamp_in_a_query_is_parsed_as_in_json(client: Client, text: str) -> None:
-    """Over HTTP all is text; an integer's digits are taken as they are signed."""
+    """Values of a query are text; the digits of an integer are verified as signed."""
     params = signature(client.harness.clock.time)
     target = "/api/v2/public/auth?" + urlencode(params)
     assert 200 == client.harness.get(target)[0]
@@ -162,7 +162,7 @@ def test_an_invalid_scope_is_named(client: Client, scope: str) -> None:
 
 
 def test_a_failed_login_keeps_the_previous_login(client: Client) -> None:
-    """A connection that is logged in stays so."""
+    """A logged-in connection stays logged in."""
     client.login("alice")
     wrong = {"grant_type": "client_credentials", "client_id": "bob-key", "client_secret": "?"}
     assert 13004 == client.error("public/auth", **wrong)["code"]
@@ -170,7 +170,7 @@ def test_a_failed_login_keeps_the_previous_login(client: Client) -> None:
 
 
 def test_a_login_over_http_starts_no_session(client: Client) -> None:
-    """There is no connection that could end it; the token is for the requests that follow."""
+    """The token is for later requests; there is no connection whose end could end a session."""
     harness = client.harness
     status, body = harness.get(
         "/api/v2/public/auth?grant_type=client_credentials"

@@ -21,7 +21,7 @@ def trade(harness: Harness, amount: float = 10, price: float = 65_000, name: str
 
 
 def test_get_instruments_needs_no_parameters() -> None:
-    """ccxt asks so: all currencies, with everything that its parser insists on."""
+    """ccxt sends none: all currencies, with every field that its parser requires."""
     harness = Harness()
     listed = harness.connect().call("public/get_instruments")
     assert set(harness.exchange.state.markets) == {each["instrument_name"] for each in listed}
@@ -73,13 +73,13 @@ def test_get_instruments_needs_no_parameters() -> None:
 def test_instruments_are_selected_by_settlement_currency(
     params: dict[str, Any], families: set[str]
 ) -> None:
-    """A currency that is known but not ours has none; it is no error."""
+    """A known currency that is not listed has none, without an error."""
     listed = Harness().connect().call("public/get_instruments", **params)
     assert families == {each["instrument_name"].partition("-")[0] for each in listed}
 
 
 def test_an_expired_instrument_moves_to_the_other_list() -> None:
-    """It is no longer active, but can still be looked up."""
+    """It is no longer active but is still found by name."""
     harness = Harness()
     client = harness.connect()
     name = next(name for name in harness.exchange.state.markets if "PERPETUAL" not in name)
@@ -251,7 +251,7 @@ def test_summaries_have_null_for_missing_prices() -> None:
 
 
 def test_summaries_of_a_currency_cover_its_markets() -> None:
-    """USDC has the three linear perpetuals; a kind that we do not list has none."""
+    """USDC has the three linear perpetuals; a kind that is not listed has none."""
     client = Harness().connect()
     result = client.call("public/get_book_summary_by_currency", currency="USDC")
     assert 3 == len(result)
@@ -261,7 +261,7 @@ def test_summaries_of_a_currency_cover_its_markets() -> None:
 
 
 def test_expirations_are_grouped_by_currency_and_kind() -> None:
-    """`any` has the kinds at once, a currency has them one level deeper."""
+    """`any` maps kinds to expirations; a currency has one more level."""
     client = Harness().connect()
     everything = client.call("public/get_expirations", currency="any", kind="any")
     assert ("PERPETUAL", []) == (everything["future"][-1], everything["option"])

@@ -80,7 +80,7 @@ def test_orders_with_a_label_include_closed_orders(alice: Client) -> None:
 
 
 def test_get_order_margin_by_ids_returns_the_margin_of_each_order(alice: Client) -> None:
-    """For each open order of the account, in its settlement currency; others are left out."""
+    """For each open order of the account, in its settlement currency; other ids are omitted."""
     margins = alice.call("private/get_order_margin_by_ids", ids=["1", "SOL_USDC-3", "77", "ETH-1"])
     shown = [(each["order_id"], each["initial_margin_currency"]) for each in margins]
     assert [("1", "BTC"), ("SOL_USDC-3", "USDC")] == shown

@@ -43,7 +43,7 @@ def test_without_a_login_only_public_channels_without_raw_are_available(harness:
 
 
 def test_private_channels_need_their_scope(harness: Harness) -> None:
-    """account:read for the portfolio, trade:read for the others; more is left out."""
+    """account:read for the portfolio, trade:read for the others; the rest is omitted."""
     client = harness.connect()
     client.login("alice", scope="trade:read")
     channels = [PORTFOLIO, ORDERS, "user.trades.any.any.raw"]
@@ -53,7 +53,7 @@ def test_private_channels_need_their_scope(harness: Harness) -> None:
 
 
 def test_unsubscribe_returns_the_channels_that_were_subscribed(harness: Harness) -> None:
-    """One by one, all public ones, or all."""
+    """Single channels, all public ones, or all."""
     client = harness.connect("alice")
     channels = [BOOK, QUOTE, ORDERS, PORTFOLIO]
     client.call("private/subscribe", channels=channels)

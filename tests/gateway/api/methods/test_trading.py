@@ -95,7 +95,7 @@ def types(shape: Json, fields: dict[str, type]) -> dict[str, type]:
 
 
 def test_an_order_has_every_field_that_strict_clients_require(alice: Client) -> None:
-    """Present, and of the right type, from the first reply on."""
+    """All fields are present and of the right type from the first reply on."""
     order = buy(alice, label="x1")
     assert ORDER_FIELDS == types(order, ORDER_FIELDS)
     shown = ("1", "open", "limit", "buy", "x1", 64_500.0, 100.0, 10.0, 0.0)
@@ -153,7 +153,7 @@ def test_ids_have_the_family_prefix_and_are_accepted_back(alice: Client) -> None
 def test_an_amount_is_given_in_units_or_in_contracts(
     alice: Client, params: Json, amount: float
 ) -> None:
-    """Both may be sent as long as they agree."""
+    """Both may be sent if they agree."""
     assert amount == buy(alice, **params)["amount"]
 
 
@@ -249,7 +249,7 @@ def test_a_sell_below_the_price_band_names_the_lowest_price(alice: Client) -> No
     ],
 )
 def test_parameters_without_effect_are_accepted(alice: Client, params: Json) -> None:
-    """Clients send defaults, unknown keys, and sizes shown in full."""
+    """Clients send defaults, unknown keys, and a display amount of the whole order."""
     assert "open" == buy(alice, **params)["order_state"]
 
 
