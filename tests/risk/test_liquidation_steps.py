@@ -71,6 +71,8 @@ def test_a_round_reports_amount_and_average_price() -> None:
     assert (BTC, "BTC") == (step.instrument, step.currency)
     filled = [(trade.price, trade.amount) for trade in of_type(events, Traded)]
     assert [(amount("48900"), amount("5000")), (amount("48890"), amount("7500"))] == filled
+    (changed,) = [e.order for e in of_type(events, OrderChanged) if e.order.liquidation]
+    assert OrderState.FILLED is changed.state
 
 
 def test_a_round_cancels_orders_and_reports_it() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from risk.events import Booked, BookingKind
-from risk.settlement import Settlement, settle_to_balance
-from risk.state import INSURANCE
+from book.order import TimeInForce
+from risk.events import Booked, BookingKind, PositionSettled
+from risk.settlement import Settlement, SettlementPrices, settle_to_balance
+from risk.state import FIRST_CLIENT, INSURANCE
 from tests.risk.bankruptcy import position_of, venue_after_fall
-from tests.risk.venue import BTC, of_type, open_venue
+from tests.risk.venue import BTC, WEEKLY, of_type, open_venue
 
 
 @pytest.mark.parametrize("funding", [-1_000, 0, 1_000])
@@ -57,3 +58,55 @@ def test_a_settlement_withholds_profits_and_the_open_deficit() -> None:
     settlement.sharing = []
     assert 0 == settlement.withheld(state, fund)
     assert 11 == settlement.withheld(state, venue.wallet("ann", "BTC"))
+
+
+def test_good_til_day_orders_of_all_markets_share_one_budget() -> None:
+    """The rest is cancelled by the next call."""
+    venue = open_venue(checked=False, ann={"BTC": "1"})
+    for market in (BTC, BTC, WEEKLY, WEEKLY, WEEKLY):
+        venue.buy("ann", market, "10", "49000", time_in_force=TimeInForce.GOOD_TIL_DAY)
+    state = venue.exchange.state
+    prices = dict.fromkeys((BTC, WEEKLY), SettlementPrices(1, 1, 0))
+    settlement = Settlement("BTC", 5, prices, 0)
+    assert 3 == settlement._cancel_day_orders(state, 3)
+    assert [WEEKLY, WEEKLY] == [order.instrument for order in venue.orders("ann")]
+    assert 2 == settlement._cancel_day_orders(state, 3)
+    assert [] == venue.orders("ann")
+
+
+def test_a_session_profit_is_the_sum_over_all_markets() -> None:
+    """Gains in one market count against losses in another."""
+    venue = open_venue(checked=False, ann={"BTC": "1"}, bob={"BTC": "1"})
+    venue.trade("ann", "bob", BTC, "10000", "49900")
+    venue.trade("bob", "ann", WEEKLY, "3000", "49800")
+    state = venue.exchange.state
+    prices = {
+        name: SettlementPrices(venue.market(name).mark, venue.market(name).mark, 0)
+        for name in (BTC, WEEKLY)
+    }
+    settlement = Settlement("BTC", 5, prices, 0)
+    state.events = []
+    assert 2 == settlement._settle_wallet(state, venue.wallet("ann", "BTC"))
+    results = [event.profit for event in of_type(state.events, PositionSettled)]
+    assert results[0] > 0 > results[1]
+    assert {venue.number("ann"): sum(results)} == settlement.profits
+
+
+def test_the_first_client_counts_among_the_clients() -> None:
+    """Smaller account numbers are system accounts."""
+    settlement = Settlement("BTC", 5, {}, 0)
+    settlement.count(FIRST_CLIENT, 4)
+    settlement.count(FIRST_CLIENT - 1, 4)
+    assert {FIRST_CLIENT: 4} == settlement.profits
+
+
+def test_a_shared_loss_refers_to_the_time_of_its_settlement() -> None:
+    """The booking of each client names it."""
+    venue = open_venue(checked=False, ann={"BTC": "1"})
+    state, ann = venue.exchange.state, venue.number("ann")
+    state.deficit("BTC").balance = -7
+    settlement = Settlement("BTC", 5, {}, 7, profits={ann: 11}, total=11, sharing=[ann])
+    state.events = []
+    settlement._share_next(state)
+    (booked,) = of_type(state.events, Booked)
+    assert (BookingKind.SOCIALISED_LOSS, -7, 5) == (booked.kind, booked.amount, booked.reference)
