@@ -7,7 +7,7 @@ from copy import copy
 import pytest
 
 from book.order import CancelReason, Side
-from book.units import SECOND
+from book.units import RATE, SECOND
 from risk import margin, margin_cache
 from risk.deleveraging import Deleverage
 from risk.delivery import Delivery
@@ -198,7 +198,7 @@ def test_the_smallest_losses_and_fees() -> None:
     assert 0 == fee(market, amount("10"), market.mark, 0)
     assert 1 == fee(market, amount("10"), market.mark, 1)
     resting = limit_order(1, 101, Side.BUY, market.mark - 10**8, amount("10"))
-    for rate, reserved in ((0, 0), (1, 1), (-1, 0)):
+    for rate, reserved in ((0, 0), (1, 1), (-1, 0), (-RATE // 1000, 0)):
         market.maker_rate = rate
         assert reserved == reserve(market, resting)
 

@@ -12,12 +12,14 @@ from risk.deleveraging import Deleverage
 from risk.events import (
     Liquidated,
     LiquidationStep,
+    MarketState,
     OrderChanged,
     SettlementKind,
     Traded,
 )
 from risk.reasons import Reason
 from risk.risk_terms import LossPolicy
+from risk.settlement import Settlement
 from risk.state import INSURANCE, SYSTEM_ACCOUNTS
 from tests.risk.bankruptcy import position_of, venue_after_fall
 from tests.risk.venue import (
@@ -273,3 +275,57 @@ def test_an_account_has_no_round_while_its_position_is_transferred() -> None:
     assert not liquidation._is_blocked(state, win)
     state.phases[0] = Deleverage(lou.account, WEEKLY)
     assert not liquidation._is_blocked(state, lou)
+
+
+def test_pending_accounts_exclude_tried_ones_and_are_limited() -> None:
+    """The account with the larger shortfall comes first."""
+    venue = open_venue(lou={"BTC": "0.06"}, low={"BTC": "0.05"}, win={"BTC": "1"})
+    for name in ("lou", "low"):
+        venue.trade(name, "win", BTC, "100000", "50000")
+    venue.tick(btc_usd="48900")
+    state = venue.exchange.state
+    low, lou = [(venue.number(name), "BTC") for name in ("low", "lou")]
+    assert [low, lou] == liquidation.pending(state)
+    assert [low] == liquidation.pending(state, limit=1)
+    assert [lou] == liquidation.pending(state, tried={low})
+    assert [] == liquidation.pending(state, tried={low, lou})
+
+
+def test_a_wallet_in_a_settlement_or_deleveraging_is_not_liquidated() -> None:
+    """Nor is one with a position in a market that is not open."""
+    venue = venue_after_fall()
+    state, lou = venue.exchange.state, position_of(venue, "lou")
+    assert not liquidation._is_blocked(state, lou.wallet)
+    lou.market.state = MarketState.SETTLEMENT
+    assert liquidation._is_blocked(state, lou.wallet)
+    lou.market.state = MarketState.OPEN
+    for phase, unsettled in (
+        (Settlement("BTC", 5, {}, 0), True),
+        (Settlement("ETH", 5, {}, 0), False),
+        (Deleverage(lou.account, BTC), True),
+        (Deleverage(lou.account, WEEKLY), False),
+        (Deleverage(lou.account + 1, BTC), False),
+    ):
+        state.phases.append(phase)
+        assert unsettled == liquidation._is_blocked(state, lou.wallet)
+        state.phases.clear()
+
+
+@pytest.mark.parametrize(
+    ("balance", "steps"),
+    [
+        (-1, [LiquidationStep.TAKEN_OVER]),
+        (0, [LiquidationStep.TAKEN_OVER]),
+        (1, [LiquidationStep.UNFILLED, LiquidationStep.TAKEN_OVER]),
+    ],
+)
+def test_a_positive_margin_balance_is_offered_to_the_market_first(
+    balance: int, steps: list[LiquidationStep]
+) -> None:
+    """Without one, the insurance fund takes all positions at once."""
+    venue = venue_after_fall(fund="10")
+    state, lou = venue.exchange.state, position_of(venue, "lou")
+    lou.wallet.balance += balance - lou.wallet.margin_balance
+    state.events = []
+    liquidation._round(state, lou.wallet)
+    assert steps == [event.step for event in of_type(state.events, Liquidated)]
