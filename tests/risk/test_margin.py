@@ -23,6 +23,7 @@ from tests.risk.venue import (
     order,
     price,
     reason,
+    trades,
 )
 
 
@@ -208,3 +209,32 @@ def test_a_maker_fee_is_reserved_and_a_rebate_is_not() -> None:
     venue.market(BTC).maker_rate = RATE // 1000
     venue.buy("alice", BTC, "49900", "49900", check=False)
     assert money("0.001") == held(venue, "alice").reserved
+
+
+def test_unrealised_profit_includes_accrued_funding() -> None:
+    """Of a flat position, or without a mark, there is none."""
+    venue = open_venue(checked=False, alice={"BTC": "10"}, bob={"BTC": "10"})
+    venue.trade("alice", "bob", BTC, "100000", "49900")
+    position = held(venue, "alice")
+    market = position.market
+    traded = position.carry - market.value(position.size, market.mark)
+    assert traded == position.unrealised_profit() > 0
+    market.funding_index += 10**19
+    accrued = position.accrued_funding(market.funding_index)
+    assert traded + accrued == position.unrealised_profit() < traded
+    assert 0 == Position(position.wallet, market, carry=5).unrealised_profit()
+    market.mark = 0
+    assert 0 == position.unrealised_profit()
+
+
+def test_a_margin_balance_is_computed_anew_after_marks_or_positions_changed() -> None:
+    """It is the one that a refresh leaves."""
+    venue = open_venue(checked=False, alice={"BTC": "10"}, bob={"BTC": "10"})
+    state, wallet = venue.exchange.state, venue.wallet("alice", "BTC")
+    for trade_price, mark in (("49900", "50000"), ("50100", "50400")):
+        assert trades(venue.trade("alice", "bob", BTC, "1000", trade_price))
+        for _ in range(2):
+            found = margin.balance(state, wallet)
+            margin_cache.refresh(state, wallet)
+            assert found == wallet.margin_balance
+            venue.tick(btc_usd=mark)
