@@ -39,8 +39,8 @@ def heartbeats(peers: Sequence[Peer]) -> tuple[list[float], float]:
     beats: dict[Peer, float] = {}
     end = perf_counter() + 3 * INTERVAL
     while len(beats) < len(peers) and perf_counter() < end:
-        for peer, messages in crowd.hear(0.01):
-            assert not peer.ended, "somebody was cut"
+        for peer, messages in crowd.read(0.01):
+            assert not peer.ended, "a client was disconnected"
             now = perf_counter()
             for message in messages:
                 if b'"heartbeat"' in message:

@@ -154,7 +154,7 @@ class Peer:
         while not messages:
             assert self.readable(_PATIENCE), "no answer"
             messages = self.receive()
-            assert not self.ended, "the server hung up"
+            assert not self.ended, "the server closed the connection"
         (message,) = messages
         assert b'"error":' not in message, message
         return message
@@ -196,7 +196,7 @@ def log_in(peers: Sequence[Peer], numbers: Iterable[int]) -> None:
 
 
 class Crowd:
-    """Peers that are heard together."""
+    """Peers that are read together."""
 
     def __init__(self, peers: Iterable[Peer]) -> None:
         self._poll = select.epoll()
@@ -204,8 +204,8 @@ class Crowd:
         for number in self._peers:
             self._poll.register(number, select.EPOLLIN)
 
-    def hear(self, seconds: float) -> Iterator[tuple[Peer, list[bytes]]]:
-        """Whoever has something to say within some time, and what: nothing, of one that ended.
+    def read(self, seconds: float) -> Iterator[tuple[Peer, list[bytes]]]:
+        """Yield the peers that sent something in time, with their messages; none if one ended.
 
         Waits shorter than the kernel's millisecond do not wait at all, so that a schedule is met.
         """
@@ -217,7 +217,7 @@ class Crowd:
             yield peer, messages
 
     def close(self) -> None:
-        """Hang up on everybody."""
+        """Close all connections."""
         self._poll.close()
         for peer in self._peers.values():
             peer.socket.close()
@@ -283,7 +283,7 @@ class Trader:
         text = f'{{"jsonrpc":"2.0","id":{self._number},"method":"{method}","params":{{{params}}}}}'
         self.peer.send(text.encode())
 
-    def hear(self, message: bytes) -> bool:
+    def handle(self, message: bytes) -> bool:
         """Note what a message says; returns whether it is a reply, and no notification."""
         reply = _REPLY.decode(message)
         if reply.id is None:

@@ -1,6 +1,6 @@
 """What it costs to tell a thousand connections, and how late they are told.
 
-Everybody listens to one book and one trades channel of 100 ms, while 2,000 orders a second come
+All clients subscribe to one book and one trades channel of 100 ms, while 2,000 orders a second come
 in: most rest at one of many prices and are cancelled, every twentieth trades. Each listener holds
 every message against the one before it: nothing may be missing, doubled or out of order. Delays
 count from the oldest trade in a message; up to an interval of it is meant to be.
@@ -130,15 +130,15 @@ class Audience:
         crowd, end = Crowd(self.peers), perf_counter() + 30
         while sum(name == CHANNELS[0] for _, name in self.last) < len(self.peers):
             assert perf_counter() < end, "subscribers without a book"
-            for peer, messages in crowd.hear(0.1):
+            for peer, messages in crowd.read(0.1):
                 for message in messages:
-                    self.hear(peer, message)
+                    self.handle(peer, message)
 
     def forget(self) -> None:
-        """Count anew; where everybody is stays known."""
+        """Reset the counts, and keep the position of each client."""
         self.delays, self.messages, self.bytes = [], 0, 0
 
-    def hear(self, peer: Peer, message: bytes) -> None:
+    def handle(self, peer: Peer, message: bytes) -> None:
         """Check one message of one listener; a book that begins anew is counted."""
         if b'"method":' not in message[:40]:
             assert b'"error":' not in message, message
@@ -161,7 +161,7 @@ class Audience:
 
 @attrs.define
 class Run:
-    """Server processor seconds per second, and what the listeners heard in how many seconds."""
+    """Server processor seconds per second, and what the listeners received in how many seconds."""
 
     cpu: float
     seconds: float
@@ -187,7 +187,7 @@ def trade(
     seconds: float,
     per_second: int = PER_SECOND,
 ) -> Run:
-    """Send orders on a schedule, and hear everybody."""
+    """Send orders on a schedule, and read all replies and notifications."""
     by_peer = {trader.peer: trader for trader in active}
     crowd = Crowd([*by_peer, *audience.peers])
     before, start = cpu_seconds(pid), perf_counter()
@@ -197,12 +197,12 @@ def trade(
         while sent < per_second * seconds and (due := start + sent / per_second) <= now:
             active[sent % len(active)].ask(due)
             sent += 1
-        for peer, messages in crowd.hear(start + sent / per_second - now):
-            assert not peer.ended, "somebody was cut"
+        for peer, messages in crowd.read(start + sent / per_second - now):
+            assert not peer.ended, "a client was disconnected"
             for message in messages:
                 if peer not in by_peer:
-                    audience.hear(peer, message)
-                elif by_peer[peer].hear(message):
+                    audience.handle(peer, message)
+                elif by_peer[peer].handle(message):
                     assert not by_peer[peer].refusals, message
     elapsed = perf_counter() - start
     return Run((cpu_seconds(pid) - before) / elapsed, elapsed, audience.messages, audience)
@@ -240,7 +240,7 @@ def broadcast(size: int, per_second: float, seconds: float) -> float:
         crowd, count = Crowd(peers), 0
         before, end = cpu_seconds(pid), perf_counter() + seconds
         while perf_counter() < end:
-            count += sum(len(messages) for _, messages in crowd.hear(0.05))
+            count += sum(len(messages) for _, messages in crowd.read(0.05))
         used = cpu_seconds(pid) - before
         crowd.close()
     return used / count
@@ -252,14 +252,17 @@ def measure(quick: bool) -> list[Figure]:
     delays, costs, others = [], [], []
     for _ in range(rounds):
         alone, few, many = told(LISTENERS, seconds)
-        heard = many.audience
-        assert not heard.restarts, "a book began anew"
+        received = many.audience
+        assert not received.restarts, "a book began anew"
         delays.append(many.p99)
         costs.append((few.cpu - alone.cpu) * few.seconds / few.messages * 1e6)
-        size, per_second = heard.bytes // heard.messages, heard.messages / LISTENERS / many.seconds
+        size, per_second = (
+            received.bytes // received.messages,
+            received.messages / LISTENERS / many.seconds,
+        )
         others.append(broadcast(size, per_second, seconds / 2) * 1e6)
         print(
-            f"  {heard.messages:,} messages of {size} bytes in order, p99 {many.p99:.0f} ms, "
+            f"  {received.messages:,} messages of {size} bytes in order, p99 {many.p99:.0f} ms, "
             f"{costs[-1]:.1f} us each; broadcast {others[-1]:.1f} us",
             flush=True,
         )

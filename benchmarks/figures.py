@@ -78,7 +78,7 @@ def longest_hold(name: str) -> list[Figure]:
 
 
 def command(description: str, measure: Callable[[bool], Sequence[Figure]]) -> None:
-    """Measure and print; `measure` is told whether to be quick."""
+    """Measure and print; `measure` takes whether rounds are short."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round")
     options = parser.parse_args()

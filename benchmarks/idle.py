@@ -1,4 +1,4 @@
-"""How soon a venue that keeps nothing yet is ready, and what it takes while nobody is there.
+"""The start-up time of an empty venue, and its memory and processor time without clients.
 
 python benchmarks/idle.py [--quick]
 """

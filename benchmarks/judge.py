@@ -25,7 +25,7 @@ class Judge:
     """Looks on as a log is replayed: who was below maintenance margin, and who had a round, when.
 
     Times are those of the log, in ms; `fell` is that of the first step. Marks move on between the
-    steps, so that from then on everybody is looked at with every Tick.
+    steps, so that from then on every account is looked at with every Tick.
     """
 
     state: State
@@ -35,7 +35,7 @@ class Judge:
     _prices: tuple[tuple[str, int], ...] = ()
 
     def observe(self, entry: Entry, events: Sequence[Event]) -> None:
-        """Look at everybody when marks have moved."""
+        """Look at every account when marks have moved."""
         if isinstance(entry.command, Tick):
             if not self.fell and self._prices not in ((), entry.command.prices):
                 self.fell = entry.time
@@ -47,7 +47,7 @@ class Judge:
                 self.met.setdefault((event.account, event.currency), entry.time)
 
     def scan(self, time: int) -> None:
-        """Look at everybody."""
+        """Look at every account."""
         for currency in CURRENCIES:
             for account, wallet in self.state.wallets[currency].items():
                 held = any(position.size for position in wallet.positions.values())
@@ -67,7 +67,7 @@ class Judge:
 
     @property
     def longest(self) -> float:
-        """Seconds that somebody waited for a round."""
+        """Seconds that an account waited for its round."""
         return max(self.met[key] - at for key, at in self.due.items() if key in self.met) / 1e3
 
 

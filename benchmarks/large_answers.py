@@ -61,7 +61,7 @@ def rest(peer: Peer) -> None:
         while answered < len(numbers):
             assert peer.readable(30), "no answer"
             messages = peer.receive()
-            assert not peer.ended, "the venue hung up"
+            assert not peer.ended, "the venue closed the connection"
             for message in messages:
                 assert b'"error":' not in message, message
             answered += len(messages)
@@ -76,7 +76,7 @@ def pass_over(connected: socket.socket) -> int:
     left = length
     while left:
         got = len(connected.recv(min(left, 2**18)))
-        assert got, "the venue hung up"
+        assert got, "the venue closed the connection"
         left -= got
     return length
 
@@ -85,7 +85,7 @@ def _read(connected: socket.socket, count: int) -> bytes:
     data = b""
     while len(data) < count:
         more = connected.recv(count - len(data))
-        assert more, "the venue hung up"
+        assert more, "the venue closed the connection"
         data += more
     return data
 

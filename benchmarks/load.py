@@ -164,12 +164,12 @@ def converse(traders: Mapping[Peer, Trader], end: float) -> None:
     """Answer each reply with a request until then, and take the replies that are due."""
     crowd = Crowd(traders)
     while perf_counter() < end or any(trader.due for trader in traders.values()):
-        for peer, messages in crowd.hear(0.1):
-            assert not peer.ended, "the server hung up"
+        for peer, messages in crowd.read(0.1):
+            assert not peer.ended, "the server closed the connection"
             trader = traders[peer]
             with peer.corked():
                 for message in messages:
-                    if trader.hear(message) and (now := perf_counter()) < end:
+                    if trader.handle(message) and (now := perf_counter()) < end:
                         trader.ask(now)
     crowd.close()
 

@@ -7,7 +7,7 @@ maker. All times are those of whole entries (`Exchange.apply`), and every work t
 for one entry is carried on by Continue entries, as the venue does it. They are processor time, so
 that what else runs on the machine does not count.
 
-- A quiet tick moves prices by a few hundredths of a percent and endangers nobody; a moving tick
+- A quiet tick moves prices by a few hundredths of a percent and endangers no account; a moving tick
   moves them by up to two percent and puts some accounts up for a look. Beside them stands a scan of
   all accounts, which is what a Tick would cost without the watch.
 - An order is measured by how many open orders its account holds, in calm: between two Ticks.
@@ -231,7 +231,7 @@ def fall(venue: Venue) -> tuple[int, list[float], float]:
         venue.tick()
         entries += [venue.seconds, *venue.finish()]
     begin = process_time()
-    # Nobody is named before it is known who would have to give; Continue entries find that out.
+    # No account is listed before the rankings are known, which Continue entries compute.
     while not liquidation.pending(venue.exchange.state):
         assert venue.exchange.busy
         venue.finish()

@@ -31,7 +31,7 @@ UNDER_WAY: Final = 8
 """What an account may have undecided by default."""
 
 SEND_BUFFER: Final = 8_192
-"""Whoever has a market to follow does not queue stale orders by the thousand."""
+"""A client that follows a market does not queue stale orders by the thousand."""
 
 LIMITS: Final = """
 enabled = true
@@ -94,13 +94,13 @@ class Load:
         self._by_peer = {trader.peer: trader for trader in self.traders}
         self._crowd = Crowd(peers)
 
-    def hear(self, seconds: float, answered: Callable[[Trader], None] | None = None) -> None:
+    def read(self, seconds: float, answered: Callable[[Trader], None] | None = None) -> None:
         """Take what has come within some time."""
-        for peer, messages in self._crowd.hear(seconds):
+        for peer, messages in self._crowd.read(seconds):
             assert not peer.ended, "a client was cut"
             peer.flush()
             for message in messages:
-                if self._by_peer[peer].hear(message) and answered:
+                if self._by_peer[peer].handle(message) and answered:
                     answered(self._by_peer[peer])
 
     def finish(self) -> None:
@@ -110,7 +110,7 @@ class Load:
             assert perf_counter() < end, "requests without an answer"
             for trader in self.traders:
                 trader.peer.flush()
-            self.hear(0.01)
+            self.read(0.01)
 
     def peak(self, seconds: float) -> float:
         """Answers per second when every answer makes a request."""
@@ -123,7 +123,7 @@ class Load:
         for trader in self.traders * UNDER_WAY:
             trader.ask(perf_counter())
         while perf_counter() < end:
-            self.hear(0.01, answered)
+            self.read(0.01, answered)
         self.finish()
         phase = self._phase(seconds, 0, 0, 0.0, [])
         assert not phase.refused, "the peak was refused"
@@ -151,7 +151,7 @@ class Load:
                 trader.peer.uncork()
             if now - start > len(used):
                 used.append(memory(self.pid))
-            self.hear(max(0.0, due - perf_counter()))
+            self.read(max(0.0, due - perf_counter()))
             # The venue shares two processors with us: between two looks it may have both.
             time.sleep(TICK_SECONDS)
         self.finish()

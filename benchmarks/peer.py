@@ -3,9 +3,9 @@
 That is a FastAPI gateway over HTTP whose log is synced before it answers, as ours is, and which
 knows neither accounts nor risk. Both do the same work in turns, in pairs of runs: limit orders
 that rest and their cancels, every answer awaited; ours are checked against margin as well, and
-each client hears of its orders. The client is this process and costs little. HTTP has one request
-on a connection at a time, so 20 x 10 in flight are 200 connections for the other, whose rate is
-much the same with 20 or 500 of them.
+each client is sent its own orders. The client is this process and costs little. HTTP has one
+request on a connection at a time, so 20 x 10 in flight are 200 connections for the other, whose
+rate is much the same with 20 or 500 of them.
 
 The package wants Python 3.12 or later. It is installed, from where pip finds it, in an environment
 of its own that is removed afterwards. The interpreter is the one that PEER_PYTHON names, else the
@@ -118,7 +118,7 @@ def other_gateway(program: Path) -> Iterator[tuple[int, int]]:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Whether the address accepts connections."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -183,8 +183,8 @@ def paced(
     def until(end: float) -> int:
         count = 0
         while perf_counter() < end:
-            for peer, messages in crowd.hear(0.1):
-                assert not peer.ended, "the server hung up"
+            for peer, messages in crowd.read(0.1):
+                assert not peer.ended, "the server closed the connection"
                 count += sum(answered(peer, message) for message in messages)
         return count
 
@@ -224,7 +224,7 @@ def ours(seconds: float, *, watched: bool = False) -> tuple[float, float]:
 
         def answered(peer: Peer, message: bytes) -> bool:
             trader = traders[peer]
-            if reply := trader.hear(message):
+            if reply := trader.handle(message):
                 trader.ask(perf_counter())
             return reply
 

@@ -109,7 +109,7 @@ class Trading:
         return entry
 
     def opening(self, text: str) -> list[Command]:
-        """What a start does, and everybody's log-in."""
+        """The steps of a start, and the log-in of all clients."""
         first = configuration_commands(schema.parse(text), self.exchange.state, 1)
         sessions = [
             StartSession(session=SESSION + 101 + number, account=101 + number)

@@ -1,8 +1,8 @@
 """A fifth off every price in ten steps, among a hundred thousand accounts with positions.
 
 This is the clearing house alone, in processor time: each step is a Tick with what it has to carry
-on, then a maker who quotes at the new mark, then a round for everybody whom the watch calls
-endangered, worst first, until there is nobody left; another client places an order every so many
+on, then a maker who quotes at the new mark, then a round for every account that the watch calls
+endangered, worst first, until none is left; another client places an order every so many
 rounds, as it gets between them in a venue. In the end a scan of all accounts, which does not ask
 the watch, looks for any that still is below its maintenance margin and had no round.
 
@@ -42,7 +42,7 @@ from risk.state import INSURANCE
 
 STEPS: Final = 10
 BETWEEN: Final = 32
-"""Liquidations in a batch of the log, and so before the order of somebody else."""
+"""Liquidations in a batch of the log, which come before the orders of others."""
 
 CALM_ORDERS: Final = 1_000
 
@@ -86,7 +86,7 @@ def liquidate(venue: Venue, rounds: list[float], orders: list[float]) -> set[tup
         met |= tried
         if venue.exchange.busy:
             rounds += venue.finish()
-            # What kept somebody from a round may be over, as the supervisor has it.
+            # An account that could not have a round before may have one now, as in the supervisor.
             tried.clear()
     return met
 

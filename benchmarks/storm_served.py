@@ -148,10 +148,10 @@ class Client(Trader):
         else:
             self._place(due, "sell")
 
-    def hear(self, message: bytes) -> bool:
+    def handle(self, message: bytes) -> bool:
         """Note what a message says."""
         known = len(self.delays)
-        reply = super().hear(message)
+        reply = super().handle(message)
         self.samples += [(perf_counter() - delay, delay) for delay in self.delays[known:]]
         return reply
 
@@ -187,7 +187,7 @@ class Maker:
         channels = [f"deribit_price_index.{index}" for index in self._markets]
         self._ask("public/subscribe", {"channels": channels})
 
-    def hear(self, message: bytes) -> None:
+    def handle(self, message: bytes) -> None:
         """Quote anew around the price of a notification."""
         said = msgspec.json.decode(message, type=_Message)
         if said.error:
@@ -264,11 +264,11 @@ def weather(url: str, pid: int, http: int, venue: Venue, accounts: int, times: T
     crowd, order = Crowd(peers), list(clients.values())
     rounds = Rounds(f"http://127.0.0.1:{http}/metrics", QUIET * accounts)
 
-    def hear(seconds: float) -> None:
-        for peer, messages in crowd.hear(seconds):
+    def read(seconds: float) -> None:
+        for peer, messages in crowd.read(seconds):
             assert not peer.ended, "a client was cut"
             for message in messages:
-                clients[peer].hear(message) if peer in clients else maker.hear(message)
+                clients[peer].handle(message) if peer in clients else maker.handle(message)
 
     began = perf_counter()
     cpu = [(began, cpu_seconds(pid))]
@@ -277,7 +277,7 @@ def weather(url: str, pid: int, http: int, venue: Venue, accounts: int, times: T
         while not ended:
             due = began + number / PER_SECOND
             while (left := due - perf_counter()) > 0:
-                hear(left + 0.001)
+                read(left + 0.001)
             order[number % CLIENTS].ask(due)
             number += 1
             if number % PER_SECOND == 0:
@@ -287,7 +287,7 @@ def weather(url: str, pid: int, http: int, venue: Venue, accounts: int, times: T
                     ended = perf_counter()
     end = perf_counter() + 10
     while any(client.due for client in order) and perf_counter() < end:
-        hear(0.1)
+        read(0.1)
     crowd.close()
     fell = maker.fell
     samples = [sample for client in order for sample in client.samples]

@@ -42,10 +42,10 @@ def flood(url: str, begun: Event, enough: Event) -> None:
             peer.flush()
             while len(trader.due) < AHEAD and not peer.unsent:
                 trader.ask(perf_counter())
-        for peer, messages in crowd.hear(0.001):
+        for peer, messages in crowd.read(0.001):
             assert not peer.ended, "a flooder was cut"
             for message in messages:
-                traders[peer].hear(message)
+                traders[peer].handle(message)
     answered = sum(len(trader.delays) for trader in traders.values())
     refused = sum(sum(trader.refusals.values()) for trader in traders.values())
     print(f"  flood: {answered:,} accepted, {refused:,} refused", flush=True)
@@ -86,10 +86,10 @@ def polite(peer: Peer, seconds: float) -> Trader:
 
 def listen(crowd: Crowd, trader: Trader, seconds: float) -> None:
     """Hear what comes within some time. The rounded wait must not become a busy one here."""
-    for peer, messages in crowd.hear(seconds + 0.001):
+    for peer, messages in crowd.read(seconds + 0.001):
         assert not peer.ended, "the polite client was cut"
         for message in messages:
-            trader.hear(message)
+            trader.handle(message)
 
 
 def measure(quick: bool) -> list[Figure]:

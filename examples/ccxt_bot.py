@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 0.5
 
 
 def buy_patiently(exchange: ccxt.deribit) -> float:
-    """Bid, and raise the bid while nobody sells to us; returns the average price."""
+    """Place a bid and raise it until it is filled; return the average price."""
     price = exchange.fetch_ticker(SYMBOL)["bid"]
     order = exchange.create_order(SYMBOL, "limit", "buy", AMOUNT, price)
     try:

@@ -1,4 +1,4 @@
-"""A market maker: one bid and one ask around the mark price, leaning against its position.
+"""A market maker: one bid and one ask around the mark price, shifted against its position.
 
     tidegate demo                       # in one terminal
     python examples/market_maker.py     # in another
@@ -21,26 +21,26 @@ INSTRUMENT = "BTC-PERPETUAL"
 TICK = 0.5
 AMOUNT = 1_000  # USD
 SPREAD = 0.0002  # of the price, on each side
-MOST = 10_000  # USD that it wants to hold, long or short
+MOST = 10_000  # USD, the position that shifts its quotes by a whole spread
 GONE = {10004, 10010, 11008, 11044}  # the order was filled or cancelled before we could edit it
 TRY_LATER = {10009, 11021, 11054, 13028}  # no funds, would have crossed, venue unsupervised
 
 
 @define
 class Market:
-    """What the maker knows. `moved` is replaced by a new event each time that it is set."""
+    """The mark and the position. `moved` is replaced by a new event each time that it is set."""
 
     mark: float = 0.0
     position: float = 0.0
     moved: trio.Event = field(factory=trio.Event)
 
     def tell(self) -> None:
-        """Wake whoever waits for the next move."""
+        """Wake the tasks that wait for the next move."""
         self.moved.set()
         self.moved = trio.Event()
 
     def price(self, side: str) -> float:
-        """Where to quote: further away on the side that would add to the position."""
+        """Return the price to quote: further away on the side that would add to the position."""
         sign = -1 if side == "buy" else 1
         lean = -SPREAD * self.position / MOST
         return round(self.mark * (1 + sign * SPREAD + lean) / TICK) * TICK
@@ -66,7 +66,7 @@ async def watch_fills(client: Client, market: Market) -> None:
 
 
 async def keep_quote(client: Client, market: Market, side: str) -> None:
-    """Keep one order of ours at the price where we want it."""
+    """Keep one order at the price to quote."""
     order: dict[str, Any] | None = None
     while True:
         await market.moved.wait()

@@ -57,8 +57,8 @@ async def follow(client: Client, threshold: float) -> None:
                 position += await trade(client, side, abs(wanted - position))
 
 
-async def go_home(client: Client) -> None:
-    """Close the position, but do not wait for ever."""
+async def close_position(client: Client) -> None:
+    """Close the position, with a deadline."""
     with trio.move_on_after(GOODBYE_SECONDS):
         position = await client.call("private/get_position", {"instrument_name": INSTRUMENT})
         if position["size"]:
@@ -78,12 +78,12 @@ async def main(url: str, client_id: str, client_secret: str, threshold: float) -
     """Connect, and trade until stopped."""
     try:
         async with connect(url, client_id, client_secret) as client:
-            # The signal cancels what is in the nursery; the way home is outside of it.
+            # The signal cancels the nursery; the position is closed after it.
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stop_at_signal, nursery.cancel_scope)
                 print(f"following {INSTRUMENT}; Ctrl-C to stop", flush=True)
                 await follow(client, threshold)
-            await go_home(client)
+            await close_position(client)
     except* ConnectionEndedError as ended:
         print(f"the venue hung up: {ended.exceptions[0]}")
 

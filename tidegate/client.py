@@ -78,7 +78,7 @@ class ConnectionEndedError(Exception):
 
 
 class FellBehindError(Exception):
-    """A feed's consumer took too long, and a notification found no room."""
+    """A feed's buffer was full, because its consumer was too slow."""
 
 
 class _Error(msgspec.Struct, frozen=True, gc=False):
@@ -128,7 +128,7 @@ class Feed:
     _end: Exception | None = field(default=None, init=False)
 
     def __aiter__(self) -> Feed:
-        """For one task at a time."""
+        """Return the feed itself; one task may iterate over it."""
         return self
 
     async def __anext__(self) -> Any:
@@ -219,7 +219,7 @@ class Client:
             self._ignore(feed, channels)
 
     async def log_in(self, client_id: str, client_secret: str) -> Any:
-        """Log in by signature, so that the secret itself stays here. Raises ApiError 13004."""
+        """Log in by signature, which does not send the secret. Raises ApiError 13004."""
         timestamp = str(time.time_ns() // 1_000_000)
         nonce = secrets.token_hex(8)
         text = f"{timestamp}\n{nonce}\n"
@@ -247,7 +247,7 @@ class Client:
             self._feeds.setdefault(channel, []).append(feed)
 
     def _ignore(self, feed: Feed, channels: tuple[str, ...]) -> None:
-        """Stop listening without waiting: the reply to it interests nobody."""
+        """Unsubscribe without waiting; the reply is ignored."""
         for channel in channels:
             self._feeds[channel].remove(feed)
             if not self._feeds[channel]:
@@ -306,7 +306,7 @@ class Client:
             self._post("public/test", {})
 
     def _end(self, code: int, reason: str) -> None:
-        """The connection is over: tell everybody who waits."""
+        """End the connection: wake all waiting calls and feeds."""
         self._farewell = (code, reason)
         for reply in self._replies.values():
             reply.arrived.set()
@@ -317,7 +317,7 @@ class Client:
         self._filled.set()
 
     async def _leave(self) -> None:
-        """Write what is queued, say goodbye and wait for the answer."""
+        """Write what is queued, then do the closing handshake."""
         self._leaving = True
         self._filled.set()
         await self._closed.wait()
@@ -334,7 +334,7 @@ async def connect(
     """Open a connection for the block, logged in where credentials are given.
 
     The venue is asked for heartbeats, which keep a quiet connection alive and let it notice a
-    dead one; 0 asks for none. Raises OSError when nobody listens there, ConnectionEndedError when
+    dead one; 0 asks for none. Raises OSError when the connection fails, ConnectionEndedError when
     the venue refuses or does not shake hands in ten seconds, ApiError when it refuses the log-in.
     An exception of the block comes out as it is, not in a group.
     """
