@@ -143,7 +143,7 @@ def test_orders_cancelled_by_a_deleveraging_count_as_steps(long: bool) -> None:
     oldest = list(win.orders)
     assert 20 == len(oldest)
     resting = list(win.orders.values())
-    # Somebody who has nothing any more comes first.
+    # The first candidate, the last in the list, has no position any more.
     phase = Deleverage(lou, BTC, ranking=[(1, -win.account), (2, -999)], scanned=True)
     phase.advance(state, 6)
     assert oldest[:15] == list(win.orders)
@@ -167,7 +167,7 @@ def test_each_order_cancelled_by_a_deleveraging_is_one_step() -> None:
             venue.buy("win", BTC, "10", "40000")
         venue.tick(btc_usd="47000")
         win = venue.number("win")
-        # Another one's turn is still to come: the account is looked at once more for it.
+        # A further candidate remains, for which the account is checked once more.
         ranking = [(1, -999), (2, -win)]
         phase = Deleverage(venue.number("lou"), BTC, ranking=ranking, scanned=True)
         steps.append(phase.advance(venue.exchange.state, 100))

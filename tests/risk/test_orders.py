@@ -240,8 +240,8 @@ def test_good_til_day_orders_are_cancelled_at_settlement(venue: Venue) -> None:
 def test_the_self_trading_mode_is_set_per_account(venue: Venue) -> None:
     """The mode of the taker's account applies."""
     venue.do(SetSelfTrading(account=venue.number("ann"), mode=SelfTrading.CANCEL_MAKER))
-    for who in ("ann", "ben"):
-        venue.sell(who, BTC, "10", "50000")
+    for name in ("ann", "ben"):
+        venue.sell(name, BTC, "10", "50000")
     assert [(price("50000"), amount("10"))] == trades(venue.buy("ann", BTC, "20", "50000"))
     venue.do(CancelAll(account=venue.number("ann")))
     venue.sell("ben", BTC, "10", "50000")

@@ -115,10 +115,10 @@ class UnchangedMark(RuleBasedStateMachine):
             self.withdraw(market.currency)
 
     def place(
-        self, who: str, market: Market, side: Side, limit: int, size: int, **terms: object
+        self, account: str, market: Market, side: Side, limit: int, size: int, **terms: object
     ) -> Reason | None:
         command = Place(
-            account=self.venue.number(who),
+            account=self.venue.number(account),
             instrument=market.name,
             side=side,
             amount=size,
@@ -179,8 +179,8 @@ class UnchangedMark(RuleBasedStateMachine):
     @rule(moves=st.tuples(*[st.sampled_from([-30, -12, -6, 0, 6, 12, 30])] * 3))
     def change_marks(self, moves: tuple[int, int, int]) -> None:
         """Change the marks, at times so that Ann is between maintenance and initial margin."""
-        for who in ("ann", "house"):
-            self.venue.do(CancelAll(account=self.venue.number(who)))
+        for account in ("ann", "house"):
+            self.venue.do(CancelAll(account=self.venue.number(account)))
         self.venue.finish()
         prices = self.venue.prices
         for name, per_mille in zip(("btc_usd", "btc_usdc", "sol_usdc"), moves, strict=True):

@@ -122,7 +122,7 @@ def test_a_bankruptcy_price_is_the_last_tick_within_the_share(
     result = bankruptcy_price(market, size, share)
     if result is None:
         assert market.instrument.contract.inverse
-        # However far the price goes, a short of coins loses no more than all its coins.
+        # A short of coins loses at most all its coins, at any price.
         bound = Fraction(abs(size) * MONEY, market.mark)
         assert (-share if long else share) >= bound
         return
@@ -201,7 +201,7 @@ def test_an_implied_price_leads_back_to_its_value(
     elif market.instrument.contract.inverse:
         assert max(1, round(Fraction(size * MONEY, value))) == implied or implied == market.mark
     else:
-        # Linear values count downwards: who is long has paid.
+        # Linear values have the opposite sign: a long has paid.
         assert max(1, round(Fraction(-value * SCALE * SCALE, size * MONEY))) == implied
 
 

@@ -109,9 +109,9 @@ def test_a_session_may_change_its_account(venue: Venue) -> None:
     venue.login("ben", 7)
     cancel_on_disconnect(venue, 7, "ben")
     venue.buy("ben", BTC, "10", "49000", session=7)
-    assert [1, 1] == [len(venue.orders(who)) for who in ("ann", "ben")]
+    assert [1, 1] == [len(venue.orders(name)) for name in ("ann", "ben")]
     venue.do(EndSession(session=7))
-    assert [0, 0] == [len(venue.orders(who)) for who in ("ann", "ben")]
+    assert [0, 0] == [len(venue.orders(name)) for name in ("ann", "ben")]
 
 
 def test_a_second_start_continues_the_session(venue: Venue) -> None:
@@ -128,8 +128,8 @@ def test_a_second_start_continues_the_session(venue: Venue) -> None:
 def test_an_end_may_overtake_its_start(venue: Venue) -> None:
     """The session never becomes live, however many starts follow."""
     venue.do(EndSession(session=7))
-    for who in ("ann", "ben", "ann"):
-        assert Reason.SESSION_ENDED is reason(venue.login(who, 7))
+    for name in ("ann", "ben", "ann"):
+        assert Reason.SESSION_ENDED is reason(venue.login(name, 7))
         assert Reason.SESSION_ENDED is reason(bid(venue, 7))
 
 

@@ -141,9 +141,9 @@ def bankrupt_venue(size: int) -> Venue:
         sho={"BTC": "0.05"},
         **names,  # type: ignore[arg-type]
     )
-    for number, who in enumerate(names):
-        venue.trade(who, "sho", BTC, str(500 * (number + 1)), "50000")
-        venue.buy(who, BTC, "10", "49900")
+    for number, name in enumerate(names):
+        venue.trade(name, "sho", BTC, str(500 * (number + 1)), "50000")
+        venue.buy(name, BTC, "10", "49900")
     venue.tick(btc_usd="54000")
     venue.finish()
     set_slice(venue, size)
