@@ -23,7 +23,7 @@ with DataDirectory(Path(sys.argv[1])).locked(Disk()):
 
 
 def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
-    """It is told which one; a killed one leaves no lock behind."""
+    """The error names the first process; a killed process leaves no lock."""
     directory = DataDirectory(tmp_path / "data")
     command = [sys.executable, "-c", HOLD, str(directory.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
@@ -39,8 +39,8 @@ def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path: Path) -
         assert f"{os.getpid()}\n" == (directory.path / "LOCK").read_text()
 
 
-def test_the_folders_are_made(tmp_path: Path) -> None:
-    """Whatever of them is missing, and not for everybody to read."""
+def test_missing_directories_are_created(tmp_path: Path) -> None:
+    """They are not readable for others."""
     directory = DataDirectory(tmp_path / "deep" / "data")
     with directory.locked(Disk()):
         for folder in (directory.path, directory.log, directory.snapshots):

@@ -1,4 +1,4 @@
-"""The log as people read it."""
+"""The text format of entries, and the selection of entries."""
 
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,8 @@ def test_an_entry_is_one_line(tmp_path: Path) -> None:
         assert f"       17  2025-10-09T08:53:20.005Z       1.7#3  {expected}" == text
 
 
-def test_a_range_is_shown_whole_and_alone(tmp_path: Path) -> None:
-    """Whatever segments it lies in."""
+def test_exactly_the_entries_of_a_range_are_shown(tmp_path: Path) -> None:
+    """For each range, across segments."""
     whole = [entry for batch in batches() for entry in batch]
     for size in (1, 2_500, 2**20):
         scribe = LoggedVenue.after_trading(tmp_path / str(size), size)
@@ -117,7 +117,7 @@ def test_a_pruned_log_still_knows_its_accounts(tmp_path: Path) -> None:
 
 
 def test_json_is_the_whole_entry(tmp_path: Path) -> None:
-    """Read back it is the same."""
+    """Decoding the JSON returns an equal entry."""
     scribe = LoggedVenue.after_trading(tmp_path)
     entries = list(shown(scribe))
     assert entries
@@ -127,8 +127,8 @@ def test_json_is_the_whole_entry(tmp_path: Path) -> None:
         assert type(entry.command).__name__ == told["command"]["command"]
 
 
-def test_a_directory_without_a_log_is_told(tmp_path: Path) -> None:
-    """A wrong name is no empty log."""
+def test_a_directory_without_a_log_raises(tmp_path: Path) -> None:
+    """A wrong path is not taken for an empty log."""
     scribe = LoggedVenue.after_trading(tmp_path)
     for path in scribe.book.directory.log.iterdir():
         path.unlink()

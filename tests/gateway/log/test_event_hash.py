@@ -1,4 +1,4 @@
-"""The trail: the same events give the same, and checkpoints compare it as far back as it knows."""
+"""The event hash: equal events give equal hashes, and checkpoints compare recent values."""
 
 from collections.abc import Sequence
 
@@ -41,8 +41,8 @@ def walk(trail: EventHash, count: int, *events: Event) -> None:
         trail.observe(Entry(sequence, 0, Origin(), TICK), events)
 
 
-def test_events_and_their_order_make_the_trail() -> None:
-    """Times and commands do not: what came of them does."""
+def test_the_event_hash_depends_on_events_and_their_order() -> None:
+    """Times and commands do not matter, only their events."""
     one, two = Done(Origin()), SessionEnded(7)
     values = []
     for events in ((), (one,), (two,), (one, two), (two, one)):
@@ -62,7 +62,7 @@ def plain(changed: Sequence[tuple[str, int]] = (), *, left: bool = False) -> lis
     return [answer, OrderChanged(record), WalletChanged(record.account, "BTC")]
 
 
-def test_what_an_order_that_rests_or_leaves_is_told_by() -> None:
+def test_plain_entries_are_hashed_by_order_price_and_size() -> None:
     """Which it is, where it is and what is left of it; another makes another trail."""
     values = []
     changes = [(name, 9) for name in ("order_id", "account", "price", "amount", "filled")]
@@ -75,8 +75,8 @@ def test_what_an_order_that_rests_or_leaves_is_told_by() -> None:
     assert 14 == len(set(values))
 
 
-def test_what_more_came_of_an_order_is_hashed_whole() -> None:
-    """Whoever changes more than its own order may move money, or what is others'."""
+def test_entries_with_more_events_are_hashed_in_full() -> None:
+    """An entry with more events than those of its order may move money or affect other accounts."""
     values = []
     for account in (101, 102):
         trail = EventHash()
@@ -115,8 +115,8 @@ def test_a_trade_is_hashed_once_but_never_left_out() -> None:
     assert 7 == len(values)
 
 
-def test_it_goes_on_from_a_snapshot() -> None:
-    """Its value is all that it needs."""
+def test_the_event_hash_continues_from_its_value() -> None:
+    """The value alone is enough to continue."""
     whole, first = EventHash(), EventHash()
     walk(whole, 9)
     walk(first, 4)
@@ -125,7 +125,7 @@ def test_it_goes_on_from_a_snapshot() -> None:
     assert (whole.value, 9) == (rest.value, rest.sequence)
 
 
-def test_checkpoints_are_compared_as_far_back_as_is_remembered() -> None:
+def test_checkpoints_are_compared_while_their_entries_are_stored() -> None:
     """The one further back is passed over, and said to be; a wrong one is not."""
     trail = EventHash()
     walk(trail, 10)

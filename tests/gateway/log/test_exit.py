@@ -1,4 +1,4 @@
-"""How the process ends when it may not go on: soon, with a status, and with words."""
+"""How the process ends after a fatal error: in time, with an exit status and a message."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ async def test_an_entry_that_cannot_be_applied_ends_the_process_with_70(tmp_path
 
 
 def test_a_directory_in_use_ends_the_process_with_75(tmp_path: Path) -> None:
-    """In one line, and the other process goes on."""
+    """With one line on stderr; the other process goes on."""
     with process(tmp_path) as venue:
         addresses(venue)
         with process(tmp_path) as second:
@@ -185,9 +185,9 @@ def test_a_directory_in_use_ends_the_process_with_75(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_it_says_when_it_keeps_nothing(tmp_path: Path, kept: bool) -> None:
+def test_a_venue_without_a_data_directory_warns_once(tmp_path: Path, kept: bool) -> None:
     """On stderr, once; a venue that keeps something has nothing to say."""
-    patch = "" if kept else 'sys.argv[1] = sys.argv[1].replace("venue", "plain")\n'
+    patch = "" if kept else 'sys.argv[1] = sys.argv[1].replace("venue.toml", "plain.toml")\n'
     (tmp_path / "plain.toml").write_text(CONFIG.replace('data_dir = "data"\n', ""))
     with process(tmp_path, patch=patch) as venue:
         addresses(venue)
@@ -216,7 +216,7 @@ def _running(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the writer in /proc")
-async def test_a_stopped_writer_does_not_keep_the_venue_from_ending(tmp_path: Path) -> None:
+async def test_a_suspended_writer_process_does_not_prevent_shutdown(tmp_path: Path) -> None:
     """Status 69 with what it waited for; what was acknowledged is there, and the lock is free."""
     with process(tmp_path) as venue:
         _, websocket = addresses(venue)
@@ -259,7 +259,7 @@ Persistence.replay_log = catch_up
 """
 
 
-def test_a_venue_that_starts_can_be_stopped(tmp_path: Path) -> None:
+def test_a_signal_stops_a_venue_during_its_start(tmp_path: Path) -> None:
     """A long replay need not be waited for: SIGTERM ends it, in order."""
     with process(tmp_path, patch=SLOW_START) as venue:
         assert venue.stdout is not None

@@ -1,4 +1,4 @@
-"""The log on disk as the venue uses it: durable first, in order, one batch while another waits."""
+"""The log on disk: entries are durable before they are sent, in order, one batch at a time."""
 
 import errno
 import time
@@ -54,8 +54,8 @@ async def collect(log: FileLog, intake: CommandSource) -> list[Entry]:
     return found
 
 
-async def test_what_is_sent_is_on_the_disk(tmp_path: Path) -> None:
-    """Whoever hears of an entry may act on it."""
+async def test_entries_are_durable_before_they_are_sent(tmp_path: Path) -> None:
+    """The receiver of an entry may act on it at once."""
     book = LogDirectory(tmp_path)
     log, intake = open_log(book, Disk()), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
@@ -69,7 +69,7 @@ async def test_what_is_sent_is_on_the_disk(tmp_path: Path) -> None:
         intake.close()
 
 
-async def test_stamps_never_go_back_also_over_a_restart(tmp_path: Path) -> None:
+async def test_stamps_never_go_back_over_a_restart(tmp_path: Path) -> None:
     """The machine's clock was set back meanwhile."""
     book, clock = LogDirectory(tmp_path), HandClock()
     for moved in (0, -5_000, +1):
@@ -145,8 +145,8 @@ class _OneByOne:
         return [each for each in [next(self.batch, None)] if each is not None]
 
 
-async def test_it_can_write_without_a_thread(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """For tests whose clock takes a thread at work for idleness, and jumps."""
+async def test_a_log_can_write_in_the_event_loop(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """For tests whose clock jumps while a thread works."""
     book = LogDirectory(tmp_path)
     log, intake = (
         open_log(book, QuickDisk(), clock=TrioClock(), write_strategy=in_event_loop),
@@ -162,8 +162,8 @@ async def test_it_can_write_without_a_thread(tmp_path: Path, autojump_clock: Moc
     assert [START + second * 1_000 for second in range(10)] == [e.time for e in stored(book)]
 
 
-async def test_it_ends_quietly_when_nobody_applies_any_more(tmp_path: Path) -> None:
-    """The matcher has failed then, and says so itself."""
+async def test_a_log_ends_quietly_when_the_matcher_has_failed(tmp_path: Path) -> None:
+    """The matcher reports its failure itself."""
     log, intake = open_log(LogDirectory(tmp_path), QuickDisk()), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
     entries.close()
@@ -173,7 +173,7 @@ async def test_it_ends_quietly_when_nobody_applies_any_more(tmp_path: Path) -> N
 
 
 def test_real_errors_name_the_file() -> None:
-    """The kernel's own words, for a device that is always full."""
+    """The error of the kernel for a device that is always full."""
     disk, path = Disk(), Path("/dev/full")
     file = disk.open_for_append(path)
     with pytest.raises(DiskError) as caught:

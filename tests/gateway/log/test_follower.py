@@ -1,4 +1,4 @@
-"""The follower: it comes to the same state as the venue, or says where not; and never too early."""
+"""The follower: it reaches the state of the venue, or reports where it diverges."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ def kept(scribe: LoggedVenue) -> list[int]:
     return [Snapshot.read(path).sequence for path in Snapshots(directory.snapshots).paths()]
 
 
-def test_it_follows_to_the_same_state(tmp_path: Path) -> None:
-    """Behind by one frame, over segments of every size; the state is the venue's of then."""
+def test_a_follower_reaches_the_state_of_the_venue(tmp_path: Path) -> None:
+    """One frame behind, for different segment sizes."""
     for size in (1, 2_500, 2**20):
         scribe = LoggedVenue.after_trading(tmp_path / str(size), size)
         follower = follower_of(scribe)
@@ -40,8 +40,8 @@ def test_it_follows_to_the_same_state(tmp_path: Path) -> None:
             assert 0 == follower.catch_up()
 
 
-def test_a_frame_that_is_being_written_is_not_there_yet(tmp_path: Path) -> None:
-    """Whatever part of it can be read, nothing is wrong and nothing is applied."""
+def test_a_follower_ignores_an_incomplete_frame(tmp_path: Path) -> None:
+    """For each part of the frame that can be read, nothing is raised and nothing is applied."""
     scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe)
     follower.catch_up()
@@ -59,8 +59,8 @@ def test_a_frame_that_is_being_written_is_not_there_yet(tmp_path: Path) -> None:
     assert last == follower.sequence
 
 
-def test_a_frame_that_was_never_durable_may_become_another(tmp_path: Path) -> None:
-    """Its sync failed and the venue stopped; the next start put another in its place."""
+def test_a_frame_whose_sync_failed_may_be_replaced(tmp_path: Path) -> None:
+    """After a failed sync the venue stops, and the next start writes another frame."""
     scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe)
     (segment,) = list_segments(scribe.book.directory.log)
@@ -78,7 +78,7 @@ def test_a_frame_that_was_never_durable_may_become_another(tmp_path: Path) -> No
 
 
 def test_a_snapshot_waits_until_a_checkpoint_has_confirmed_it(tmp_path: Path) -> None:
-    """It is of the state when it was due, and the log goes on from it to the same end."""
+    """The snapshot has the state of the time when it was due, and leads to the same end."""
     scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe, every=6)
     due = scribe.trade(3)
@@ -101,8 +101,8 @@ def test_a_snapshot_waits_until_a_checkpoint_has_confirmed_it(tmp_path: Path) ->
     assert taken == follower_of(scribe).sequence
 
 
-def test_another_state_than_the_venues_is_told_and_leaves_no_snapshot(tmp_path: Path) -> None:
-    """The venue says one thing, and its log leads to another."""
+def test_a_diverging_follower_raises_and_writes_no_snapshot(tmp_path: Path) -> None:
+    """A checkpoint of the venue differs from the follower's event hash."""
     scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe, every=6)
     at = scribe.trade(3)
@@ -113,8 +113,8 @@ def test_another_state_than_the_venues_is_told_and_leaves_no_snapshot(tmp_path: 
     assert [] == kept(scribe)
 
 
-def test_it_prunes_what_the_older_snapshot_includes(tmp_path: Path) -> None:
-    """A start and a follower need no more than what is left."""
+def test_a_follower_prunes_segments_that_the_older_snapshot_includes(tmp_path: Path) -> None:
+    """A start and a follower need only the remaining segments."""
     scribe = LoggedVenue.after_trading(tmp_path, segment_bytes=1)
     follower = follower_of(scribe, every=6, pruning=True)
     for _ in range(4):
@@ -130,8 +130,8 @@ def test_it_prunes_what_the_older_snapshot_includes(tmp_path: Path) -> None:
     assert newest == follower_of(scribe).sequence
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
-    """A follower reads every byte that the venue has written: it is the first to notice."""
+def test_a_follower_raises_at_damage(tmp_path: Path) -> None:
+    """A follower reads every byte that the venue has written, so it detects damage first."""
     scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe)
     follower.catch_up()
@@ -148,7 +148,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 
 def test_other_rules_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever writes under them has a follower of its own version."""
+    """A venue with other rules has a follower of its own version."""
     scribe = LoggedVenue.after_trading(tmp_path, segment_bytes=1)
     follower = follower_of(scribe)
     monkeypatch.setattr(writer, "RULES", 99)
@@ -159,7 +159,7 @@ def test_other_rules_are_not_followed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_entry_that_cannot_be_applied_ends_it_until_it_is_skipped(tmp_path: Path) -> None:
-    """As it ends the venue: the two are the same function."""
+    """As in the venue, which applies entries with the same function."""
     scribe = LoggedVenue.after_trading(tmp_path)
     follower = follower_of(scribe)
     (poison,) = scribe.write_unapplied(POISON)
@@ -173,7 +173,7 @@ def test_an_entry_that_cannot_be_applied_ends_it_until_it_is_skipped(tmp_path: P
     assert scribe.sequence - 1 == follower.sequence
 
 
-def test_there_must_be_a_log(tmp_path: Path) -> None:
-    """A wrong name is told, and not taken for a new venue."""
+def test_a_follower_requires_a_log(tmp_path: Path) -> None:
+    """A wrong path raises LogError and is not taken for a new venue."""
     with pytest.raises(LogError, match="there is no log"):
         Follower.open(DataDirectory(tmp_path / "typo"), QuickDisk())

@@ -1,4 +1,4 @@
-"""Logs and states of earlier versions are read for ever: samples of them are kept in tests/data."""
+"""Logs and states of earlier versions remain readable: tests/data holds samples."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_sample_is_what_this_version_writes(tmp_path: Path) -> None:
         assert (kept / file).read_bytes() == (written / file).read_bytes(), file
 
 
-def test_the_sample_is_proved() -> None:
+def test_the_sample_is_verified() -> None:
     """From its first entry and both its snapshots, to the state that its own version came to."""
     found = verified(DataDirectory(DATA / f"log-{RULES}"))
     assert (1, LAST, END["digest"]) == (found.scan.first, found.scan.last, found.digest)

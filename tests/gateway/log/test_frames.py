@@ -1,4 +1,4 @@
-"""The log's bytes: what is written is read, and what is not whole is noticed."""
+"""The format of frames: round trips, and detection of incomplete or invalid bytes."""
 
 import struct
 from typing import get_args
@@ -27,7 +27,7 @@ from tests.gateway.log.log_fixtures import batches
 
 
 def test_every_command_has_a_record_and_a_function() -> None:
-    """One that is added to the core is written, read and applied, or this fails."""
+    """This fails if a command is added to the core without its record or its function."""
     assert set(Command.__subclasses__()) >= set(get_args(AnyCommand))
     ours = {each for each in Command.__subclasses__() if each.__module__ == "risk.commands"}
     assert ours == set(get_args(AnyCommand)) == set(exchange._TABLE)
@@ -56,16 +56,16 @@ def test_entries_are_read_as_they_were_written() -> None:
     )
 
 
-def test_zeros_are_no_frame() -> None:
-    """A crash may leave a file longer than what was written, filled up with zeros."""
+def test_zeros_are_not_a_frame() -> None:
+    """A crash may leave a file longer than the written data, filled with zeros."""
     for size in (1, PREFIX_BYTES, 10_000):
         with pytest.raises(FrameError):
             decode_frame(bytes(size), 0)
         assert not contains_frame(bytes(size), 0)
 
 
-def test_a_whole_frame_is_found_wherever_it_starts() -> None:
-    """That is how damage is told from a torn tail."""
+def test_a_complete_frame_is_found_at_any_offset() -> None:
+    """This distinguishes damage from a torn tail."""
     data, _ = encode_frame(batches()[1], GENESIS)
     for before in (b"", b"\0" * 7, b"\1\2\3\4" * 9, data[:-1], b"\xff"):
         assert contains_frame(before + data + b"rest", 0)
@@ -73,8 +73,8 @@ def test_a_whole_frame_is_found_wherever_it_starts() -> None:
         assert not contains_frame(before + data, len(before) + 1)
 
 
-def test_headers_say_what_they_are_and_refuse_what_they_cannot_read() -> None:
-    """A later layout is refused whatever follows its version; a broken one is told as such."""
+def test_headers_round_trip_and_unreadable_ones_are_rejected() -> None:
+    """A later format is rejected whatever follows its version; a damaged header is a FrameError."""
     header = Header(rules=3, first=17, previous=b"p" * 16)
     data = header.encode()
     assert (header, HEADER_BYTES) == (Header.decode(data + b"more"), len(data))
@@ -86,8 +86,8 @@ def test_headers_say_what_they_are_and_refuse_what_they_cannot_read() -> None:
             Header.decode(broken)
 
 
-def test_a_payload_that_is_no_list_of_entries_is_refused() -> None:
-    """Also one of a command that this version does not know: it is never passed over."""
+def test_an_invalid_payload_is_rejected() -> None:
+    """Also a payload with an unknown command, which is never skipped."""
     whole, _ = encode_frame([Entry(1, 5, Origin(), Skip(sequence=1, reason=""))], GENESIS)
     for wrong in (whole.replace(b"Skip", b"Slip"), whole.replace(b"[[5,", b"[[5.")):
         frame = decode_frame(_sealed(wrong[PREFIX_BYTES:]), 0)

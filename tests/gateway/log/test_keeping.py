@@ -172,7 +172,7 @@ async def test_a_venue_whose_directory_is_in_use_does_not_start(tmp_path: Path) 
         await buy(alice)
 
 
-async def test_checkpoints_are_left_and_hold_for_a_replay(tmp_path: Path) -> None:
+async def test_checkpoints_in_the_log_match_a_replay(tmp_path: Path) -> None:
     """Every so many entries; a replay that came to anything else would raise."""
     config = settings(tmp_path, log=LogSettings(checkpoint_entries=10))
     async with killed(config) as venue, connect(venue, "alice") as alice:
@@ -240,7 +240,7 @@ async def test_a_disk_that_fails_stops_the_venue(tmp_path: Path, step: int) -> N
         assert len(opened) <= len(placed) + 1
 
 
-async def test_a_disk_that_fails_at_the_start_or_the_end_is_said_too(tmp_path: Path) -> None:
+async def test_a_disk_failure_at_start_or_end_is_reported(tmp_path: Path) -> None:
     """The first segment, and the snapshot at shutdown."""
     with pytest.raises(DiskError):
         await serve(settings(tmp_path / "a"), disk=FailingDisk(2))
@@ -262,7 +262,7 @@ class SlowDisk(QuickDisk):
         time.sleep(0.3)
 
 
-async def test_a_slow_disk_slows_and_loses_nothing(tmp_path: Path) -> None:
+async def test_a_slow_disk_delays_replies_and_loses_nothing(tmp_path: Path) -> None:
     """Orders wait for the disk, in batches, and are refused in time; reads and timers do not.
 
     Typically they do not: whatever else the machine does may hold up any one of them.
@@ -390,7 +390,7 @@ async def test_a_snapshot_that_takes_too_long_is_given_up(
     assert [] == list(directory.snapshots.iterdir())
 
 
-async def test_what_was_recovered_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_recovery_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One line: up to where, from where, and how long it took."""
     caplog.set_level(logging.INFO)
     config = settings(tmp_path)

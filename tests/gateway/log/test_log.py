@@ -1,4 +1,4 @@
-"""The log in memory: one order, one stamp for what became durable together."""
+"""The log in memory: sequence numbers, and one timestamp per batch."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ async def test_entries_are_numbered_and_stamped_by_the_venues_clock() -> None:
 
 
 async def test_the_end_of_the_source_is_the_end_of_the_stream() -> None:
-    """What reads the log needs no other signal."""
+    """The reader of the log needs no other signal."""
     log, intake = MemoryLog(HandClock()), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](1)
     await intake.inbox.put(one(1))
@@ -47,8 +47,8 @@ async def test_the_end_of_the_source_is_the_end_of_the_stream() -> None:
     assert [1] == [len(batch) for batch in batches]
 
 
-async def test_the_next_batch_collects_while_the_last_one_is_under_way() -> None:
-    """Group commit: whoever comes while the log is busy is in one batch."""
+async def test_the_next_batch_collects_while_the_last_one_is_pending() -> None:
+    """Group commit: commands that arrive while the log is busy form one batch."""
     log, intake = MemoryLog(HandClock()), CommandSource()
     durable, entries = trio.open_memory_channel[Sequence[Entry]](0)
     async with trio.open_nursery() as nursery:
@@ -63,8 +63,8 @@ async def test_the_next_batch_collects_while_the_last_one_is_under_way() -> None
         intake.close()
 
 
-async def test_it_keeps_as_many_entries_as_it_is_asked_to() -> None:
-    """A replay wants all; a server that runs for months wants none."""
+async def test_a_memory_log_stores_the_requested_number_of_entries() -> None:
+    """A server that runs for months stores none."""
     for keep, kept in ((0, []), (2, [2, 3])):
         log, intake = MemoryLog(HandClock(), keep=keep), CommandSource()
         durable, entries = trio.open_memory_channel[Sequence[Entry]](1)

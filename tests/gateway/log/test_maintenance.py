@@ -21,7 +21,7 @@ def skip_it(scribe: LoggedVenue, sequence: int) -> Entry:
     return skip_entry(directory, sequence, "no steps", clock=HandClock(), disk=QuickDisk())
 
 
-def test_a_snapshot_of_a_log_at_rest_is_of_its_end(tmp_path: Path) -> None:
+def test_a_snapshot_of_an_unused_log_is_of_its_last_entry(tmp_path: Path) -> None:
     """A torn tail is cut off first, as at a start."""
     scribe = LoggedVenue.after_trading(tmp_path)
     last, digest = scribe.sequence, scribe.exchange.digest()
@@ -76,7 +76,7 @@ def test_nothing_is_skipped_while_the_venue_runs(tmp_path: Path) -> None:
         skip_it(scribe, poison.sequence)
 
 
-def test_nothing_is_begun_in_a_wrong_directory(tmp_path: Path) -> None:
+def test_maintenance_creates_nothing_in_a_wrong_directory(tmp_path: Path) -> None:
     """A typing error makes no folders."""
     directory = DataDirectory(tmp_path / "typo")
     for attempt in (

@@ -125,7 +125,7 @@ def test_a_log_with_any_bit_flipped_is_a_prefix_or_refused(tmp_path: Path) -> No
     assert data == segment.path.read_bytes()
 
 
-def test_damage_is_said_with_file_and_place(tmp_path: Path) -> None:
+def test_damage_is_reported_with_file_and_offset(tmp_path: Path) -> None:
     """Nothing is changed, so that whoever looks into it finds it as it was."""
     book = LogDirectory(tmp_path)
     book.write(batches(), segment_bytes=SMALL)
@@ -152,7 +152,7 @@ def test_damage_is_said_with_file_and_place(tmp_path: Path) -> None:
     assert 0 == book.replay_to_end()[0]
 
 
-def test_what_is_whole_but_not_of_this_chain_is_refused(tmp_path: Path) -> None:
+def test_complete_frames_of_another_chain_are_rejected(tmp_path: Path) -> None:
     """A frame that is doubled, left out or of another log has a right checksum."""
     book = LogDirectory(tmp_path)
     book.write(small_batches())
@@ -167,7 +167,7 @@ def test_what_is_whole_but_not_of_this_chain_is_refused(tmp_path: Path) -> None:
             book.replay_to_end()
 
 
-def test_a_segment_that_was_never_begun_is_removed(tmp_path: Path) -> None:
+def test_a_segment_without_a_header_is_removed(tmp_path: Path) -> None:
     """A crash between the creation of a file and the sync of its header."""
     for left in (b"", b"TIDEL", bytes(HEADER_BYTES)):
         book = LogDirectory(tmp_path / str(len(left)))
@@ -192,7 +192,7 @@ def test_a_torn_tail_before_the_last_segment_is_damage(tmp_path: Path) -> None:
                 book.replay_to_end()
 
 
-def test_a_snapshot_saves_the_replay(tmp_path: Path) -> None:
+def test_recovery_replays_only_entries_after_the_snapshot(tmp_path: Path) -> None:
     """Whatever stands between snapshot and end is applied, and nothing else."""
     whole = batches()
     for cut in range(1, len(whole) + 1):
@@ -332,7 +332,7 @@ def test_recovery_never_replays_across_a_change_of_rules(
     assert (LAST, digests(whole)[LAST]) == book.replay_to_end()
 
 
-def test_what_a_later_version_wrote_is_refused(tmp_path: Path) -> None:
+def test_files_of_a_later_version_are_rejected(tmp_path: Path) -> None:
     """Segments and snapshots; nothing is lost by going back to the later version."""
     book = LogDirectory(tmp_path)
     book.write(small_batches())

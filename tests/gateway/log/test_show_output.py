@@ -68,7 +68,7 @@ def test_different_keys_look_different() -> None:
     assert 6 == len(lines)
 
 
-def test_text_that_prints_is_left_alone() -> None:
+def test_printable_text_is_unchanged() -> None:
     """Of any script."""
     for text in ("plain", "größer", "注文", "a\\b", ""):
         assert text == escape_unprintable(text)
@@ -114,7 +114,7 @@ Spoil = Callable[[bytearray], int]
 @pytest.mark.parametrize("spoil", [middle, end, cut, zeros])
 @pytest.mark.parametrize("segment_bytes", [1, 2**20])
 @pytest.mark.parametrize("form", [[], ["--json"], ["--account", "alice"]])
-def test_a_log_that_is_not_whole_has_a_status(
+def test_show_of_an_incomplete_log_has_an_exit_status(
     spoil: Spoil,
     segment_bytes: int,
     form: list[str],
@@ -140,7 +140,7 @@ def test_a_log_that_is_not_whole_has_a_status(
     assert "Traceback" not in told.err
 
 
-def test_a_number_that_no_account_has_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_account_number_is_rejected(tmp_path: Path) -> None:
     """However long: Python does not read thousands of digits."""
     scribe = recorded(tmp_path / "data")
     for number in ("999", "9" * 5_000, "٣" * 5_000):
@@ -150,7 +150,7 @@ def test_a_number_that_no_account_has_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_damage_behind_what_is_asked_for_is_not_looked_at(tmp_path: Path) -> None:
+def test_show_ignores_damage_after_the_selected_entries(tmp_path: Path) -> None:
     """`--to` ends before it."""
     scribe = recorded(tmp_path / "data")
     (last,) = list_segments(scribe.book.directory.log)
@@ -160,7 +160,7 @@ def test_damage_behind_what_is_asked_for_is_not_looked_at(tmp_path: Path) -> Non
     assert 0 == main(["log", "show", str(scribe.book.directory.path), "--to", "5"])
 
 
-def test_a_frame_that_is_being_written_is_waited_for(
+def test_show_waits_for_a_frame_that_is_being_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A venue that runs is no damage."""
@@ -176,7 +176,7 @@ def test_a_frame_that_is_being_written_is_waited_for(
     assert (expected, "") == capsys.readouterr()
 
 
-def test_who_follows_a_log_is_told_of_damage(tmp_path: Path) -> None:
+def test_show_follow_reports_damage(tmp_path: Path) -> None:
     """Rather than to wait for ever for a frame that will never be whole; a torn one may be."""
     scribe = recorded(tmp_path / "data")
     (last,) = list_segments(scribe.book.directory.log)

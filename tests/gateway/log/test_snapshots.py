@@ -50,7 +50,7 @@ def test_the_two_newest_are_kept(tmp_path: Path) -> None:
         assert (True, False) == (ours.exists(), gone.exists())
 
 
-def test_the_same_one_twice_is_one(tmp_path: Path) -> None:
+def test_writing_the_same_snapshot_twice_leaves_one_file(tmp_path: Path) -> None:
     """The venue at its end and whoever follows its log may both write it."""
     store = Snapshots(tmp_path, QuickDisk())
     for _ in range(3):

@@ -55,7 +55,7 @@ def forge(scribe: LoggedVenue) -> None:
     insurance.balance -= 1
 
 
-def test_what_was_written_is_proved(tmp_path: Path) -> None:
+def test_an_intact_log_is_verified(tmp_path: Path) -> None:
     """From the start and from both snapshots, over segments of every size, to one state."""
     for size in (1, 2_500, 2**20):
         scribe = recorded(tmp_path / str(size), size)
@@ -104,7 +104,7 @@ def _told(scribe: LoggedVenue) -> str:
         return str(error)
 
 
-def test_a_torn_tail_is_told_and_no_damage(tmp_path: Path) -> None:
+def test_a_torn_tail_is_reported_and_is_no_damage(tmp_path: Path) -> None:
     """A crash leaves one, and the venue may be writing just now."""
     scribe = recorded(tmp_path)
     last = scribe.sequence
@@ -127,7 +127,7 @@ def test_a_missing_segment_is_found(tmp_path: Path) -> None:
         verify(scribe)
 
 
-def test_an_end_that_is_missing_is_found_by_the_snapshot(tmp_path: Path) -> None:
+def test_a_missing_end_is_detected_by_the_snapshot(tmp_path: Path) -> None:
     """A log cut between two frames looks whole."""
     scribe = recorded(tmp_path, 1)
     scribe.snapshot()
@@ -136,7 +136,7 @@ def test_an_end_that_is_missing_is_found_by_the_snapshot(tmp_path: Path) -> None
         verify(scribe)
 
 
-def test_a_snapshot_of_another_state_is_found(tmp_path: Path) -> None:
+def test_a_snapshot_with_another_state_is_detected(tmp_path: Path) -> None:
     """The replay from the start does not come to it."""
     scribe = recorded(tmp_path)
     forge(scribe)
@@ -144,7 +144,7 @@ def test_a_snapshot_of_another_state_is_found(tmp_path: Path) -> None:
         verify(scribe)
 
 
-def test_a_snapshot_of_another_past_is_found(tmp_path: Path) -> None:
+def test_a_snapshot_with_another_event_hash_is_detected(tmp_path: Path) -> None:
     """The state may be the same: its trail is not."""
     scribe = recorded(tmp_path)
     scribe.event_hash = EventHash(START, scribe.sequence)
@@ -162,7 +162,7 @@ def test_a_checkpoint_that_differs_is_found(tmp_path: Path) -> None:
         verify(scribe)
 
 
-def test_money_from_nowhere_is_found_without_the_start(tmp_path: Path) -> None:
+def test_inconsistent_balances_are_detected_in_a_pruned_log(tmp_path: Path) -> None:
     """A log that was pruned proves no snapshot's past; the identities still hold it to account."""
     scribe = recorded(tmp_path, 1)
     for _ in range(2):
@@ -173,7 +173,7 @@ def test_money_from_nowhere_is_found_without_the_start(tmp_path: Path) -> None:
         verify(scribe)
 
 
-def test_a_pruned_log_is_proved_from_its_snapshots(tmp_path: Path) -> None:
+def test_a_pruned_log_is_verified_from_its_snapshots(tmp_path: Path) -> None:
     """It says from where on."""
     scribe = recorded(tmp_path, 1)
     prune_segments(scribe.book.directory, scribe.book.disk)
@@ -182,7 +182,7 @@ def test_a_pruned_log_is_proved_from_its_snapshots(tmp_path: Path) -> None:
     assert scribe.exchange.digest() == found.digest
 
 
-def test_other_rules_are_proved_by_their_bytes(
+def test_entries_of_other_rules_are_verified_by_checksum_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot precedes the change; from there on the log is replayed."""

@@ -81,7 +81,9 @@ async def appending(writer: SegmentWriter) -> AsyncIterator[Append]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_each_way_writes_the_same(tmp_path: Path, way: WriteStrategy) -> None:
+async def test_all_write_strategies_write_the_same_bytes(
+    tmp_path: Path, way: WriteStrategy
+) -> None:
     """Segment after segment, each batch before its append returns."""
     writer = SegmentWriter(tmp_path, segment_bytes=HEADER_BYTES + 600)
     writer.open()
@@ -106,7 +108,7 @@ async def test_a_large_batch_goes_through_whole(tmp_path: Path) -> None:
     assert batch == stored(tmp_path)
 
 
-async def test_the_disks_own_words_come_back(tmp_path: Path) -> None:
+async def test_the_error_of_the_kernel_is_raised(tmp_path: Path) -> None:
     """With the file's name, and the process has ended: nothing is written after an error."""
     writer = SegmentWriter(tmp_path)
     async with appending(writer) as append:
@@ -124,7 +126,7 @@ async def test_the_disks_own_words_come_back(tmp_path: Path) -> None:
             await append(writer.encode([entry(2)]))
 
 
-async def test_a_process_that_is_killed_is_a_disk_that_failed(tmp_path: Path) -> None:
+async def test_a_killed_writer_process_counts_as_a_disk_failure(tmp_path: Path) -> None:
     """It says so of the next batch, whether that has been sent or not."""
     writer = SegmentWriter(tmp_path)
     async with appending(writer) as append:
@@ -136,7 +138,7 @@ async def test_a_process_that_is_killed_is_a_disk_that_failed(tmp_path: Path) ->
     assert [entry(1)] == stored(tmp_path)
 
 
-async def test_signals_are_for_the_venue(tmp_path: Path) -> None:
+async def test_the_writer_process_ignores_signals(tmp_path: Path) -> None:
     """Who stops a whole group of processes has the venue end this one."""
     writer = SegmentWriter(tmp_path)
     async with appending(writer) as append:
@@ -150,7 +152,7 @@ async def test_signals_are_for_the_venue(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
-async def test_a_stopped_process_with_nothing_to_write_is_ended(tmp_path: Path) -> None:
+async def test_an_idle_suspended_writer_process_is_killed(tmp_path: Path) -> None:
     """All that it was sent is on the disk, so that the end of the venue need not wait for it."""
     writer = SegmentWriter(tmp_path)
     resumed = []
@@ -171,7 +173,7 @@ async def test_a_stopped_process_with_nothing_to_write_is_ended(tmp_path: Path) 
     assert [entry(1)] == stored(tmp_path)
 
 
-async def test_what_is_being_written_is_waited_for_when_cancelled(tmp_path: Path) -> None:
+async def test_cancellation_waits_for_the_write_in_progress(tmp_path: Path) -> None:
     """Nothing is written behind the back of who goes on."""
     writer = SegmentWriter(tmp_path)
     with trio.CancelScope() as scope:

@@ -65,7 +65,7 @@ async def progress(caller: Caller) -> int:
     return int(await caller.call("public/get_time")) - int(began)
 
 
-async def test_an_hour_ahead_and_back_stops_nothing() -> None:
+async def test_a_clock_set_ahead_and_back_stops_nothing() -> None:
     """Venue time goes on, log-ins are signed by the machine's clock, /health says what is wrong."""
     setting = Setting()
     async with running(clock=setting.clock()) as venue, connect(venue) as caller:
@@ -88,7 +88,7 @@ async def test_an_hour_ahead_and_back_stops_nothing() -> None:
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
-async def test_a_token_lives_as_long_as_it_is_meant_to(seconds: int) -> None:
+async def test_token_lifetimes_ignore_jumps_of_the_clock(seconds: int) -> None:
     """Whatever the machine's clock is set to meanwhile."""
     setting = Setting()
     async with running(clock=setting.clock()) as venue, connect(venue) as caller:
@@ -101,7 +101,7 @@ async def test_a_token_lives_as_long_as_it_is_meant_to(seconds: int) -> None:
         assert (number, 13009) == (reply["id"], reply["error"]["code"])
 
 
-async def test_a_log_stamped_in_the_future_is_continued_and_said(
+async def test_a_log_stamped_in_the_future_is_continued_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The next start goes on from its last stamp, at half speed, and takes orders and log-ins."""

@@ -153,7 +153,7 @@ def test_cancelled_at_every_await_a_request_leaves_one_decision_or_none(
     assert step > 10
 
 
-async def test_a_client_that_hangs_up_behind_a_full_inbox_leaves_nothing_resting() -> None:
+async def test_no_order_rests_for_a_client_that_disconnects_while_the_inbox_is_full() -> None:
     """Its order waits in line when it goes: nobody decides it, and the next in line moves up."""
     async with floor() as venue:
         wire = await venue.client("alice")
@@ -246,13 +246,13 @@ async def test_an_index_survives_a_flood() -> None:
 
 @define
 class Unreliable(IndexSource):
-    """An index with a bug that comes and goes."""
+    """An index source that raises while a flag is set."""
 
     source: FixedIndex
     broken: bool = field(default=False, init=False)
 
     def level(self, now: Millis) -> float:
-        """Raise what no source may raise."""
+        """Raise an exception that sources must not raise."""
         if self.broken:
             raise ZeroDivisionError
         return self.source.level(now)
@@ -261,7 +261,7 @@ class Unreliable(IndexSource):
 async def test_a_crashed_supervisor_leads_to_risk_reducing_only_and_back(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its lease runs out in the state; whoever holds a position can still get out."""
+    """Its lease expires in the state; positions can still be reduced."""
     settings = "[risk]\nsupervision_seconds = 3\n" + "".join(
         f'[[index]]\nname = "{name}"\nsource = "fixed"\nprice = {price}\n'
         for name, price in (("btc_usd", 65_000), ("eth_usd", 3_500))
@@ -299,7 +299,7 @@ async def refused(
     method: str,
     **params: object,
 ) -> int:
-    """The error code of a request."""
+    """Return the error code of a request."""
     number = await ask(method, **params)
     while (reply := await read()).get("id") != number:
         pass
@@ -309,7 +309,7 @@ async def refused(
 
 
 async def ask_without_reading(stream: trio.SocketStream, request: bytes) -> None:
-    """Send requests until the server cuts the connection."""
+    """Send requests until the server disconnects."""
     try:
         while True:
             await stream.send_all(request)
@@ -318,7 +318,7 @@ async def ask_without_reading(stream: trio.SocketStream, request: bytes) -> None
 
 
 async def narrow(port: int) -> trio.SocketStream:
-    """A connection whose receive buffer is soon full."""
+    """Return a connection with a small receive buffer."""
     sock = trio.socket.socket()
     sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4_096)
     await sock.connect(("127.0.0.1", port))
@@ -326,8 +326,8 @@ async def narrow(port: int) -> trio.SocketStream:
 
 
 @pytest.mark.usefixtures("library")
-async def test_a_websocket_client_that_never_reads_is_cut() -> None:
-    """At the send deadline; meanwhile, and after, others are served as if it were not there."""
+async def test_a_websocket_client_that_never_reads_is_disconnected() -> None:
+    """At the send deadline; other clients are served meanwhile and afterwards."""
     async with running("[limits]\nsend_seconds = 0.3\n") as venue:
         stream = await narrow(venue.websocket.port)
         async with stream, trio.open_nursery() as nursery:
@@ -349,8 +349,8 @@ async def test_a_websocket_client_that_never_reads_is_cut() -> None:
         assert 1 == drops
 
 
-async def test_an_http_client_that_never_reads_is_cut() -> None:
-    """At the send deadline, like one of WebSocket, and counted."""
+async def test_an_http_client_that_never_reads_is_disconnected() -> None:
+    """At the send deadline, like a WebSocket client, and it is counted."""
     async with running("[limits]\nsend_seconds = 0.3\n") as venue:
         stream = await narrow(venue.http.port)
         async with stream, trio.open_nursery() as nursery:

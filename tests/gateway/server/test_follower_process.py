@@ -1,4 +1,4 @@
-"""The follower that a venue keeps running beside itself."""
+"""The follower process of a venue: its command, restarts and cancellation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gateway.server import follower_process
 from gateway.server.follower_process import follower_command
 
 
-def test_it_is_told_what_the_settings_say(tmp_path: Path) -> None:
-    """And whose child it is."""
+def test_the_follower_command_contains_the_settings(tmp_path: Path) -> None:
+    """Snapshot interval, pruning, and the process id of its parent."""
     settings = LogSettings(snapshot_entries=7, prune=True)
     command = " ".join(follower_command(tmp_path, settings))
     assert f"log snapshot {tmp_path} --follow --every 7 --parent {os.getpid()}" in command
@@ -25,10 +25,10 @@ def test_it_is_told_what_the_settings_say(tmp_path: Path) -> None:
     assert "--prune" not in follower_command(tmp_path, LogSettings())
 
 
-async def test_one_that_fails_is_told_and_started_again(
+async def test_a_failed_follower_is_logged_and_restarted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a pause, and counted."""
+    """The restart is delayed, and the crash is counted."""
     monkeypatch.setattr(follower_process, "FIRST_RESTART_SECONDS", 0.01)
     caplog.set_level(logging.INFO)
     ends: list[float] = []
@@ -48,10 +48,10 @@ def _count(ends: list[float], scope: trio.CancelScope) -> None:
         scope.cancel()
 
 
-async def test_one_that_cannot_confirm_the_venue_is_loud(
+async def test_a_diverging_follower_is_logged_as_critical(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its status says so; trading goes on."""
+    """Its exit status shows the divergence; trading continues."""
     monkeypatch.setattr(follower_process, "follower_command", lambda *_: ["sh", "-c", "exit 70"])
     with trio.CancelScope() as scope:
         await follower_process.run_follower(tmp_path, LogSettings(), scope.cancel)
@@ -59,10 +59,10 @@ async def test_one_that_cannot_confirm_the_venue_is_loud(
     assert "cannot confirm what this venue does" in record.message
 
 
-async def test_one_that_cannot_be_started_is_told(
+async def test_a_follower_that_cannot_start_is_logged_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And it is tried again like any other."""
+    """A follower that cannot be started is retried with the same delays."""
     monkeypatch.setattr(
         follower_process, "follower_command", lambda *_: [str(tmp_path / "nowhere")]
     )
@@ -71,10 +71,10 @@ async def test_one_that_cannot_be_started_is_told(
     assert "no follower of the log can be started" in caplog.text
 
 
-async def test_cancelled_it_kills_the_follower(
+async def test_cancellation_kills_the_follower(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once, also one that does not listen."""
+    """It ends at once, even if it ignores SIGTERM."""
     pid = tmp_path / "pid"
     script = f"trap '' TERM; echo $$ > {pid}; while :; do sleep 1; done"
     monkeypatch.setattr(follower_process, "follower_command", lambda *_: ["sh", "-c", script])

@@ -1,4 +1,4 @@
-"""Garbage collection: what is long-lived is left alone until nobody waits, and then looked at."""
+"""Garbage collection: long-lived objects are frozen, and collected when the venue is idle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUSY = 0.5
 
 @define(eq=False)
 class Circle:
-    """An object that refers to itself, so that only the collector can free it."""
+    """An object in a reference cycle, which only the cyclic collector can free."""
 
     itself: Circle | None = None
 
@@ -33,7 +33,7 @@ class Circle:
 
 @define(eq=False)
 class Load:
-    """A processor's time, of which each second takes a share."""
+    """A processor clock, of which each second uses a given share."""
 
     share: float = IDLE
     used: float = 0.0
@@ -46,7 +46,7 @@ class Load:
 
 @define(eq=False)
 class Scene:
-    """A collector under a load. `slowness` is how many seconds a look at everything takes."""
+    """A collector under a load. `slowness` is the duration of a full collection in seconds."""
 
     load: Load = field(factory=Load)
     slowness: float = 0.0
@@ -58,7 +58,7 @@ class Scene:
         self.collector = Collector(self.load, self.clock)
 
     def clock(self) -> float:
-        """Called before and after each look at everything."""
+        """Return the time; called before and after each full collection."""
         self.now += self.slowness
         return self.now
 
@@ -88,8 +88,10 @@ def frozen_garbage() -> weakref.ref[Circle]:
     return reference
 
 
-async def test_it_leaves_the_interpreter_as_it_found_it(autojump_clock: MockClock) -> None:
-    """Cancelled, too: a test, or whoever else embeds it, goes on as before."""
+async def test_the_collector_restores_the_settings_of_the_interpreter(
+    autojump_clock: MockClock,
+) -> None:
+    """Also after cancellation, since tests and other programs embed a venue."""
     before = gc.get_threshold(), list(gc.callbacks)
     async with trio.open_nursery() as nursery:
         await nursery.start(Collector().run)
@@ -100,8 +102,8 @@ async def test_it_leaves_the_interpreter_as_it_found_it(autojump_clock: MockCloc
     assert 0 == gc.get_freeze_count()
 
 
-def test_what_survived_a_full_collection_is_not_looked_at_again(scene: Scene) -> None:
-    """So that the next one takes as long as what is new, not as long as the state."""
+def test_survivors_of_a_full_collection_are_frozen(scene: Scene) -> None:
+    """The next full collection takes as long as the new objects require, not the whole state."""
     kept = [Circle.make() for _ in range(1_000)]
     assert any(each is kept[-1] for each in gc.get_objects())
     gc.collect()
@@ -109,37 +111,41 @@ def test_what_survived_a_full_collection_is_not_looked_at_again(scene: Scene) ->
     assert gc.get_freeze_count() > 1_000
 
 
-def test_full_collections_come_by_themselves_however_much_there_is(scene: Scene) -> None:
-    """Python waits for a quarter of what it holds to be new; here it holds nothing."""
+def test_full_collections_do_not_become_rarer_with_more_objects(scene: Scene) -> None:
+    """Python waits until a quarter of the survivors are new; frozen objects do not count."""
     before = gc.get_stats()[2]["collections"]
     kept = [Circle.make() for _ in range(100_000)]
     assert gc.get_stats()[2]["collections"] >= before + 2
     assert 100_000 == len(kept)
 
 
-def test_new_garbage_is_collected_as_ever(scene: Scene) -> None:
-    """What dies young is found by the young generations."""
+def test_new_garbage_is_collected_by_young_collections(scene: Scene) -> None:
+    """Objects that become garbage early are found by young collections."""
     references = [weakref.ref(Circle.make()) for _ in range(1_000)]
     assert not all(reference() for reference in references)
 
 
-async def test_an_idle_venue_looks_at_everything(scene: Scene, autojump_clock: MockClock) -> None:
-    """Garbage that was frozen before it was garbage is found then."""
+async def test_an_idle_venue_collects_all_objects(scene: Scene, autojump_clock: MockClock) -> None:
+    """This frees objects that became garbage after they were frozen."""
     reference = frozen_garbage()
     await scene.after(LEAST_SECONDS)
     assert reference() is None
 
 
-async def test_a_busy_venue_does_not(scene: Scene, autojump_clock: MockClock) -> None:
-    """However long it goes on."""
+async def test_a_busy_venue_does_not_collect_all_objects(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """Independent of how long it is busy."""
     scene.load.share = BUSY
     reference = frozen_garbage()
     await scene.after(10 * LEAST_SECONDS)
     assert reference() is not None
 
 
-async def test_a_short_pause_is_no_idleness(scene: Scene, autojump_clock: MockClock) -> None:
-    """Between two bursts nothing begins that would delay the second one."""
+async def test_a_short_pause_does_not_count_as_idle(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """A full collection between two bursts of orders would delay the second one."""
     reference = frozen_garbage()
     scene.load.share = BUSY
     async with trio.open_nursery() as nursery:
@@ -153,10 +159,10 @@ async def test_a_short_pause_is_no_idleness(scene: Scene, autojump_clock: MockCl
         nursery.cancel_scope.cancel()
 
 
-async def test_it_does_not_look_at_everything_more_often_than_that(
+async def test_collections_of_all_objects_have_a_minimum_interval(
     scene: Scene, autojump_clock: MockClock
 ) -> None:
-    """However idle: a client may come at any moment."""
+    """Even an idle venue may get a request at any moment."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(scene.collector.watch)
         await trio.sleep(LEAST_SECONDS + 0.5)
@@ -168,10 +174,10 @@ async def test_it_does_not_look_at_everything_more_often_than_that(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_large_state_is_looked_at_less_often(
+async def test_a_large_state_is_collected_less_often(
     scene: Scene, autojump_clock: MockClock
 ) -> None:
-    """A thousandth of the time at most, however long it takes."""
+    """Full collections take at most a thousandth of the time."""
     scene.slowness = 0.5
     scene.collector.collect_all()
     reference = frozen_garbage()
@@ -181,10 +187,10 @@ async def test_a_large_state_is_looked_at_less_often(
     assert reference() is None
 
 
-async def test_a_venue_that_is_never_idle_looks_at_everything_when_it_has_doubled(
+async def test_a_busy_venue_collects_all_objects_when_they_have_doubled(
     scene: Scene, autojump_clock: MockClock
 ) -> None:
-    """Otherwise garbage could grow without end."""
+    """Otherwise garbage among frozen objects could grow without bound."""
     scene.load.share = BUSY
     reference = frozen_garbage()
     kept = [[] for _ in range(gc.get_freeze_count() // 2)]  # type: list[list[object]]

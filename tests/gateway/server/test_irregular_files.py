@@ -1,4 +1,4 @@
-"""What is no regular file, where the venue expects one: refused at once and by name."""
+"""Irregular files in place of regular ones are rejected at once, with their names."""
 
 from __future__ import annotations
 
@@ -109,10 +109,10 @@ def recorded(path: Path) -> DataDirectory:
 
 @every_kind
 @pytest.mark.parametrize("place", [0, 1, -1])
-def test_a_segment_that_is_none_is_refused(
+def test_an_irregular_segment_is_rejected(
     kind: str, place: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By everything that reads a log, and by a venue that starts: with status 65 and its name."""
+    """All commands that read a log, and a starting venue, exit with status 65 and name the file."""
     kept = recorded(tmp_path / "data")
     # So that all of them are read.
     shutil.rmtree(kept.snapshots)
@@ -128,10 +128,10 @@ def test_a_segment_that_is_none_is_refused(
 
 
 @every_kind
-def test_a_snapshot_that_is_none_is_left_out(
+def test_an_irregular_snapshot_is_passed_over(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Like one that is damaged: the one before is taken, and the log says why."""
+    """As for a damaged snapshot, the previous one is used and the reason is logged."""
     kept = recorded(tmp_path / "data")
     snapshots = Snapshots(kept.snapshots)
     last, before = snapshots.paths()
@@ -143,8 +143,8 @@ def test_a_snapshot_that_is_none_is_left_out(
 
 
 @every_kind
-def test_a_lock_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
-    """It would lock nothing, or cannot be written."""
+def test_an_irregular_lock_file_is_rejected(kind: str, tmp_path: Path) -> None:
+    """It would not lock anything, or cannot be written."""
     kept = recorded(tmp_path / "data")
     said = in_place_of(kept.path / "LOCK", kind)
     with pytest.raises((LogError, DiskError), match=f"LOCK.*({said})"), kept.locked(Disk()):
@@ -153,8 +153,8 @@ def test_a_lock_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
 
 @every_kind
 @pytest.mark.parametrize("folder", ["", "log", "snapshots"])
-def test_a_folder_that_is_none_is_refused(kind: str, folder: str, tmp_path: Path) -> None:
-    """A data directory, or one of those in it, of the name of a file."""
+def test_a_file_in_place_of_a_directory_is_rejected(kind: str, folder: str, tmp_path: Path) -> None:
+    """For the data directory and for each directory in it."""
     if kind == "directory":
         return
     path = tmp_path / "data" / folder
@@ -168,7 +168,7 @@ def test_a_folder_that_is_none_is_refused(kind: str, folder: str, tmp_path: Path
 
 
 @every_kind
-def test_a_configuration_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
+def test_an_irregular_configuration_file_is_rejected(kind: str, tmp_path: Path) -> None:
     """With its name."""
     file = tmp_path / "venue.toml"
     said = in_place_of(file, kind)
@@ -177,7 +177,7 @@ def test_a_configuration_that_is_none_is_refused(kind: str, tmp_path: Path) -> N
 
 
 @every_kind
-def test_a_recording_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
+def test_an_irregular_index_recording_is_rejected(kind: str, tmp_path: Path) -> None:
     """With its name."""
     file = tmp_path / "index.csv"
     said = in_place_of(file, kind)
@@ -187,7 +187,7 @@ def test_a_recording_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
 
 @every_kind
 @pytest.mark.parametrize("which", ["certificate", "key"])
-def test_a_certificate_that_is_none_is_refused(kind: str, which: str, tmp_path: Path) -> None:
+def test_an_irregular_certificate_or_key_is_rejected(kind: str, which: str, tmp_path: Path) -> None:
     """And so is a key."""
     files = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key")}
     for file in files.values():
@@ -197,8 +197,8 @@ def test_a_certificate_that_is_none_is_refused(kind: str, which: str, tmp_path: 
         load_tls(files["certificate"], files["key"])
 
 
-def test_a_name_that_is_too_long_or_leads_through_a_file(tmp_path: Path) -> None:
-    """The disk has not failed: the name is wrong."""
+def test_an_unusable_path_is_not_a_disk_failure(tmp_path: Path) -> None:
+    """For a name that is too long and for a path through a file."""
     (tmp_path / "file").touch()
     for path in (tmp_path / ("x" * 300), tmp_path / "file" / "data"):
         with (
@@ -211,7 +211,7 @@ def test_a_name_that_is_too_long_or_leads_through_a_file(tmp_path: Path) -> None
 
 
 def test_a_regular_file_is_read_also_through_links(tmp_path: Path) -> None:
-    """What is refused is what is behind a link, not the link."""
+    """Symbolic links to regular files are accepted."""
     (tmp_path / "file").write_bytes(b"data")
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "second").symlink_to("link")

@@ -1,4 +1,4 @@
-"""A recorded venue, played again: at its pace, to the same state, and changed by nobody."""
+"""Replay of a recorded venue: its pace, its final state, and that nothing can be changed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.gateway.server_fixtures import settings_of
 
 
 def player_of(scribe: LoggedVenue, speed: float, announce: Announce = lambda _: None) -> Player:
-    """One that has not begun."""
+    """Return a player that does not run yet."""
     return Player.open(settings_of(""), scribe.book.directory, speed, announce)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """Every file in it."""
+    """Return the contents of all files in a directory."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -43,10 +43,10 @@ async def get(where: Endpoint, target: str) -> Any:
     return msgspec.json.decode(data.partition(b"\r\n\r\n")[2])
 
 
-async def test_it_goes_at_the_speed_that_is_asked_for(
+async def test_a_replay_runs_at_the_requested_speed(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    """A frame a second was written; the hour in which the venue did not run is left out."""
+    """The log has a frame per second; the hour in which the venue was down is left out."""
     scribe = LoggedVenue.after_trading(tmp_path)
     began = scribe.time
     scribe.trade(60)
@@ -64,8 +64,8 @@ async def test_it_goes_at_the_speed_that_is_asked_for(
         assert scribe.exchange.digest() == player.replayer.exchange.digest()
 
 
-async def test_its_clock_is_the_recordings(autojump_clock: MockClock) -> None:
-    """It goes on between two entries, and never past the one that is waited for."""
+async def test_the_clock_of_a_replay_follows_the_recording(autojump_clock: MockClock) -> None:
+    """It advances between two entries, and never exceeds the time of the next one."""
     clock = RecordedClock(speed=10)
     clock.jump(50_000)
     assert 50_000 == clock.now()
@@ -82,8 +82,8 @@ async def test_its_clock_is_the_recordings(autojump_clock: MockClock) -> None:
     assert (before, 61_000) == (trio.current_time(), clock.now())
 
 
-async def test_it_is_served_and_nothing_is_written(tmp_path: Path) -> None:
-    """Market data as it was at the end, the recorded time, and a refusal that says why."""
+async def test_a_replay_is_served_and_writes_nothing(tmp_path: Path) -> None:
+    """It serves final market data and the recorded time, and rejects orders with a reason."""
     scribe = LoggedVenue.after_trading(tmp_path)
     scribe.trade(5)
     scribe.close()
@@ -110,8 +110,8 @@ async def test_it_is_served_and_nothing_is_written(tmp_path: Path) -> None:
     assert before == contents(tmp_path)
 
 
-def test_who_has_a_key_may_look_but_not_touch() -> None:
-    """A log-in starts no session: the recording has those that it had."""
+def test_a_key_gives_read_access_to_a_replay() -> None:
+    """A log-in does not start a session, because sessions are part of the recording."""
     harness = Harness()
     harness.venue.recorded = True
     sequence = harness.exchange.state.sequence
@@ -129,7 +129,7 @@ def test_who_has_a_key_may_look_but_not_touch() -> None:
     assert sequence == harness.exchange.state.sequence
 
 
-def test_there_must_be_something_to_play(tmp_path: Path) -> None:
-    """No log, or one with nothing in it."""
+def test_a_replay_requires_entries(tmp_path: Path) -> None:
+    """Without a log, or with an empty one, it raises LogError."""
     with pytest.raises(LogError, match="there is no log"):
         Player.open(settings_of(""), DataDirectory(tmp_path), 1, lambda _: None)

@@ -1,4 +1,4 @@
-"""The whole server over real sockets: the way in, limits at the door, and the way out."""
+"""The whole server over real sockets: start, connection limits, failures and shutdown."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -75,8 +75,8 @@ async def test_session_numbers_carry_the_start_of_the_process() -> None:
 
 
 @pytest.mark.usefixtures("library")
-async def test_only_the_apis_path_is_a_websocket() -> None:
-    """404 elsewhere, with or without a query it is ours."""
+async def test_websockets_are_served_on_the_api_path_only() -> None:
+    """Other paths get 404; a query is allowed."""
     async with running() as venue:
         assert 404 == await refusal(venue, "/ws/api/v1")
         await opened(venue, "/ws/api/v2/?version=2")
@@ -94,8 +94,8 @@ async def test_connections_of_one_address_are_limited() -> None:
 
 
 @pytest.mark.usefixtures("library")
-async def test_an_address_that_connects_in_a_loop_is_refused_without_a_word() -> None:
-    """A response costs a handshake's work; that is for addresses which ask at a sensible pace."""
+async def test_an_address_that_reconnects_too_fast_is_closed_without_a_response() -> None:
+    """A response costs as much as a handshake, so only slower addresses get one."""
     limits = "[limits]\nenabled = true\nconnections_per_address = 1\n"
     async with running(limits) as venue, connect(venue):
         responses = []
@@ -110,8 +110,8 @@ async def test_an_address_that_connects_in_a_loop_is_refused_without_a_word() ->
 
 
 @pytest.mark.usefixtures("library")
-async def test_a_handshake_that_drips_is_cut_at_its_deadline() -> None:
-    """One deadline for all of it, and the slot is free again."""
+async def test_a_slow_handshake_is_closed_at_its_deadline() -> None:
+    """The whole handshake has one deadline, after which the slot is free again."""
     limits = "[limits]\nhandshake_seconds = 0.2\nconnections_per_address = 1\n"
     async with running(limits) as venue:
         stream = await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
@@ -124,7 +124,7 @@ async def test_a_handshake_that_drips_is_cut_at_its_deadline() -> None:
 
 @pytest.mark.usefixtures("library")
 async def test_a_message_over_the_limit_is_answered_and_the_connection_goes_on() -> None:
-    """As over HTTP; only a message of a size that no mistake explains costs the connection."""
+    """As over HTTP. Only a message far over the limit closes the connection."""
     async with running() as venue, connect(venue) as client:
         await client.websocket.send_message("x" * 200_000)
         assert -32600 == (await client.read())["error"]["code"]
@@ -136,8 +136,8 @@ async def test_a_message_over_the_limit_is_answered_and_the_connection_goes_on()
 
 
 @pytest.mark.usefixtures("library")
-async def test_nonsense_is_answered_and_costs_nothing() -> None:
-    """What is no JSON-RPC gets an error, and the conversation goes on."""
+async def test_invalid_json_rpc_gets_an_error_and_the_connection_stays_open() -> None:
+    """Later requests on the connection are served."""
     async with running() as venue, connect(venue) as client:
         await client.websocket.send_message("{nonsense")
         assert -32700 == (await client.read())["error"]["code"]
@@ -147,10 +147,10 @@ async def test_nonsense_is_answered_and_costs_nothing() -> None:
 
 
 @pytest.mark.usefixtures("library")
-async def test_a_crashed_conversation_is_closed_with_1011_and_costs_the_others_nothing(
+async def test_a_crashed_connection_is_closed_with_1011_and_others_stay_open(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The boundary logs and counts it; strict mode would have ended the venue."""
+    """The exception is logged and counted; in strict mode it would end the venue."""
     receive = Session.receive
 
     def stumble(session: Session, frame: bytes | str) -> list[Outcome]:
@@ -175,8 +175,8 @@ async def test_a_crashed_conversation_is_closed_with_1011_and_costs_the_others_n
 
 
 @pytest.mark.usefixtures("library")
-async def test_a_stop_says_goodbye_to_everybody() -> None:
-    """1001 to clients, end of stream to the log, and nothing left running."""
+async def test_a_stop_closes_all_connections_with_1001() -> None:
+    """The log ends too, and no task is left."""
     async with trio.open_nursery() as nursery:
         venue = await nursery.start(partial(serve, settings_of("")))
         async with connect(venue, "alice") as alice, connect(venue) as nobody:
@@ -191,8 +191,8 @@ async def test_a_stop_says_goodbye_to_everybody() -> None:
         await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port)
 
 
-async def test_a_stop_does_not_wait_for_who_is_still_shaking_hands() -> None:
-    """A silent connection is nobody yet."""
+async def test_a_stop_does_not_wait_for_handshakes() -> None:
+    """A connection without a completed handshake needs no close frame."""
     async with trio.open_nursery() as nursery:
         venue = await nursery.start(partial(serve, settings_of("")))
         async with await trio.open_tcp_stream(venue.websocket.host, venue.websocket.port):
@@ -226,8 +226,8 @@ class FailingLog:
             return batch
 
 
-async def test_a_log_that_fails_ends_the_venue_and_answers_nothing() -> None:
-    """What is not durable did not happen, and clean-up finds a lane that takes it in silence."""
+async def test_a_failed_log_ends_the_venue_without_replies() -> None:
+    """An entry that is not durable has no effect; session ends are then discarded."""
     told: list[str] = []
     venues: list[Running] = []
 
@@ -250,7 +250,7 @@ async def test_a_log_that_fails_ends_the_venue_and_answers_nothing() -> None:
 
 
 async def test_a_cancelled_server_ends_at_once() -> None:
-    """Whoever embeds it can still be in a hurry."""
+    """Cancellation sends no close frames."""
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             venue = await nursery.start(partial(serve, settings_of("")))
@@ -259,8 +259,8 @@ async def test_a_cancelled_server_ends_at_once() -> None:
                 nursery.cancel_scope.cancel()
 
 
-async def test_a_port_that_is_taken_is_named() -> None:
-    """The operator is told which address cannot be had."""
+async def test_the_error_for_a_used_port_names_the_address() -> None:
+    """It is a ConfigError with the address in its text."""
     async with running() as venue:
         taken = f'[server]\nhttp = "{venue.http}"\nwebsocket = "127.0.0.1:0"\n'
         with pytest.raises(ConfigError, match=f"cannot listen on {venue.http}"):
@@ -268,7 +268,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
 
 
 async def test_a_bug_in_the_core_ends_the_venue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No boundary holds an exception of `apply`: nobody may trust the state after it."""
+    """No handler catches an exception of `apply`, because the state is unreliable after it."""
     monkeypatch.setattr(Exchange, "apply", _explode)
     with pytest.RaisesGroup(ApplyError, flatten_subgroups=True):
         await serve(settings_of("", strict=False))
@@ -278,8 +278,10 @@ def _explode(_exchange: Exchange, _entry: object) -> None:
     raise ZeroDivisionError
 
 
-async def test_a_shock_liquidates_whoever_cannot_bear_it(autojump_clock: MockClock) -> None:
-    """Index, Tick, watch, supervisor, Liquidate and ladder, without anybody asking for it."""
+async def test_an_index_shock_liquidates_accounts_below_maintenance_margin(
+    autojump_clock: MockClock,
+) -> None:
+    """Index, Tick, margin watch, supervisor and Liquidate work together without a request."""
     fixed = '[[index]]\nname = "btc_usd"\nsource = "fixed"\nprice = 65000\n'
     async with (
         running(fixed, clock=TrioClock()) as venue,
@@ -308,7 +310,7 @@ async def test_a_shock_liquidates_whoever_cannot_bear_it(autojump_clock: MockClo
 
 
 async def test_http_and_websocket_see_one_venue() -> None:
-    """What one does the other reads."""
+    """Changes made over one are visible over the other."""
     async with (
         running() as venue,
         connect(venue, "alice") as alice,
@@ -321,8 +323,8 @@ async def test_http_and_websocket_see_one_venue() -> None:
         ]
 
 
-async def test_what_was_accepted_is_answered_before_the_goodbye() -> None:
-    """Shutdown under load: every order that the venue took has its reply, over both ways in."""
+async def test_accepted_requests_get_replies_before_a_shutdown() -> None:
+    """Shutdown under load: every accepted order gets its reply, over both transports."""
     log = GatedLog.open(MemoryLog(TrioClock()))
     async with trio.open_nursery() as nursery:
         venue = await nursery.start(partial(serve, settings_of(COUNTED), log=log))
@@ -351,7 +353,7 @@ async def test_what_was_accepted_is_answered_before_the_goodbye() -> None:
 
 
 async def until(true: object) -> None:
-    """Wait for what only a poll can see."""
+    """Poll until a condition holds."""
     assert callable(true)
     with trio.fail_after(5):
         while not true():
