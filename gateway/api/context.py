@@ -49,8 +49,8 @@ class VenueContext:
     it follows the machine's clock, and by default `wall`.
     `node` and `start` are part of every origin. `closing` is set when the venue shuts down: it
     rejects every further change. A `recorded` venue is a replay of a log, which cannot be changed.
-    `http_requests` numbers the requests of session 0, which all HTTP clients share. `unserved`
-    counts requests for channels that do not exist.
+    `http_requests` numbers the requests of session 0, which all HTTP clients share.
+    `unknown_channels` counts requests for channels that do not exist.
     """
 
     config: Config

@@ -168,7 +168,21 @@ class Session(SessionState):
         if params is None:
             params = request.decode_params(method)
         key = params.idempotency_key if isinstance(params, IdempotentParams) else ""
-        return self._execute(meta, method, call, params, key)
+        if key:
+            # A key is unique within its account only.
+            key = f"{call.account}:{key}"
+            repeated = self._repeat(meta, method, call, params, key)
+            if repeated is not None:
+                return repeated
+        result = method.handler(call, params)
+        if isinstance(result, Submission):
+            return self._submit(meta, method, call, params, result, key)
+        if isinstance(result, Close):
+            return result
+        reply = large_results.reply(meta, result, self.venue.clock)
+        if type(reply) is LargeReply:
+            self._charge(call, reply)
+        return Reply(reply)
 
     def _authenticate(self, request: ParsedRequest) -> Principal | None:
         """Return the principal of a request, None without one. Raises ApiError."""
@@ -204,30 +218,6 @@ class Session(SessionState):
         """Return the error for an order request beyond those that an account may have in flight."""
         data = jsonrpc.error_object_reply(meta, _QUEUE_FULL_JSON, self.venue.clock.micros())
         return Reply(data, _QUEUE_FULL_STATUS)
-
-    def _execute(
-        self,
-        meta: jsonrpc.RequestMeta,
-        method: Method,
-        call: Call,
-        params: msgspec.Struct,
-        key: str,
-    ) -> Outcome:
-        if key:
-            # A key is unique within its account only.
-            key = f"{call.account}:{key}"
-            repeated = self._repeat(meta, method, call, params, key)
-            if repeated is not None:
-                return repeated
-        result = method.handler(call, params)
-        if isinstance(result, Submission):
-            return self._submit(meta, method, call, params, result, key)
-        if isinstance(result, Close):
-            return result
-        reply = large_results.reply(meta, result, self.venue.clock)
-        if type(reply) is LargeReply:
-            self._charge(call, reply)
-        return Reply(reply)
 
     def _repeat(
         self,
