@@ -238,3 +238,15 @@ def test_a_margin_balance_is_computed_anew_after_marks_or_positions_changed() ->
             margin_cache.refresh(state, wallet)
             assert found == wallet.margin_balance
             venue.tick(btc_usd=mark)
+
+
+def test_an_offer_at_the_mark_reserves_only_a_fee() -> None:
+    """Without a maker fee it is not among the reserves; the lowest rate reserves one unit."""
+    venue = open_venue(checked=False, alice={"BTC": "10"})
+    venue.buy("alice", BTC, "10", "49900")
+    market = venue.market(BTC)
+    venue.sell("alice", BTC, "10", "50000")
+    assert {} == held(venue, "alice").reserves
+    market.maker_rate = 1
+    offer = order(venue.sell("alice", BTC, "10", "50000"))
+    assert {offer.order_id: 1} == held(venue, "alice").reserves
