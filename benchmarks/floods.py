@@ -9,13 +9,10 @@ on a schedule, and its delays count from the schedule.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import select
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
@@ -28,6 +25,7 @@ import msgspec
 # Python puts this file's own directory first, and there `book` would be another benchmark.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.background import in_background
 from benchmarks.crowd import Peer, open_peers, percentile, request
 from benchmarks.figures import Figure, command, durable_venue
 
@@ -115,22 +113,6 @@ def flood(url: str, begun: Event, enough: Event) -> None:
     print(f"  flood: {connected:,} connections, {sent / 2**20:,.1f} MiB taken", flush=True)
 
 
-@contextmanager
-def flooded(url: str) -> Iterator[None]:
-    """A flood for as long as the block runs."""
-    context = multiprocessing.get_context("spawn")
-    begun, enough = context.Event(), context.Event()
-    process = context.Process(target=flood, args=(url, begun, enough))
-    process.start()
-    try:
-        assert begun.wait(30), "the flood did not begin"
-        yield
-    finally:
-        enough.set()
-        process.join(10)
-        process.kill()
-
-
 def log_ins(peer: Peer, seconds: float) -> list[float]:
     """Log in on a schedule; the delays in milliseconds."""
     secret = {"client_id": "id0", "client_secret": "secret0"}
@@ -158,7 +140,7 @@ def measure(quick: bool) -> list[Figure]:
         with durable_venue(FLOODERS, limits="enabled = true") as (url, _):
             (peer,) = open_peers(url, 1)
             alone = log_ins(peer, seconds)
-            with flooded(url):
+            with in_background(flood, url):
                 crowded = log_ins(peer, seconds)
             peer.socket.close()
         calm += alone

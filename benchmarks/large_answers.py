@@ -9,11 +9,8 @@ off, which would cut it after a few. The polite client's delays count from its s
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
@@ -25,6 +22,7 @@ import msgspec
 # Python puts this file's own directory first, and there `book` would be another benchmark.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.background import in_background
 from benchmarks.crowd import Peer, frame, log_in, open_peers, percentile, request
 from benchmarks.figures import Figure, command, durable_venue
 from benchmarks.victim import polite
@@ -109,22 +107,6 @@ def ask(url: str, question: str, begun: Event, enough: Event) -> None:
     print(f"  {question}: {rate:.1f} answers/s of {size / 1e6:.1f} MB", flush=True)
 
 
-@contextmanager
-def asked(url: str, question: str) -> Iterator[None]:
-    """A client asks for as long as the block runs."""
-    context = multiprocessing.get_context("spawn")
-    begun, enough = context.Event(), context.Event()
-    process = context.Process(target=ask, args=(url, question, begun, enough))
-    process.start()
-    try:
-        assert begun.wait(60), "the client did not begin"
-        yield
-    finally:
-        enough.set()
-        process.join(10)
-        process.kill()
-
-
 def measure(quick: bool) -> list[Figure]:
     """The polite client's delays in calm, and beside each question."""
     rounds, seconds = (1, 4.0) if quick else (3, 10.0)
@@ -136,7 +118,7 @@ def measure(quick: bool) -> list[Figure]:
                 (peer,) = open_peers(url, 1)
                 log_in([peer], [0])
                 calm.append(percentile(polite(peer, seconds).delays, 99) * 1e3)
-                with asked(url, question):
+                with in_background(ask, url, question, start_seconds=60):
                     trader = polite(peer, seconds)
                 assert not trader.refusals, "the polite client was refused"
                 beside.append(percentile(trader.delays, 99) * 1e3)

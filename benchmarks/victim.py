@@ -9,10 +9,7 @@ its delays count from the schedule.
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
@@ -21,6 +18,7 @@ from time import perf_counter
 # Python puts this file's own directory first, and there `book` would be another benchmark.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.background import in_background
 from benchmarks.crowd import Crowd, Peer, Trader, log_in, open_peers, percentile
 from benchmarks.figures import Figure, command, durable_venue
 
@@ -50,22 +48,6 @@ def flood(url: str, begun: Event, enough: Event) -> None:
     refused = sum(sum(trader.refusals.values()) for trader in traders.values())
     print(f"  flood: {answered:,} accepted, {refused:,} refused", flush=True)
     crowd.close()
-
-
-@contextmanager
-def flooded(url: str) -> Iterator[None]:
-    """A flood for as long as the block runs."""
-    context = multiprocessing.get_context("spawn")
-    begun, enough = context.Event(), context.Event()
-    process = context.Process(target=flood, args=(url, begun, enough))
-    process.start()
-    try:
-        assert begun.wait(30), "the flood did not begin"
-        yield
-    finally:
-        enough.set()
-        process.join(10)
-        process.kill()
 
 
 def polite(peer: Peer, seconds: float) -> Trader:
@@ -101,7 +83,7 @@ def measure(quick: bool) -> list[Figure]:
             (peer,) = open_peers(url, 1)
             log_in([peer], [0])
             calm.append(percentile(polite(peer, seconds / 2).delays, 99) * 1e3)
-            with flooded(url):
+            with in_background(flood, url):
                 trader = polite(peer, seconds)
             floods.append(percentile(trader.delays, 99) * 1e3)
             refused += sum(trader.refusals.values())

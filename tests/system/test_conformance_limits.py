@@ -88,7 +88,7 @@ def test_http_is_told_by_its_status_as_well(http: Web) -> None:
 
 
 def test_guesses_are_counted(http: Web) -> None:
-    """After some wrong secrets an address is told 12003; what is right is let in."""
+    """After some wrong secrets an address gets 12003; the right secret still logs in."""
     key = {"grant_type": "client_credentials", "client_id": "alice-key"}
     guess = {**key, "client_secret": "?"}
     assert [http.code("public/auth", **guess) for _ in range(4)] == [13004, 13004, 13004, 12003]

@@ -123,7 +123,7 @@ def test_an_example_without_a_venue_says_so_in_a_line(
     """Where it looked, and how to start one; status 1 and no traceback."""
     recording(tmp_path / "FILE")
     with socket.socket() as unheard:
-        # Bound and not listening: nobody else can take the port meanwhile.
+        # Bound and not listening, so that no other process takes the port meanwhile.
         unheard.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{unheard.getsockname()[1]}"
         url = f"http://{place}" if name == "ccxt_bot.py" else f"ws://{place}/ws/api/v2"
@@ -142,7 +142,7 @@ def test_an_example_without_a_venue_says_so_in_a_line(
 
 
 def test_every_example_is_tried_without_a_venue() -> None:
-    """Whoever adds one adds it above."""
+    """A new example needs a row in the table above."""
     marks = getattr(test_an_example_without_a_venue_says_so_in_a_line, "pytestmark")  # noqa: B009
     tried = {name for name, _, _ in marks[0].args[1]}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tried
